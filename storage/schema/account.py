@@ -1,0 +1,221 @@
+"""Tables of account.db: one mailbox owner's mailboxes, messages and search index, under the account's own key.
+
+`membership` is narrow on purpose (flags, UIDs and modseqs of 200,000 messages are read in one go); what reads need of a
+message stands in `content`, parsed once at delivery. Counters in `mailbox` change in the same transaction as the rows they count.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from storage.schema import personal, technical
+
+VERSION = 1
+
+metadata = MetaData()
+
+
+def _account() -> Column[int]:
+    return Column("account_id", BigInteger, primary_key=True, autoincrement=False)
+
+
+info = Table(
+    "info",
+    metadata,
+    _account(),
+    Column("name", Text, primary_key=True),  # boot_id, incarnation of the last writer, restored …
+    Column("value", Text, nullable=False),
+    info=technical("state of this database itself"),
+    sqlite_with_rowid=False,
+)
+
+# Numbers that only rise and are never used again: mailbox_id, message_id, uidvalidity, keyword …
+counter = Table(
+    "counter",
+    metadata,
+    _account(),
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    info=technical("persistent counters"),
+    sqlite_with_rowid=False,
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    _account(),
+    Column("bytes", BigInteger, nullable=False),  # sum of RFC 822 sizes, once per membership
+    Column("messages", BigInteger, nullable=False),  # memberships
+    info=technical("quota: charged in the inserting transaction (RFC 9208)"),
+    sqlite_with_rowid=False,
+)
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, info=personal("user", "folder name, chosen by the user")),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidnext", BigInteger, nullable=False),
+    Column("highest_modseq", BigInteger, nullable=False),
+    # Modseqs up to here may be issued by commits that a power loss can undo; see storage.mail.modseq.
+    Column("reserved_modseq", BigInteger, nullable=False),
+    Column("expunged_horizon", BigInteger, nullable=False),  # tombstones at or below this modseq are gone
+    Column("messages", BigInteger, nullable=False),
+    Column("unseen", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("recent_uid", BigInteger, nullable=False),  # UIDs from here on are \Recent to the next writer of SELECT
+    Column("special_use", Text, nullable=False),  # space-separated attributes, e.g. "\\Sent" (RFC 6154)
+    Column("created", BigInteger, nullable=False),  # Unix seconds
+    info=technical("IMAP mailboxes with their counters (RFC 9051 §2.3.1, RFC 7162)"),
+    sqlite_with_rowid=False,
+)
+Index("mailbox_by_name", mailbox.c.account_id, mailbox.c.name, unique=True)
+
+# Subscriptions are names, not mailboxes: a deleted mailbox may stay subscribed (RFC 9051 §6.3.7).
+subscription = Table(
+    "subscription",
+    metadata,
+    _account(),
+    Column("name", Text, primary_key=True, info=personal("user", "folders shown by clients")),
+    info=technical("subscribed mailbox names"),
+    sqlite_with_rowid=False,
+)
+
+keyword = Table(
+    "keyword",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("bit", Integer, primary_key=True, autoincrement=False),  # 8..61 of membership.flags
+    Column("name", Text, nullable=False, info=personal("user", "tag, chosen by the user")),
+    info=technical("keywords of a mailbox as bits (RFC 9051 §2.3.2)"),
+    sqlite_with_rowid=False,
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("uid", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("flags", BigInteger, nullable=False),
+    Column("modseq", BigInteger, nullable=False),
+    Column("saved", BigInteger, nullable=False),  # Unix seconds: SAVEDATE (RFC 8514)
+    info=technical("which message stands in which mailbox under which UID"),
+    sqlite_with_rowid=False,
+)
+Index("membership_by_modseq", membership.c.account_id, membership.c.mailbox_id, membership.c.modseq)
+Index("membership_by_message", membership.c.account_id, membership.c.message_id)
+
+expunged = Table(
+    "expunged",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("modseq", BigInteger, primary_key=True, autoincrement=False),
+    Column("uid", BigInteger, primary_key=True, autoincrement=False),
+    info=technical("tombstones for QRESYNC (RFC 7162 §3.2)"),
+    sqlite_with_rowid=False,
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("modseq", BigInteger, nullable=False),
+    Column("rows", LargeBinary, nullable=False),  # zstd of packed uids, flags, modseqs; see storage.mail.view
+    info=technical("packed (uid, flags, modseq) of a mailbox, so that a cold view is one read"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    _account(),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("file", Text, nullable=False),  # base name in Maildir/
+    Column("size", BigInteger, nullable=False),  # RFC 822 size in octets, CRLF, with the added header prefix
+    Column("internal_date", BigInteger, nullable=False),  # Unix seconds
+    Column("sent_date", BigInteger, nullable=False),  # Date field as Unix seconds, else internal_date (RFC 5256 §2.2)
+    Column("email_id", Text, nullable=False),  # RFC 8474
+    Column("thread_id", Text, nullable=False),  # RFC 8474
+    Column("delivery_id", Text, nullable=True),  # "queue id" of a delivery that may be retried: exactly once
+    Column("references_left", Integer, nullable=False),  # memberships; 0 moves the row to unlink
+    Column("indexed", Boolean, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    info=technical("one stored message file"),
+    sqlite_with_rowid=False,
+)
+Index("message_by_delivery", message.c.account_id, message.c.delivery_id, unique=True)
+Index("message_by_indexed", message.c.account_id, message.c.indexed, sqlite_where=message.c.indexed.is_(False))
+
+# Wide rows, read when a client asks; keyed like `message`.
+content = Table(
+    "content",
+    metadata,
+    _account(),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "prefix", LargeBinary, nullable=False, info=personal("correspondent", "header fields added by us", sealed=True)
+    ),
+    # ENVELOPE and BODYSTRUCTURE as RFC 9051 §7.5.2 writes them: what 99 of 100 reads send as it is.
+    Column("envelope", LargeBinary, nullable=False, info=personal("correspondent", "envelope", sealed=True)),
+    Column("body_structure", LargeBinary, nullable=False, info=personal("correspondent", "structure", sealed=True)),
+    Column(
+        "parts", LargeBinary, nullable=False, info=personal("correspondent", "byte spans of the parts", sealed=True)
+    ),
+    # The raw fields that mail clients list folders with (storage.mime.fields.LISTED), in message order …
+    Column(
+        "listed", LargeBinary, nullable=False, info=personal("correspondent", "header fields for lists", sealed=True)
+    ),
+    # … and the Received fields apart, since clients differ about them.
+    Column("received", LargeBinary, nullable=False, info=personal("correspondent", "trace fields", sealed=True)),
+    Column("received_first", Boolean, nullable=False),  # every Received stands before every listed field
+    Column("header_end", BigInteger, nullable=False),  # octets of the header with its blank line
+    # Decoded and casemapped for SORT, THREAD and header SEARCH (RFC 5256 §2.1, RFC 5255 i;unicode-casemap).
+    Column("subject", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("base_subject", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("from_", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("to_", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("cc", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("bcc", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("sort_from", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("sort_to", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("sort_cc", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
+    Column("reply_or_forward", Boolean, nullable=False),  # the base subject lost a Re: or Fwd: (RFC 5256 §2.1)
+    Column("message_id_field", Text, nullable=False, info=personal("correspondent", "threading", sealed=True)),
+    Column(
+        "references", Text, nullable=False, info=personal("correspondent", "threading", sealed=True)
+    ),  # space-separated
+    Column("preview", Text, nullable=False, info=personal("correspondent", "PREVIEW (RFC 8970)", sealed=True)),
+    info=technical("what reads need of a message, parsed once at delivery"),
+    sqlite_with_rowid=False,
+)
+
+# THREADID (RFC 8474): keyed hashes of message ids, so that no content stands in an index.
+thread_reference = Table(
+    "thread_reference",
+    metadata,
+    _account(),
+    Column("reference", LargeBinary, primary_key=True),  # HMAC of a message id under the account's key
+    Column("thread_id", Text, nullable=False),
+    info=technical("finds the thread of a new message by its references"),
+    sqlite_with_rowid=False,
+)
+
+# Files to remove after the commit that dropped their last membership.
+unlink = Table(
+    "unlink",
+    metadata,
+    _account(),
+    Column("file", Text, primary_key=True),
+    info=technical("message files that no row names any more"),
+    sqlite_with_rowid=False,
+)
+
+# The SQLite search index lives beside these tables as virtual table `search` (storage.mail.search_index):
+# FTS5, trigram, contentless with delete, one row per message_id.

@@ -1,0 +1,34 @@
+"""Tables of audit.db: the chain of administrative actions. Appended by one process, hashed over stored octets."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
+
+from storage.schema import personal, technical
+
+VERSION = 1
+
+metadata = MetaData()
+
+info = Table(
+    "info",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    info=technical("state of this database itself"),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),  # Unix seconds
+    Column("action", Text, nullable=False),  # e.g. tenant.create, account.passwd, log.access
+    Column("actor", Text, nullable=False, info=personal("staff", "who acted")),
+    Column("tenant_id", BigInteger, nullable=True),
+    Column("account_id", BigInteger, nullable=True),
+    Column("details", LargeBinary, nullable=False, info=personal("user", "what was changed", sealed=True)),
+    Column("previous", LargeBinary, nullable=False),  # hash of the record before
+    Column("hash", LargeBinary, nullable=False),
+    info=technical("append-only chain of administrative actions"),
+)

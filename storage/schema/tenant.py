@@ -1,0 +1,82 @@
+"""Tables of tenant.db: one customer's accounts, addresses and settings, under the tenant's own key."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+
+from storage.schema import personal, technical
+
+VERSION = 1
+
+metadata = MetaData()
+
+info = Table(
+    "info",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    info=technical("state of this database itself"),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("login", Text, nullable=False, info=personal("user", "primary address, signs in")),  # as given
+    Column("login_key", Text, nullable=False, unique=True, info=personal("user", "primary address, canonical")),
+    Column("name", Text, nullable=False, info=personal("user", "display name")),
+    Column("state", Text, nullable=False),  # active, suspended, ended
+    Column("password_hash", Text, nullable=True, info=personal("user", "argon2id verifier")),
+    # Rises with every change that must end open sessions: passwd, revoke, suspend.
+    Column("credential_version", BigInteger, nullable=False),
+    Column("quota_bytes", BigInteger, nullable=False),  # 0: unlimited
+    Column("quota_messages", BigInteger, nullable=False),  # 0: unlimited
+    Column("catch_all_sender", Boolean, nullable=False),  # may send as any address of its catch-all domains
+    Column("created", BigInteger, nullable=False),
+    info=technical("mailbox owners"),
+)
+
+app_password = Table(
+    "app_password",
+    metadata,
+    Column("app_password_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("account_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False, info=personal("user", "device name, chosen by the user")),
+    Column("verifier", Text, nullable=False, info=personal("user", "keyed hash of a generated password")),
+    Column("version", BigInteger, nullable=False),
+    Column("protocols", Text, nullable=False),  # space-separated: imap submission dav; empty: all
+    Column("created", BigInteger, nullable=False),
+    Column("revoked", BigInteger, nullable=True),
+    info=technical("generated passwords for devices"),
+)
+Index("app_password_by_account", app_password.c.account_id)
+
+# Every address that resolves in this tenant: the accounts' own, aliases, catch-alls ("@domain").
+address = Table(
+    "address",
+    metadata,
+    Column("address_key", Text, primary_key=True, info=personal("user", "address, canonical")),
+    Column("address", Text, nullable=False, info=personal("user", "address as given")),
+    Column("kind", Text, nullable=False),  # account, alias, catch_all
+    info=technical("local addresses"),
+)
+
+# Where an address leads: accounts of this tenant, other addresses here, or addresses elsewhere.
+target = Table(
+    "target",
+    metadata,
+    Column("address_key", Text, primary_key=True, info=personal("user", "address, canonical")),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=True),
+    Column("target_address", Text, nullable=True, info=personal("correspondent", "where an alias leads")),
+    info=technical("targets of addresses"),
+)
+Index("target_by_account", target.c.account_id)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    info=technical("policy values of the tenant"),
+)
