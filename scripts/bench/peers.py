@@ -1,0 +1,212 @@
+"""Starts the servers that are measured, each on loopback with a folder of its own, and ends them again.
+
+Cleanmail is started with the README's command; the peer is Debian's Dovecot with Maildir (packages dovecot-core and
+dovecot-imapd). Both keep plain-text sign-in for the load generator, on loopback only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PASSWORD = "correct-horse-battery"
+ROOT = Path(__file__).resolve().parents[2]
+
+DOVECOT = """\
+base_dir = {d}/run
+state_dir = {d}/state
+log_path = {d}/dovecot.log
+listen = 127.0.0.1
+protocols = imap
+ssl = yes
+ssl_cert = <{cert}
+ssl_key = <{key}
+disable_plaintext_auth = no
+mail_location = maildir:{d}/mail/%u
+mail_uid = {user}
+mail_gid = {user}
+mail_privileged_group =
+first_valid_uid = 1
+mail_max_userip_connections = 2000
+auth_cache_size = 10M
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {d}/users
+}}
+userdb {{
+  driver = static
+  args = uid={user} gid={user} home={d}/mail/%u
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+service imap-login {{
+  process_min_avail = 2
+  client_limit = 2000
+  inet_listener imap {{
+    port = {port}
+  }}
+  inet_listener imaps {{
+    port = {tls_port}
+    ssl = yes
+  }}
+}}
+service imap {{
+  process_limit = 2000
+}}
+service anvil {{
+  client_limit = 5000
+}}
+service auth {{
+  client_limit = 5000
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it listens in plain and over TLS, its first process, and a user pattern with %d."""
+
+    name: str
+    port: int
+    tls_port: int
+    pid: int
+    user: str
+    users: str
+    folder: Path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """Returns when something accepts on `port`; ends the benchmark with a sentence if it never does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            sys.exit(f"The server ended with status {process.returncode} before it listened on port {port}.")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    sys.exit(f"Nothing listens on 127.0.0.1:{port} after {seconds:.0f} s.")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A throwaway certificate for localhost."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "30", "-keyout", key, "-out", cert, "-subj", "/CN=localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+@contextlib.contextmanager
+def dovecot(folder: Path, users: int) -> Iterator[Server]:
+    """Debian's Dovecot with Maildir and `users` users."""
+    if not shutil.which("dovecot"):
+        sys.exit("Dovecot is not installed: apt-get install --no-install-recommends dovecot-imapd")
+    folder.mkdir(parents=True)
+    for parent in (folder, *folder.parents):
+        if not os.stat(parent).st_mode & 0o001:
+            sys.exit(f"Dovecot's own users cannot enter {parent}; give another --work folder.")
+    port, tls_port = free_ports(2)
+    cert, key = certificate(folder)
+    owner = "mail" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    names = ["alice@example.test", *(f"u{n}@example.test" for n in range(1, users + 1))]
+    (folder / "users").write_text("".join(f"{name}:{PASSWORD}\n" for name in names))
+    (folder / "mail").mkdir()
+    shutil.chown(folder / "mail", owner, owner)
+    (folder / "users").chmod(0o644)
+    config = folder / "dovecot.conf"
+    config.write_text(DOVECOT.format(d=folder, cert=cert, key=key, user=owner, port=port, tls_port=tls_port))
+    process = subprocess.Popen(["dovecot", "-F", "-c", config], start_new_session=True)
+    try:
+        wait_for_port(port, process)
+        yield Server("dovecot", port, tls_port, process.pid, "alice@example.test", "u%d@example.test", folder)
+    finally:
+        end(process)
+
+
+@contextlib.contextmanager
+def cleanmail(folder: Path, users: int) -> Iterator[Server]:
+    """Cleanmail as `scripts/serve` starts it, with `users` more accounts."""
+    folder.mkdir(parents=True)
+    offset = free_offset()
+    data = folder / "data"
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--plain",
+             "--demo-password", PASSWORD],
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for_port(offset + 143, process, 300)
+        for n in range(1, users + 1):
+            administer(data, "account", "create", f"u{n}@example.test", "--password-stdin", stdin=PASSWORD)
+        yield Server(
+            "cleanmail", offset + 143, offset + 993, process.pid, "alice@example.test", "u%d@example.test", data
+        )
+    finally:
+        end(process)
+
+
+def administer(data: Path, *command: str, stdin: str = "") -> str:
+    """Runs `cleanmail` on the running installation; its output."""
+    done = subprocess.run(
+        [cleanmail_command(), "--data", str(data), *command],
+        input=stdin, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"cleanmail {' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def cleanmail_command() -> str:
+    """The installed command of this checkout's environment, else the one on PATH."""
+    for candidate in (ROOT / ".venv" / "bin" / "cleanmail", Path(sys.executable).with_name("cleanmail")):
+        if candidate.exists():
+            return str(candidate)
+    return "cleanmail"
+
+
+def free_offset() -> int:
+    """A port offset whose IMAP, IMAPS and submission ports are free."""
+    for offset in range(21000, 60000, 1000):
+        try:
+            for port in (143, 993, 587, 465, 25, 443):
+                socket.create_server(("127.0.0.1", offset + port)).close()
+        except OSError:
+            continue
+        return offset
+    sys.exit("No free range of ports was found on 127.0.0.1.")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server and everything that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
