@@ -1,0 +1,262 @@
+"""One tenant's directory, tenant.db: accounts with their credentials, addresses and settings, under the tenant's key.
+
+Every change is durable on return. `credential_version` rises in the commit of every change that must end sessions opened
+with the account's own password; device passwords have versions of their own. Nobody is told here that something changed:
+`storage.directory.provisioning` announces it after the commit.
+
+Raises: NotFound, AlreadyExists, Conflict (the state does not allow it), InvalidInput, Unavailable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import delete as sql_delete
+
+from storage.clock import Clock
+from storage.database.database import Database, Transaction
+from storage.database.migrations import Schema
+from storage.database.prepared import Prepared, prepare
+from storage.directory.addresses import Addresses, insert_account_address
+from storage.directory.app_passwords import AppPasswords
+from storage.directory.rows import NEXT_STATES, AccountRow, State
+from storage.errors import Conflict, InvalidInput, NotFound
+from storage.keys.source import Key
+from storage.schema import tenant as schema
+from storage.values import AccountId, EmailAddress, TenantId
+
+SCHEMA = Schema("tenant", schema.VERSION, schema.metadata, (), ())
+
+QUOTA_MAX = 1 << 62
+
+_account, _setting = schema.account, schema.setting
+_COLUMNS = (
+    _account.c.account_id,
+    _account.c.login,
+    _account.c.name,
+    _account.c.state,
+    _account.c.credential_version,
+    _account.c.quota_bytes,
+    _account.c.quota_messages,
+    _account.c.catch_all_sender,
+    _account.c.created,
+)
+_THIS = _account.c.account_id == bindparam("id")
+
+_ALL = prepare(select(*_COLUMNS).order_by(_account.c.account_id))
+_ONE = prepare(select(*_COLUMNS).where(_THIS))
+_BY_LOGIN = prepare(select(*_COLUMNS).where(_account.c.login_key == bindparam("key")))
+_FIRST_ACTIVE = prepare(
+    select(_account.c.account_id)
+    .where(_account.c.state == State.ACTIVE.value)
+    .order_by(_account.c.account_id)
+    .limit(1)
+)
+_CREDENTIALS = prepare(select(*_COLUMNS, _account.c.password_hash).where(_THIS))
+_INSERT = prepare(insert(_account))
+_SET_PASSWORD = prepare(
+    update(_account)
+    .where(_THIS)
+    .values(password_hash=bindparam("verifier"), credential_version=_account.c.credential_version + 1)
+)
+_REHASH = prepare(
+    update(_account)
+    .where(_THIS, _account.c.password_hash == bindparam("old"))
+    .values(password_hash=bindparam("verifier"))
+)
+_SET_STATE = prepare(
+    update(_account)
+    .where(_THIS)
+    .values(state=bindparam("next"), credential_version=_account.c.credential_version + 1)
+)
+_SET_QUOTA = prepare(
+    update(_account).where(_THIS).values(quota_bytes=bindparam("octets"), quota_messages=bindparam("messages"))
+)
+_SET_CATCH_ALL_SENDER = prepare(update(_account).where(_THIS).values(catch_all_sender=bindparam("granted")))
+_DELETE = prepare(sql_delete(_account).where(_THIS))
+_GET_SETTING = prepare(select(_setting.c.value).where(_setting.c.name == bindparam("which")))
+_INSERT_SETTING = prepare(insert(_setting))
+_UPDATE_SETTING = prepare(update(_setting).where(_setting.c.name == bindparam("which")).values(value=bindparam("text")))
+_DELETE_SETTING = prepare(sql_delete(_setting).where(_setting.c.name == bindparam("which")))
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account with the verifier of its password, for the auth role only."""
+
+    account: AccountRow
+    password_hash: str | None = field(repr=False)
+
+
+class Tenant:
+    """`addresses` and `app_passwords` are the other stores of the same database."""
+
+    def __init__(self, database: Database, tenant_id: TenantId, key: Key, clock: Clock) -> None:
+        self.tenant_id = tenant_id
+        self._database = database
+        self._clock = clock
+        self.addresses = Addresses(database)
+        self.app_passwords = AppPasswords(database, key, clock)
+
+    @classmethod
+    def create(cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock) -> Self:
+        return cls(Database.create(path, key.secret, SCHEMA, clock), tenant_id, key, clock)
+
+    @classmethod
+    def open(cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock) -> Self:
+        return cls(Database.open(path, key.secret, SCHEMA, clock), tenant_id, key, clock)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # Accounts
+
+    def accounts(self) -> list[AccountRow]:
+        """All of them, in the order of their ids; those whose deletion was interrupted are ENDED."""
+        with self._database.reading() as connection:
+            return [_row(row) for row in _ALL.rows(connection)]
+
+    def account(self, account_id: AccountId) -> AccountRow:
+        with self._database.reading() as connection:
+            row = _ONE.one(connection, id=account_id)
+        if row is None:
+            raise NotFound(f"There is no account {account_id}.")
+        return _row(row)
+
+    def account_by_address(self, address: EmailAddress) -> AccountRow:
+        """The account whose primary address it is."""
+        with self._database.reading() as connection:
+            row = _BY_LOGIN.one(connection, key=address.key)
+        if row is None:
+            raise NotFound(f"There is no account {address}.")
+        return _row(row)
+
+    def first_account(self) -> AccountId | None:
+        """The active account with the lowest id: whom postmaster@ reaches when nobody else is named."""
+        with self._database.reading() as connection:
+            row = _FIRST_ACTIVE.one(connection)
+        return AccountId(row[0]) if row is not None else None
+
+    def credentials(self, account_id: AccountId) -> Credentials | None:
+        with self._database.reading() as connection:
+            row = _CREDENTIALS.one(connection, id=account_id)
+        return Credentials(_row(row[:-1]), row[-1]) if row is not None else None
+
+    def insert_account(
+        self,
+        account_id: AccountId,
+        address: EmailAddress,
+        *,
+        name: str,
+        password_hash: str | None,
+        quota_bytes: int,
+        quota_messages: int,
+    ) -> AccountRow:
+        """The commit that makes an account exist; its key, folder, database and login exist already."""
+        _check_quota(quota_bytes, quota_messages)
+        row = AccountRow(
+            account_id, address, name, State.ACTIVE, 1, quota_bytes, quota_messages, False, self._clock.now()
+        )
+
+        def work(transaction: Transaction) -> None:
+            insert_account_address(transaction, address, account_id)  # AlreadyExists if the address leads somewhere
+            _INSERT.run(
+                transaction,
+                account_id=account_id,
+                login=str(address),
+                login_key=address.key,
+                name=name,
+                state=row.state.value,
+                password_hash=password_hash,
+                credential_version=row.credential_version,
+                quota_bytes=quota_bytes,
+                quota_messages=quota_messages,
+                catch_all_sender=False,
+                created=row.created,
+            )
+
+        self._database.write(work)
+        return row
+
+    def set_password(self, account_id: AccountId, password_hash: str | None) -> None:
+        """None: only device passwords sign in."""
+        self._change(_SET_PASSWORD, account_id, verifier=password_hash)
+
+    def replace_hash(self, account_id: AccountId, old: str, new: str) -> None:
+        """The same password under new parameters; nothing happens if it was changed meanwhile."""
+        self._database.write(lambda t: _REHASH.run(t, id=account_id, old=old, verifier=new))
+
+    def set_quota(self, account_id: AccountId, *, quota_bytes: int, quota_messages: int) -> None:
+        _check_quota(quota_bytes, quota_messages)
+        self._change(_SET_QUOTA, account_id, octets=quota_bytes, messages=quota_messages)
+
+    def allow_catch_all_sender(self, account_id: AccountId, granted: bool) -> None:
+        self._change(_SET_CATCH_ALL_SENDER, account_id, granted=granted)
+
+    def change_state(self, account_id: AccountId, following: State) -> bool:
+        """Suspend, resume or end. False: it was in that state already."""
+
+        def work(transaction: Transaction) -> bool:
+            row = _ONE.one(transaction, id=account_id)
+            if row is None:
+                raise NotFound(f"There is no account {account_id}.")
+            state = _row(row).state
+            if state is following:
+                return False
+            if following not in NEXT_STATES[state]:
+                raise Conflict(f"An account that is {state} cannot become {following}.")
+            _SET_STATE.run(transaction, id=account_id, next=following.value)
+            return True
+
+        return self._database.write(work)
+
+    def remove_account(self, account_id: AccountId) -> None:
+        """Every row of an ENDED account: device passwords, addresses, its place in aliases, and itself."""
+
+        def work(transaction: Transaction) -> None:
+            row = _ONE.one(transaction, id=account_id)
+            if row is None:
+                return
+            if _row(row).state is not State.ENDED:
+                raise Conflict("The account is still in use.")
+            self.app_passwords.remove_account(transaction, account_id)
+            self.addresses.remove_account(transaction, account_id)
+            _DELETE.run(transaction, id=account_id)
+
+        self._database.write(work)
+
+    def _change(self, statement: Prepared, account_id: AccountId, **values: Any) -> None:
+        if not self._database.write(lambda t: statement.run(t, id=account_id, **values)):
+            raise NotFound(f"There is no account {account_id}.")
+
+    # Settings
+
+    def setting(self, name: str) -> str | None:
+        with self._database.reading() as connection:
+            row = _GET_SETTING.one(connection, which=name)
+        return str(row[0]) if row is not None else None
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        """None removes it."""
+
+        def work(transaction: Transaction) -> None:
+            if value is None:
+                _DELETE_SETTING.run(transaction, which=name)
+            elif not _UPDATE_SETTING.run(transaction, which=name, text=value):
+                _INSERT_SETTING.run(transaction, name=name, value=value)
+
+        self._database.write(work)
+
+
+def _check_quota(quota_bytes: int, quota_messages: int) -> None:
+    if not (0 <= quota_bytes <= QUOTA_MAX and 0 <= quota_messages <= QUOTA_MAX):
+        raise InvalidInput("A quota is a number from 0 (unlimited) upwards.")
+
+
+def _row(row: tuple[Any, ...]) -> AccountRow:
+    return AccountRow(
+        AccountId(row[0]), EmailAddress.parse(row[1]), row[2], State(row[3]), row[4], row[5], row[6], bool(row[7]), row[8]
+    )
