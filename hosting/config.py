@@ -1,0 +1,247 @@
+"""What can be configured, with its defaults: one TOML file, DATA/cleanmail.toml unless another is given.
+
+The sections of the file are the fields of `Config`; limits of a protocol are the protocol's own dataclass. The comments
+beside the fields are the reference (docs/configuration.md is made of them). A file that is missing means the defaults.
+
+Raises: InvalidInput for a file with mistakes (all of them, with their lines), Unavailable if it cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+
+from gateway.smtp.limits import Limits as SmtpLimits
+from hosting import config_file
+from hosting.auth.throttle import ThrottlePolicy
+from hosting.imap.limits import Limits as ImapLimits
+from storage.errors import InvalidInput, Unavailable
+from storage.values import EmailAddress
+
+FILE_NAME = "cleanmail.toml"
+ACCESS_EVENTS_DAYS = 365  # what the provider promises; a file may say less, never more
+
+_COUNT = {"least": 0, "most": 1024}
+_PORT = {"least": 0, "most": 65535}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The installation as a whole."""
+
+    hostname: str = ""  # the name that clients connect to and the certificate carries; empty: this machine's full name
+    user: str = ""  # who the processes run as when started as root; empty: whoever started them
+    imap_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
+    smtp_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
+    stop_within: float = 30.0  # seconds that commands in flight get to finish when a process is told to stop
+
+    @property
+    def name(self) -> str:
+        return self.hostname or socket.getfqdn()
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Addresses and ports; a port of 0 is not listened on. Changes need a restart."""
+
+    addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
+    imap: int = field(default=143, metadata=_PORT)  # STARTTLS
+    imaps: int = field(default=993, metadata=_PORT)  # TLS from the start (RFC 8314)
+    submission: int = field(default=587, metadata=_PORT)  # STARTTLS
+    submissions: int = field(default=465, metadata=_PORT)  # TLS from the start (RFC 8314)
+    operations_address: str = "127.0.0.1"  # where /metrics and /health are served; a loopback address
+    operations: int = field(default=9143, metadata=_PORT)  # port of /metrics and /health
+    plain_text_sign_in: bool = False  # passwords without TLS, for test tools; only where all addresses are loopback
+    proxy_protocol_from: tuple[str, ...] = ()  # networks whose connections begin with a PROXY protocol header
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The certificate; SIGHUP loads it again. Relative paths begin at the data directory."""
+
+    certificate: str = "tls/certificate.pem"  # with its chain, PEM
+    key: str = "tls/key.pem"  # PEM, without a passphrase
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where the master key lives; at most one of them. None: keys/master in the data directory."""
+
+    master_file: str = ""  # a file outside the data directory
+    master_command: tuple[str, ...] = ()  # a program and its arguments that print the key
+    master_environment_file: str = ""  # a file that holds CLEANMAIL_MASTER_KEY=...
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCost:
+    """argon2id (RFC 9106); a password that was stored at another cost is stored anew at its next sign-in."""
+
+    time_cost: int = 3  # passes
+    memory_kib: int = 64 * 1024  # memory of one verification
+    lanes: int = 4  # parallelism of one verification
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Signing in."""
+
+    threads: int = field(default=0, metadata=_COUNT)  # verifications at the same time; 0: one per processor core
+    remembered_for: float = 300.0  # seconds that a verified password is known without computing it anew
+    argon2: PasswordCost = PasswordCost()
+    throttle: ThrottlePolicy = field(default_factory=ThrottlePolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Databases and files."""
+
+    open_accounts: int = 500  # account databases that one process keeps open
+    checkpoint_every: float = 2.0  # seconds between checkpoints of databases that were written to
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What runs in the background."""
+
+    index_batch: int = 200  # messages that enter the search index in one transaction
+    index_pause: float = 0.5  # seconds that arriving mail is collected before it is indexed
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Records with a retention."""
+
+    access_days: int = field(default=ACCESS_EVENTS_DAYS, metadata={"least": 1, "most": ACCESS_EVENTS_DAYS})
+    # ^ days that access events are kept
+    level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
+    # ^ of the operational log on stderr, which holds ids only at any level
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Addresses and DNS."""
+
+    postmaster: str = ""  # who gets postmaster@ and abuse@ where a tenant names nobody; empty: the first account
+    nameservers: tuple[str, ...] = ()  # IP addresses for DNS questions; empty: the system's resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    server: Server = Server()
+    listen: Listen = Listen()
+    tls: Tls = Tls()
+    keys: Keys = Keys()
+    auth: Auth = Auth()
+    imap: ImapLimits = field(default_factory=ImapLimits)
+    submission: SmtpLimits = field(default_factory=SmtpLimits)
+    mail: Mail = Mail()
+    storage: Storage = Storage()
+    jobs: Jobs = Jobs()
+    logs: Logs = Logs()
+
+    @property
+    def imap_workers(self) -> int:
+        return self.server.imap_workers or _cores()
+
+    @property
+    def smtp_workers(self) -> int:
+        return self.server.smtp_workers or _cores()
+
+    @property
+    def auth_threads(self) -> int:
+        return self.auth.threads or _cores()
+
+    @property
+    def postmaster(self) -> EmailAddress | None:
+        return EmailAddress.parse(self.mail.postmaster) if self.mail.postmaster else None
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text) for text in self.listen.proxy_protocol_from)
+
+    def certificate(self, data: Path) -> Path:
+        return data / self.tls.certificate
+
+    def certificate_key(self, data: Path) -> Path:
+        return data / self.tls.key
+
+
+def parse(text: str, name: str = FILE_NAME) -> Config:
+    """The configuration in `text`; `name` is how messages call it."""
+    return config_file.read(text, Config(), name, _wrong)
+
+
+def read_text(path: Path) -> str:
+    """The file's text; empty if there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not UTF-8.") from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def load(path: Path) -> Config:
+    return parse(read_text(path), path.name)
+
+
+def _wrong(config: Config) -> Mapping[str, str]:
+    """What no single value shows, by dotted key."""
+    wrong: dict[str, str] = {}
+    listen = config.listen
+    for address in listen.addresses:
+        if not _is_address(address):
+            wrong["listen.addresses"] = f"'{address}' in listen.addresses is no IP address."
+    if not listen.addresses:
+        wrong["listen.addresses"] = "listen.addresses is empty; name at least one address."
+    if not _is_loopback(listen.operations_address):
+        wrong["listen.operations_address"] = (
+            "listen.operations_address must be a loopback address: whoever reaches it sees all metrics."
+        )
+    if listen.plain_text_sign_in and not all(_is_loopback(address) for address in listen.addresses):
+        wrong["listen.plain_text_sign_in"] = (
+            "listen.plain_text_sign_in is possible only where every address of listen.addresses is a loopback address."
+        )
+    for network in listen.proxy_protocol_from:
+        try:
+            ip_network(network)
+        except ValueError:
+            wrong["listen.proxy_protocol_from"] = f"'{network}' in listen.proxy_protocol_from is no network."
+    ports = [getattr(listen, name) for name in ("imap", "imaps", "submission", "submissions", "operations")]
+    for name in ("imap", "imaps", "submission", "submissions"):
+        port = getattr(listen, name)
+        if port and ports.count(port) > 1:
+            wrong[f"listen.{name}"] = f"listen.{name} has a port ({port}) that another listener has too."
+    if sum(map(bool, (config.keys.master_file, config.keys.master_command, config.keys.master_environment_file))) > 1:
+        wrong["keys"] = "[keys] names more than one place of the master key."
+    if config.mail.postmaster:
+        try:
+            EmailAddress.parse(config.mail.postmaster)
+        except InvalidInput as error:
+            wrong["mail.postmaster"] = f"mail.postmaster: {error.public}"
+    for server in config.mail.nameservers:
+        if not _is_address(server):
+            wrong["mail.nameservers"] = f"'{server}' in mail.nameservers is no IP address."
+    return wrong
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    return _is_address(text) and ip_address(text).is_loopback
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,156 @@
+"""Certificates: a self-signed authority for trying out, and the context of the IMAP listeners, which can be reloaded.
+
+`make_self_signed` writes ca.pem (to import into a mail program), certificate.pem and key.pem (0600); the authority's
+own key is forgotten, so nothing else can ever be signed with it. `ReloadableContext` is a Twisted TLS context factory;
+open connections keep what they negotiated when it takes new files.
+
+Raises: InvalidInput (no valid pair of certificate and key). Standards: RFC 5280, RFC 8996 (nothing older than TLS 1.2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL
+
+from storage.errors import InvalidInput
+
+VALID = timedelta(days=397)  # what mail programs take of a server's certificate
+RENEW_BEFORE = timedelta(days=30)
+
+
+def make_self_signed(folder: Path, names: Sequence[str], now: datetime | None = None) -> None:
+    """ca.pem, certificate.pem and key.pem for `names` (host names and IP addresses) in `folder`."""
+    now = now or datetime.now(UTC)
+    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    issuer = _name(f"Cleanmail self-signed CA for {names[0]}")
+    authority = (
+        _builder(issuer, issuer, authority_key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    certificate = (
+        _builder(_name(names[0]), issuer, server_key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    pem = serialization.Encoding.PEM
+    _write(folder / "ca.pem", authority.public_bytes(pem), 0o644)
+    _write(folder / "certificate.pem", certificate.public_bytes(pem), 0o644)
+    _write(
+        folder / "key.pem",
+        server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        0o600,
+    )
+
+
+def expires(certificate: Path) -> datetime:
+    """When the first certificate of a PEM file ends."""
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        raise InvalidInput(f"{certificate} holds no certificate.") from None
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises InvalidInput with a sentence for the operator unless they are a pair."""
+    for path in (certificate, key):
+        if not os.access(path, os.R_OK):
+            why = "cannot be read" if path.exists() else "does not exist"
+            raise InvalidInput(f"{path} {why}; see [tls] in the configuration, or: cleanmail init --self-signed.")
+    _load(certificate, key)
+
+
+class ReloadableContext:
+    """What Twisted asks for a TLS context at each connection."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._context = _load(certificate, key)
+
+    def getContext(self) -> SSL.Context:  # noqa: N802 - Twisted's name
+        return self._context
+
+    def reload(self) -> None:
+        """Take the files as they are now. Raises InvalidInput, and nothing changes, if they are no valid pair."""
+        self._context = _load(self._certificate, self._key)
+
+
+def _load(certificate: Path, key: Path) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(
+        SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_ECDH_USE
+    )
+    context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL")
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection gives its 34 KB of buffers back
+    try:
+        context.use_certificate_chain_file(str(certificate))
+        context.use_privatekey_file(str(key))
+        context.check_privatekey()
+    except (SSL.Error, OSError):
+        raise InvalidInput(f"{certificate} and {key} cannot be read, or do not belong together.") from None
+    return context
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + VALID)
+    )
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(data)
