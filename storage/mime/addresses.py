@@ -1,0 +1,259 @@
+"""Address lists of header fields, tolerant of what mail really has in them.
+
+Names and local parts come out without quotes and comments, otherwise as the octets of the message (encoded words stay
+encoded). A comment after an address without a name is its name ("joe@example.test (Joe)"). What can't be read up to the
+next comma is passed over with what was understood of it; an unclosed quote or comment ends the list.
+
+Never fails; linear time; at most `ADDRESSES_MAX` addresses of the first `OCTETS_MAX` octets are read.
+Standards: RFC 5322 §3.4 and §4.4, RFC 6532 §3.2, RFC 9051 §7.5.2 (groups, addr-host).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+ADDRESSES_MAX = 10_000
+OCTETS_MAX = 1 << 20
+
+_ATEXT = rb"[^\x00-\x20()<>\[\]:;@\\,.\"\x7f]"
+_DOT_ATOM = rb"(?:" + _ATEXT + rb"|\.)++"
+_LWSP = rb"[ \t\r\n]*+"
+# What nearly all addresses look like: Name <a@b>, "Name" <a@b>, <a@b>, a@b; up to the comma or the end.
+_USUAL = re.compile(
+    _LWSP + rb"(?:"
+    rb'(?:"([^"\\\r\n]*+)"[ \t]*+|(' + _DOT_ATOM + rb"(?: " + _DOT_ATOM + rb")*+)[ \t]*+)?+"
+    rb"<(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb")>"
+    rb"|(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb"))" + _LWSP + rb"(?:,|\Z)"
+)
+_BLANK = re.compile(_LWSP)
+_ATOMS = re.compile(rb"(?:" + _ATEXT + rb"|\.)*+")
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_LITERAL = re.compile(rb"\[(?:[^\]\\]|\\.)*+\]", re.DOTALL)
+_COMMENT_PIECE = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_FOLD = re.compile(rb"\r?\n")
+_COMMA = re.compile(rb",")
+_COMMA_OR_GROUP_END = re.compile(rb"[,;]")
+_ANGLE_OR_COMMA = re.compile(rb"[>,]")
+
+
+class Address(NamedTuple):
+    """An address as ENVELOPE has it. A group begins with `host` None and its name as `mailbox`, and ends with all None."""
+
+    name: bytes | None
+    route: bytes | None
+    mailbox: bytes | None
+    host: bytes | None
+
+
+GROUP_END = Address(None, None, None, None)
+
+
+def parse_addresses(value: bytes) -> list[Address]:
+    """The addresses of an unfolded or folded field value, in order."""
+    found: list[Address] = []
+    value = value[:OCTETS_MAX]
+    position, size = 0, len(value)
+    while position < size and len(found) < ADDRESSES_MAX:
+        usual = _USUAL.match(value, position)
+        if usual is not None:
+            quoted, name, mailbox, host, bare_mailbox, bare_host = usual.groups()
+            name = quoted if quoted else name
+            found.append(Address(name, None, mailbox or bare_mailbox, host or bare_host))
+            position = usual.end()
+        else:
+            position = _Scanner(value, position).read_address(found)
+    return found
+
+
+class _Unclosed(Exception):  # noqa: N818 - not an error: the list ends here
+    """A quote, a comment or a domain literal has no end."""
+
+
+class _Scanner:
+    """Reads one address or group with RFC 5322's whole grammar, comments and obsolete forms included."""
+
+    __slots__ = ("comment", "position", "size", "value")
+
+    def __init__(self, value: bytes, position: int) -> None:
+        self.value = value
+        self.position = position
+        self.size = len(value)
+        self.comment: bytes | None = None
+
+    def read_address(self, found: list[Address]) -> int:
+        """Adds the address or group to `found`; the position after its comma."""
+        try:
+            self._skip_blank()
+            if self._peek() not in b",;":
+                self._read_group_or_mailbox(found)
+        except _Unclosed:
+            return self.size
+        return self._after_comma()
+
+    def _read_group_or_mailbox(self, found: list[Address]) -> None:
+        start = self.position
+        if self._peek() not in b"<.":
+            name = self._phrase()
+            if self._peek() == b":":
+                self.position += 1
+                self._read_group(name, found)
+                return
+        self.position = start
+        self._read_mailbox(found)
+
+    def _read_group(self, name: bytes, found: list[Address]) -> None:
+        found.append(Address(None, None, name, None))
+        try:
+            while self.position < self.size and len(found) < ADDRESSES_MAX:
+                self._skip_blank()
+                if self._peek() == b";":
+                    self.position += 1
+                    break
+                if self._peek() not in b",":
+                    self._read_mailbox(found)
+                self._pass_over(_COMMA_OR_GROUP_END)
+                if self._peek() == b",":
+                    self.position += 1
+        finally:
+            found.append(GROUP_END)
+        self._skip_blank()
+
+    def _read_mailbox(self, found: list[Address]) -> None:
+        start = self.position
+        name: bytes | None = None
+        if self._peek() not in b"<.":
+            name = self._phrase() or None
+        if self._peek() == b"<" and self.value[start : start + 1] != b".":
+            self.position += 1
+            route, mailbox, host = self._angle_address()
+        else:
+            self.position = start
+            self.comment = None
+            route, (mailbox, host) = None, self._addr_spec()
+            name = self.comment
+        found.append(Address(name, route, mailbox or b"MISSING_MAILBOX", host or b"MISSING_DOMAIN"))
+
+    def _angle_address(self) -> tuple[bytes | None, bytes, bytes]:
+        """What stands between < and >: [route:] local-part@domain."""
+        self._skip_blank()
+        route = None
+        if self._peek() == b"@":
+            route = self._route()
+        mailbox, host = self._addr_spec()
+        if self._peek() != b">":
+            host = host or b"SYNTAX_ERROR"
+            self._pass_over(_ANGLE_OR_COMMA)
+        if self._peek() == b">":
+            self.position += 1
+            self._skip_blank()
+        return route, mailbox, host
+
+    def _route(self) -> bytes:
+        domains: list[bytes] = []
+        while self._peek() in b"@," and self.position < self.size:
+            if self._peek() == b"@":
+                domains.append(b"@" + self._domain())
+            else:
+                self.position += 1
+            self._skip_blank()
+        if self._peek() == b":":
+            self.position += 1
+            self._skip_blank()
+        return b",".join(domains)
+
+    def _addr_spec(self) -> tuple[bytes, bytes]:
+        mailbox = self._dotted(quotes=True)
+        host = self._domain() if self._peek() == b"@" else b""
+        return mailbox, host
+
+    def _domain(self) -> bytes:
+        self.position += 1  # the @
+        self._skip_blank()
+        if self._peek() != b"[":
+            return self._dotted(quotes=False)
+        literal = _LITERAL.match(self.value, self.position)
+        if literal is None:
+            raise _Unclosed
+        self.position = literal.end()
+        self._skip_blank()
+        return literal[0]
+
+    def _dotted(self, *, quotes: bool) -> bytes:
+        """Words with dots between them; blanks and comments around dots are dropped (obs-local-part, obs-domain)."""
+        words: list[bytes] = []
+        while True:
+            if quotes and self._peek() == b'"':
+                word = self._quoted_string()
+            else:
+                atoms = _ATOMS.match(self.value, self.position)
+                assert atoms is not None
+                word = atoms[0]
+                self.position = atoms.end()
+            self._skip_blank()
+            words.append(word)
+            if not word or not (word.endswith(b".") or self._peek() == b"."):
+                return b"".join(words)
+
+    def _phrase(self) -> bytes:
+        """Words, one space between them (also where several blanks or a comment stand)."""
+        words: list[bytes] = []
+        while self.position < self.size:
+            if self._peek() == b'"':
+                words.append(self._quoted_string())
+            else:
+                atoms = _ATOMS.match(self.value, self.position)
+                assert atoms is not None
+                if not atoms[0]:
+                    break
+                words.append(atoms[0])
+                self.position = atoms.end()
+            self._skip_blank()
+        return b" ".join(words)
+
+    def _quoted_string(self) -> bytes:
+        string = _QUOTED.match(self.value, self.position)
+        if string is None:
+            raise _Unclosed
+        self.position = string.end()
+        text = _FOLD.sub(b"", string[1]) if b"\n" in string[1] else string[1]
+        return _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
+
+    def _skip_blank(self) -> None:
+        """Passes over blanks and comments; the last comment is remembered."""
+        while True:
+            blank = _BLANK.match(self.value, self.position)
+            assert blank is not None
+            self.position = blank.end()
+            if self._peek() != b"(":
+                return
+            self._skip_comment()
+
+    def _skip_comment(self) -> None:
+        depth = 0
+        start = self.position + 1
+        for piece in _COMMENT_PIECE.finditer(self.value, self.position):
+            if piece[0] == b"(":
+                depth += 1
+            elif piece[0] == b")":
+                depth -= 1
+                if depth == 0:
+                    text = self.value[start : piece.start()]
+                    self.comment = _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
+                    self.position = piece.end()
+                    return
+        raise _Unclosed
+
+    def _after_comma(self) -> int:
+        self._pass_over(_COMMA)
+        return self.position + 1
+
+    def _pass_over(self, stops: re.Pattern[bytes]) -> None:
+        """Goes to the next place that `stops` matches, or to the end."""
+        stop = stops.search(self.value, self.position)
+        self.position = stop.start() if stop else self.size
+
+    def _peek(self) -> bytes:
+        """The octet at the position, b"" at the end (which is `in` every bytes, as an end should be)."""
+        return self.value[self.position : self.position + 1]
