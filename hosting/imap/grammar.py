@@ -1,0 +1,330 @@
+"""Frames into commands: the table of all command names and the small parsers.
+
+FETCH, LIST and searches have grammar modules of their own.
+`parse` returns the tag and a command, or raises `BadCommand` with the tag that the answer needs.
+
+Standards: RFC 9051 §9; RFC 4959 (SASL-IR), 5161 (ENABLE), 6154 (CREATE), 7162 (SELECT, STORE), 6851 (MOVE), 4315, 9208.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from hosting.imap import commands as c
+from hosting.imap.cursor import Cursor, Malformed
+from hosting.imap.decoder import Frame
+from hosting.imap.fetch_grammar import fetch
+from hosting.imap.limits import Limits
+from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
+from hosting.imap.search_grammar import search, sort, thread
+
+_TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
+MODSEQ_MAX: Final = (1 << 63) - 1  # RFC 7162 §7
+
+
+class BadCommand(Exception):  # noqa: N818
+    def __init__(self, tag: bytes, text: str) -> None:
+        super().__init__(text)
+        self.tag = tag
+        self.text = text
+
+
+class Grammar:
+    """Parses for one connection; `utf8` turns on with ENABLE IMAP4rev2 and changes what mailbox names mean."""
+
+    __slots__ = ("_limits", "utf8")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.utf8 = False
+
+    def parse(self, frame: Frame) -> tuple[bytes, c.Command]:
+        match = _TAG.match(frame.text)
+        if match is None:
+            raise BadCommand(b"*", "A command begins with a tag.")
+        tag = match[0]
+        cursor = Cursor(frame, self._limits.ranges)
+        cursor.at = match.end()
+        try:
+            cursor.space()
+            name = cursor.word()
+            if name == "UID":
+                cursor.space()
+                name = "UID " + cursor.word()
+            parser = _PARSERS.get(name)
+            if parser is None:
+                raise Malformed("Unknown command.")
+            command = parser(cursor, self)
+            cursor.end()
+        except Malformed as bad:
+            raise BadCommand(tag, str(bad)) from None
+        return tag, command
+
+    @property
+    def nesting(self) -> int:
+        return self._limits.nesting
+
+
+Parser = Callable[[Cursor, Grammar], c.Command]
+
+
+def _plain(command: c.Command) -> Parser:
+    return lambda _cursor, _grammar: command
+
+
+def _identify(cursor: Cursor, _: Grammar) -> c.Command:
+    if not cursor.at_end():
+        cursor.space()
+        if cursor.accept(b"("):
+            fields = 0
+            while not cursor.accept(b")"):
+                if fields:
+                    cursor.space()
+                if cursor.peek() == b'"' or cursor.peek() == b"{":
+                    cursor.string()
+                else:
+                    cursor.atom()  # NIL
+                fields += 1
+                if fields > 60:  # RFC 2971 §3.3: 30 pairs
+                    raise Malformed("Too many fields.")
+        else:
+            cursor.atom()
+    return c.Identify()
+
+
+def _login(cursor: Cursor, _: Grammar) -> c.Command:
+    cursor.space()
+    user = cursor.text_of(cursor.astring())
+    cursor.space()
+    return c.Login(user, cursor.text_of(cursor.astring()))
+
+
+def _authenticate(cursor: Cursor, _: Grammar) -> c.Command:
+    cursor.space()
+    mechanism = cursor.word()
+    initial = None
+    if cursor.accept(b" "):
+        initial = cursor.text[cursor.at :]
+        cursor.at = len(cursor.text)
+    return c.Authenticate(mechanism, initial)
+
+
+def _enable(cursor: Cursor, _: Grammar) -> c.Command:
+    wanted = []
+    while cursor.accept(b" "):
+        wanted.append(cursor.word())
+    if not wanted:
+        raise Malformed("Expected a capability.")
+    return c.Enable(tuple(wanted))
+
+
+def _select(read_only: bool) -> Parser:
+    def parse(cursor: Cursor, grammar: Grammar) -> c.Command:
+        cursor.space()
+        mailbox = cursor.mailbox(grammar.utf8)
+        condstore, resync = False, None
+        if cursor.accept(b" "):  # RFC 4466 §2.1
+            cursor.expect(b"(")
+            while True:
+                parameter = cursor.word()
+                if parameter == "CONDSTORE":
+                    condstore = True
+                elif parameter == "QRESYNC":
+                    cursor.space()
+                    resync = _resync(cursor)
+                else:
+                    raise Malformed("Unknown parameter of SELECT.")
+                if cursor.accept(b")"):
+                    break
+                cursor.space()
+        return c.Select(mailbox, read_only, condstore, resync)
+
+    return parse
+
+
+def _resync(cursor: Cursor) -> c.Resync:
+    cursor.expect(b"(")
+    uidvalidity = cursor.number()
+    cursor.space()
+    modseq = cursor.number(MODSEQ_MAX)
+    known, sample = None, None
+    if cursor.accept(b" "):
+        if cursor.peek() != b"(":
+            known = _definite(cursor)
+            if cursor.accept(b" ("):
+                sample = _sample(cursor)
+        else:
+            cursor.expect(b"(")
+            sample = _sample(cursor)
+    cursor.expect(b")")
+    return c.Resync(uidvalidity, modseq, known, sample)
+
+
+def _sample(cursor: Cursor) -> tuple[c.SequenceSet, c.SequenceSet]:
+    numbers = _definite(cursor)
+    cursor.space()
+    uids = _definite(cursor)
+    cursor.expect(b")")
+    return numbers, uids
+
+
+def _definite(cursor: Cursor) -> c.SequenceSet:
+    """A set without "*" (RFC 7162 §3.2.5)."""
+    numbers = cursor.sequence_set()
+    if numbers.saved or any(c.STAR in pair for pair in numbers.ranges):
+        raise Malformed("The set must not have '*' or '$' in it.")
+    return numbers
+
+
+def _create(cursor: Cursor, grammar: Grammar) -> c.Command:
+    cursor.space()
+    mailbox = cursor.mailbox(grammar.utf8)
+    uses: list[str] = []
+    if cursor.accept(b" "):
+        cursor.expect(b"(")
+        if cursor.word() != "USE":
+            raise Malformed("Unknown parameter of CREATE.")
+        cursor.expect(b" (")
+        while not cursor.accept(b")"):
+            if uses:
+                cursor.space()
+            uses.append(cursor.flag().decode("ascii"))
+        cursor.expect(b")")
+    return c.Create(mailbox, tuple(uses))
+
+
+def _one_mailbox(make: Callable[[str], c.Command]) -> Parser:
+    def parse(cursor: Cursor, grammar: Grammar) -> c.Command:
+        cursor.space()
+        return make(cursor.mailbox(grammar.utf8))
+
+    return parse
+
+
+def _rename(cursor: Cursor, grammar: Grammar) -> c.Command:
+    cursor.space()
+    mailbox = cursor.mailbox(grammar.utf8)
+    cursor.space()
+    return c.Rename(mailbox, cursor.mailbox(grammar.utf8))
+
+
+def _append(cursor: Cursor, grammar: Grammar) -> c.Command:
+    cursor.space()
+    mailbox = cursor.mailbox(grammar.utf8)
+    cursor.space()
+    flags, internal_date = c.Flags(), None
+    if cursor.peek() == b"(":
+        flags = cursor.flags()
+        cursor.space()
+    if cursor.peek() == b'"':
+        internal_date = cursor.date_time()
+        cursor.space()
+    return c.Append(mailbox, flags, internal_date, cursor.literal(octets=True))
+
+
+def _quota(make: Callable[[str], c.Command], resources: bool = False) -> Parser:
+    def parse(cursor: Cursor, _: Grammar) -> c.Command:
+        cursor.space()
+        root = cursor.text_of(cursor.astring())
+        if resources:
+            cursor.space()
+            cursor.at = len(cursor.text)  # refused anyway: limits are the provider's
+        return make(root)
+
+    return parse
+
+
+def _uid_expunge(cursor: Cursor, _: Grammar) -> c.Command:
+    cursor.space()
+    return c.Expunge(cursor.sequence_set())
+
+
+def _store(by_uid: bool) -> Parser:
+    def parse(cursor: Cursor, _: Grammar) -> c.Command:
+        cursor.space()
+        numbers = cursor.sequence_set()
+        cursor.space()
+        unchanged_since = None
+        if cursor.accept(b"("):  # RFC 7162 §3.1.3
+            if cursor.word() != "UNCHANGEDSINCE":
+                raise Malformed("Unknown modifier of STORE.")
+            cursor.space()
+            unchanged_since = cursor.number(MODSEQ_MAX)
+            cursor.expect(b")")
+            cursor.space()
+        item = cursor.word()
+        how = {"F": "replace", "+": "add", "-": "remove"}.get(item[:1])
+        name = item.lstrip("+-")
+        if how is None or name not in ("FLAGS", "FLAGS.SILENT") or len(item) - len(name) > 1:
+            raise Malformed("Unknown item of STORE.")
+        cursor.space()
+        return c.Store(numbers, how, cursor.flags(), name == "FLAGS.SILENT", by_uid, unchanged_since)  # type: ignore[arg-type]
+
+    return parse
+
+
+def _copy(by_uid: bool, move: bool) -> Parser:
+    def parse(cursor: Cursor, grammar: Grammar) -> c.Command:
+        cursor.space()
+        numbers = cursor.sequence_set()
+        cursor.space()
+        return c.Copy(numbers, cursor.mailbox(grammar.utf8), by_uid, move)
+
+    return parse
+
+
+def _fetch(by_uid: bool) -> Parser:
+    return lambda cursor, _: fetch(cursor, by_uid)
+
+
+def _searching(parse: Callable[[Cursor, bool, int], c.Command], by_uid: bool) -> Parser:
+    return lambda cursor, grammar: parse(cursor, by_uid, grammar.nesting)
+
+
+_PARSERS: Final[dict[str, Parser]] = {
+    "CAPABILITY": _plain(c.Capability()),
+    "NOOP": _plain(c.Noop()),
+    "LOGOUT": _plain(c.Logout()),
+    "ID": _identify,
+    "STARTTLS": _plain(c.StartTls()),
+    "LOGIN": _login,
+    "AUTHENTICATE": _authenticate,
+    "ENABLE": _enable,
+    "NAMESPACE": _plain(c.Namespace()),
+    "SELECT": _select(read_only=False),
+    "EXAMINE": _select(read_only=True),
+    "CREATE": _create,
+    "DELETE": _one_mailbox(c.Delete),
+    "RENAME": _rename,
+    "SUBSCRIBE": _one_mailbox(c.Subscribe),
+    "UNSUBSCRIBE": _one_mailbox(c.Unsubscribe),
+    "LIST": lambda cursor, grammar: list_mailboxes(cursor, grammar.utf8),
+    "LSUB": lambda cursor, grammar: list_subscribed(cursor, grammar.utf8),
+    "STATUS": lambda cursor, grammar: status(cursor, grammar.utf8),
+    "APPEND": _append,
+    "IDLE": _plain(c.Idle()),
+    "GETQUOTA": _quota(c.GetQuota),
+    "GETQUOTAROOT": _one_mailbox(c.GetQuotaRoot),
+    "SETQUOTA": _quota(c.SetQuota, resources=True),
+    "CHECK": _plain(c.Check()),
+    "CLOSE": _plain(c.Close()),
+    "UNSELECT": _plain(c.Unselect()),
+    "EXPUNGE": _plain(c.Expunge()),
+    "UID EXPUNGE": _uid_expunge,
+    "FETCH": _fetch(by_uid=False),
+    "UID FETCH": _fetch(by_uid=True),
+    "STORE": _store(by_uid=False),
+    "UID STORE": _store(by_uid=True),
+    "COPY": _copy(by_uid=False, move=False),
+    "UID COPY": _copy(by_uid=True, move=False),
+    "MOVE": _copy(by_uid=False, move=True),
+    "UID MOVE": _copy(by_uid=True, move=True),
+    "SEARCH": _searching(search, by_uid=False),
+    "UID SEARCH": _searching(search, by_uid=True),
+    "SORT": _searching(sort, by_uid=False),
+    "UID SORT": _searching(sort, by_uid=True),
+    "THREAD": _searching(thread, by_uid=False),
+    "UID THREAD": _searching(thread, by_uid=True),
+}

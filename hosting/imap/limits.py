@@ -1,0 +1,26 @@
+"""What one connection, one command and one account may take; all of it configurable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of the IMAP service. Times are seconds, sizes octets."""
+
+    message: int = 50 * 1024 * 1024  # APPENDLIMIT (RFC 7889)
+    literal: int = 64 * 1024  # any literal that is not a message
+    early_literal: int = 4096  # before sign-in: user names and passwords
+    line: int = 64 * 1024  # one line of a command, without its literals
+    swallowed: int = (
+        1024 * 1024
+    )  # of a refused line or LITERAL+ that are read to stay in step; beyond, the connection ends
+    nesting: int = 50  # parentheses, OR and NOT in a search
+    ranges: int = 20_000  # of one sequence set
+    bad_commands: int = 20  # in a row; then the connection ends
+    sign_in_timeout: float = 60.0
+    idle_timeout: float = 1800.0  # RFC 9051 §5.4: at least 30 minutes
+    connections_per_account: int = 50
+    connections_per_address: int = 200
+    connections: int = 20_000
