@@ -1,7 +1,8 @@
 """Tables of account.db: one mailbox owner's mailboxes, messages and search index, under the account's own key.
 
 `membership` is narrow on purpose (flags, UIDs and modseqs of 200,000 messages are read in one go); what reads need of a
-message stands in `content`, parsed once at delivery. Counters in `mailbox` change in the same transaction as the rows they count.
+message stands in `content`, parsed once at delivery. Counters in `mailbox` change in the same transaction as what they
+count.
 """
 
 from __future__ import annotations
@@ -217,5 +218,40 @@ unlink = Table(
     sqlite_with_rowid=False,
 )
 
-# The SQLite search index lives beside these tables as virtual table `search` (storage.mail.search_index):
-# FTS5, trigram, contentless with delete, one row per message_id.
+# What BODY, TEXT and HEADER searches verify candidates against: decoded, casemapped; one row is read instead of a file.
+search_text = Table(
+    "search_text",
+    metadata,
+    _account(),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),  # storage.mail.trigrams.Part: 0 header, 1 body
+    Column("text", LargeBinary, nullable=False, info=personal("correspondent", "search in the text", sealed=True)),
+    info=technical("zstd of the searchable text of a message (RFC 9051 §6.4.4)"),
+)
+
+# Deleted messages whose trigrams still stand in the index; filled by the trigger below.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    _account(),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    info=technical("message ids that the search index has to forget"),
+    sqlite_with_rowid=False,
+)
+
+# The search index of SQLite (storage.mail.trigrams): two FTS5 tables of trigrams over text that we casemap ourselves,
+# without the text itself, rows deletable. Of the short fields the positions are kept, so that a match needs no second
+# look. Merges are ours: FTS5's own would run inside a commit and hold the write lock for 100 ms.
+EXTRA_SQL: tuple[str, ...] = (
+    "CREATE VIRTUAL TABLE search_fields USING fts5(subject, from_, to_, cc, bcc,"
+    " tokenize='trigram case_sensitive 1', content='', contentless_delete=1, detail=full)",
+    "CREATE VIRTUAL TABLE search_parts USING fts5(text,"
+    " tokenize='trigram case_sensitive 1', content='', contentless_delete=1, detail=none)",
+    "INSERT INTO search_fields(search_fields, rank) VALUES ('automerge', 0), ('crisismerge', 200), ('usermerge', 4)",
+    "INSERT INTO search_parts(search_parts, rank) VALUES ('automerge', 0), ('crisismerge', 200), ('usermerge', 4)",
+    # Whoever deletes a message deletes its searchable text in the same commit and cannot forget to.
+    "CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN"
+    " DELETE FROM search_text WHERE account_id = old.account_id AND message_id = old.message_id;"
+    " INSERT OR IGNORE INTO forgotten (account_id, message_id)"
+    " SELECT old.account_id, old.message_id WHERE old.indexed; END",
+)
