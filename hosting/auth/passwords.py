@@ -43,10 +43,10 @@ class Passwords:
     def verify(self, verifier: str | None, password: str) -> bool:
         """Whether `password` is the one; None costs the same and is False."""
         try:
-            matches = self._hasher.verify(verifier or self._nobody, _prepare(password))
+            self._hasher.verify(verifier or self._nobody, _prepare(password))
         except (VerificationError, InvalidHashError):
             return False
-        return matches and verifier is not None
+        return verifier is not None
 
     def needs_rehash(self, verifier: str) -> bool:
         """Whether it was made with other parameters than today's."""

@@ -1,7 +1,7 @@
 """The values of signing in: what a protocol asks, and who it is that signed in.
 
-`Authenticator` is what IMAP, submission and later protocols see of authentication; `hosting.auth.client.AuthClient` asks
-the auth role over its socket, `hosting.auth.local.LocalAuth` does the same in one process.
+`Authenticator` is what IMAP, submission and later protocols see of authentication; `hosting.auth.client.AuthClient`
+asks the auth role over its socket, `hosting.auth.local.LocalAuth` does the same in one process.
 """
 
 from __future__ import annotations

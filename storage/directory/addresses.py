@@ -51,9 +51,7 @@ _INSERT_TARGET = prepare(insert(_target))
 _DELETE = prepare(sql_delete(_address).where(_address.c.address_key == bindparam("key")))
 _DELETE_TARGETS = prepare(sql_delete(_target).where(_target.c.address_key == bindparam("key")))
 _DELETE_ACCOUNT_TARGETS = prepare(sql_delete(_target).where(_target.c.account_id == bindparam("id")))
-_DELETE_EMPTY = prepare(
-    sql_delete(_address).where(~exists().where(_target.c.address_key == _address.c.address_key))
-)
+_DELETE_EMPTY = prepare(sql_delete(_address).where(~exists().where(_target.c.address_key == _address.c.address_key)))
 
 
 class Addresses:

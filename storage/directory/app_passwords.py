@@ -1,7 +1,8 @@
 """Device passwords: generated, shown once, kept as a keyed hash under a key of the tenant.
 
-140 random bits cannot be guessed, so a plain keyed hash is as good a verifier as argon2 would be and costs microseconds.
-Spaces, hyphens and case are of no account when one is typed. A revoked one loses its verifier in the same commit.
+140 random bits cannot be guessed, so a plain keyed hash is as good a verifier as argon2 would be and costs
+microseconds. Spaces, hyphens and case are of no account when one is typed. A revoked one loses its verifier in the same
+commit.
 
 Raises: NotFound, InvalidInput, LimitReached.
 """
@@ -50,9 +51,7 @@ _MATCH = prepare(
     )
 )
 _LIVE = prepare(
-    select(func.count())
-    .select_from(_table)
-    .where(_table.c.account_id == bindparam("id"), _table.c.revoked.is_(None))
+    select(func.count()).select_from(_table).where(_table.c.account_id == bindparam("id"), _table.c.revoked.is_(None))
 )
 _INSERT = prepare(
     insert(_table)
@@ -97,9 +96,7 @@ class AppPasswords:
             raise NotFound(f"There is no app password {app_password_id}.")
         return _row(row)
 
-    def create(
-        self, account_id: AccountId, name: str, protocols: Collection[str] = ()
-    ) -> tuple[AppPasswordRow, str]:
+    def create(self, account_id: AccountId, name: str, protocols: Collection[str] = ()) -> tuple[AppPasswordRow, str]:
         """A new one and its text, which nobody can show again. No protocols: all of them."""
         unknown = sorted(set(protocols) - PROTOCOLS)
         if unknown:

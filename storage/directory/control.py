@@ -1,8 +1,8 @@
 """The installation's directory, control.db: which tenants and domains exist, and whose a login name is.
 
 Ids come from counters that only rise; an id is never used again. A domain belongs to at most one tenant and is pending
-until its owner proved it (`storage.directory.ownership`) or the operator vouched for it. Tenants' display names are sealed
-under the tenants' keys; login names stand here as keyed hashes only. Every change is durable on return.
+until its owner proved it (`storage.directory.ownership`) or the operator vouched for it. Tenants' display names are
+sealed under the tenants' keys; login names stand here as keyed hashes only. Every change is durable on return.
 
 `Provisioning` composes these steps with the tenant's own database, keys and files; nothing else should write here.
 
@@ -37,11 +37,28 @@ SCHEMA = Schema("control", schema.VERSION, schema.metadata, (), ())
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 _tenant, _domain, _login, _counter = schema.tenant, schema.domain, schema.login, schema.counter
-_TENANT_COLUMNS = (_tenant.c.tenant_id, _tenant.c.slug, _tenant.c.name, _tenant.c.state, _tenant.c.state_version, _tenant.c.created)
-_DOMAIN_COLUMNS = (_domain.c.domain, _domain.c.tenant_id, _domain.c.state, _domain.c.token, _domain.c.created, _domain.c.verified)
+_TENANT_COLUMNS = (
+    _tenant.c.tenant_id,
+    _tenant.c.slug,
+    _tenant.c.name,
+    _tenant.c.state,
+    _tenant.c.state_version,
+    _tenant.c.created,
+)
+_DOMAIN_COLUMNS = (
+    _domain.c.domain,
+    _domain.c.tenant_id,
+    _domain.c.state,
+    _domain.c.token,
+    _domain.c.created,
+    _domain.c.verified,
+)
 
 _COUNT = prepare(
-    update(_counter).where(_counter.c.name == bindparam("which")).values(value=_counter.c.value + 1).returning(_counter.c.value)
+    update(_counter)
+    .where(_counter.c.name == bindparam("which"))
+    .values(value=_counter.c.value + 1)
+    .returning(_counter.c.value)
 )
 _ALL_TENANTS = prepare(select(*_TENANT_COLUMNS).order_by(_tenant.c.tenant_id))
 _ONE_TENANT = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.tenant_id == bindparam("id")))
@@ -54,9 +71,7 @@ _SET_STATE = prepare(
     .values(state=bindparam("next"), state_version=_tenant.c.state_version + 1)
 )
 _ALL_DOMAINS = prepare(select(*_DOMAIN_COLUMNS).order_by(_domain.c.domain))
-_DOMAINS_OF = prepare(
-    select(*_DOMAIN_COLUMNS).where(_domain.c.tenant_id == bindparam("id")).order_by(_domain.c.domain)
-)
+_DOMAINS_OF = prepare(select(*_DOMAIN_COLUMNS).where(_domain.c.tenant_id == bindparam("id")).order_by(_domain.c.domain))
 _ONE_DOMAIN = prepare(select(*_DOMAIN_COLUMNS).where(_domain.c.domain == bindparam("which")))
 _INSERT_DOMAIN = prepare(insert(_domain))
 _VERIFY_DOMAIN = prepare(
@@ -260,7 +275,7 @@ class Control:
         return Login(TenantId(row[0]), AccountId(row[1])) if row is not None else None
 
     def claim_login(self, address: EmailAddress, tenant_id: TenantId, account_id: AccountId) -> None:
-        """Let `address` sign in to the account. A claim of the same tenant is taken over: see `Provisioning`."""
+        """Let `address` sign in to the account. A claim that the same tenant left behind is replaced."""
         digest = self.login_hash(str(address))
 
         def work(transaction: Transaction) -> None:

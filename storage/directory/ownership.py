@@ -1,8 +1,8 @@
 """Looks up the TXT record by which the owner of a domain proves that a tenant may use it.
 
-The record stands at `_cleanmail.<domain>` and holds the token of `Control.add_domain`. The resolver is the system's unless
-name servers are given. Raises Unavailable, with a sentence an operator can act on, if DNS gave no answer at all; a domain
-without the record is an answer.
+The record stands at `_cleanmail.<domain>` and holds the token of `Control.add_domain`. The resolver is the system's
+unless name servers are given. Raises Unavailable, with a sentence an operator can act on, if DNS gave no answer at all;
+a domain without the record is an answer.
 
 Standards: RFC 1035 §3.3.14 (TXT: several character strings are one text), RFC 8552 (underscored names).
 """

@@ -1,14 +1,15 @@
 """One tenant's directory, tenant.db: accounts with their credentials, addresses and settings, under the tenant's key.
 
-Every change is durable on return. `credential_version` rises in the commit of every change that must end sessions opened
-with the account's own password; device passwords have versions of their own. Nobody is told here that something changed:
-`storage.directory.provisioning` announces it after the commit.
+Every change is durable on return. `credential_version` rises in the commit of every change that must end sessions
+opened with the account's own password; device passwords have versions of their own. Nobody is told here that something
+changed: `storage.directory.provisioning` announces it after the commit.
 
 Raises: NotFound, AlreadyExists, Conflict (the state does not allow it), InvalidInput, Unavailable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -50,10 +51,7 @@ _ALL = prepare(select(*_COLUMNS).order_by(_account.c.account_id))
 _ONE = prepare(select(*_COLUMNS).where(_THIS))
 _BY_LOGIN = prepare(select(*_COLUMNS).where(_account.c.login_key == bindparam("key")))
 _FIRST_ACTIVE = prepare(
-    select(_account.c.account_id)
-    .where(_account.c.state == State.ACTIVE.value)
-    .order_by(_account.c.account_id)
-    .limit(1)
+    select(_account.c.account_id).where(_account.c.state == State.ACTIVE.value).order_by(_account.c.account_id).limit(1)
 )
 _CREDENTIALS = prepare(select(*_COLUMNS, _account.c.password_hash).where(_THIS))
 _INSERT = prepare(insert(_account))
@@ -68,9 +66,7 @@ _REHASH = prepare(
     .values(password_hash=bindparam("verifier"))
 )
 _SET_STATE = prepare(
-    update(_account)
-    .where(_THIS)
-    .values(state=bindparam("next"), credential_version=_account.c.credential_version + 1)
+    update(_account).where(_THIS).values(state=bindparam("next"), credential_version=_account.c.credential_version + 1)
 )
 _SET_QUOTA = prepare(
     update(_account).where(_THIS).values(quota_bytes=bindparam("octets"), quota_messages=bindparam("messages"))
@@ -154,8 +150,13 @@ class Tenant:
         password_hash: str | None,
         quota_bytes: int,
         quota_messages: int,
+        claim: Callable[[], None],
     ) -> AccountRow:
-        """The commit that makes an account exist; its key, folder, database and login exist already."""
+        """The commit that makes an account exist; its key, folder and database exist already.
+
+        `claim` lets the address sign in. It is called inside the transaction, once the address is known to be free, so
+        that of two who create the same account at once the one who gets it is the one who signs in.
+        """
         _check_quota(quota_bytes, quota_messages)
         row = AccountRow(
             account_id, address, name, State.ACTIVE, 1, quota_bytes, quota_messages, False, self._clock.now()
@@ -163,6 +164,7 @@ class Tenant:
 
         def work(transaction: Transaction) -> None:
             insert_account_address(transaction, address, account_id)  # AlreadyExists if the address leads somewhere
+            claim()
             _INSERT.run(
                 transaction,
                 account_id=account_id,
@@ -211,7 +213,8 @@ class Tenant:
             _SET_STATE.run(transaction, id=account_id, next=following.value)
             return True
 
-        return self._database.write(work)
+        changed: bool = self._database.write(work)
+        return changed
 
     def remove_account(self, account_id: AccountId) -> None:
         """Every row of an ENDED account: device passwords, addresses, its place in aliases, and itself."""
@@ -258,5 +261,13 @@ def _check_quota(quota_bytes: int, quota_messages: int) -> None:
 
 def _row(row: tuple[Any, ...]) -> AccountRow:
     return AccountRow(
-        AccountId(row[0]), EmailAddress.parse(row[1]), row[2], State(row[3]), row[4], row[5], row[6], bool(row[7]), row[8]
+        AccountId(row[0]),
+        EmailAddress.parse(row[1]),
+        row[2],
+        State(row[3]),
+        row[4],
+        row[5],
+        row[6],
+        bool(row[7]),
+        row[8],
     )

@@ -1,0 +1,191 @@
+"""The auth role from outside: sign-ins and keys, asked over its Unix socket.
+
+Blocking, and safe to use from many threads: each request has a connection of a small pool to itself. When the auth role
+is started anew, requests connect again and are repeated for a few seconds, then they raise Unavailable. A verification
+that is repeated counts twice in the throttle, which is harmless. Keys are not kept here.
+
+Raises: what the auth role answers (`storage.errors`), Unavailable.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from hosting.auth import sockets
+from hosting.auth.frames import Fields, FrameReader, encode
+from hosting.auth.grants import Role
+from hosting.auth.messages import VERSION, error_of, principal_of
+from hosting.auth.signin import Principal, SignIn
+from storage.errors import InvalidInput, Unavailable
+from storage.keys.source import Key, ServiceName
+from storage.values import AccountId, TenantId
+
+
+class AuthClient:
+    """A KeySource and an Authenticator."""
+
+    def __init__(
+        self, path: Path, role: Role, *, connections: int = 32, patience: float = 5.0, timeout: float = 60.0
+    ) -> None:
+        """`patience`: seconds to wait for an auth role that is not there; `timeout`: for an answer of one that is."""
+        self._path = path
+        self._role = role
+        self._patience = patience
+        self._timeout = timeout
+        self._slots = threading.BoundedSemaphore(connections)
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._closed = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        self._drop_idle()
+
+    # Sign-ins
+
+    def verify(self, sign_in: SignIn) -> Principal:
+        """See `Authenticator.verify`."""
+        return principal_of(
+            self._ask(
+                {
+                    "op": "verify",
+                    "protocol": sign_in.protocol,
+                    "login": sign_in.login,
+                    "password": sign_in.password,
+                    "address": sign_in.address,
+                    "session": sign_in.session,
+                }
+            )
+        )
+
+    def still_valid(self, principal: Principal) -> bool:
+        """See `Authenticator.still_valid`."""
+        return self._ask({"op": "still_valid", "principal": asdict(principal)}).get("valid") is True
+
+    # Keys
+
+    def service_key(self, name: ServiceName) -> bytes:
+        return _secret(self._ask({"op": "service_key", "name": name}))
+
+    def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
+        return _key(self._ask({"op": "tenant_key", "tenant": tenant, "purpose": purpose}))
+
+    def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
+        return _key(self._ask({"op": "account_key", "tenant": tenant, "account": account, "purpose": purpose}))
+
+    def create_tenant_key(self, tenant: TenantId) -> Key:
+        return _key(self._ask({"op": "create_tenant_key", "tenant": tenant}))
+
+    def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
+        return _key(self._ask({"op": "create_account_key", "tenant": tenant, "account": account}))
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
+        self._ask({"op": "destroy_account_key", "tenant": tenant, "account": account})
+
+    def forget(self, tenant: TenantId) -> None:
+        """Say that this process holds no key of the tenant any more."""
+        self._ask({"op": "forget", "tenant": tenant})
+
+    # Requests
+
+    def _ask(self, fields: Fields) -> Fields:
+        request = encode(fields)
+        deadline = time.monotonic() + self._patience
+        if not self._slots.acquire(timeout=self._timeout):
+            raise Unavailable(detail="auth connections")
+        try:
+            return self._attempts(request, deadline)
+        finally:
+            self._slots.release()
+
+    def _attempts(self, request: bytes, deadline: float) -> Fields:
+        pause = 0.01
+        while True:
+            try:
+                connection = self._take()
+                reply = connection.ask(request)
+            except TimeoutError:
+                raise Unavailable(detail="auth timeout") from None
+            except OSError:
+                self._drop_idle()  # they ended with the auth role that this one did
+                if time.monotonic() >= deadline:
+                    raise Unavailable(detail="auth role") from None
+                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, hides nothing
+                pause = min(pause * 2, 0.25)
+                continue
+            self._give_back(connection)
+            result = reply.get("ok")
+            if isinstance(result, dict):
+                return result
+            raise error_of(reply)
+
+    def _take(self) -> _Connection:
+        with self._lock:
+            if self._closed:
+                raise Unavailable(detail="auth client closed")
+            if self._idle:
+                return self._idle.pop()
+        return _Connection(self._path, self._role, self._timeout)
+
+    def _give_back(self, connection: _Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+class _Connection:
+    """One connection after its hello. Any error closes it."""
+
+    def __init__(self, path: Path, role: Role, timeout: float) -> None:
+        self._socket = sockets.connect(path, timeout)
+        self._reader = FrameReader()
+        reply = self.ask(encode({"op": "hello", "version": VERSION, "role": role.value}))
+        if "ok" not in reply:
+            self.close()
+            raise error_of(reply)
+
+    def ask(self, request: bytes) -> Fields:
+        try:
+            self._socket.sendall(request)
+            while True:
+                reply = self._reader.next()
+                if reply is not None:
+                    return reply
+                data = self._socket.recv(64 * 1024)
+                if not data:
+                    raise ConnectionResetError
+                self._reader.feed(data)
+        except InvalidInput:
+            self.close()
+            raise ConnectionResetError from None
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _secret(fields: Fields) -> bytes:
+    try:
+        return base64.b64decode(str(fields["secret"]), validate=True)
+    except (KeyError, ValueError):
+        raise Unavailable(detail="auth reply") from None
+
+
+def _key(fields: Fields) -> Key:
+    return Key(str(fields.get("id", "")), _secret(fields))

@@ -1,0 +1,58 @@
+"""What each role may ask of the auth role: the table "Processes" of the design as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storage.errors import NotPermitted
+
+
+class Role(StrEnum):
+    IMAP = "imap"
+    SMTP = "smtp"
+    QUEUE = "queue"
+    WEB = "web"
+    JOBS = "jobs"
+    ADMIN = "admin"  # the command line
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    services: frozenset[str]  # service keys by name
+    tenants: bool  # tenants' keys
+    sign_in: bool  # verify passwords
+    provision: bool  # make and destroy keys
+    # Accounts' keys are what every role works with.
+
+
+_DELIVERY = frozenset({"control", "directory", "queue", "logs"})
+_ALL = _DELIVERY | {"audit"}
+
+GRANTS: dict[Role, Grant] = {
+    Role.IMAP: Grant(frozenset({"logs"}), tenants=False, sign_in=True, provision=False),
+    Role.SMTP: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
+    Role.QUEUE: Grant(_DELIVERY, tenants=True, sign_in=False, provision=False),
+    Role.WEB: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
+    Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True),
+    Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True),
+}
+
+# Requests that need more than a place in the table: which column of it.
+_COLUMN = {
+    "verify": "sign_in",
+    "tenant_key": "tenants",
+    "create_tenant_key": "provision",
+    "create_account_key": "provision",
+    "destroy_account_key": "provision",
+}
+
+
+def check(role: Role, operation: str, service: str | None = None) -> None:
+    """Raises NotPermitted."""
+    grant = GRANTS[role]
+    column = _COLUMN.get(operation)
+    if column is not None and not getattr(grant, column):
+        raise NotPermitted(f"The role {role} may not ask for {operation}.")
+    if operation == "service_key" and service not in grant.services:
+        raise NotPermitted(f"The role {role} may not hold this key.")

@@ -1,0 +1,192 @@
+"""Answers the requests of the auth socket: sign-ins, and keys leased for a stated purpose.
+
+Knows no socket and no event loop. A caller gets only what `hosting.auth.grants` gives its role. Every lease and every
+making or destroying of a key is logged, with ids only; which processes hold keys of a tenant is known until they say
+that they forgot them, or end.
+
+Operations and their fields: verify, still_valid, service_key, tenant_key, account_key, create_tenant_key,
+create_account_key, destroy_account_key, forget.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from hosting.auth import grants
+from hosting.auth.frames import Fields
+from hosting.auth.messages import error_reply, number, principal_of, text
+from hosting.auth.signin import PROTOCOLS, Principal, SignIn
+from hosting.auth.verifier import Verifier
+from storage.errors import InvalidInput
+from storage.keys.source import Key, KeySource, ServiceName
+from storage.values import AccountId, TenantId
+
+_SERVICES: dict[str, ServiceName] = {name: name for name in get_args(ServiceName)}
+
+_log = logging.getLogger("cleanmail.auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A process at the other end of the socket, as the kernel and its hello name it."""
+
+    pid: int
+    role: grants.Role
+
+
+class Holders:
+    """Which processes hold keys of which tenants."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pids: dict[TenantId, set[int]] = {}
+
+    def took(self, tenant_id: TenantId, pid: int) -> None:
+        with self._lock:
+            self._pids.setdefault(tenant_id, set()).add(pid)
+
+    def forgot(self, tenant_id: TenantId, pid: int) -> None:
+        with self._lock:
+            self._pids.get(tenant_id, set()).discard(pid)
+
+    def of(self, tenant_id: TenantId) -> set[int]:
+        """The living ones."""
+        with self._lock:
+            pids = self._pids.get(tenant_id, set())
+            pids -= {pid for pid in pids if not os.path.exists(f"/proc/{pid}")}
+            return set(pids)
+
+
+class Requests:
+    """Safe to use from many threads."""
+
+    def __init__(self, verifier: Verifier, keys: KeySource, holders: Holders) -> None:
+        self._verifier = verifier
+        self._keys = keys
+        self._holders = holders
+        self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
+            "verify": self._verify,
+            "still_valid": self._still_valid,
+            "service_key": self._service_key,
+            "tenant_key": self._tenant_key,
+            "account_key": self._account_key,
+            "create_tenant_key": self._create_tenant_key,
+            "create_account_key": self._create_account_key,
+            "destroy_account_key": self._destroy_account_key,
+            "forget": self._forget,
+        }
+
+    def answer(self, caller: Caller, fields: Fields) -> Future[Fields]:
+        """The reply, whatever happens: errors are replies too."""
+        reply: Future[Fields] = Future()
+        try:
+            operation = text(fields, "op")
+            perform = self._operations.get(operation)
+            if perform is None:
+                raise InvalidInput("There is no such request.")
+            grants.check(caller.role, operation, fields.get("name"))
+            result = perform(caller, fields)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            reply.set_result(error_reply(error))
+            return reply
+        if isinstance(result, Future):
+            result.add_done_callback(lambda done: reply.set_result(_outcome(done)))
+        else:
+            reply.set_result({"ok": result})
+        return reply
+
+    def _verify(self, caller: Caller, fields: Fields) -> Future[Fields]:
+        protocol = text(fields, "protocol")
+        if protocol not in PROTOCOLS:
+            raise InvalidInput("There is no such protocol.")
+        sign_in = SignIn(
+            protocol, text(fields, "login"), text(fields, "password"), text(fields, "address"), text(fields, "session")
+        )
+        answer: Future[Fields] = Future()
+
+        def settle(done: Future[Principal]) -> None:
+            error = done.exception()
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(asdict(done.result()))
+
+        self._verifier.begin(sign_in).add_done_callback(settle)
+        return answer
+
+    def _still_valid(self, caller: Caller, fields: Fields) -> Fields:
+        return {"valid": self._verifier.still_valid(principal_of(fields.get("principal")))}
+
+    def _service_key(self, caller: Caller, fields: Fields) -> Fields:
+        name = text(fields, "name")
+        secret = self._keys.service_key(_SERVICES[name])
+        _log.info("lease service=%s role=%s pid=%d", name, caller.role, caller.pid)
+        return {"secret": base64.b64encode(secret).decode("ascii")}
+
+    def _tenant_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id, purpose = TenantId(number(fields, "tenant")), _purpose(fields)
+        key = self._keys.tenant_key(tenant_id, purpose)
+        return self._lease(caller, key, tenant_id, None, purpose)
+
+    def _account_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
+        purpose = _purpose(fields)
+        key = self._keys.account_key(tenant_id, account_id, purpose)
+        return self._lease(caller, key, tenant_id, account_id, purpose)
+
+    def _create_tenant_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id = TenantId(number(fields, "tenant"))
+        return self._lease(caller, self._keys.create_tenant_key(tenant_id), tenant_id, None, "create")
+
+    def _create_account_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
+        return self._lease(
+            caller, self._keys.create_account_key(tenant_id, account_id), tenant_id, account_id, "create"
+        )
+
+    def _destroy_account_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
+        self._keys.destroy_account_key(tenant_id, account_id)
+        _log.info("destroyed tenant=%d account=%d role=%s pid=%d", tenant_id, account_id, caller.role, caller.pid)
+        return {}
+
+    def _forget(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id = TenantId(number(fields, "tenant"))
+        self._holders.forgot(tenant_id, caller.pid)
+        _log.info("forgotten tenant=%d role=%s pid=%d", tenant_id, caller.role, caller.pid)
+        return {}
+
+    def _lease(
+        self, caller: Caller, key: Key, tenant_id: TenantId, account_id: AccountId | None, purpose: str
+    ) -> Fields:
+        self._holders.took(tenant_id, caller.pid)
+        _log.info(
+            "lease tenant=%d account=%s key=%s purpose=%s role=%s pid=%d",
+            tenant_id,
+            "-" if account_id is None else account_id,
+            key.id,
+            purpose,
+            caller.role,
+            caller.pid,
+        )
+        return {"id": key.id, "secret": base64.b64encode(key.secret).decode("ascii")}
+
+
+def _outcome(done: Future[Fields]) -> Fields:
+    error = done.exception()
+    return error_reply(error) if error is not None else {"ok": done.result()}
+
+
+def _purpose(fields: Fields) -> str:
+    """A word or two of ours, so that nothing else reaches the log."""
+    purpose = text(fields, "purpose")
+    if not purpose or len(purpose) > 64 or not all(c.isascii() and (c.isalnum() or c in "._- ") for c in purpose):
+        raise InvalidInput("A purpose is a short name.")
+    return purpose

@@ -1,0 +1,275 @@
+"""Where an address leads, and which addresses an account may send as.
+
+Under a verified domain of a tenant an address is looked for in this order: exact (an account's own address, or an
+alias), without its subaddress (user+tag), the domain's catch-all; then postmaster and abuse, which always resolve: to
+what the tenant's setting `postmaster` names, else to the operator's address, else to the tenant's first account.
+Targets are followed through aliases, also into other tenants of this installation; an address that was met already adds
+nothing, so a cycle that the checks at the alias's making could not see (an account deleted later) loses no mail and no
+time.
+
+Who sends needs a straighter way: `may_send_as` never leaves the tenant, and a catch-all counts only if it was granted.
+
+Raises: LimitReached, Unavailable.
+Standards: RFC 5233 (subaddress), RFC 5321 §4.5.1 (postmaster), RFC 2142 §4, §5 (abuse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from storage.directory.addresses import ALIAS, Entry, Target, catch_all_key
+from storage.directory.control import Control
+from storage.directory.rows import DomainState, State
+from storage.directory.tenant import Tenant
+from storage.errors import Gone, InvalidInput, LimitReached, NotFound
+from storage.values import AccountId, Domain, EmailAddress, TenantId
+
+EXPANSIONS_MAX = 1000  # addresses followed for one recipient
+ROLES = frozenset({"postmaster", "abuse"})
+POSTMASTER_SETTING = "postmaster"
+
+
+class Directory(Protocol):
+    """What resolution and sign-in read: control.db and the tenants' databases."""
+
+    @property
+    def control(self) -> Control: ...
+
+    def tenant(self, tenant_id: TenantId) -> Tenant:
+        """Raises NotFound, or Gone if the tenant's contract has ended."""
+        ...
+
+
+class Outcome(Enum):
+    LOCAL = "local"  # it leads to mailboxes here, to addresses elsewhere, or both
+    UNKNOWN = "unknown"  # the domain is ours, and nobody is there
+    ELSEWHERE = "elsewhere"  # the domain is not ours, or not verified
+    SUSPENDED = "suspended"  # the domain's tenant is
+    ENDED = "ended"
+
+
+class Route(Enum):
+    """By which rule the address itself was found."""
+
+    ACCOUNT = "account"
+    ALIAS = "alias"
+    SUBADDRESS = "subaddress"
+    CATCH_ALL = "catch-all"
+    ROLE = "role"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMailbox:
+    """Whose mailbox it is; `state` is the account's, or its tenant's where that is not active."""
+
+    tenant_id: TenantId
+    account_id: AccountId
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`mailboxes` and `external` hold each destination once, in the order of the aliases' targets."""
+
+    outcome: Outcome
+    tenant_id: TenantId | None = None
+    route: Route | None = None
+    mailboxes: tuple[LocalMailbox, ...] = ()
+    external: tuple[EmailAddress, ...] = ()
+    tag: str = ""  # the subaddress
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    route: Route
+    entry: Entry
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class _Expansion:
+    """What one resolution has met so far."""
+
+    seen: set[tuple[TenantId, str]] = field(default_factory=set)
+    mailboxes: dict[tuple[TenantId, AccountId], LocalMailbox] = field(default_factory=dict)
+    external: dict[str, EmailAddress] = field(default_factory=dict)
+
+
+class Resolver:
+    def __init__(self, directory: Directory, postmaster: EmailAddress | None = None) -> None:
+        self._directory = directory
+        self._postmaster = postmaster
+
+    def resolve(self, address: EmailAddress) -> Resolution:
+        """Where mail to `address` goes."""
+        tenant_id = self._verified_tenant(address.domain)
+        if tenant_id is None:
+            return Resolution(Outcome.ELSEWHERE)
+        state, _ = self._directory.control.tenant_state(tenant_id)
+        if state is not State.ACTIVE:
+            return Resolution(Outcome.SUSPENDED if state is State.SUSPENDED else Outcome.ENDED, tenant_id)
+        tenant = self._directory.tenant(tenant_id)
+        found = find(tenant, address) or self._role(tenant, address)
+        if found is None:
+            return Resolution(Outcome.UNKNOWN, tenant_id)
+        expansion = _Expansion()
+        self._follow(tenant, found.entry, expansion)
+        outcome = Outcome.LOCAL if expansion.mailboxes or expansion.external else Outcome.UNKNOWN
+        return Resolution(
+            outcome,
+            tenant_id,
+            found.route,
+            tuple(expansion.mailboxes.values()),
+            tuple(expansion.external.values()),
+            found.tag,
+        )
+
+    def may_send_as(self, tenant_id: TenantId, account_id: AccountId, address: EmailAddress) -> bool:
+        """Whether it is the account's: own, an alias that leads to it, a subaddress of these, a granted catch-all."""
+        if self._verified_tenant(address.domain) != tenant_id:
+            return False
+        try:
+            if self._directory.control.tenant_state(tenant_id)[0] is not State.ACTIVE:
+                return False
+            tenant = self._directory.tenant(tenant_id)
+            account = tenant.account(account_id)
+        except (NotFound, Gone):
+            return False
+        found = find(tenant, address)
+        if found is None or account.state is not State.ACTIVE:
+            return False
+        if found.route is Route.CATCH_ALL and not account.catch_all_sender:
+            return False
+        return self._leads_to(tenant, found.entry, account_id)
+
+    def _verified_tenant(self, domain: Domain) -> TenantId | None:
+        row = self._directory.control.find_domain(domain)
+        return row.tenant_id if row is not None and row.state is DomainState.VERIFIED else None
+
+    def _role(self, tenant: Tenant, address: EmailAddress) -> Found | None:
+        if address.base.local.casefold() not in ROLES:
+            return None
+        return Found(Route.ROLE, Entry(address.key, ALIAS, self._role_targets(tenant)))
+
+    def _role_targets(self, tenant: Tenant) -> tuple[Target, ...]:
+        setting = tenant.setting(POSTMASTER_SETTING)
+        if setting is not None:
+            try:
+                return (EmailAddress.parse(setting),)
+            except InvalidInput:
+                pass  # a setting that is broken must not cost the postmaster his mail
+        if self._postmaster is not None:
+            return (self._postmaster,)
+        first = tenant.first_account()
+        return () if first is None else (first,)
+
+    def _follow(self, tenant: Tenant, entry: Entry, expansion: _Expansion) -> None:
+        """Depth first, so that destinations come in the order in which people wrote the targets."""
+        expansion.seen.add((tenant.tenant_id, entry.key))
+        waiting: list[tuple[Tenant, Target]] = [(tenant, target) for target in reversed(entry.targets)]
+        while waiting:
+            tenant, target = waiting.pop()
+            if not isinstance(target, EmailAddress):
+                self._reach(tenant, target, expansion)
+                continue
+            met = self._step(target, expansion)
+            if met is not None:
+                waiting.extend((met[0], following) for following in reversed(met[1].targets))
+
+    def _step(self, address: EmailAddress, expansion: _Expansion) -> tuple[Tenant, Entry] | None:
+        """What a target leads on to; None if it ends here: elsewhere, nowhere, or met before."""
+        tenant_id = self._verified_tenant(address.domain)
+        if tenant_id is None:
+            expansion.external.setdefault(address.key, address)
+            return None
+        try:
+            tenant = self._directory.tenant(tenant_id)
+        except (NotFound, Gone):
+            return None
+        found = find(tenant, address) or self._role(tenant, address)
+        if found is None or (tenant_id, found.entry.key) in expansion.seen:
+            return None
+        expansion.seen.add((tenant_id, found.entry.key))
+        if len(expansion.seen) > EXPANSIONS_MAX:
+            raise LimitReached("The address leads through too many others.")
+        return tenant, found.entry
+
+    def _reach(self, tenant: Tenant, account_id: AccountId, expansion: _Expansion) -> None:
+        try:
+            state = tenant.account(account_id).state
+        except NotFound:
+            return
+        if state is State.ENDED:
+            return
+        tenant_state, _ = self._directory.control.tenant_state(tenant.tenant_id)
+        mailbox = LocalMailbox(tenant.tenant_id, account_id, state if tenant_state is State.ACTIVE else tenant_state)
+        expansion.mailboxes.setdefault((tenant.tenant_id, account_id), mailbox)
+
+    def _leads_to(self, tenant: Tenant, entry: Entry, account_id: AccountId) -> bool:
+        waiting, seen = [entry], {entry.key}
+        while waiting and len(seen) <= EXPANSIONS_MAX:
+            for target in waiting.pop().targets:
+                if not isinstance(target, EmailAddress):
+                    if target == account_id:
+                        return True
+                elif self._verified_tenant(target.domain) == tenant.tenant_id:
+                    found = find(tenant, target)
+                    # Behind an alias a catch-all grants nothing: whoever it leads to was not named by anybody.
+                    if found and found.route is not Route.CATCH_ALL and found.entry.key not in seen:
+                        seen.add(found.entry.key)
+                        waiting.append(found.entry)
+        return False
+
+
+def find(tenant: Tenant, address: EmailAddress, also: Entry | None = None) -> Found | None:
+    """The entry that `address` meets in its tenant, by the order of the rules; `also` stands in the table as well."""
+    base = address.base
+    for route, key in (
+        (Route.ACCOUNT, address.key),
+        (Route.SUBADDRESS, base.key),
+        (Route.CATCH_ALL, catch_all_key(address.domain)),
+    ):
+        if route is Route.SUBADDRESS and base == address:
+            continue
+        entry = also if also is not None and also.key == key else tenant.addresses.find(key)
+        if entry is None:
+            continue
+        by = Route.ALIAS if route is Route.ACCOUNT and entry.kind == ALIAS else route
+        return Found(by, entry, address.local[len(base.local) + 1 :] if route is Route.SUBADDRESS else "")
+    return None
+
+
+def leads_back(directory: Directory, tenant_id: TenantId, entry: Entry) -> bool:
+    """Whether `entry`, once it stands in the tenant, would lead to itself, through whichever tenants.
+
+    Pending domains count as verified: they will be. Raises LimitReached.
+    """
+    waiting: list[Sequence[Target]] = [entry.targets]
+    seen: set[tuple[TenantId, str]] = set()
+    while waiting:
+        if len(seen) > EXPANSIONS_MAX:
+            raise LimitReached("The alias would lead through too many addresses.")
+        for target in waiting.pop():
+            if not isinstance(target, EmailAddress):
+                continue
+            domain = directory.control.find_domain(target.domain)
+            if domain is None:
+                continue
+            try:
+                tenant = directory.tenant(domain.tenant_id)
+            except (NotFound, Gone):
+                continue
+            ours = domain.tenant_id == tenant_id
+            found = find(tenant, target, entry if ours else None)
+            if found is None:
+                continue
+            if ours and found.entry.key == entry.key:
+                return True
+            mark = (domain.tenant_id, found.entry.key)
+            if mark not in seen:
+                seen.add(mark)
+                waiting.append(found.entry.targets)
+    return False
