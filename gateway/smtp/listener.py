@@ -98,7 +98,7 @@ class SmtpListener:
         refusal = self._refusal(address)
         if refusal is not None:
             wire.write(refusal.encode())
-            await wire.close()
+            wire.close()
             return
         session = SmtpSession(address, encrypted)
         server = SmtpServer(wire, session, self._make_handler(session), self._profile)

@@ -83,6 +83,7 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     async def run(self) -> None:
         """The whole dialogue, from the greeting on. Raises nothing."""
         wire = self._wire
+        left = False
         try:
             self.say(self._profile.greeting())
             opened = asyncio.get_running_loop().time()
@@ -101,6 +102,7 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
                     await wire.flush()
                     await asyncio.sleep(0)
         except Ended as ended:
+            left = ended.reply in {None, replies.BYE}  # by the peer's own wish
             if ended.reply is not None:
                 wire.write(ended.reply.encode())
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
@@ -108,7 +110,7 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         finally:
             self._transaction = None
             self._handler.closed(self.session)
-            await wire.close()
+            wire.close(linger=not left)
 
     def end(self, reply: SmtpReply, *, after_transaction: bool) -> None:
         """Ends the session with `reply`: where it next waits for the peer, or when its transaction is settled."""

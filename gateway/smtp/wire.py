@@ -209,15 +209,24 @@ class Wire(asyncio.Protocol):
         self._input, self._position, self._reading = b"", 0, True
         self.transport = upgraded
 
-    async def close(self) -> None:
-        """The last octets leave, then the connection is closed; a peer that doesn't take them is cut off."""
+    def close(self, *, linger: bool = True) -> None:
+        """The last octets leave, then the connection is closed; a peer that doesn't take them is cut off.
+
+        What the peer still sends is read and let go for a moment: closed over unread input, the kernel would send a
+        reset, and the peer could lose our last reply with it.
+        """
         self._push()
         self._closing = True
         self._stop_timer()
         transport = self.transport
-        if transport is not None:
+        if transport is None:
+            return
+        if linger and transport.can_write_eof():
+            self._read_on()
+            transport.write_eof()
+        else:
             transport.close()
-            self._timer = self._loop.call_later(_LINGER, transport.abort)
+        self._timer = self._loop.call_later(_LINGER, transport.abort)
 
     # Inside
 
