@@ -9,18 +9,25 @@ When `stop` returns, every transaction that was in flight is settled or its time
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.smtp import replies
 from gateway.smtp.limits import ConnectionCount
-from gateway.smtp.proxy import Network, ProxyHeader, is_proxy
+from gateway.smtp.proxy import Network, is_proxy, read_header
 from gateway.smtp.replies import SmtpReply
 from gateway.smtp.server import SmtpServer
 from gateway.smtp.session import BoundSocket, Handler, Profile, SmtpSession
 from gateway.smtp.wire import Wire
 
 log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_ACCEPT_PAUSE = 0.1  # seconds
 
 
 class SmtpListener:
@@ -40,6 +47,7 @@ class SmtpListener:
         self._open: dict[SmtpServer, asyncio.Event] = {}
         self._opening: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._accepting: list[tuple[BoundSocket, asyncio.Task[None]]] = []
         self._stopping = False
 
     @property
@@ -54,13 +62,21 @@ class SmtpListener:
     async def start(self, sockets: Sequence[BoundSocket]) -> None:
         """Listens on all of `sockets`; they belong to the listener from now on."""
         for bound in sockets:
-            self._servers.append(await self._listen(bound))
+            bound.sock.setblocking(False)
+            if self._proxies:
+                bound.sock.listen(_BACKLOG)
+                self._accepting.append((bound, asyncio.get_running_loop().create_task(self._accept(bound))))
+            else:
+                self._servers.append(await self._listen(bound))
 
     async def stop(self, grace: float) -> None:
         """Takes no more connections; those at rest end at once, those in a transaction when it is settled."""
         self._stopping = True
         for server in self._servers:
             server.close()
+        for bound, accepting in self._accepting:
+            accepting.cancel()
+            bound.sock.close()
         for task in list(self._opening):
             task.cancel()
         gone = [asyncio.ensure_future(event.wait()) for event in self._open.values()]
@@ -78,20 +94,17 @@ class SmtpListener:
     async def _listen(self, bound: BoundSocket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         context = self._profile.tls if bound.implicit_tls else None
-        bound.sock.setblocking(False)
 
         async def serve(wire: Wire) -> None:
             await self._serve(wire, wire.peer_address, encrypted=bound.implicit_tls)
 
-        if not self._proxies:
-            return await loop.create_server(
-                lambda: Wire(loop, serve),
-                sock=bound.sock,
-                ssl=context,
-                ssl_handshake_timeout=self._profile.limits.handshake_timeout if context else None,
-                backlog=1024,
-            )
-        return await loop.create_server(lambda: self._at_the_door(bound.implicit_tls), sock=bound.sock, backlog=1024)
+        return await loop.create_server(
+            lambda: Wire(loop, serve),
+            sock=bound.sock,
+            ssl=context,
+            ssl_handshake_timeout=self._profile.limits.handshake_timeout if context else None,
+            backlog=_BACKLOG,
+        )
 
     async def _serve(self, wire: Wire, address: str, *, encrypted: bool) -> None:
         """One connection, from its limits to its end."""
@@ -120,33 +133,38 @@ class SmtpListener:
 
     # Behind proxies
 
-    def _at_the_door(self, implicit_tls: bool) -> ProxyHeader:
+    async def _accept(self, bound: BoundSocket) -> None:
+        """Accepts by hand: the PROXY header is read from the bare socket, before TLS."""
         loop = asyncio.get_running_loop()
-
-        def then(transport: asyncio.Transport) -> None:
-            task = loop.create_task(self._enter(header, transport, implicit_tls))
+        while True:
+            try:
+                sock, peer = await loop.sock_accept(bound.sock)
+            except OSError as error:  # out of descriptors, or the peer is gone already
+                log.warning("A connection could not be accepted: %s", os.strerror(error.errno or 0))
+                await asyncio.sleep(_ACCEPT_PAUSE)
+                continue
+            task = loop.create_task(self._enter(sock, str(peer[0]), bound.implicit_tls))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
-        header = ProxyHeader(loop, then)
-        return header
-
-    async def _enter(self, header: ProxyHeader, transport: asyncio.Transport, implicit_tls: bool) -> None:
-        """Reads the header if the peer is a proxy, makes the TLS handshake if it comes first, and serves."""
+    async def _enter(self, sock: socket.socket, peer: str, implicit_tls: bool) -> None:
+        """One connection up to the point where it is served by itself."""
+        loop = asyncio.get_running_loop()
         limits = self._profile.limits
-        peer = transport.get_extra_info("peername")
-        address: str | None = str(peer[0]) if peer else ""
+        sock.setblocking(False)
         try:
-            if is_proxy(address or "", self._proxies):
-                address = await header.client(limits.handshake_timeout)
-                if address is None:
-                    log.warning("A connection from a proxy came without a valid PROXY header.")
-                    transport.abort()
-                    return
-            client = address or ""
-            loop = asyncio.get_running_loop()
-            wire = Wire(loop, lambda wire: self._serve(wire, client, encrypted=implicit_tls))
-            await wire.enter(transport, self._profile.tls if implicit_tls else None, limits.handshake_timeout)
+            address = await read_header(sock, peer, limits.handshake_timeout) if is_proxy(peer, self._proxies) else peer
         except asyncio.CancelledError:
-            transport.abort()
+            sock.close()
             raise
+        if address is None:
+            log.warning("A connection from a proxy came without a valid PROXY header.")
+            sock.close()
+            return
+        with contextlib.suppress(OSError, ssl.SSLError):  # the peer broke the handshake off
+            await loop.connect_accepted_socket(
+                lambda: Wire(loop, lambda wire: self._serve(wire, address, encrypted=implicit_tls)),
+                sock,
+                ssl=self._profile.tls if implicit_tls else None,
+                ssl_handshake_timeout=limits.handshake_timeout if implicit_tls else None,
+            )

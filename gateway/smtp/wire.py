@@ -102,24 +102,6 @@ class Wire(asyncio.Protocol):
         draining, self._draining = self._draining, None
         _wake(draining)
 
-    async def enter(self, transport: asyncio.Transport, context: ssl.SSLContext | None, timeout: float) -> None:
-        """Takes over a connection whose first octets are read already; with `context`, the handshake comes first."""
-        transport.set_protocol(self)
-        if context is not None:
-            try:
-                upgraded = await self._loop.start_tls(
-                    transport, self, context, server_side=True, ssl_handshake_timeout=timeout
-                )
-            except (OSError, ssl.SSLError):
-                transport.abort()
-                return
-            if upgraded is None:
-                return
-            self.connection_made(upgraded)
-        else:
-            self.connection_made(transport)
-            transport.resume_reading()
-
     # What the server calls
 
     @property
