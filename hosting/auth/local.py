@@ -1,0 +1,41 @@
+"""The auth role's work inside the calling process: for `serve --single`, and for the command line when nothing runs.
+
+A KeySource and an Authenticator like `hosting.auth.client.AuthClient`, with the same answers.
+"""
+
+from __future__ import annotations
+
+from hosting.auth.signin import Principal, SignIn
+from hosting.auth.verifier import Verifier
+from storage.keys.source import Key, KeySource, ServiceName
+from storage.values import AccountId, TenantId
+
+
+class LocalAuth:
+    def __init__(self, keys: KeySource, verifier: Verifier) -> None:
+        self._keys = keys
+        self._verifier = verifier
+
+    def verify(self, sign_in: SignIn) -> Principal:
+        return self._verifier.begin(sign_in).result()
+
+    def still_valid(self, principal: Principal) -> bool:
+        return self._verifier.still_valid(principal)
+
+    def service_key(self, name: ServiceName) -> bytes:
+        return self._keys.service_key(name)
+
+    def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
+        return self._keys.tenant_key(tenant, purpose)
+
+    def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
+        return self._keys.account_key(tenant, account, purpose)
+
+    def create_tenant_key(self, tenant: TenantId) -> Key:
+        return self._keys.create_tenant_key(tenant)
+
+    def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
+        return self._keys.create_account_key(tenant, account)
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
+        self._keys.destroy_account_key(tenant, account)
