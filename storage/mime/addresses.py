@@ -1,8 +1,8 @@
 """Address lists of header fields, tolerant of what mail really has in them.
 
-Names and local parts come out without quotes and comments, otherwise as the octets of the message (encoded words stay
-encoded). A comment after an address without a name is its name ("joe@example.test (Joe)"). What can't be read up to the
-next comma is passed over with what was understood of it; an unclosed quote or comment ends the list.
+Names and local parts come out without quotes and comments, otherwise as the octets of the message (encoded words
+stay encoded). A comment after an address without a name is its name ("joe@example.test (Joe)"). What can't be read
+up to the next comma is passed over with what was understood of it; an unclosed quote or comment ends the list.
 
 Never fails; linear time; at most `ADDRESSES_MAX` addresses of the first `OCTETS_MAX` octets are read.
 Standards: RFC 5322 §3.4 and §4.4, RFC 6532 §3.2, RFC 9051 §7.5.2 (groups, addr-host).
@@ -39,7 +39,10 @@ _ANGLE_OR_COMMA = re.compile(rb"[>,]")
 
 
 class Address(NamedTuple):
-    """An address as ENVELOPE has it. A group begins with `host` None and its name as `mailbox`, and ends with all None."""
+    """An address as ENVELOPE has it.
+
+    A group begins with `host` None and its name as `mailbox`, and ends with all None.
+    """
 
     name: bytes | None
     route: bytes | None
@@ -59,7 +62,8 @@ def parse_addresses(value: bytes) -> list[Address]:
         usual = _USUAL.match(value, position)
         if usual is not None:
             quoted, name, mailbox, host, bare_mailbox, bare_host = usual.groups()
-            name = quoted if quoted else name
+            if quoted is not None:
+                name = quoted.strip(b" \t") or None
             found.append(Address(name, None, mailbox or bare_mailbox, host or bare_host))
             position = usual.end()
         else:
@@ -124,15 +128,17 @@ class _Scanner:
         start = self.position
         name: bytes | None = None
         if self._peek() not in b"<.":
-            name = self._phrase() or None
+            name = self._phrase().strip(b" \t") or None
         if self._peek() == b"<" and self.value[start : start + 1] != b".":
             self.position += 1
             route, mailbox, host = self._angle_address()
         else:
-            self.position = start
+            phrase, self.position = name, start
             self.comment = None
             route, (mailbox, host) = None, self._addr_spec()
             name = self.comment
+            if not host and phrase and self._peek() not in b",;":  # words without an address
+                name, mailbox = phrase, b""
         found.append(Address(name, route, mailbox or b"MISSING_MAILBOX", host or b"MISSING_DOMAIN"))
 
     def _angle_address(self) -> tuple[bytes | None, bytes, bytes]:
@@ -240,7 +246,7 @@ class _Scanner:
                 depth -= 1
                 if depth == 0:
                     text = self.value[start : piece.start()]
-                    self.comment = _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
+                    self.comment = (_ESCAPE.sub(rb"\1", text) if b"\\" in text else text).strip(b" \t\r\n") or None
                     self.position = piece.end()
                     return
         raise _Unclosed

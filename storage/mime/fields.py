@@ -1,8 +1,9 @@
 """Header fields as byte spans: where each begins, where its value begins, where it ends.
 
-A line ends with LF (with or without CR before it); a bare CR is an ordinary octet. A header ends after its first empty
-line. A line that begins with white space continues the field before it; a line without a colon is a field whose name is
-the line and whose value is empty, so that every octet of a header belongs to exactly one field or to the empty line.
+A line ends with LF (with or without CR before it); a bare CR is an ordinary octet. A header ends after its first
+empty line. A line that begins with white space continues the field before it; a line without a colon is a field
+whose name is the line and whose value is empty, so that every octet of a header belongs to exactly one field or to
+the empty line.
 
 Never fails; time and memory are linear, and at most `FIELDS_MAX` fields of a header are told apart.
 Standards: RFC 5322 §2.2, RFC 9051 §6.4.5.1 (HEADER.FIELDS).

@@ -1,17 +1,19 @@
 """Reads a message into its tree of parts, each part a pair of byte spans and its Content-* fields.
 
-One pass: the next boundary line of any open multipart is searched from where the last one ended, so every octet is looked
-at once however deep or broken the structure is. A part ends at the boundary line of *any* multipart around it (RFC 2046
-§5.1.2); the line end before that boundary line belongs to the boundary. A line is a boundary line when it begins with the
-boundary (§5.1.1); of several that fit, the longest and then the innermost is taken. A header too ends at such a line.
+One pass: the next boundary line of any open multipart is searched from where the last one ended, so every octet is
+looked at once however deep or broken the structure is. A part ends at the boundary line of *any* multipart around it
+(RFC 2046 §5.1.2); the line end before that boundary line belongs to the boundary. A line is a boundary line when it
+begins with the boundary (§5.1.1); of several that fit, the longest and then the innermost is taken. A header too
+ends at such a line.
 
-Never fails. Below `DEPTH_MAX` levels, and from `PARTS_MAX` parts on, what is left is one opaque part without structure.
-Standards: RFC 2045, RFC 2046, RFC 5322 §2, RFC 6532 §3.7 (message/global); read as Dovecot reads where mail is broken.
+Never fails. Below `DEPTH_MAX` levels, and from `PARTS_MAX` parts on, what is left is one opaque part without
+structure.
+Standards: RFC 2045, RFC 2046, RFC 5322 §2, RFC 6532 §3.7 (message/global); read as Dovecot reads where mail is
+broken.
 """
 
 from __future__ import annotations
 
-import os.path
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -121,7 +123,7 @@ class _Boundaries:
     def _set(self, texts: tuple[bytes, ...], levels: tuple[int, ...]) -> None:
         self.texts = texts
         self.levels = levels
-        self.needle = b"\n--" + (os.path.commonprefix(texts) if texts else b"")
+        self.needle = b"\n--" + _common_start(texts)
 
     def find(self, start: int, end: int) -> tuple[int, int] | None:
         """The first boundary line that begins in [start, end): its position, and the index of the boundary."""
@@ -139,6 +141,17 @@ class _Boundaries:
                 return at + 1, max(fits, key=lambda index: (len(texts[index]), index))
             at += 1
         return None
+
+
+def _common_start(texts: tuple[bytes, ...]) -> bytes:
+    """What all of `texts` begin with."""
+    if not texts:
+        return b""
+    first, last = min(texts), max(texts)
+    for length, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return first[:length]
+    return first
 
 
 class _Reader:

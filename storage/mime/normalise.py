@@ -7,7 +7,6 @@ Standards: RFC 5322 §2.3, RFC 9051 §6.3.12 (APPEND takes RFC 5322 messages).
 from __future__ import annotations
 
 
-
 def to_crlf(data: bytes) -> bytes:
     """`data` with CRLF where a bare LF stood."""
     if data.count(b"\n") == data.count(b"\r\n"):

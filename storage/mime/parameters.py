@@ -1,7 +1,7 @@
 """Structured MIME field values: a token (or type/subtype) followed by parameters.
 
-Tolerant where mail is broken: a missing quote, blanks around "=", values that are no token. Continuations of RFC 2231 are
-joined, their percent encoding is kept and the name then ends in "*", as clients expect it in BODYSTRUCTURE.
+Tolerant where mail is broken: a missing quote, blanks around "=", values that are no token. Continuations of RFC
+2231 are joined, their percent encoding is kept and the name then ends in "*", as clients expect it in BODYSTRUCTURE.
 
 Never fails; linear time; at most `PARAMETERS_MAX` parameters of a field are read.
 Standards: RFC 2045 §5.1, RFC 2183 §2, RFC 2231 §3 and §4, RFC 3282 (Content-Language).

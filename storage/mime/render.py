@@ -1,9 +1,9 @@
 """ENVELOPE, BODYSTRUCTURE and BODY as IMAP writes them.
 
-A string goes out quoted when it can, else as a literal: 8-bit octets, CR and LF never stand in quotes. NUL, which IMAP has
-no way to write, becomes the octet 0x80. Header values are unfolded and otherwise as they are in the message: encoded words
-stay encoded. An address without a domain gets the host MISSING_DOMAIN, since NIL there begins a group, and one without a
-local part MISSING_MAILBOX (what Dovecot answers).
+A string goes out quoted when it can, else as a literal: 8-bit octets, CR and LF never stand in quotes. NUL, which
+IMAP has no way to write, becomes the octet 0x80. Header values are unfolded and otherwise as they are in the
+message: encoded words stay encoded. An address without a domain gets the host MISSING_DOMAIN, since NIL there begins
+a group, and one without a local part MISSING_MAILBOX (what Dovecot answers).
 
 Never fails; the recursion is as deep as `storage.mime.message.DEPTH_MAX` at most.
 Standards: RFC 9051 §7.5.2 and §4.3, RFC 3501 §7.4.2.
@@ -79,10 +79,8 @@ def _one_line(value: bytes) -> bytes:
 
 
 def _addresses(header: Header, name: bytes, absent: bytes = b"NIL") -> bytes:
-    value = header.value(name)
-    if value is None:
-        return absent
-    addresses = parse_addresses(value)
+    """The addresses of a field; several fields are one list (RFC 5322 §4.5.3)."""
+    addresses = [address for value in header.values(name) for address in parse_addresses(value)]
     return b"(%b)" % b"".join([_address(address) for address in addresses]) if addresses else absent
 
 

@@ -1,7 +1,7 @@
 """Content-Transfer-Encodings undone, as far as broken data goes.
 
-Octets that don't belong to base64 are passed over; data after the padding goes on as data (concatenated encodings occur);
-an "=" that begins no escape in quoted-printable stays. Linear time.
+Octets that don't belong to base64 are passed over; data after the padding goes on as data (concatenated encodings
+occur); an "=" that begins no escape in quoted-printable stays. Linear time.
 Raises: InvalidInput for an encoding that is not known (IMAP answers UNKNOWN-CTE).
 Standards: RFC 2045 §6.7 and §6.8, RFC 3516 §4.3.
 """
