@@ -1,0 +1,175 @@
+"""The search index of one account: answers text searches, and is filled and purged in the background.
+
+`lookup` gives a search in steps (see `storage.mail.lookup`). The jobs role calls `work` until it says that nothing is
+left; each call is one short transaction, so that flags and arrivals wait some 10 ms. A crash between loses nothing:
+what no commit marked as indexed is indexed again.
+
+Erasure: deleting a message row deletes its searchable text in the same commit (a trigger). Its trigrams stay in the
+segments until the merges that `merge` begins `PURGE_AFTER` seconds after the first deletion are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import sqlcipher3
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+
+from storage.clock import Clock
+from storage.database.database import Connection, Database, Transaction
+from storage.database.prepared import prepare
+from storage.mail import trigrams
+from storage.mail.lookup import Lookup, Question, Verified
+from storage.mail.search_text import Packed, SearchTexts, pack
+from storage.schema.account import forgotten, info, message
+from storage.values import AccountId, MessageId
+
+BATCH = 25  # messages indexed in one transaction …
+BATCH_CHARACTERS = 150_000  # … unless they are long
+FORGET_BATCH = 200
+MERGE_PAGES = 100  # of 4 KB, written in one transaction
+PURGE_AFTER = 6 * 3600  # seconds from the first deletion to the merge that removes its trigrams from the file
+
+_FORGOTTEN_SINCE = "search_forgotten_since"  # a row of `info`
+
+_is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
+_unindexed = prepare(select(message.c.message_id).where(_is_unindexed))
+_next_unindexed = prepare(
+    select(message.c.message_id).where(_is_unindexed).order_by(message.c.message_id).limit(bindparam("limit"))
+)
+_count_unindexed = prepare(select(func.count()).select_from(message).where(_is_unindexed))
+_mark_indexed = prepare(
+    update(message)
+    .where(
+        message.c.account_id == bindparam("owner"),
+        message.c.message_id == bindparam("id"),
+        message.c.indexed.is_(False),
+    )
+    .values(indexed=True)
+)
+_forgotten = prepare(
+    select(forgotten.c.message_id).where(forgotten.c.account_id == bindparam("account_id")).limit(bindparam("limit"))
+)
+_done_forgetting = prepare(
+    delete(forgotten).where(
+        forgotten.c.account_id == bindparam("account_id"), forgotten.c.message_id == bindparam("message_id")
+    )
+)
+_this_info = and_(info.c.account_id == bindparam("account_id"), info.c.name == bindparam("name"))
+_info = prepare(select(info.c.value).where(_this_info))
+_insert_info = prepare(insert(info))
+_delete_info = prepare(delete(info).where(_this_info))
+
+
+class SearchIndex:
+    """Text search in one account. `read` gives the whole octets of a message with its prefix, or raises Gone."""
+
+    def __init__(
+        self, database: Database, account_id: AccountId, read: Callable[[MessageId], bytes], clock: Clock
+    ) -> None:
+        self._database = database
+        self._account_id = account_id
+        self._clock = clock
+        self._texts = SearchTexts(account_id, read)
+        self._verified = Verified()
+        self._may_merge = False
+
+    def lookup(self, key: str, needle: str, among: Collection[int], name: str = "") -> Lookup:
+        """A search for `needle` among message ids. Keys: subject from to cc bcc body text; header with a field's name.
+
+        The empty needle is in every text; with header it asks whether the field is there (RFC 9051 §6.4.4).
+        """
+        question = Question.of(key, needle, name)
+        return Lookup(self._database, self._texts, self._verified, self._unindexed_ids, question, among)
+
+    def unindexed(self) -> int:
+        """How many messages wait to be indexed."""
+        with self._database.reading() as connection:
+            row = _count_unindexed.one(connection, account_id=self._account_id)
+        return int(row[0]) if row else 0
+
+    def work(self) -> bool:
+        """Do the next piece of what is due: index, forget or merge. False: nothing is left for now."""
+        if self._may_merge:  # small segments are merged as they come, so that searches have few to look at
+            self._may_merge = self.merge()
+            return True
+        self._may_merge = bool(self.index_batch() or self.forget_batch())
+        return self._may_merge or self.merge()
+
+    def index_batch(self) -> int:
+        """Index the next messages; how many, 0 when none is left."""
+        with self._database.reading() as connection:
+            rows = _next_unindexed.rows(connection, account_id=self._account_id, limit=BATCH)
+            message_ids = [row[0] for row in rows]
+            fields = self._texts.fields(connection, message_ids)
+        batch: dict[int, Packed] = {}
+        characters = 0
+        for message_id in message_ids:
+            # A message that cannot be read is indexed by its fields, not tried for ever; `storage.check` reports it.
+            batch[message_id] = pack(self._texts.from_file(message_id) or ("", ""))
+            characters += batch[message_id].size
+            if characters > BATCH_CHARACTERS:
+                break
+        no_fields = ("",) * len(trigrams.FIELDS)
+
+        def insert_all(transaction: Transaction) -> None:
+            for message_id, packed in batch.items():
+                if _mark_indexed.run(transaction, owner=self._account_id, id=message_id):  # it is still there
+                    trigrams.insert(transaction, message_id, fields.get(message_id, no_fields), packed.indexed)
+                    self._texts.keep(transaction, message_id, packed)
+
+        if batch:
+            self._database.write(insert_all, durable=False)
+        return len(batch)
+
+    def forget_batch(self) -> int:
+        """Mark the trigrams of deleted messages as deleted; how many messages, 0 when none is left."""
+        with self._database.reading() as connection:
+            rows = _forgotten.rows(connection, account_id=self._account_id, limit=FORGET_BATCH)
+        message_ids = [row[0] for row in rows]
+
+        def forget_all(transaction: Transaction) -> None:
+            trigrams.forget(transaction, message_ids)
+            _done_forgetting.run_many(
+                transaction, [{"account_id": self._account_id, "message_id": message_id} for message_id in message_ids]
+            )
+            if self._get(transaction, _FORGOTTEN_SINCE) is None:
+                self._set(transaction, _FORGOTTEN_SINCE, str(self._clock.now()))
+
+        if message_ids:
+            self._database.write(forget_all, durable=False)
+        return len(message_ids)
+
+    def merge(self) -> bool:
+        """One step of merging segments, and of purging deleted trigrams when that is due. True: there is more to do."""
+
+        def step(transaction: Transaction) -> bool:
+            since = self._get(transaction, _FORGOTTEN_SINCE)
+            if since is not None and self._clock.now() - int(since) >= PURGE_AFTER:
+                self._set(transaction, _FORGOTTEN_SINCE, None)
+                trigrams.merge(transaction, MERGE_PAGES, whole=True)
+                return True
+            return trigrams.merge(transaction, MERGE_PAGES)
+
+        return self._database.write(step, durable=False)
+
+    def verify(self) -> bool:
+        """Whether the index is sound in itself; reads all of it."""
+        try:
+            self._database.write(trigrams.verify, durable=False)
+        except sqlcipher3.DatabaseError:
+            return False
+        return True
+
+    def _unindexed_ids(self) -> list[int]:
+        with self._database.reading() as connection:
+            return [row[0] for row in _unindexed.rows(connection, account_id=self._account_id)]
+
+    def _get(self, connection: Connection, name: str) -> str | None:
+        row = _info.one(connection, account_id=self._account_id, name=name)
+        return str(row[0]) if row else None
+
+    def _set(self, transaction: Transaction, name: str, value: str | None) -> None:
+        _delete_info.run(transaction, account_id=self._account_id, name=name)
+        if value is not None:
+            _insert_info.run(transaction, account_id=self._account_id, name=name, value=value)
