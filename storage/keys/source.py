@@ -1,0 +1,68 @@
+"""Where the rest of the server gets keys from: the auth role over its socket, or the key store in the same process.
+
+Every request for a tenant's or an account's key states its purpose, which the auth role checks and logs.
+
+Raises: NotFound (never made), Gone (destroyed), NotPermitted (not for this role), Unavailable.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from storage.errors import AlreadyExists
+from storage.keys.keystore import KeyStore
+from storage.keys.sealing import Key, derive
+from storage.values import AccountId, TenantId
+
+__all__ = ["Key", "KeySource", "LocalKeys", "ServiceName"]
+
+ServiceName = Literal["control", "queue", "audit", "directory", "logs"]
+
+
+class KeySource(Protocol):
+    def service_key(self, name: ServiceName) -> bytes:
+        """The key of one of our own databases, of the directory's keyed hashes, or of the logs."""
+
+    def tenant_key(self, tenant: TenantId, purpose: str) -> Key: ...
+
+    def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key: ...
+
+    def create_tenant_key(self, tenant: TenantId) -> Key:
+        """Durable when it returns. Repeated for the same tenant it gives the key that is there."""
+
+    def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
+        """Durable when it returns. Repeated for the same account it gives the key that is there."""
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
+        """The account's data can never be read again; idempotent."""
+
+
+class LocalKeys:
+    """Keys from the key store itself: in the auth role, in `serve --single`, and for commands when nothing runs."""
+
+    def __init__(self, keystore: KeyStore) -> None:
+        self._keystore = keystore
+
+    def service_key(self, name: ServiceName) -> bytes:
+        return derive(self._keystore.service.secret, "service", name)
+
+    def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
+        return self._keystore.tenant(tenant)
+
+    def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
+        return self._keystore.account(tenant, account)
+
+    def create_tenant_key(self, tenant: TenantId) -> Key:
+        try:
+            return self._keystore.create_tenant(tenant)
+        except AlreadyExists:
+            return self._keystore.tenant(tenant)
+
+    def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
+        try:
+            return self._keystore.create_account(tenant, account)
+        except AlreadyExists:
+            return self._keystore.account(tenant, account)
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
+        self._keystore.destroy_account(tenant, account)
