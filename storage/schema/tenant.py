@@ -27,7 +27,7 @@ account = Table(
     Column("name", Text, nullable=False, info=personal("user", "display name")),
     Column("state", Text, nullable=False),  # active, suspended, ended
     Column("password_hash", Text, nullable=True, info=personal("user", "argon2id verifier")),
-    # Rises with every change that must end open sessions: passwd, revoke, suspend.
+    # Rises with every change that must end sessions opened with the password; app passwords have versions of their own.
     Column("credential_version", BigInteger, nullable=False),
     Column("quota_bytes", BigInteger, nullable=False),  # 0: unlimited
     Column("quota_messages", BigInteger, nullable=False),  # 0: unlimited
@@ -39,15 +39,18 @@ account = Table(
 app_password = Table(
     "app_password",
     metadata,
-    Column("app_password_id", BigInteger, primary_key=True, autoincrement=True),
+    # Never used again: sessions name it.
+    Column("app_password_id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
     Column("account_id", BigInteger, nullable=False),
     Column("name", Text, nullable=False, info=personal("user", "device name, chosen by the user")),
+    # Empty once it is revoked.
     Column("verifier", Text, nullable=False, info=personal("user", "keyed hash of a generated password")),
     Column("version", BigInteger, nullable=False),
     Column("protocols", Text, nullable=False),  # space-separated: imap submission dav; empty: all
     Column("created", BigInteger, nullable=False),
     Column("revoked", BigInteger, nullable=True),
     info=technical("generated passwords for devices"),
+    sqlite_autoincrement=True,
 )
 Index("app_password_by_account", app_password.c.account_id)
 

@@ -1,0 +1,100 @@
+"""An installation that has a directory and no mail: real databases, keys and folders."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage.changes import AccountChanged, TenantChanged
+from storage.clock import FixedClock
+from storage.directory.control import Control
+from storage.directory.provisioning import Provisioning
+from storage.directory.resolve import Resolver
+from storage.directory.rows import AccountRow
+from storage.directory.tenant import Tenant
+from storage.errors import NotFound
+from storage.keys.keystore import KeyStore
+from storage.keys.master import Master
+from storage.keys.source import LocalKeys
+from storage.values import AccountId, Domain, EmailAddress, TenantId
+
+
+class DirectoryPremises:
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.clock = FixedClock()
+        self.keys = LocalKeys(KeyStore.create(data / "keys", Master.generate(), self.clock))
+        self.control = Control.create(data / "control.db", self.keys, self.clock)
+        self.announced: list[AccountChanged | TenantChanged] = []
+        self._tenants: dict[TenantId, Tenant] = {}
+
+    def tenant(self, tenant_id: TenantId) -> Tenant:
+        if tenant_id not in self._tenants:
+            path = self.folder(tenant_id) / "tenant.db"
+            if not path.exists():
+                raise NotFound
+            key = self.keys.tenant_key(tenant_id, "test")
+            self._tenants[tenant_id] = Tenant.open(path, tenant_id, key, self.clock)
+        return self._tenants[tenant_id]
+
+    def make_tenant(self, tenant_id: TenantId) -> None:
+        key = self.keys.create_tenant_key(tenant_id)
+        self.folder(tenant_id).mkdir(parents=True)
+        Tenant.create(self.folder(tenant_id) / "tenant.db", tenant_id, key, self.clock).close()
+
+    def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        self.keys.create_account_key(tenant_id, account_id)
+        (self.folder(tenant_id) / str(account_id)).mkdir(exist_ok=True)
+
+    def erase_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        self.keys.destroy_account_key(tenant_id, account_id)
+        shutil.rmtree(self.folder(tenant_id) / str(account_id), ignore_errors=True)
+
+    def announce(self, change: AccountChanged | TenantChanged) -> None:
+        self.announced.append(change)
+
+    def folder(self, tenant_id: TenantId) -> Path:
+        return self.data / "tenants" / str(tenant_id)
+
+    def close(self) -> None:
+        for tenant in self._tenants.values():
+            tenant.close()
+        self.control.close()
+
+
+class Town:
+    """Shorthands for tests: everything by its text."""
+
+    def __init__(self, premises: DirectoryPremises) -> None:
+        self.premises = premises
+        self.control = premises.control
+        self.provisioning = Provisioning(premises)
+        self.resolver = Resolver(premises)
+
+    def tenant(self, slug: str, *domains: str, verified: bool = True) -> TenantId:
+        tenant_id = self.provisioning.create_tenant(slug, slug.title()).tenant_id
+        for domain in domains:
+            self.control.add_domain(tenant_id, Domain.parse(domain))
+            if verified:
+                self.control.verify_domain(Domain.parse(domain), None)
+        return tenant_id
+
+    def account(self, tenant_id: TenantId, address: str) -> AccountRow:
+        return self.provisioning.create_account(tenant_id, EmailAddress.parse(address))
+
+    def alias(self, tenant_id: TenantId, address: str, *targets: str) -> None:
+        self.provisioning.add_alias(tenant_id, EmailAddress.parse(address), [EmailAddress.parse(t) for t in targets])
+
+    def catch_all(self, tenant_id: TenantId, domain: str, *targets: str) -> None:
+        self.provisioning.set_catch_all(tenant_id, Domain.parse(domain), [EmailAddress.parse(t) for t in targets])
+
+
+@contextmanager
+def new_town(data: Path) -> Iterator[Town]:
+    premises = DirectoryPremises(data)
+    try:
+        yield Town(premises)
+    finally:
+        premises.close()
