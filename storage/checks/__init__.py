@@ -1,0 +1,1 @@
+"""The parts of `storage.check`: what a finding is, checks of rows, of files and of keys."""

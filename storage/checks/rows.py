@@ -1,0 +1,203 @@
+"""Checks of an account's rows against each other: counters recomputed from membership, quota, UIDs, tombstones, index.
+
+A check is data: a statement that selects what is wrong, and the sentence that says so. Each statement sees one state of
+the database, even while others write. All narrow rows are read; that is for a command, not for a server at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from storage.checks.finding import Finding, Kind, Severity
+from storage.database.database import Connection
+from storage.database.prepared import prepare
+from storage.values import DELETED, FIRST_KEYWORD_BIT, KEYWORDS_PER_MAILBOX, SEEN, AccountId
+
+_PLACES = frozenset(("mailbox_id", "message_id", "uid", "file"))  # columns that say where, as Finding does
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    kind: Kind
+    severity: Severity
+    sentence: str
+    columns: tuple[str, ...]
+    sql: str
+
+
+def _counter(name: str, counted: str) -> _Check:
+    """A counter of a mailbox against what its memberships make."""
+    return _Check(
+        Kind.COUNTER_WRONG,
+        Severity.ERROR,
+        f"Mailbox {{mailbox_id}} counts {{stored}} {name}, its rows make {{counted}}.",
+        ("mailbox_id", "stored", "counted"),
+        f"""SELECT b.mailbox_id, b.{name}, coalesce(sum({counted}), 0) FROM mailbox b
+            LEFT JOIN membership s ON s.account_id = b.account_id AND s.mailbox_id = b.mailbox_id
+            LEFT JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
+            WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.{name}
+            HAVING b.{name} <> coalesce(sum({counted}), 0)""",  # noqa: S608 - names of ours
+    )
+
+
+def _highest(kind: Kind, of: str, table: str, column: str, counter: str) -> _Check:
+    """A persistent counter against the highest number that was given out."""
+    return _Check(
+        kind,
+        Severity.ALARM,
+        f"The highest {of} is {{highest}}, but the counter stands at {{counter}}: numbers may be given out twice.",
+        ("highest", "counter"),
+        f"""SELECT max(t.{column}), coalesce(max(c.value), 0) FROM {table} t
+            LEFT JOIN counter c ON c.account_id = t.account_id AND c.name = '{counter}'
+            WHERE t.account_id = :account_id HAVING max(t.{column}) > coalesce(max(c.value), 0)""",  # noqa: S608
+    )
+
+
+_ONE_IF = "CASE WHEN {} THEN 1 ELSE 0 END"
+_KEYWORD_BITS = sum(1 << bit for bit in range(FIRST_KEYWORD_BIT, FIRST_KEYWORD_BIT + KEYWORDS_PER_MAILBOX))
+
+_CHECKS = (
+    _Check(
+        Kind.MEMBERSHIP_LOOSE,
+        Severity.ALARM,
+        "UID {uid} of mailbox {mailbox_id} is message {message_id}, which has no row.",
+        ("mailbox_id", "uid", "message_id"),
+        """SELECT s.mailbox_id, s.uid, s.message_id FROM membership s
+           WHERE s.account_id = :account_id AND NOT EXISTS (SELECT 1 FROM message m
+             WHERE m.account_id = s.account_id AND m.message_id = s.message_id)""",
+    ),
+    _Check(
+        Kind.MEMBERSHIP_LOOSE,
+        Severity.ALARM,
+        "{count} messages stand in mailbox {mailbox_id}, which has no row.",
+        ("mailbox_id", "count"),
+        """SELECT s.mailbox_id, count(*) FROM membership s
+           WHERE s.account_id = :account_id AND NOT EXISTS (SELECT 1 FROM mailbox b
+             WHERE b.account_id = s.account_id AND b.mailbox_id = s.mailbox_id) GROUP BY s.mailbox_id""",
+    ),
+    _Check(
+        Kind.MESSAGE_LOOSE,
+        Severity.ERROR,
+        "Message {message_id} counts {stored} places, but stands in {counted} mailboxes.",
+        ("message_id", "stored", "counted"),
+        """SELECT m.message_id, m.references_left, count(s.uid) FROM message m
+           LEFT JOIN membership s ON s.account_id = m.account_id AND s.message_id = m.message_id
+           WHERE m.account_id = :account_id GROUP BY m.message_id, m.references_left
+           HAVING m.references_left <> count(s.uid) OR count(s.uid) = 0""",
+    ),
+    _Check(
+        Kind.CONTENT_MISSING,
+        Severity.ALARM,
+        "Message {message_id} has no content row: it cannot be listed.",
+        ("message_id",),
+        """SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND NOT EXISTS
+             (SELECT 1 FROM content c WHERE c.account_id = m.account_id AND c.message_id = m.message_id)""",
+    ),
+    _Check(
+        Kind.CONTENT_LOOSE,
+        Severity.ERROR,
+        "A content row is left of message {message_id}, which is gone.",
+        ("message_id",),
+        """SELECT c.message_id FROM content c WHERE c.account_id = :account_id AND NOT EXISTS
+             (SELECT 1 FROM message m WHERE m.account_id = c.account_id AND m.message_id = c.message_id)""",
+    ),
+    _counter("messages", _ONE_IF.format("s.uid IS NOT NULL")),
+    _counter("unseen", _ONE_IF.format(f"s.flags & {SEEN} = 0")),
+    _counter("deleted", _ONE_IF.format(f"s.flags & {DELETED} <> 0")),
+    _counter("bytes", "m.size"),
+    _Check(
+        Kind.USAGE_WRONG,
+        Severity.ERROR,
+        "The quota counts {messages} messages of {bytes} octets, the rows make {counted} of {summed}.",
+        ("messages", "bytes", "counted", "summed"),
+        """SELECT u.messages, u.bytes, t.counted, t.summed FROM usage u,
+             (SELECT count(*) AS counted, coalesce(sum(m.size), 0) AS summed FROM membership s
+                JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
+                WHERE s.account_id = :account_id) t
+           WHERE u.account_id = :account_id AND (u.messages <> t.counted OR u.bytes <> t.summed)""",
+    ),
+    _Check(
+        Kind.UID_BEYOND_NEXT,
+        Severity.ALARM,
+        "Mailbox {mailbox_id} has UID {uid}, but would give out {next} next.",
+        ("mailbox_id", "uid", "next"),
+        """SELECT b.mailbox_id, max(t.uid), b.uidnext FROM mailbox b JOIN
+             (SELECT mailbox_id, uid FROM membership WHERE account_id = :account_id
+              UNION ALL SELECT mailbox_id, uid FROM expunged WHERE account_id = :account_id) t
+             ON t.mailbox_id = b.mailbox_id
+           WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.uidnext HAVING max(t.uid) >= b.uidnext""",
+    ),
+    _Check(
+        Kind.MODSEQ_BEYOND_HIGHEST,
+        Severity.ALARM,
+        "Mailbox {mailbox_id} has modseq {found}, but says that {highest} is the highest.",
+        ("mailbox_id", "found", "highest"),
+        """SELECT b.mailbox_id, max(t.modseq), b.highest_modseq FROM mailbox b JOIN
+             (SELECT mailbox_id, modseq FROM membership WHERE account_id = :account_id
+              UNION ALL SELECT mailbox_id, modseq FROM expunged WHERE account_id = :account_id
+              UNION ALL SELECT mailbox_id, expunged_horizon FROM mailbox WHERE account_id = :account_id) t
+             ON t.mailbox_id = b.mailbox_id
+           WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.highest_modseq
+           HAVING max(t.modseq) > b.highest_modseq""",
+    ),
+    _Check(
+        Kind.TOMBSTONE_WRONG,
+        Severity.ERROR,
+        "UID {uid} of mailbox {mailbox_id} is there and counts as expunged too.",
+        ("mailbox_id", "uid"),
+        """SELECT e.mailbox_id, e.uid FROM expunged e JOIN membership s
+             ON s.account_id = e.account_id AND s.mailbox_id = e.mailbox_id AND s.uid = e.uid
+           WHERE e.account_id = :account_id""",
+    ),
+    _highest(Kind.ID_BEYOND_COUNTER, "message id", "message", "message_id", "message_id"),
+    _highest(Kind.ID_BEYOND_COUNTER, "mailbox id", "mailbox", "mailbox_id", "mailbox_id"),
+    _highest(Kind.ID_BEYOND_COUNTER, "UIDVALIDITY", "mailbox", "uidvalidity", "uidvalidity"),
+    _Check(
+        Kind.KEYWORD_UNNAMED,
+        Severity.ERROR,
+        "UID {uid} of mailbox {mailbox_id} has a keyword without a name.",
+        ("mailbox_id", "uid"),
+        f"""SELECT s.mailbox_id, s.uid FROM membership s LEFT JOIN
+              (SELECT mailbox_id, sum(1 << bit) AS bits FROM keyword WHERE account_id = :account_id
+               GROUP BY mailbox_id) k ON k.mailbox_id = s.mailbox_id
+            WHERE s.account_id = :account_id AND s.flags & {_KEYWORD_BITS} & ~coalesce(k.bits, 0) <> 0""",  # noqa: S608
+    ),
+    _Check(
+        Kind.INDEX_WRONG,
+        Severity.ERROR,
+        "Message {message_id} counts as indexed, but its searchable text is missing.",
+        ("message_id",),
+        """SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND m.indexed AND
+             (SELECT count(*) FROM search_text t
+              WHERE t.account_id = m.account_id AND t.message_id = m.message_id) <> 2""",
+    ),
+    _Check(
+        Kind.INDEX_WRONG,
+        Severity.ERROR,
+        "Searchable text is left of message {message_id}, which is gone.",
+        ("message_id",),
+        """SELECT DISTINCT t.message_id FROM search_text t WHERE t.account_id = :account_id AND NOT EXISTS
+             (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.message_id = t.message_id)""",
+    ),
+)
+_PREPARED = tuple((check, prepare(text(check.sql))) for check in _CHECKS)
+_integrity = prepare(text("PRAGMA integrity_check(10)"))
+
+
+def check_rows(connection: Connection, account_id: AccountId) -> Iterator[Finding]:
+    """Everything that is wrong among the rows of an account."""
+    for check, statement in _PREPARED:
+        for row in statement.rows(connection, account_id=account_id):
+            values = dict(zip(check.columns, row, strict=True))
+            places = {name: value for name, value in values.items() if name in _PLACES}
+            yield Finding(check.kind, check.severity, check.sentence.format(**values), **places)
+
+
+def check_structure(connection: Connection) -> Iterator[Finding]:
+    """Whether the database itself is whole: every page decrypts and verifies, every index agrees with its table."""
+    for (result,) in _integrity.rows(connection):
+        if result != "ok":
+            yield Finding(Kind.DATABASE_DAMAGED, Severity.ALARM, f"The account's database is damaged: {result}.")
