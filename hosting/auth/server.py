@@ -216,11 +216,12 @@ class AuthFactory(Factory):
     def drain(self) -> Deferred[None]:
         """Fires when every request under way is answered; idle connections are closed at once."""
         self.stopping = True
-        self._idle = Deferred()
+        idle: Deferred[None] = Deferred()
+        self._idle = idle
         for connection in list(self._connections):
             connection.close_when_idle()
         self._settle()
-        return self._idle
+        return idle
 
     def _finished(self, reply: Fields, answered: Any) -> None:
         self._under_way -= 1

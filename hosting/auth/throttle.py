@@ -26,11 +26,11 @@ from storage.errors import Throttled
 class Allowance:
     """How many failures are free, and what further ones cost."""
 
-    free: int
-    parallel: int  # attempts under way beyond the free ones
-    first_pause: float  # seconds
-    longest_pause: float
-    forgotten_after: float  # seconds without a failure
+    free: int  # failures that cost nothing
+    parallel: int  # attempts that may be under way beyond the free ones
+    first_pause: float  # seconds after the first failure that is not free; each further one doubles it
+    longest_pause: float  # seconds
+    forgotten_after: float  # seconds without a failure after which all are forgotten
 
     def pause(self, failures: int) -> float:
         """After that many failures."""
@@ -42,12 +42,12 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class ThrottlePolicy:
-    login: Allowance = Allowance(10, 16, 10.0, 900.0, 3600.0)
-    address: Allowance = Allowance(20, 128, 5.0, 3600.0, 3600.0)  # one IPv4 address, or an IPv6 /64
-    network: Allowance = Allowance(200, 512, 5.0, 3600.0, 3600.0)  # an IPv4 /24, or an IPv6 /48
-    pair: Allowance = Allowance(10, 64, 5.0, 300.0, 3600.0)  # a known address at its account
-    known_for: int = 30 * 86400  # seconds since the address last signed in
-    remembered: int = 100_000  # entries of each kind
+    login: Allowance = Allowance(10, 16, 10.0, 900.0, 3600.0)  # of one login name, for addresses it does not know
+    address: Allowance = Allowance(20, 128, 5.0, 3600.0, 3600.0)  # of one IPv4 address, or one IPv6 /64
+    network: Allowance = Allowance(200, 512, 5.0, 3600.0, 3600.0)  # of one IPv4 /24, or one IPv6 /48
+    pair: Allowance = Allowance(10, 64, 5.0, 300.0, 3600.0)  # of an address at an account that it signed in to lately
+    known_for: int = 30 * 86400  # seconds for which an address that signed in is known at its account
+    remembered: int = 100_000  # subjects of each kind that are kept in memory
 
 
 @dataclass(slots=True)

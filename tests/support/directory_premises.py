@@ -16,17 +16,24 @@ from storage.directory.rows import AccountRow
 from storage.directory.tenant import Tenant
 from storage.errors import NotFound
 from storage.keys.keystore import KeyStore
-from storage.keys.master import Master
+from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.source import LocalKeys
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 
 class DirectoryPremises:
     def __init__(self, data: Path) -> None:
+        """Made anew, or opened if it is there."""
         self.data = data
         self.clock = FixedClock()
-        self.keys = LocalKeys(KeyStore.create(data / "keys", Master.generate(), self.clock))
-        self.control = Control.create(data / "control.db", self.keys, self.clock)
+        control, master = data / "control.db", data / "master"
+        if control.exists():
+            self.keys = LocalKeys(KeyStore(data / "keys", read_master_file(master), self.clock))
+            self.control = Control.open(control, self.keys, self.clock)
+        else:
+            write_master_file(master, Master.generate())
+            self.keys = LocalKeys(KeyStore.create(data / "keys", read_master_file(master), self.clock))
+            self.control = Control.create(control, self.keys, self.clock)
         self.announced: list[AccountChanged | TenantChanged] = []
         self._tenants: dict[TenantId, Tenant] = {}
 
