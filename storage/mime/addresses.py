@@ -2,7 +2,8 @@
 
 Names and local parts come out without quotes and comments, otherwise as the octets of the message (encoded words
 stay encoded). A comment after an address without a name is its name ("joe@example.test (Joe)"). What can't be read
-up to the next comma is passed over with what was understood of it; an unclosed quote or comment ends the list.
+up to the next comma is passed over and what was understood before it kept; a quote or comment without an end is taken
+for a blank.
 
 Never fails; linear time; at most `ADDRESSES_MAX` addresses of the first `OCTETS_MAX` octets are read.
 Standards: RFC 5322 §3.4 and §4.4, RFC 6532 §3.2, RFC 9051 §7.5.2 (groups, addr-host).
@@ -29,7 +30,7 @@ _USUAL = re.compile(
 _BLANK = re.compile(_LWSP)
 _ATOMS = re.compile(rb"(?:" + _ATEXT + rb"|\.)*+")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_LITERAL = re.compile(rb"\[(?:[^\]\\]|\\.)*+\]", re.DOTALL)
+_LITERAL = re.compile(rb"\[[^\[\]\\<>,\"]*+\]")
 _COMMENT_PIECE = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _FOLD = re.compile(rb"\r?\n")
@@ -58,6 +59,7 @@ def parse_addresses(value: bytes) -> list[Address]:
     found: list[Address] = []
     value = value[:OCTETS_MAX]
     position, size = 0, len(value)
+    scanner: _Scanner | None = None
     while position < size and len(found) < ADDRESSES_MAX:
         usual = _USUAL.match(value, position)
         if usual is not None:
@@ -67,34 +69,33 @@ def parse_addresses(value: bytes) -> list[Address]:
             found.append(Address(name, None, mailbox or bare_mailbox, host or bare_host))
             position = usual.end()
         else:
-            position = _Scanner(value, position).read_address(found)
+            scanner = scanner or _Scanner(value)
+            position = scanner.read_address(position, found)
     return found
-
-
-class _Unclosed(Exception):  # noqa: N818 - not an error: the list ends here
-    """A quote, a comment or a domain literal has no end."""
 
 
 class _Scanner:
     """Reads one address or group with RFC 5322's whole grammar, comments and obsolete forms included."""
 
-    __slots__ = ("comment", "position", "size", "value")
+    __slots__ = ("comment", "comments", "position", "quotes", "size", "value")
 
-    def __init__(self, value: bytes, position: int) -> None:
+    def __init__(self, value: bytes) -> None:
         self.value = value
-        self.position = position
+        self.position = 0
         self.size = len(value)
-        self.comment: bytes | None = None
+        self.comment: bytes | None = None  # the last one
+        # An opening "(" or quote without its end is passed over, and then nothing behind it is looked through again.
+        self.comments = True
+        self.quotes = True
 
-    def read_address(self, found: list[Address]) -> int:
-        """Adds the address or group to `found`; the position after its comma."""
-        try:
-            self._skip_blank()
-            if self._peek() not in b",;":
-                self._read_group_or_mailbox(found)
-        except _Unclosed:
-            return self.size
-        return self._after_comma()
+    def read_address(self, position: int, found: list[Address]) -> int:
+        """Adds the address or group at `position` to `found`; the position after its comma."""
+        self.position = position
+        self._skip_blank()
+        if self._peek() not in b",;":
+            self._read_group_or_mailbox(found)
+        self._pass_over(_COMMA)
+        return self.position + 1
 
     def _read_group_or_mailbox(self, found: list[Address]) -> None:
         start = self.position
@@ -109,19 +110,17 @@ class _Scanner:
 
     def _read_group(self, name: bytes, found: list[Address]) -> None:
         found.append(Address(None, None, name, None))
-        try:
-            while self.position < self.size and len(found) < ADDRESSES_MAX:
-                self._skip_blank()
-                if self._peek() == b";":
-                    self.position += 1
-                    break
-                if self._peek() not in b",":
-                    self._read_mailbox(found)
-                self._pass_over(_COMMA_OR_GROUP_END)
-                if self._peek() == b",":
-                    self.position += 1
-        finally:
-            found.append(GROUP_END)
+        while self.position < self.size and len(found) < ADDRESSES_MAX:
+            self._skip_blank()
+            if self._peek() == b";":
+                self.position += 1
+                break
+            if self._peek() not in b",":
+                self._read_mailbox(found)
+            self._pass_over(_COMMA_OR_GROUP_END)
+            if self._peek() == b",":
+                self.position += 1
+        found.append(GROUP_END)
         self._skip_blank()
 
     def _read_mailbox(self, found: list[Address]) -> None:
@@ -137,7 +136,7 @@ class _Scanner:
             self.comment = None
             route, (mailbox, host) = None, self._addr_spec()
             name = self.comment
-            if not host and phrase and self._peek() not in b",;":  # words without an address
+            if not host and phrase and (b" " in phrase or self._peek() not in b",;"):  # words without an address
                 name, mailbox = phrase, b""
         found.append(Address(name, route, mailbox or b"MISSING_MAILBOX", host or b"MISSING_DOMAIN"))
 
@@ -181,7 +180,7 @@ class _Scanner:
             return self._dotted(quotes=False)
         literal = _LITERAL.match(self.value, self.position)
         if literal is None:
-            raise _Unclosed
+            return b""
         self.position = literal.end()
         self._skip_blank()
         return literal[0]
@@ -216,27 +215,34 @@ class _Scanner:
                 words.append(atoms[0])
                 self.position = atoms.end()
             self._skip_blank()
-        return b" ".join(words)
+        return b" ".join([word for word in words if word])
 
     def _quoted_string(self) -> bytes:
         string = _QUOTED.match(self.value, self.position)
         if string is None:
-            raise _Unclosed
+            self.quotes = False
+            return b""
         self.position = string.end()
         text = _FOLD.sub(b"", string[1]) if b"\n" in string[1] else string[1]
         return _ESCAPE.sub(rb"\1", text) if b"\\" in text else text
 
     def _skip_blank(self) -> None:
-        """Passes over blanks and comments; the last comment is remembered."""
+        """Passes over blanks, comments, and quotes that have no end."""
         while True:
             blank = _BLANK.match(self.value, self.position)
             assert blank is not None
             self.position = blank.end()
-            if self._peek() != b"(":
+            if self._peek() == b"(":
+                if not self.comments or not self._skip_comment():
+                    self.comments = False
+                    self.position += 1
+            elif self._peek() == b'"' and not self.quotes:
+                self.position += 1
+            else:
                 return
-            self._skip_comment()
 
-    def _skip_comment(self) -> None:
+    def _skip_comment(self) -> bool:
+        """Passes over the comment that begins here and remembers it; False if it has no end."""
         depth = 0
         start = self.position + 1
         for piece in _COMMENT_PIECE.finditer(self.value, self.position):
@@ -248,12 +254,8 @@ class _Scanner:
                     text = self.value[start : piece.start()]
                     self.comment = (_ESCAPE.sub(rb"\1", text) if b"\\" in text else text).strip(b" \t\r\n") or None
                     self.position = piece.end()
-                    return
-        raise _Unclosed
-
-    def _after_comma(self) -> int:
-        self._pass_over(_COMMA)
-        return self.position + 1
+                    return True
+        return False
 
     def _pass_over(self, stops: re.Pattern[bytes]) -> None:
         """Goes to the next place that `stops` matches, or to the end."""

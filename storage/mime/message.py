@@ -25,8 +25,6 @@ DEPTH_MAX = 100
 PARTS_MAX = 10_000
 BOUNDARY_MAX = 200  # RFC 2046 §5.1.1 allows 70
 
-_SUBTYPE_MISSING = {b"text": b"plain", b"multipart": b"mixed"}
-
 
 class Kind(IntEnum):
     """What stands in the body of a part: octets, parts, or one message."""
@@ -211,11 +209,8 @@ class _Reader:
         self.count += 1
         if self.count >= PARTS_MAX:
             self.boundaries.keep(0)
-        end = self._header_end(start)
-        part = Part(start, end)
-        header = fields_between(self.data, start, end)
-        if is_message:
-            part.fields = header
+        header = fields_between(self.data, start, self._header_end(start))
+        part = Part(start)
         boundary = _set_content(part, header, in_digest=parent is not None and parent.subtype == b"digest")
         if part.kind is not Kind.LEAF and (len(self.chain) >= DEPTH_MAX - 1 or self.count >= PARTS_MAX):
             part.kind = Kind.LEAF
@@ -224,6 +219,11 @@ class _Reader:
             self.boundaries.push(boundary[:BOUNDARY_MAX], len(self.chain))
         elif part.kind is Kind.MESSAGE or part.media_type == b"text":
             self.with_lines.append(part)
+        if header.end > start and self.data.startswith(b"--", header.end):
+            header.end = self._without_empty_line(header.end)
+        part.body_start = header.end
+        if is_message:
+            part.fields = header
         self.chain.append(part)
         return part
 
@@ -240,6 +240,16 @@ class _Reader:
             return max(start, self._before_line_end(found[0]))
         return end
 
+    def _without_empty_line(self, end: int) -> int:
+        """`end` of a header, before its empty line if a boundary line of a multipart around the part follows at once.
+
+        RFC 2046 §5.1.1: that line end is the boundary's. A multipart's own boundary, pushed already, begins its body.
+        """
+        found = self.boundaries.find(end, end + 1)
+        if found is None or self.boundaries.levels[found[1]] == len(self.chain):
+            return end
+        return self._before_line_end(end)
+
     def _close(self, level: int, end: int) -> None:
         """Ends the parts of the chain from `level` on at `end`."""
         for part in self.chain[level:]:
@@ -252,12 +262,14 @@ def _set_content(part: Part, header: Header, *, in_digest: bool) -> bytes | None
     boundary = None
     value = header.value(b"content-type")
     if value is not None:
-        media_type, part.subtype, part.params = parse_type(value)
-        part.media_type = media_type or b"text"
-        part.subtype = part.subtype or _SUBTYPE_MISSING.get(part.media_type, b"unknown")
-        if media_type == b"multipart":
+        media_type, subtype, part.params = parse_type(value)
+        boundary = part.param(b"boundary") if media_type == b"multipart" else None
+        if boundary and not subtype:
+            subtype = b"mixed"
+        if media_type and subtype:  # RFC 2045 §5.2: what is no type is text/plain
+            part.media_type, part.subtype = media_type, subtype
+        if part.media_type == b"multipart":
             part.kind = Kind.MULTIPART
-            boundary = part.param(b"boundary")
         elif part.media_type == b"message" and part.subtype in (b"rfc822", b"global"):
             part.kind = Kind.MESSAGE
     elif in_digest:  # RFC 2046 §5.1.5

@@ -12,6 +12,8 @@ Standards: RFC 9051 §7.5.2 and §4.3, RFC 3501 §7.4.2.
 from __future__ import annotations
 
 import re
+from itertools import takewhile
+from typing import Union
 
 from storage.mime.addresses import Address, parse_addresses
 from storage.mime.fields import Header
@@ -146,3 +148,48 @@ def _parameters(params: Parameters) -> bytes:
     if not params:
         return b"NIL"
     return b"(%b)" % b" ".join([b"%b %b" % (quoted(name), quoted(value)) for name, value in params])
+
+
+_TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*+"|\{(\d+)\}\r\n|[^ ()"{]++', re.DOTALL)
+
+_Tree = list[Union[bytes, "_Tree"]]
+
+
+def body_of(structure: bytes) -> bytes:
+    """The BODY that belongs to a BODYSTRUCTURE of ours, so that the message need not be read again."""
+    lists: list[_Tree] = [[]]
+    position = 0
+    while (token := _TOKEN.search(structure, position)) is not None:
+        position = token.end()
+        if token[1] is not None:
+            position += int(token[1])
+        text = structure[token.start() : position]
+        if text == b"(":
+            lists.append([])
+        elif text == b")":
+            closed = lists.pop()
+            lists[-1].append(closed)
+        else:
+            lists[-1].append(text)
+    return _without_extension(lists[0][0])
+
+
+def _without_extension(tree: bytes | _Tree) -> bytes:
+    """A body as BODY has it: extension data begins after the subtype, the size or the lines (RFC 9051 §9, body)."""
+    assert not isinstance(tree, bytes)
+    children = list(takewhile(lambda item: isinstance(item, list), tree))
+    if children:
+        return b"(%b %b)" % (b"".join([_without_extension(child) for child in children]), _flat(tree[len(children)]))
+    if tree[0] == b'"message"' and isinstance(tree[7], list):
+        return b"(%b %b %b)" % (_items(tree[:8]), _without_extension(tree[8]), _flat(tree[9]))
+    return b"(%b)" % _items(tree[: 8 if tree[0] == b'"text"' else 7])
+
+
+def _flat(item: bytes | _Tree) -> bytes:
+    return item if isinstance(item, bytes) else b"(%b)" % _items(item)
+
+
+def _items(items: _Tree) -> bytes:
+    """Addresses stand in their list without spaces, everything else with one between (RFC 9051 §9, env-from)."""
+    between = b"" if items and isinstance(items[0], list) else b" "
+    return between.join([_flat(item) for item in items])
