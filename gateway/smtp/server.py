@@ -67,7 +67,6 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
 
     def __init__(self, wire: Wire, session: SmtpSession, handler: Handler, profile: Profile) -> None:
         self._wire = wire
-        self._reader = self  # challenge_auth reads lines from it
         self._profile = profile
         self._limits = profile.limits
         self._handler = handler
@@ -138,6 +137,10 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         has_status = text[:2] in {"2.", "4.", "5."}
         enhanced, text = text.split(" ", 1) if has_status else (_STATUS.get(code, f"{code[0]}.5.0"), text)
         self.say(SmtpReply(int(code), enhanced, text))
+
+    @property
+    def _reader(self) -> SmtpServer:  # what aiosmtpd's challenge_auth reads lines from
+        return self
 
     async def readline(self) -> bytes:
         """For aiosmtpd's challenge_auth: a line of the SASL dialogue."""

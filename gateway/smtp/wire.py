@@ -214,8 +214,7 @@ class Wire(asyncio.Protocol):
 
     async def _more(self) -> None:
         """Flushes, and waits until more has come."""
-        if self._ended is not None:
-            raise self._ended
+        self._check_ended()
         await self.flush()
         self._read_on()
         self._waiting = self._loop.create_future()
@@ -224,8 +223,11 @@ class Wire(asyncio.Protocol):
                 await self._waiting
         finally:
             self._waiting = None
+        self._check_ended()
+
+    def _check_ended(self) -> None:
         if self._ended is not None:
-            raise self._ended
+            raise Ended(self._ended.reply)  # a new one: the traceback of a kept one would keep the whole connection
 
     async def _skip_line(self) -> None:
         while (end := self._input.find(b"\n", self._position)) < 0:

@@ -1,0 +1,133 @@
+"""One submission session's decisions, asynchronous around the blocking parts: who signs in, who is sent for, to whom.
+
+Every message that was accepted or refused leaves an access event, and so does a refused reverse-path; sign-ins leave
+theirs in the auth role.
+
+Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+from typing import TypeVar
+
+from storage.logs.access import AccessEvent, AccessLog
+
+from gateway.smtp.address import ForwardPath
+from gateway.smtp.content import IN_MEMORY, Content
+from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, SmtpReply, reply_for
+from gateway.smtp.session import SmtpSession, Transaction
+from hosting.auth.signin import Authenticator, Principal, SignIn
+from hosting.submission.acceptance import Acceptance, Envelope
+from hosting.submission.counters import Counters
+from hosting.submission.routing import refusal
+from hosting.submission.rules import NOT_YOURS
+from storage.clock import Clock
+from storage.errors import Throttled
+
+T = TypeVar("T")
+
+
+class Work:
+    """The one door from the event loop to blocking work; large messages pass one at a time each way."""
+
+    def __init__(self, executor: Executor, large_at_once: int = 2) -> None:
+        self._executor = executor
+        self._large = asyncio.Semaphore(large_at_once)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """`work` in a worker thread, with the caller's context variables."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
+
+    async def run_on(self, size: int, work: Callable[[], T]) -> T:
+        """The same for work that holds a message of `size` octets in memory."""
+        if size <= 16 * IN_MEMORY:
+            return await self.run(work)
+        async with self._large:
+            return await self.run(work)
+
+
+class SubmissionHandler:
+    """A `gateway.smtp.session.Handler`."""
+
+    def __init__(
+        self,
+        session: SmtpSession,
+        authenticator: Authenticator,
+        acceptance: Acceptance,
+        access_log: AccessLog,
+        counters: Counters,
+        work: Work,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._authenticator = authenticator
+        self._acceptance = acceptance
+        self._access_log = access_log
+        self._counters = counters
+        self._work = work
+        self._clock = clock
+
+    async def sign_in(self, session: SmtpSession, login: str, password: str) -> Principal:
+        attempt = SignIn("submission", login, password, session.address, session.id)
+        principal = await self._work.run(lambda: self._authenticator.verify(attempt))
+        if not self._counters.enter(principal.account_id):
+            raise Throttled("Too many connections of this account; try again later.")
+        return principal
+
+    async def mail(self, session: SmtpSession, transaction: Transaction) -> SmtpReply:
+        address = transaction.reverse_path.address
+        principal: Principal = session.principal
+        if address is not None and not await self._work.run(lambda: self._acceptance.may_send_as(principal, address)):
+            self._record(NOT_YOURS)
+            return NOT_YOURS
+        return SENDER_OK
+
+    async def rcpt(self, session: SmtpSession, transaction: Transaction, path: ForwardPath) -> SmtpReply:
+        resolution = await self._work.run(lambda: self._acceptance.resolve(path.address))
+        refused = refusal(resolution)
+        if refused is not None:
+            return refused
+        transaction.resolved.append(resolution)
+        return RECIPIENT_OK
+
+    async def data(self, session: SmtpSession, transaction: Transaction, content: Content) -> SmtpReply:
+        envelope = Envelope(
+            session.principal,
+            session.protocol,
+            transaction.reverse_path,
+            list(zip(transaction.recipients, transaction.resolved, strict=True)),
+        )
+        try:
+            queue_id = await self._work.run_on(content.size, lambda: self._acceptance.accept(envelope, content.read()))
+        except Exception as error:
+            self._record(reply_for(error))
+            raise
+        accepted = SmtpReply(250, "2.6.0", f"Accepted as {queue_id}")
+        self._record(accepted)
+        return accepted
+
+    def closed(self, session: SmtpSession) -> None:
+        if session.principal is not None:
+            self._counters.leave(session.principal.account_id)
+
+    def _record(self, reply: SmtpReply) -> None:
+        """An access event, and the counter of its result."""
+        result = "success" if reply.accepted else "unavailable" if reply.temporary else "refused"
+        self._counters.messages[result] += 1
+        principal: Principal = self._session.principal
+        self._access_log.record(
+            AccessEvent(
+                time=self._clock.now(),
+                type="submit",
+                result=result,
+                protocol="submission",
+                tenant_id=principal.tenant_id,
+                account_id=principal.account_id,
+                login_hash=b"",
+                address=self._session.address,
+            )
+        )
