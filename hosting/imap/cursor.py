@@ -1,7 +1,7 @@
 """Reads the tokens of one frame from left to right.
 
-Every method either returns a typed value and moves on, or raises `Malformed` with a sentence for the client; a tagged BAD
-answers it. No method looks further than the frame, and none recurses.
+Every method either returns a typed value and moves on, or raises `Malformed` with a sentence for the client; a tagged
+BAD answers it. No method looks further than the frame, and none recurses.
 
 Standards: RFC 9051 §9 (tokens), RFC 3516 §4 (literal8).
 """

@@ -40,6 +40,10 @@ class Refused(Exception):  # noqa: N818
         self.text = text
 
 
+class MailboxGone(Exception):  # noqa: N818
+    """The selected mailbox was deleted elsewhere: the session ends, since no state of the protocol fits."""
+
+
 class Bad(Exception):  # noqa: N818
     """A command that is well-formed and still wrong here: answered BAD."""
 

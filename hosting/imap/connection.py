@@ -1,0 +1,359 @@
+"""One TCP connection: feeds the decoder, steps the session's generators, and writes what they yield.
+
+Output is pulled: while the transport is full no generator is stepped, and one command holds the event loop for 10 ms at
+most before others are served. Input is bounded too: while a command runs, reading stops once a buffer's worth has piled
+up. An idle connection keeps no buffer.
+
+Standards: RFC 9051 §2.2 and §5.5 (one command after the other), §6.2.1 (STARTTLS), HAProxy's PROXY protocol 2.3.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Protocol, cast
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
+from twisted.protocols.haproxy._v1parser import V1Parser
+from twisted.protocols.haproxy._v2parser import V2Parser
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
+from hosting.imap.effects import Handling, News, NextLine, Secure, Work
+from hosting.imap.faults import where
+from hosting.imap.replies import UNEXPECTED
+from hosting.imap.session import Session, State
+
+_log = logging.getLogger(__name__)
+_CHUNK = 48 * 1024  # octets that are written in one go
+_BURST = 0.010  # seconds of one command before others are served
+_READ_AHEAD = 64 * 1024  # pipelined octets that wait for the command before them
+
+
+class Host(Protocol):
+    """What a connection needs of the service that accepted it."""
+
+    def session(self, address: str, *, secure: bool) -> Session: ...
+    def admit(self, connection: Connection, address: str) -> bool: ...
+    def release(self, connection: Connection, address: str) -> None: ...
+    def run(self, work: Work, done: Any) -> None: ...
+    def soon(self, call: Any, *args: Any) -> None: ...
+    def tls_context(self) -> Any: ...
+    def watch(self, connection: Connection) -> None: ...
+    def unwatch(self, connection: Connection) -> None: ...
+
+
+@implementer(IPushProducer)
+class Connection(TwistedProtocol):
+    """Twisted's protocol around one session."""
+
+    def __init__(self, host: Host, *, implicit_tls: bool, proxied: bool) -> None:
+        self._host = host
+        self._implicit_tls = implicit_tls
+        self._parser: V1Parser | V2Parser | None = None
+        self._header: bytes | None = b"" if proxied else None
+        self.address = ""
+        self.session: Session | None = None
+        self._decoder: Decoder | None = None
+        self._flow: Handling | None = None
+        self._waiting: type[Work] | type[NextLine] | type[News] | None = None
+        self._full = False  # the transport wants no more for now
+        self._reading_stopped = False
+        self._stepping = False
+        self._ending = False
+        self._admitted = False
+        self._lost = False
+        self.last_activity = time.monotonic()
+
+    # --- lifetime ---
+
+    def connectionMade(self) -> None:
+        transport = cast(ITCPTransport, self.transport)
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        self.address = str(getattr(transport.getPeer(), "host", ""))
+        if self._header is None:
+            self._begin(b"")
+
+    def _begin(self, octets: bytes) -> None:
+        """The client's address is known: admit it and greet."""
+        transport = cast(Any, self.transport)
+        if not self._host.admit(self, self.address):
+            transport.write(b"* BYE Too many connections.\r\n")
+            self._disconnect()
+            return
+        self._admitted = True
+        if self._implicit_tls:
+            transport.startTLS(self._host.tls_context(), True)
+        transport.registerProducer(self, True)
+        session = self._host.session(self.address, secure=self._implicit_tls)
+        self.session = session
+        self._decoder = Decoder(session.services.limits)
+        transport.write(session.greeting())
+        if octets:
+            if self._implicit_tls:
+                transport.protocol.dataReceived(octets)
+            else:
+                self.dataReceived(octets)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = self._ending = True
+        if self._admitted:
+            self._admitted = False
+            self._host.release(self, self.address)
+        if self._waiting is not Work:  # else the worker's answer ends it: the account stays open until then
+            self._let_go()
+        if not reason.check(ConnectionDone):
+            _log.debug("connection lost: %s", reason.type)
+
+    def _let_go(self) -> None:
+        self._host.unwatch(self)
+        flow, self._flow = self._flow, None
+        if flow is not None and not self._stepping:
+            flow.close()
+        if self.session is not None:
+            self.session.close()
+
+    def end(self, farewell: bytes) -> None:
+        """Says BYE and disconnects, after the command in flight if there is one that works."""
+        if self._ending:
+            return
+        if self._waiting is not Work and not self._lost:
+            cast(Any, self.transport).write(b"* BYE " + farewell + b"\r\n")
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        self._ending = True
+        transport = cast(Any, self.transport)
+        if self._admitted:
+            transport.unregisterProducer()
+        transport.loseConnection()
+
+    @property
+    def busy(self) -> bool:
+        """A command is being worked on (IDLE is not one)."""
+        return self._flow is not None and self._waiting in (None, Work)
+
+    # --- input ---
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._ending:
+            return
+        if self._header is not None:
+            self._read_header(data)
+            return
+        decoder = self._decoder
+        assert decoder is not None
+        self.last_activity = time.monotonic()
+        decoder.feed(data)
+        if self._flow is None:
+            self._next_command()
+        elif self._waiting in (NextLine, News):
+            self._offer_line()
+        elif decoder.buffered > _READ_AHEAD and not self._reading_stopped:
+            self._reading_stopped = True
+            cast(Any, self.transport).pauseProducing()
+
+    def _read_header(self, data: bytes) -> None:
+        """The PROXY header, before anything else, TLS included."""
+        if self._parser is None:
+            self._header = header = (self._header or b"") + data
+            if len(header) < 16:
+                return
+            self._parser = V2Parser() if header.startswith(V2Parser.PREFIX) else V1Parser()
+            data = header
+        try:
+            info, rest = self._parser.feed(data)
+        except (InvalidProxyHeader, ValueError):
+            cast(Any, self.transport).abortConnection()
+            return
+        if info is None:
+            return
+        self._header = self._parser = None
+        if info.source is not None:
+            self.address = str(getattr(info.source, "host", self.address))
+        self._begin(rest or b"")
+
+    def _next_command(self) -> None:
+        decoder, session = self._decoder, self.session
+        assert decoder is not None
+        assert session is not None
+        while self._flow is None and not self._ending and not self._full:
+            event = decoder.next_frame()
+            if event is None:
+                break
+            if isinstance(event, Frame):
+                self._flow = session.respond(event)
+                self._step(None)
+            elif isinstance(event, Prompt):
+                cast(Any, self.transport).write(b"+ OK\r\n")
+            else:
+                self._refuse(event)
+        if self._reading_stopped and not self._ending and decoder.buffered <= _READ_AHEAD:
+            self._reading_stopped = False
+            cast(Any, self.transport).resumeProducing()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        session = self.session
+        assert session is not None
+        if refusal.close:
+            self.end(refusal.text)
+            return
+        session.bad_commands += 1
+        word = b"NO " if refusal.text.startswith(b"[") and refusal.tag else b"BAD "
+        cast(Any, self.transport).write((refusal.tag or b"*") + b" " + word + refusal.text + b"\r\n")
+        self._check_patience()
+
+    def _check_patience(self) -> None:
+        session = self.session
+        if session is not None and session.bad_commands >= session.services.limits.bad_commands:
+            self.end(b"[CLIENTBUG] Too many commands that make no sense.")
+
+    def _offer_line(self) -> None:
+        """A line for a command that waits for one."""
+        decoder = self._decoder
+        assert decoder is not None
+        line = decoder.next_line()
+        if line is None:
+            return
+        if isinstance(line, Refusal):
+            self.end(line.text)
+            return
+        if self._waiting is News:
+            self._host.unwatch(self)
+        self._waiting = None
+        self._step(line)
+
+    def news(self) -> None:
+        """The selected mailbox of a session in IDLE may have news."""
+        if self._waiting is News and not self._full and not self._ending:
+            self._waiting = None
+            self._step(None)
+
+    # --- running a command ---
+
+    def _step(self, value: Any, error: BaseException | None = None) -> None:
+        """Runs the command until it ends, waits for something, or the transport is full."""
+        flow = self._flow
+        if flow is None:
+            return
+        pieces: list[bytes] = []
+        size = 0
+        until = 0.0
+        self._stepping = True
+        try:
+            while True:
+                if error is None:
+                    effect = flow.send(value)
+                else:
+                    effect, error = flow.throw(error), None
+                value = None
+                if isinstance(effect, bytes):
+                    pieces.append(effect)
+                    size += len(effect)
+                    if size < _CHUNK:
+                        continue
+                    self._write(pieces)
+                    size = 0
+                    if self._full or self._ending:
+                        return
+                    now = time.perf_counter()
+                    if not until:
+                        until = now + _BURST
+                    elif now > until:
+                        self._full = True  # as if the transport were: the next turn of the loop goes on
+                        self._host.soon(self.resumeProducing)
+                        return
+                    continue
+                self._write(pieces)
+                size = 0
+                if isinstance(effect, Work):
+                    self._waiting = Work
+                    self._host.run(effect, self._worked)
+                    return
+                if isinstance(effect, Secure):
+                    self._secure()
+                    continue
+                self._waiting = type(effect)
+                if isinstance(effect, News):
+                    self._host.watch(self)
+                self._host.soon(self._offer_waiting_line)
+                return
+        except StopIteration:
+            self._flow = None
+            self._write(pieces)
+            self._finished()
+        except Exception as unexpected:
+            _log.error("a command failed outside its session: %s", where(unexpected))
+            self._flow = None
+            self._write(pieces)
+            self.end(UNEXPECTED[3:])
+        finally:
+            self._stepping = False
+
+    def _offer_waiting_line(self) -> None:
+        """The line may have come with the command."""
+        if (
+            self._waiting in (NextLine, News)
+            and not self._ending
+            and self._decoder is not None
+            and self._decoder.buffered
+        ):
+            self._offer_line()
+
+    def _write(self, pieces: list[bytes]) -> None:
+        if pieces and not self._lost:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            if data:
+                cast(Any, self.transport).write(data)
+
+    def _worked(self, result: Any, error: BaseException | None) -> None:
+        """A worker is done; the session goes on in the event loop."""
+        self._waiting = None
+        if self._lost:
+            self._let_go()
+            return
+        self._step(result, error)
+        if self._flow is None and not self._ending:
+            self._next_command()
+
+    def _secure(self) -> None:
+        decoder = self._decoder
+        assert decoder is not None
+        decoder.discard()
+        cast(Any, self.transport).startTLS(self._host.tls_context(), True)
+
+    def _finished(self) -> None:
+        session, decoder = self.session, self._decoder
+        assert session is not None
+        assert decoder is not None
+        if session.state is State.ENDED:
+            self._disconnect()
+            return
+        decoder.signed_in = session.state is not State.GREETED
+        self._check_patience()
+
+    # --- IPushProducer: the transport's buffer ---
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        if self._ending or self._stepping:
+            return
+        if self._flow is not None and self._waiting is None:
+            self._step(None)
+        elif self._waiting is News:
+            self.news()
+        if self._flow is None and not self._ending and self.session is not None:
+            self._next_command()
+
+    def stopProducing(self) -> None:
+        self._ending = True

@@ -1,0 +1,52 @@
+"""COPY and MOVE: rows only, no file is touched; MOVE is atomic for each message.
+
+Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4.
+"""
+
+from __future__ import annotations
+
+from storage.mail.messages import Copied
+
+from hosting.imap.commands import Copy
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.encode import ordered_set
+from hosting.imap.replies import Refused
+from hosting.imap.session import Session
+from storage.errors import NotFound
+from storage.values import UidSet
+
+
+def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
+    selected, account = session.mailbox, session.mail
+    if command.move and selected.read_only:
+        raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
+    try:
+        target = account.mailboxes.find(command.mailbox)
+    except NotFound:
+        raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    positions = selected.positions(command.numbers, command.by_uid)
+    uids = UidSet.of(selected.uids[position] for position in positions)
+    if not uids:
+        return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
+    work = account.messages.move if command.move else account.messages.copy
+
+    def transfer() -> Copied:
+        return work(selected.mailbox_id, uids, target.id)
+
+    copied = yield from blocking(transfer)
+    if not copied.pairs:
+        raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
+    selected.refresh()
+    session.tell_arrivals = target.id == selected.mailbox_id  # its own messages are told in this answer
+    code = b"[COPYUID %d %b %b]" % (
+        copied.uidvalidity,
+        ordered_set(source for source, _target in copied.pairs),
+        ordered_set(uid for _source, uid in copied.pairs),
+    )
+    if not command.move:
+        return code + b" Copied."
+    # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
+    yield b"* OK " + code + b" Moved.\r\n" + session.news(expunges=True, arrivals=session.tell_arrivals)
+    if session.qresync:
+        return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
+    return b"Moved."

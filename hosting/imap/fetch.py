@@ -1,0 +1,180 @@
+r"""FETCH: sends what is asked of the messages that the client was told of, in slices that the transport pulls.
+
+A slice reads its rows, writes its responses and lets go of both; between slices other connections are served. Messages
+that are gone are left out and the answer is NO [EXPUNGEISSUED]. BODY[…] without PEEK sets \Seen first and tells the
+flags.
+
+Standards: RFC 9051 §6.4.5, RFC 7162 §3.1.4 and §3.2.6, RFC 2180 §4.1, RFC 5530 (EXPUNGEISSUED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hosting.imap.commands import Fetch, FetchItem, Flags
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.fetch_items import SIMPLE, Slice, Writer, response_template, responses, streamed
+from hosting.imap.replies import Refused
+from hosting.imap.sections import section_writer
+from hosting.imap.selected import Selected
+from hosting.imap.selecting import changed_since, vanished_since
+from hosting.imap.session import Session
+from hosting.imap.store import change_flags
+from storage.values import SEEN, UidSet
+
+_OF_VIEW = 1000  # messages of a slice that needs the view alone
+_OF_ROWS = 250  # … rows of content
+_OF_FILES = 40  # … message files, and no more than this many octets:
+_OCTETS = 512 * 1024
+_LARGE = 1024 * 1024  # a message from this size on is sent in pieces
+_DENSE = 8  # a gap of so many messages is read along rather than split into two reads
+
+
+def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
+    selected = session.mailbox
+    positions = selected.positions(command.numbers, command.by_uid)
+    items = _items(command)
+    if any(item.name == "MODSEQ" for item in items) and not session.condstore:
+        session.condstore = True  # a CONDSTORE-enabling command (RFC 7162 §3.1)
+        yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
+    if command.vanished and command.changed_since is not None:
+        yield from _vanished(session, command, command.changed_since)
+    if command.changed_since is not None:
+        mine, current = selected.view_positions(positions)
+        kept = set(changed_since(selected.view, command.changed_since, current))
+        positions = [position for position, at in zip(mine, current, strict=True) if at in kept]
+    if not positions:
+        return b"Fetched."
+    if not selected.read_only and any(not item.peek for item in items):
+        newly_seen = yield from _mark_seen(session, positions)
+        if newly_seen:
+            items = _with_flags(items, condstore=session.condstore)
+    writers = [SIMPLE[item.name] if item.section is None else section_writer(item) for item in items]
+    gone = yield from _write(session, writers, positions)
+    if _tells_flags(items):
+        selected.forget_news_of([selected.uids[position] for position in positions] if selected.has_news else ())
+    if gone:
+        raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
+    return b"Fetched."
+
+
+def _items(command: Fetch) -> tuple[FetchItem, ...]:
+    items = command.items
+    names = {item.name for item in items}
+    if command.by_uid and "UID" not in names:
+        items = (FetchItem("UID"), *items)
+    if command.changed_since is not None and "MODSEQ" not in names:
+        items = (*items, FetchItem("MODSEQ"))
+    return items
+
+
+def _with_flags(items: tuple[FetchItem, ...], *, condstore: bool) -> tuple[FetchItem, ...]:
+    names = {item.name for item in items}
+    extra = [FetchItem("FLAGS")] if "FLAGS" not in names else []
+    if condstore and "MODSEQ" not in names:
+        extra.append(FetchItem("MODSEQ"))
+    return (*extra, *items)
+
+
+def _tells_flags(items: Sequence[FetchItem]) -> bool:
+    return any(item.name == "FLAGS" for item in items)
+
+
+def _vanished(session: Session, command: Fetch, since: int) -> Flow[None]:
+    if not session.qresync:
+        raise Refused(b"CLIENTBUG", "ENABLE QRESYNC first.")
+    view = session.mailbox.view
+    last = view.uidnext - 1
+    asked = UidSet.of_ranges((low or last, high or last) for low, high in command.numbers.ranges)
+    gone = vanished_since(view, since, asked)
+    if gone:
+        yield b"* VANISHED (EARLIER) %b\r\n" % str(gone).encode("ascii")
+
+
+def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
+    selected = session.mailbox
+    mine, current = selected.view_positions(positions)
+    flags = selected.view.flags
+    uids = [selected.uids[position] for position, at in zip(mine, current, strict=True) if not flags[at] & SEEN]
+    if uids:
+        yield from change_flags(session, UidSet.of(uids), "add", Flags(SEEN))
+    return bool(uids)
+
+
+def _write(session: Session, writers: Sequence[Writer], positions: Sequence[int]) -> Flow[int]:
+    """Sends all responses; the number of messages that were found gone."""
+    selected, messages = session.mailbox, session.mail.messages
+    template = response_template(writers)
+    needs = tuple(dict.fromkeys(name for writer in writers for name in writer.needs))
+    reads = any(writer.reads_message for writer in writers)
+    gone = 0
+    for asked in _slices(selected, positions, rows=bool(needs), files=reads):
+        mine, current = selected.view_positions(asked)
+        part = Slice(selected, mine, current, session.rev2, messages)
+        if needs:
+            _read_rows(part, needs)
+        if reads and len(part.positions) == 1 and _size(part) >= _LARGE:
+            if any(writer.reads_message and writer.stream is None for writer in writers):
+                yield from blocking(lambda part=part: part.message(0))  # type: ignore[misc]
+            yield from streamed(writers, part)
+        elif part.positions:
+            yield responses(template, writers, part)
+        gone += len(asked) - len(part.positions) + len(part.gone)
+    return gone
+
+
+def _size(part: Slice) -> int:
+    return part.of_view(part.selected.view.columns().sizes)[0] if part.positions else 0
+
+
+def _slices(selected: Selected, positions: Sequence[int], *, rows: bool, files: bool) -> Iterator[Sequence[int]]:
+    if not files:
+        step = _OF_ROWS if rows else _OF_VIEW
+        for start in range(0, len(positions), step):
+            yield positions[start : start + step]
+        return
+    start = octets = 0
+    for place, position in enumerate(positions):
+        size = selected.size(position)
+        if place > start and (octets + size > _OCTETS or place - start >= _OF_FILES):
+            yield positions[start:place]
+            start, octets = place, 0
+        octets += size
+    yield positions[start:]
+
+
+def _read_rows(part: Slice, needs: tuple[str, ...]) -> None:
+    """Reads the content rows of a slice; messages without one are gone and leave the slice."""
+    selected = part.selected
+    names = ("uid", *needs)
+    part.columns = {name: place for place, name in enumerate(names)}
+    uids = selected.uids
+    rows: list[tuple[object, ...]] = []
+    for first, last in _stretches(part.positions):
+        rows += part.messages.fetch_rows(selected.mailbox_id, uids[first], uids[last], names)
+    wanted = [uids[position] for position in part.positions]
+    if [row[0] for row in rows] != wanted:
+        found = {row[0]: row for row in rows}
+        kept = [place for place, uid in enumerate(wanted) if uid in found]
+        rows = [found[wanted[place]] for place in kept]
+        part.positions = [part.positions[place] for place in kept]
+        part.current = [part.current[place] for place in kept]
+    part.rows = rows
+
+
+def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges to read: neighbours together, small gaps along with them."""
+    if isinstance(positions, range):
+        if positions:
+            yield positions[0], positions[-1]
+        return
+    first = previous = -1
+    for position in positions:
+        if first >= 0 and position - previous > _DENSE:
+            yield first, previous
+            first = -1
+        if first < 0:
+            first = position
+        previous = position
+    if first >= 0:
+        yield first, previous

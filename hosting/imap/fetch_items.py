@@ -1,0 +1,154 @@
+"""How each item of FETCH is written: a piece of the response's template and the columns that fill it.
+
+A FETCH is compiled once per command. For each slice of messages every item gives columns (lists in message order), and
+the responses are `template % row` over the columns side by side: the work per message is one formatting call.
+
+Standards: RFC 9051 §7.5.2, RFC 7162 §3.1.4.2 (MODSEQ), RFC 8474 §5.3 (EMAILID, THREADID).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from storage.mail.messages import Messages
+
+from hosting.imap import encode
+from hosting.imap.selected import Selected
+from storage.errors import Gone
+from storage.mime.render import body_of
+
+Column = Sequence[Any]
+Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Slice:
+    """Some messages of the selected mailbox, in order, and what was read of them."""
+
+    selected: Selected
+    positions: Sequence[int]  # in what the session was told
+    current: Sequence[int]  # the same messages in the view's arrays
+    rev2: bool
+    messages: Messages
+    columns: dict[str, int] = field(default_factory=dict)  # where each column stands in a row
+    rows: Sequence[Row] = ()
+    gone: set[int] = field(default_factory=set)  # places in this slice whose file went while it was written
+    _octets: dict[int, bytes] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[Any]:
+        at = self.columns[name]
+        return [row[at] for row in self.rows]
+
+    def message(self, place: int) -> bytes:
+        """The whole octets of the message at `place`; empty if it was expunged meanwhile, which is noted."""
+        octets = self._octets.get(place)
+        if octets is None:
+            row = self.rows[place]
+            try:
+                octets = self.messages.read(row[self.columns["message_id"]], row[self.columns["file"]])
+            except Gone:
+                self.gone.add(place)
+                octets = b""
+            self._octets[place] = octets
+        return octets
+
+    def of_view(self, values: Sequence[int]) -> Sequence[int]:
+        """The messages' values of an array that is aligned with the view."""
+        current = self.current
+        if isinstance(current, range):
+            return values[current.start : current.stop]
+        return [values[at] for at in current]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """One item: its template, the database columns it needs, and what fills the template."""
+
+    template: bytes
+    fill: Callable[[Slice], tuple[Column, ...]]
+    needs: tuple[str, ...] = ()
+    reads_message: bool = False
+    stream: Callable[[Slice], Iterator[bytes]] | None = None  # for one large message: the item in pieces
+
+
+def _uids(part: Slice) -> Column:
+    uids, positions = part.selected.uids, part.positions
+    if isinstance(positions, range):
+        return uids[positions.start : positions.stop]
+    return [uids[position] for position in positions]
+
+
+def _flags(part: Slice) -> tuple[Column]:
+    selected = part.selected
+    bits = part.of_view(selected.view.flags)
+    texts = selected.flag_texts
+    if part.rev2 or not selected.recent:
+        return ([texts[value] for value in bits],)
+    flag_text = selected.flag_text
+    return ([flag_text(uid, value, False) for uid, value in zip(_uids(part), bits, strict=True)],)
+
+
+def _sizes(part: Slice) -> tuple[Column]:
+    return (part.of_view(part.selected.view.columns().sizes),)
+
+
+def _dates(part: Slice) -> tuple[Column]:
+    write = encode.internal_date
+    return ([write(seconds) for seconds in part.of_view(part.selected.view.columns().internal_dates)],)
+
+
+def _ascii(name: str) -> Callable[[Slice], tuple[Column]]:
+    return lambda part: ([text.encode("ascii") for text in part.column(name)],)
+
+
+_UID: Final = Writer(b"UID %d", lambda part: (_uids(part),))
+
+SIMPLE: Final[dict[str, Writer]] = {
+    "UID": _UID,
+    "FLAGS": Writer(b"FLAGS (%b)", _flags),
+    "INTERNALDATE": Writer(b"INTERNALDATE %b", _dates),
+    "RFC822.SIZE": Writer(b"RFC822.SIZE %d", _sizes),
+    "MODSEQ": Writer(b"MODSEQ (%d)", lambda part: (part.of_view(part.selected.view.modseqs),)),
+    "ENVELOPE": Writer(b"ENVELOPE %b", lambda part: (part.column("envelope"),), needs=("envelope",)),
+    "BODYSTRUCTURE": Writer(
+        b"BODYSTRUCTURE %b", lambda part: (part.column("body_structure"),), needs=("body_structure",)
+    ),
+    "BODY": Writer(
+        b"BODY %b",
+        lambda part: ([body_of(structure) for structure in part.column("body_structure")],),
+        needs=("body_structure",),
+    ),
+    "EMAILID": Writer(b"EMAILID (%b)", _ascii("email_id"), needs=("email_id",)),
+    "THREADID": Writer(b"THREADID (%b)", _ascii("thread_id"), needs=("thread_id",)),
+}
+
+
+def response_template(writers: Sequence[Writer]) -> bytes:
+    return b"* %d FETCH (" + b" ".join(writer.template for writer in writers) + b")\r\n"
+
+
+def responses(template: bytes, writers: Sequence[Writer], part: Slice) -> bytes:
+    """The responses for one slice, as one piece of octets."""
+    numbers = [position + 1 for position in part.positions]
+    columns: list[Column] = [numbers]
+    for writer in writers:
+        columns += writer.fill(part)
+    rows = zip(*columns, strict=True)
+    if part.gone:
+        rows = (row for place, row in enumerate(rows) if place not in part.gone)  # type: ignore[assignment]
+    return b"".join([template % row for row in rows])
+
+
+def streamed(writers: Sequence[Writer], part: Slice) -> Iterator[bytes]:
+    """The response for one large message, in pieces of bounded size."""
+    yield b"* %d FETCH (" % (part.positions[0] + 1)
+    for place, writer in enumerate(writers):
+        if place:
+            yield b" "
+        if writer.stream is not None:
+            yield from writer.stream(part)
+        else:
+            yield writer.template % tuple(column[0] for column in writer.fill(part))
+    yield b")\r\n"

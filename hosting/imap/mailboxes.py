@@ -1,0 +1,76 @@
+"""CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
+
+Standards: RFC 9051 §6.3.4 to §6.3.8, RFC 6154 §3 (CREATE-SPECIAL-USE), RFC 8474 §4.1 (MAILBOXID in CREATE).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hosting.imap import encode
+from hosting.imap.commands import Create, Delete, Rename, Subscribe, Unsubscribe
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.replies import Refused
+from hosting.imap.session import Session
+
+SPECIAL_USES: Final = {
+    use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important")
+}
+_KEPT = frozenset({"\\Flagged", "\\Important"})  # virtual mailboxes that we don't make
+
+
+def create(session: Session, _: bytes, command: Create) -> Flow[bytes]:
+    uses = []
+    for asked in command.special_use:
+        use = SPECIAL_USES.get(asked.lower())
+        if use is None or use in _KEPT:
+            raise Refused(b"USEATTR", "This special use is not supported.")
+        uses.append(use)
+    name = command.mailbox.rstrip("/")  # a trailing delimiter announces children (RFC 9051 §6.3.4)
+    mailboxes = session.mail.mailboxes
+    mailbox = yield from blocking(lambda: mailboxes.create(name, tuple(uses)))
+    if session.rev2 and name != command.mailbox:
+        yield b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % (
+            encode.mailbox(mailbox.name, utf8=True),
+            encode.mailbox(command.mailbox, utf8=True),
+        )
+    return b"[MAILBOXID (%b)] Created." % mailbox.object_id.encode("ascii")
+
+
+def delete(session: Session, _: bytes, command: Delete) -> Flow[bytes]:
+    mailboxes = session.mail.mailboxes
+    yield from blocking(lambda: mailboxes.delete(command.mailbox))
+    if session.selected is not None and session.selected.name == command.mailbox:
+        session.deselect()
+        yield b"* OK [CLOSED] The mailbox is deleted.\r\n"
+    return b"Deleted."
+
+
+def rename(session: Session, _: bytes, command: Rename) -> Flow[bytes]:
+    mailboxes = session.mail.mailboxes
+    new = command.new.rstrip("/")
+    yield from blocking(lambda: mailboxes.rename(command.mailbox, new))
+    selected = session.selected
+    if selected is not None and command.mailbox != "INBOX":
+        if selected.name == command.mailbox:
+            selected.name = new
+        elif selected.name.startswith(command.mailbox + "/"):
+            selected.name = new + selected.name[len(command.mailbox) :]
+    if session.rev2:
+        yield b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % (
+            encode.mailbox(new, utf8=True),
+            encode.mailbox(command.mailbox, utf8=True),
+        )
+    return b"Renamed."
+
+
+def subscribe(session: Session, _: bytes, command: Subscribe) -> Flow[bytes]:
+    mailboxes = session.mail.mailboxes
+    yield from blocking(lambda: mailboxes.subscribe(command.mailbox))
+    return b"Subscribed."
+
+
+def unsubscribe(session: Session, _: bytes, command: Unsubscribe) -> Flow[bytes]:
+    mailboxes = session.mail.mailboxes
+    yield from blocking(lambda: mailboxes.unsubscribe(command.mailbox))
+    return b"Unsubscribed."

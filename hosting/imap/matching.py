@@ -1,0 +1,182 @@
+"""Finds the messages that match a search key, among those that the client was told of.
+
+The tree is walked with a list of positions that every key narrows: cheap keys (flags, numbers, dates, sizes) first,
+text last and only among what is left. Text goes to the index in steps, the first of them inline; the rest are Work.
+
+Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 7162 §3.1.5, RFC 8474 §6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from hosting.imap import commands as c
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.session import Session
+from storage.mime.dates import parse_date
+
+_DAY = 86400
+_ZONES = 15 * 3600  # no zone is further from UTC
+_ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
+_ROWS = 250
+_SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
+_COST: Final[dict[type[c.Key], int]] = {c.TextKey: 9, c.ObjectKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3}
+
+
+class Matcher:
+    """One search over the selected mailbox."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._selected = selected = session.mailbox
+        self._view = selected.view
+        self._now = int(session.services.clock.now())
+        told = selected.told
+        if selected.stale:
+            mine, current = selected.view_positions(range(told))
+            self._places: dict[int, int] | None = dict(zip(mine, current, strict=True))
+            self.everything: Sequence[int] = list(mine)
+        else:
+            self._places = None
+            self.everything = range(told)
+
+    def _values(self, column: Sequence[int]) -> Sequence[int]:
+        """A column of the view, by the client's positions."""
+        if self._places is None:
+            return column
+        values = [0] * self._selected.told
+        for mine, current in self._places.items():
+            values[mine] = column[current]
+        return values
+
+    def find(self, key: c.Key) -> Flow[Sequence[int]]:
+        """Ascending positions of the messages that match."""
+        return (yield from self._narrow(key, self.everything))
+
+    def _narrow(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        if not among:
+            return among
+        match key:
+            case c.AllKeys(keys):
+                for one in sorted(keys, key=lambda one: _COST.get(type(one), 0)):
+                    among = yield from self._narrow(one, among)
+                return among
+            case c.NotKey(inner):
+                found = set((yield from self._narrow(inner, among)))
+                return [at for at in among if at not in found]
+            case c.EitherKey(left, right):
+                first = set((yield from self._narrow(left, among)))
+                rest = [at for at in among if at not in first]
+                second = set((yield from self._narrow(right, rest)))
+                return [at for at in among if at in first or at in second]
+            case c.TextKey():
+                return (yield from self._text(key, among))
+            case c.DateKey(sent=True):
+                return (yield from self._sent(key, among))
+            case c.ObjectKey():
+                return (yield from self._object(key, among))
+            case _:
+                return self._cheap(key, among)
+
+    def _cheap(self, key: c.Key, among: Sequence[int]) -> Sequence[int]:
+        view, selected = self._view, self._selected
+        match key:
+            case c.FlagKey(bit, is_set):
+                flags = self._values(view.flags)
+                if is_set:
+                    return [at for at in among if flags[at] & bit]
+                return [at for at in among if not flags[at] & bit]
+            case c.KeywordKey(name, is_set):
+                bits = [bit for bit, known in view.keywords.items() if known.lower() == name.lower()]
+                if not bits:
+                    return () if is_set else among
+                return self._cheap(c.FlagKey(1 << bits[0], is_set), among)
+            case c.RecentKey(kind):
+                flags, uids, recent_from = self._values(view.flags), selected.uids, selected.recent_from
+                if kind == "OLD":
+                    return [at for at in among if uids[at] < recent_from]
+                return [at for at in among if uids[at] >= recent_from and (kind == "RECENT" or not flags[at] & 1)]
+            case c.NumbersKey(numbers, by_uid):
+                wanted = set(selected.positions(numbers, by_uid, lenient=True))
+                return [at for at in among if at in wanted]
+            case c.ModSeqKey(modseq):
+                modseqs = self._values(view.modseqs)
+                return [at for at in among if modseqs[at] >= modseq]
+            case c.SizeKey(larger, size):
+                sizes = self._values(view.columns().sizes)
+                if larger:
+                    return [at for at in among if sizes[at] > size]
+                return [at for at in among if sizes[at] < size]
+            case c.DateKey(kind, day):
+                dates = self._values(view.columns().internal_dates)
+                return [at for at in among if _compares(kind, dates[at] // _DAY, day)]
+            case c.WithinKey(younger, seconds):
+                dates, since = self._values(view.columns().internal_dates), self._now - seconds
+                return [at for at in among if (dates[at] >= since) is younger]
+        raise TypeError(type(key).__name__)
+
+    def _text(self, key: c.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        ids = self._values(self._view.columns().message_ids)
+        field, name = (key.field, "") if not key.header or key.field in _SHORT else ("header", key.field)
+        if key.header and not key.needle:
+            field, name = "header", key.field  # an empty needle: the field is there at all
+        if not key.needle and not key.header:
+            return among
+        lookup = self._session.mail.index.lookup(field, key.needle, [ids[at] for at in among], name)
+        finished = lookup.step()
+        while not finished:
+            finished = yield from blocking(lookup.step)
+        matches = lookup.matches
+        return [at for at in among if ids[at] in matches]
+
+    def _sent(self, key: c.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        """By the date as it was written: near midnight the zone decides, and the envelope is asked."""
+        dates = self._values(self._view.columns().sent_dates)
+        clear: set[int] = set()
+        unclear: list[int] = []
+        for at in among:
+            low, high = (dates[at] - _ZONES) // _DAY, (dates[at] + _ZONES) // _DAY
+            answers = {_compares(key.kind, day, key.day) for day in range(low, high + 1)}
+            if len(answers) == 2:
+                unclear.append(at)
+            elif answers.pop():
+                clear.add(at)
+        messages, mailbox_id, uids = self._session.mail.messages, self._selected.mailbox_id, self._selected.uids
+        for start in range(0, len(unclear), _ROWS):
+            part = unclear[start : start + _ROWS]
+            first, last = uids[part[0]], uids[part[-1]]
+            if last - first > 4 * _ROWS:
+                rows = []
+                for at in part:
+                    rows += messages.fetch_rows(mailbox_id, uids[at], uids[at], ("uid", "envelope"))
+            else:
+                rows = messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"))
+            envelopes = dict(rows)
+            clear.update(at for at in part if _sent_on(key, envelopes.get(uids[at], b""), dates[at]))
+            yield b""  # others are served between slices
+        return [at for at in among if at in clear]
+
+    def _object(self, key: c.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        messages, mailbox_id, uids = self._session.mail.messages, self._selected.mailbox_id, self._selected.uids
+        column = "thread_id" if key.thread else "email_id"
+
+        def work() -> set[int]:
+            rows = messages.fetch_rows(mailbox_id, uids[among[0]], uids[among[-1]], ("uid", column))
+            return {uid for uid, name in rows if name == key.id}
+
+        found = yield from blocking(work)
+        return [at for at in among if uids[at] in found]
+
+
+def _compares(kind: str, day: int, wanted: int) -> bool:
+    if kind == "BEFORE":
+        return day < wanted
+    return day == wanted if kind == "ON" else day >= wanted
+
+
+def _sent_on(key: c.DateKey, envelope: bytes, sent: int) -> bool:
+    match = _ENVELOPE_DATE.match(envelope)
+    written = parse_date(match[1]) if match else None
+    return _compares(key.kind, written.local_day if written else sent // _DAY, key.day)

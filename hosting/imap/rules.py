@@ -1,0 +1,79 @@
+"""The table of commands: who runs each, in which states, and what news its answer may carry.
+
+Standards: RFC 9051 §6 (states), §7.5.1 (EXPUNGE), RFC 2177 with IDLE before any SELECT (Outlook); the rule about new
+messages is `docs/decisions`: what others bring is told in NOOP, CHECK, SELECT and IDLE only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from hosting.imap import append, copying, expunge, fetch, general, listing, mailboxes, quota, search, selecting, signin
+from hosting.imap import commands as c
+from hosting.imap import status as status_command
+from hosting.imap import store as store_command
+from hosting.imap.session import News, Rule, State
+
+_ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
+_GREETED = frozenset({State.GREETED})
+_SIGNED_IN = frozenset({State.SIGNED_IN, State.SELECTED})
+_SELECTED = frozenset({State.SELECTED})
+
+
+def _none(_: c.Command) -> News:
+    return News.NONE
+
+
+def _expunges(_: c.Command) -> News:
+    return News.EXPUNGES
+
+
+def _all(_: c.Command) -> News:
+    return News.ALL
+
+
+def _by_number(command: Any) -> News:
+    """By UID an EXPUNGE hurts nobody; by number the client still uses the numbers it knows."""
+    return News.EXPUNGES if command.by_uid else News.FLAGS
+
+
+def _rule(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.Command], News]) -> Rule:
+    return Rule(run, states, news)
+
+
+RULES: Final[Mapping[type[c.Command], Rule]] = {
+    c.Capability: _rule(general.capability, _ANY, _expunges),
+    c.Noop: _rule(general.noop, _ANY, _all),
+    c.Logout: _rule(general.logout, _ANY, _none),
+    c.Identify: _rule(general.identify, _ANY, _expunges),
+    c.StartTls: _rule(signin.start_tls, _GREETED, _none),
+    c.Login: _rule(signin.login, _GREETED, _none),
+    c.Authenticate: _rule(signin.authenticate, _GREETED, _none),
+    c.Enable: _rule(general.enable, _SIGNED_IN, _expunges),
+    c.Namespace: _rule(general.namespace, _SIGNED_IN, _expunges),
+    c.Select: _rule(selecting.select, _SIGNED_IN, _none),
+    c.Create: _rule(mailboxes.create, _SIGNED_IN, _expunges),
+    c.Delete: _rule(mailboxes.delete, _SIGNED_IN, _expunges),
+    c.Rename: _rule(mailboxes.rename, _SIGNED_IN, _expunges),
+    c.Subscribe: _rule(mailboxes.subscribe, _SIGNED_IN, _expunges),
+    c.Unsubscribe: _rule(mailboxes.unsubscribe, _SIGNED_IN, _expunges),
+    c.ListMailboxes: _rule(listing.list_mailboxes, _SIGNED_IN, _expunges),
+    c.ListSubscribed: _rule(listing.list_subscribed, _SIGNED_IN, _expunges),
+    c.Status: _rule(status_command.status, _SIGNED_IN, _expunges),
+    c.Append: _rule(append.append, _SIGNED_IN, _expunges),
+    c.Idle: _rule(general.idle, _SIGNED_IN, _all),
+    c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
+    c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),
+    c.SetQuota: _rule(quota.set_quota, _SIGNED_IN, _expunges),
+    c.Check: _rule(general.noop, _SELECTED, _all),
+    c.Close: _rule(selecting.close, _SELECTED, _none),
+    c.Unselect: _rule(selecting.unselect, _SELECTED, _none),
+    c.Expunge: _rule(expunge.expunge, _SELECTED, _expunges),
+    c.Fetch: _rule(fetch.fetch, _SELECTED, _by_number),
+    c.Store: _rule(store_command.store, _SELECTED, _by_number),
+    c.Copy: _rule(copying.copy, _SELECTED, _expunges),
+    c.Search: _rule(search.search, _SELECTED, _by_number),
+    c.Sort: _rule(search.sort, _SELECTED, _by_number),
+    c.Thread: _rule(search.thread, _SELECTED, _by_number),
+}

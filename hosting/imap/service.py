@@ -1,0 +1,321 @@
+"""The IMAP service of one worker: listeners, worker threads, the change feed, and the end of silent connections.
+
+Sessions of an account end with BYE when its credential is no longer valid. On stop, commands in flight are finished
+first.
+
+Standards: RFC 9051 §5.4 (autologout), §7.1.5 (BYE).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
+from storage.installation import Installation
+from twisted.application.service import Service
+from twisted.internet import defer, task
+from twisted.internet.interfaces import IAddress, IReadDescriptor
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from gateway.smtp.proxy import Network, is_proxy
+from hosting.auth.signin import Authenticator, Principal
+from hosting.imap.connection import Connection
+from hosting.imap.counters import Counters
+from hosting.imap.effects import Work
+from hosting.imap.limits import Limits
+from hosting.imap.registry import Registry
+from hosting.imap.rules import RULES
+from hosting.imap.session import Services, Session, State
+from hosting.imap.threads import Threads
+from storage.clock import Clock
+from storage.errors import CleanmailError, Gone
+from storage.values import AccountId, MailboxId
+
+_log = logging.getLogger(__name__)
+_SWEEP: Final = 5.0  # seconds between two looks at silent connections
+_WORKERS: Final = 12
+_STOP_WITHIN: Final = 10.0
+
+Watched = tuple[AccountId, MailboxId]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that is bound and listening."""
+
+    socket: socket.socket
+    implicit_tls: bool
+
+
+class ImapService(Service):
+    """Twisted's service around all connections of this process."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        listeners: Sequence[Listener],
+        installation: Installation,
+        authenticator: Authenticator,
+        clock: Clock,
+        limits: Limits,
+        counters: Counters,
+        *,
+        tls_context: Any | None,
+        plain_allowed: bool = False,
+        proxies: Sequence[Network] = (),
+        subscriber: Subscriber | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._listeners = listeners
+        self._tls_context = tls_context
+        self._proxies = proxies
+        self._subscriber = subscriber
+        self._registry = Registry(limits)
+        self._limits = limits
+        self.counters = counters
+        self._services = Services(
+            installation=installation,
+            authenticator=authenticator,
+            registry=self._registry,
+            limits=limits,
+            counters=counters,
+            clock=clock,
+            rules=RULES,
+            threads=Threads(),
+            plain_allowed=plain_allowed,
+            tls_offered=tls_context is not None,
+        )
+        self._connections: set[Connection] = set()
+        self._watchers: dict[Watched, set[Connection]] = {}
+        self._watching: dict[Connection, Watched | None] = {}
+        self._pool = ThreadPool(1, _WORKERS, "imap")
+        self._ports: list[Any] = []
+        self._feed: _FeedReader | None = None
+        self._sweeping = task.LoopingCall(self._sweep)
+        self._sweeping.clock = reactor
+        self._ids = itertools.count(1)
+        self._prefix = f"{os.getpid():x}-{int(time.time()):x}"
+        self._stopped: defer.Deferred[None] | None = None
+
+    # --- start and stop ---
+
+    def startService(self) -> None:
+        super().startService()
+        self._pool.start()
+        for listener in self._listeners:
+            factory = _PortFactory(self, listener.implicit_tls, self._proxies)
+            port = self._reactor.adoptStreamPort(listener.socket.fileno(), listener.socket.family, factory)
+            self._ports.append(port)
+        if self._subscriber is not None:
+            self._feed = _FeedReader(self._subscriber, self._changed)
+            self._reactor.addReader(self._feed)
+        self._sweeping.start(_SWEEP, now=False)
+
+    def stopService(self) -> defer.Deferred[None]:
+        """No new connections; fires when the commands in flight are finished, or time is over."""
+        super().stopService()
+        for port in self._ports:
+            port.stopListening()
+        if self._feed is not None:
+            self._reactor.removeReader(self._feed)
+        self._stopped = stopped = defer.Deferred()
+        for connection in list(self._connections):
+            if not connection.busy:
+                connection.end(b"[UNAVAILABLE] The server is shutting down.")
+        if self._sweeping.running:
+            self._sweeping.stop()
+        self._wait_for_commands(time.monotonic() + _STOP_WITHIN)
+        return stopped
+
+    def _wait_for_commands(self, until: float) -> None:
+        for connection in list(self._connections):
+            if not connection.busy:
+                connection.end(b"[UNAVAILABLE] The server is shutting down.")
+        if self._connections and time.monotonic() < until:
+            self._reactor.callLater(0.05, self._wait_for_commands, until)
+            return
+        self._pool.stop()
+        if self._stopped is not None:
+            self._stopped.callback(None)
+
+    # --- what connections need (connection.Host) ---
+
+    def session(self, address: str, *, secure: bool) -> Session:
+        return Session(self._services, f"{self._prefix}-{next(self._ids):x}", address, secure=secure)
+
+    def admit(self, connection: Connection, address: str) -> bool:
+        if not self._registry.connect(address):
+            self.counters.refused += 1
+            return False
+        self.counters.accepted += 1
+        self.counters.connections += 1
+        self._connections.add(connection)
+        return True
+
+    def release(self, connection: Connection, address: str) -> None:
+        self._registry.disconnect(address)
+        self.counters.connections -= 1
+        self._connections.discard(connection)
+
+    def run(self, work: Work, done: Callable[[Any, BaseException | None], None]) -> None:
+        """Runs blocking work in a thread; `done` is called in the event loop."""
+        reactor = self._reactor
+
+        def call() -> None:
+            try:
+                result, error = work.run(), None
+            except BaseException as raised:  # noqa: BLE001 - it is thrown into the session, which answers it
+                result, error = None, raised
+            reactor.callFromThread(done, result, error)
+
+        self._pool.callInThread(call)
+
+    def soon(self, call: Callable[..., Any], *args: Any) -> None:
+        self._reactor.callLater(0, call, *args)
+
+    def tls_context(self) -> Any:
+        return self._tls_context
+
+    def watch(self, connection: Connection) -> None:
+        session = connection.session
+        if session is None or session.selected is None or session.principal is None:
+            return
+        key = (session.principal.account_id, session.selected.mailbox_id)
+        self._watchers.setdefault(key, set()).add(connection)
+        self._watching[connection] = key
+
+    def unwatch(self, connection: Connection) -> None:
+        key = self._watching.pop(connection, None)
+        if key is not None:
+            watchers = self._watchers[key]
+            watchers.discard(connection)
+            if not watchers:
+                del self._watchers[key]
+
+    # --- the change feed ---
+
+    def _changed(self, changes: Sequence[Change | AccountChanged | TenantChanged | Gap]) -> None:
+        touched: set[Watched] = set()
+        recheck: Callable[[Principal], bool] | None = None
+        for change in changes:
+            match change:
+                case Change(account_id=account_id, mailbox_id=mailbox_id):
+                    if (account_id, mailbox_id) in self._watchers:
+                        touched.add((account_id, mailbox_id))
+                case AccountChanged(account_id=account_id):
+                    self._recheck(lambda who, account_id=account_id: who.account_id == account_id)  # type: ignore[misc]
+                case TenantChanged(tenant_id=tenant_id):
+                    self._recheck(lambda who, tenant_id=tenant_id: who.tenant_id == tenant_id)  # type: ignore[misc]
+                case Gap():
+                    touched.update(self._watchers)
+                    recheck = _anybody
+        for key in touched:
+            self._tell(key)
+        if recheck is not None:
+            self._recheck(recheck)
+
+    def _tell(self, key: Watched) -> None:
+        """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
+        watchers = self._watchers.get(key)
+        if not watchers:
+            return
+        try:
+            for connection in watchers:
+                selected = connection.session.selected if connection.session is not None else None
+                if selected is not None:
+                    selected.view.refresh()
+                    break
+        except Gone:
+            for connection in list(watchers):
+                connection.end(b"[NONEXISTENT] The selected mailbox was deleted.")
+            return
+        except CleanmailError as error:
+            _log.warning("a view could not be refreshed: %s", type(error).__name__)
+            return
+        for connection in list(watchers):
+            connection.news()
+
+    def _recheck(self, concerned: Callable[[Principal], bool]) -> None:
+        """Ends the sessions whose credential is no longer valid."""
+        by_principal: dict[Principal, list[Connection]] = {}
+        for connection in self._connections:
+            session = connection.session
+            if session is not None and session.principal is not None and concerned(session.principal):
+                by_principal.setdefault(session.principal, []).append(connection)
+        for principal, connections in by_principal.items():
+            self._recheck_one(principal, connections)
+
+    def _recheck_one(self, principal: Principal, connections: list[Connection]) -> None:
+        authenticator = self._services.authenticator
+
+        def done(valid: Any, error: BaseException | None) -> None:
+            if error is not None:
+                _log.warning("account %d could not be rechecked: %s", principal.account_id, type(error).__name__)
+                return
+            if not valid:
+                for connection in connections:
+                    connection.end(b"[AUTHORIZATIONFAILED] The sign-in is no longer valid.")
+
+        self.run(Work(lambda: authenticator.still_valid(principal)), done)
+
+    # --- silence ---
+
+    def _sweep(self) -> None:
+        """Ends connections that have been silent for too long (RFC 9051 §5.4)."""
+        now = time.monotonic()
+        for connection in list(self._connections):
+            session = connection.session
+            silent = now - connection.last_activity
+            if session is None or session.state is State.GREETED:
+                if silent > self._limits.sign_in_timeout:
+                    connection.end(b"[UNAVAILABLE] Signing in took too long.")
+            elif silent > self._limits.idle_timeout and not connection.busy:
+                connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
+
+
+def _anybody(_: Principal) -> bool:
+    return True
+
+
+class _PortFactory(Factory):
+    noisy = False
+
+    def __init__(self, service: ImapService, implicit_tls: bool, proxies: Sequence[Network]) -> None:
+        self._service = service
+        self._implicit_tls = implicit_tls
+        self._proxies = proxies
+
+    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
+        proxied = bool(self._proxies) and is_proxy(str(getattr(addr, "host", "")), self._proxies)
+        return Connection(self._service, implicit_tls=self._implicit_tls, proxied=proxied)
+
+
+@implementer(IReadDescriptor)
+class _FeedReader:
+    """Lets the reactor wait for the change feed's socket."""
+
+    def __init__(self, subscriber: Subscriber, changed: Callable[[Sequence[Any]], None]) -> None:
+        self._subscriber = subscriber
+        self._changed = changed
+
+    def fileno(self) -> int:
+        return self._subscriber.fileno()
+
+    def doRead(self) -> None:
+        self._changed(self._subscriber.drain())
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor is stopping; the feed belongs to the installation."""
+
+    def logPrefix(self) -> str:
+        return "change feed"

@@ -1,0 +1,231 @@
+"""One client's session: its state, and the one way through a command.
+
+`respond` takes a frame and is a generator of octets and effects that ends with the tagged answer; it never raises for
+what a client sent or for an error of storage. Which command is allowed in which state, and what news its answer may
+carry, stand in one table (`hosting.imap.rules`).
+
+Standards: RFC 9051 §3 (states), §5.2 (status updates), §7.5.1 (when EXPUNGE may be sent).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from storage.installation import Installation
+from storage.mail.account import Account
+
+from hosting.auth.signin import Authenticator, Principal
+from hosting.imap import capabilities, replies
+from hosting.imap.commands import Command
+from hosting.imap.counters import Counters
+from hosting.imap.decoder import Frame
+from hosting.imap.effects import Flow, Handling
+from hosting.imap.faults import where
+from hosting.imap.grammar import BadCommand, Grammar
+from hosting.imap.limits import Limits
+from hosting.imap.registry import Registry
+from hosting.imap.selected import Selected
+from hosting.imap.threads import Threads
+from storage.clock import Clock
+from storage.errors import CleanmailError
+
+_log = logging.getLogger(__name__)
+_NEWS_OVERDUE = 60.0  # seconds without NOOP, CHECK or IDLE after which a search tells of new messages
+
+
+class State(Enum):
+    GREETED = auto()  # not authenticated (RFC 9051 §3.1)
+    SIGNED_IN = auto()
+    SELECTED = auto()
+    ENDED = auto()
+
+
+class News(Enum):
+    """What the answer to a command may tell besides its own result."""
+
+    NONE = auto()
+    FLAGS = auto()  # never an EXPUNGE: FETCH, STORE, SEARCH by number (RFC 9051 §7.5.1)
+    EXPUNGES = auto()  # and what the session itself brought
+    ALL = auto()  # and new messages that others brought
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a command runs: its handler, where it is allowed, what news follow it."""
+
+    run: Callable[[Session, bytes, Command], Flow[bytes | None]]
+    states: frozenset[State]
+    news: Callable[[Command], News]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every session of a worker uses."""
+
+    installation: Installation
+    authenticator: Authenticator
+    registry: Registry
+    limits: Limits
+    counters: Counters
+    clock: Clock
+    rules: Mapping[type[Command], Rule]
+    threads: Threads
+    plain_allowed: bool  # passwords without TLS, for test tools on loopback
+    tls_offered: bool
+
+
+class Session:
+    """One connection's state. Closed with `close`, always."""
+
+    __slots__ = (
+        "_lease",
+        "account",
+        "address",
+        "bad_commands",
+        "condstore",
+        "grammar",
+        "id",
+        "looked_at",
+        "principal",
+        "qresync",
+        "rev2",
+        "secure",
+        "selected",
+        "services",
+        "state",
+        "tell_arrivals",
+    )
+
+    def __init__(self, services: Services, session_id: str, address: str, *, secure: bool) -> None:
+        self.services = services
+        self.id = session_id
+        self.address = address
+        self.secure = secure
+        self.state = State.GREETED
+        self.grammar = Grammar(services.limits)
+        self.principal: Principal | None = None
+        self.account: Account | None = None
+        self._lease: AbstractContextManager[Account] | None = None
+        self.selected: Selected | None = None
+        self.condstore = False  # RFC 7162 §3.1: MODSEQ in every FETCH from the first command that asks for one
+        self.qresync = False
+        self.rev2 = False
+        self.bad_commands = 0  # in a row
+        self.looked_at = 0.0  # monotonic time of the last NOOP, CHECK or IDLE
+        self.tell_arrivals = False  # this answer tells of new messages, whoever brought them
+
+    # --- lifetime ---
+
+    def greeting(self) -> bytes:
+        return b"* OK [CAPABILITY %b] Cleanmail ready.\r\n" % self.capabilities()
+
+    def capabilities(self) -> bytes:
+        if self.state in (State.SIGNED_IN, State.SELECTED):
+            return capabilities.after_sign_in(self.services.limits.message)
+        return capabilities.before_sign_in(
+            secure=self.secure, plain_allowed=self.services.plain_allowed, tls_offered=self.services.tls_offered
+        )
+
+    def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:
+        """From here on the session belongs to `principal` and holds its account open."""
+        self.principal, self._lease, self.account = principal, lease, account
+        self.state = State.SIGNED_IN
+        self.looked_at = self.services.clock.monotonic()
+
+    def close(self) -> None:
+        """Lets go of the mailbox and the account. May be called twice."""
+        self.deselect()
+        self.state = State.ENDED
+        lease, self._lease, self.account = self._lease, None, None
+        if lease is not None:
+            lease.__exit__(None, None, None)
+        if self.principal is not None:
+            self.services.registry.leave(self.principal.account_id)
+            self.principal = None
+
+    def deselect(self) -> None:
+        if self.selected is not None:
+            self.selected = None
+            self.state = State.SIGNED_IN
+
+    # --- what handlers rely on ---
+
+    @property
+    def mail(self) -> Account:
+        """The account; only commands that need one are dispatched without it."""
+        assert self.account is not None
+        return self.account
+
+    @property
+    def mailbox(self) -> Selected:
+        assert self.selected is not None
+        return self.selected
+
+    @property
+    def user(self) -> Principal:
+        assert self.principal is not None
+        return self.principal
+
+    def looked(self) -> None:
+        """The client asked for news."""
+        self.looked_at = self.services.clock.monotonic()
+
+    @property
+    def news_overdue(self) -> bool:
+        return self.services.clock.monotonic() - self.looked_at >= _NEWS_OVERDUE
+
+    def news(self, *, expunges: bool, arrivals: bool) -> bytes:
+        """What is to be told of the selected mailbox now."""
+        selected = self.selected
+        if selected is None:
+            return b""
+        selected.absorb()
+        if not selected.may_tell:
+            return b""
+        return selected.tell(
+            expunges=expunges, arrivals=arrivals, qresync=self.qresync, condstore=self.condstore, rev2=self.rev2
+        )
+
+    # --- the way through a command ---
+
+    def respond(self, frame: Frame) -> Handling:
+        try:
+            tag, command = self.grammar.parse(frame)
+        except BadCommand as bad:
+            self.bad_commands += 1
+            yield b"%b BAD %b\r\n" % (bad.tag, replies.printable(bad.text))
+            return
+        rule = self.services.rules[type(command)]
+        self.services.counters.commands += 1
+        if self.state not in rule.states:
+            self.bad_commands += 1
+            yield b"%b BAD %b is not possible in this state.\r\n" % (tag, type(command).__name__.upper().encode())
+            return
+        self.bad_commands = 0
+        self.tell_arrivals = False
+        try:
+            done = yield from rule.run(self, tag, command)
+            if done is None:
+                return
+            answer = b"OK " + done
+        except replies.MailboxGone:
+            self.close()
+            yield tag + b" NO [NONEXISTENT] The mailbox was deleted.\r\n* BYE The selected mailbox was deleted.\r\n"
+            return
+        except (CleanmailError, replies.Refused, replies.Bad) as error:
+            answer = replies.refusal(error)
+            if isinstance(error, CleanmailError) and error.detail:
+                _log.warning("session %s: %s: %s", self.id, type(error).__name__, error.detail)
+        except Exception as error:
+            _log.error("session %s: %s failed: %s", self.id, type(command).__name__, where(error))
+            self.services.counters.failures += 1
+            answer = replies.UNEXPECTED
+        news = rule.news(command)
+        told = b""
+        if news is not News.NONE:
+            told = self.news(expunges=news is not News.FLAGS, arrivals=news is News.ALL or self.tell_arrivals)
+        yield b"%b%b %b\r\n" % (told, tag, answer)

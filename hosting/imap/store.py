@@ -1,0 +1,106 @@
+"""STORE: changes flags and tells of them, never of an EXPUNGE by number.
+
+Standards: RFC 9051 §6.4.6, RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED), RFC 2180 §4.2 (messages that are gone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.mail.messages import How, Stored
+
+from hosting.imap.commands import Flags, Store
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.encode import uid_set
+from hosting.imap.replies import Refused
+from hosting.imap.selected import Selected
+from hosting.imap.session import Session
+from storage.errors import Busy
+from storage.values import UidSet
+
+_AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
+_SLICE = 1000  # responses between two looks at other connections
+
+
+def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
+    selected = session.mailbox
+    if selected.read_only:
+        raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
+    if command.unchanged_since is not None and not session.condstore:
+        session.condstore = True
+        yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
+    positions = selected.positions(command.numbers, command.by_uid)
+    if not positions:
+        return b"Nothing to store."
+    existing, _at = selected.view_positions(positions)
+    gone = len(positions) - len(existing)
+    uids = selected.uids
+    wanted = UidSet.of_ranges(_runs(uids, existing))
+    stored = yield from change_flags(session, wanted, command.how, command.flags, command.unchanged_since)
+    answered = {uid for uid, _flags, _modseq in stored.changed}
+    selected.forget_news_of(answered)
+    if not command.silent or session.condstore:
+        if not command.silent:  # what was so already is told too: the client learns the flags it asked to set
+            told: Sequence[int] = [at for at in existing if uids[at] not in stored.modified]
+        else:
+            told = selected.positions_of(answered)
+        yield from tell_flags(session, selected, told, silent=command.silent)
+    if stored.modified:
+        modified = (
+            uid_set(stored.modified)
+            if command.by_uid
+            else uid_set(position + 1 for position in selected.positions_of(list(stored.modified)))
+        )
+        return b"[MODIFIED %b] Some were changed by others first." % modified
+    if gone and not command.by_uid:
+        raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
+    return b"Stored."
+
+
+def change_flags(
+    session: Session, uids: UidSet, how: How, flags: Flags, unchanged_since: int | None = None
+) -> Flow[Stored]:
+    """Stores, brings the view up to date, and leaves the session's own change out of its news."""
+    selected, messages = session.mailbox, session.mail.messages
+
+    def work() -> Stored:
+        return messages.store(selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
+
+    if len(uids) <= _AT_ONCE:
+        try:
+            stored = messages.store_now(selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
+        except Busy:
+            stored = yield from blocking(work)
+    else:
+        stored = yield from blocking(work)
+    selected.view.refresh()
+    selected.absorb(own_modseqs=frozenset(modseq for _uid, _flags, modseq in stored.changed))
+    return stored
+
+
+def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *, silent: bool) -> Flow[None]:
+    for start in range(0, len(positions), _SLICE):
+        part = positions[start : start + _SLICE]
+        if silent:
+            mine, current = selected.view_positions(part)
+            modseqs = selected.view.modseqs
+            yield b"".join(
+                b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (position + 1, selected.uids[position], modseqs[at])
+                for position, at in zip(mine, current, strict=True)
+            )
+        else:
+            yield b"".join(selected.flag_fetches(part, condstore=session.condstore, rev2=session.rev2))
+
+
+def _runs(uids: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int]]:
+    """UID ranges over consecutive positions; UIDs between two messages that both are meant belong to nobody."""
+    runs: list[tuple[int, int]] = []
+    start = previous = -2
+    for position in positions:
+        if position != previous + 1:
+            if start >= 0:
+                runs.append((uids[start], uids[previous]))
+            start = position
+        previous = position
+    runs.append((uids[start], uids[previous]))
+    return runs
