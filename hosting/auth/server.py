@@ -56,6 +56,7 @@ class AuthConnection(Protocol):
         self._pid = -1
         self._busy = False  # a request is being worked on
         self._full = False  # the client does not read
+        self._paused = False  # we do not read
         self._ended = False
 
     def connectionMade(self) -> None:
@@ -76,11 +77,14 @@ class AuthConnection(Protocol):
         if self._ended:
             return
         self._reader.feed(data)
-        self._advance()
+        if self._busy:
+            self._pause()  # whoever asks on without waiting is not read before it is answered
+        else:
+            self._advance()
 
     def pauseProducing(self) -> None:
         self._full = True
-        self.transport.pauseProducing()
+        self._pause()
         self._set_timer(self._factory.limits.reply_seconds)
 
     def resumeProducing(self) -> None:
@@ -102,7 +106,7 @@ class AuthConnection(Protocol):
         try:
             fields = self._reader.next()
             if fields is None:
-                self.transport.resumeProducing()
+                self._resume()
                 self._wait()
             elif self._caller is None:
                 self._caller = _hello(fields, self._pid)
@@ -111,10 +115,19 @@ class AuthConnection(Protocol):
             else:
                 self._busy = True
                 self._clear_timer()
-                self.transport.pauseProducing()
                 self._factory.work(self._caller, fields, self._answered)
         except CleanmailError as error:
             self._close_with(error)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
 
     def _wait(self) -> None:
         limits = self._factory.limits
