@@ -71,9 +71,8 @@ class Tls:
 class Keys:
     """Where the master key lives; at most one of them. None: keys/master in the data directory."""
 
-    master_file: str = ""  # a file outside the data directory
+    master_file: str = ""  # a file (mode 0600) outside the data directory, also as CLEANMAIL_MASTER_KEY=...
     master_command: tuple[str, ...] = ()  # a program and its arguments that print the key
-    master_environment_file: str = ""  # a file that holds CLEANMAIL_MASTER_KEY=...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +217,7 @@ def _wrong(config: Config) -> Mapping[str, str]:
         port = getattr(listen, name)
         if port and ports.count(port) > 1:
             wrong[f"listen.{name}"] = f"listen.{name} has a port ({port}) that another listener has too."
-    if sum(map(bool, (config.keys.master_file, config.keys.master_command, config.keys.master_environment_file))) > 1:
+    if config.keys.master_file and config.keys.master_command:
         wrong["keys"] = "[keys] names more than one place of the master key."
     if config.mail.postmaster:
         try:

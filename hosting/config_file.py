@@ -1,4 +1,4 @@
-"""Reads a TOML file strictly into frozen dataclasses: unknown keys and bad values are errors with their line and a hint.
+"""Reads a TOML file strictly into frozen dataclasses: an unknown key or a bad value is an error with line and hint.
 
 `read` takes the defaults, an instance of a dataclass whose fields are values or further dataclasses (tables), and
 returns a copy with what the file gives. All mistakes of a file are reported at once. Numbers must be positive unless

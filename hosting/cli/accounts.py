@@ -1,0 +1,243 @@
+"""cleanmail account: the people who have a mailbox.
+
+A new password ends the sessions that were opened with the old one; deleting destroys the account's key first, so what
+is deleted cannot be read again by anybody.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from hosting.auth.passwords import Passwords
+from hosting.cli import invocation, quantities, secrets_input
+from hosting.cli.invocation import Invocation, Whose
+from hosting.cli.output import moment, size
+from hosting.composition import Administration, passwords_of
+from storage.directory.rows import AccountRow
+from storage.errors import InvalidInput
+from storage.values import EmailAddress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, delete.",
+)
+
+Address = Annotated[str, typer.Argument(help="The account's address.")]
+FromStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
+]
+Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
+Storage = Annotated[str | None, typer.Option(help="Largest total size of messages: 5G, 500M, unlimited.")]
+Messages = Annotated[int | None, typer.Option(help="Largest number of messages; 0 is unlimited.", min=0)]
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="The new address; its domain says which tenant.")],
+    name: Annotated[str, typer.Option(help="Name of the person.")] = "",
+    password_stdin: FromStdin = False,
+    generate: Generate = False,
+    without_password: Annotated[
+        bool, typer.Option("--without-password", help="None at all: only app passwords sign in.")
+    ] = False,
+    storage: Storage = None,
+    messages: Messages = None,
+) -> None:
+    """Make an account with its mailboxes; asks for the password unless told otherwise."""
+    run = invocation.of(context)
+    parsed = EmailAddress.parse(address)
+    password, shown = (None, None) if without_password else _new_password(parsed, password_stdin, generate)
+    verifier = passwords_of(run.config).hash(password) if password is not None else None
+    with run.administration() as administration:
+        domain = administration.control.domain(parsed.domain)
+        row = administration.provisioning.create_account(
+            domain.tenant_id,
+            parsed,
+            name=name,
+            password_hash=verifier,
+            quota_bytes=quantities.size(storage) if storage is not None else 0,
+            quota_messages=messages or 0,
+        )
+        tenant = administration.control.tenant(domain.tenant_id)
+        _done(run, f"The account {row.login} was created.", _values(Whose(tenant, row)), shown)
+
+
+@app.command()
+def passwd(
+    context: typer.Context, address: Address, password_stdin: FromStdin = False, generate: Generate = False
+) -> None:
+    """Set a new password; sessions that were opened with the old one end."""
+    run = invocation.of(context)
+    parsed = EmailAddress.parse(address)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        password, shown = _new_password(parsed, password_stdin, generate)
+        verifier = Passwords.hash(passwords_of(run.config), password)
+        administration.provisioning.set_password(whose.tenant.tenant_id, whose.account.account_id, verifier)
+        _done(run, f"The password of {whose.account.login} was changed.", {"address": str(whose.account.login)}, shown)
+
+
+@app.command()
+def quota(context: typer.Context, address: Address, storage: Storage = None, messages: Messages = None) -> None:
+    """Set what the account may store, or show it with what is used."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        row = whose.account
+        if storage is not None or messages is not None:
+            row = administration.provisioning.set_quota(
+                whose.tenant.tenant_id,
+                row.account_id,
+                quota_bytes=quantities.size(storage) if storage is not None else row.quota_bytes,
+                quota_messages=messages if messages is not None else row.quota_messages,
+            )
+        run.output.record(_usage(run, administration, Whose(whose.tenant, row)))
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    tenant: Annotated[str | None, typer.Argument(help="Short name of a tenant; all tenants if not given.")] = None,
+) -> None:
+    """List accounts."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        tenants = [invocation.find_tenant(administration, tenant)] if tenant else administration.control.tenants()
+        rows = [
+            _values(Whose(owner, row))
+            for owner in tenants
+            for row in administration.installation.tenant(owner.tenant_id).accounts()
+        ]
+    columns = {"number": "number", "address": "address", "name": "name", "tenant": "tenant", "state": "state"}
+    run.output.rows(columns, rows, "There is no account yet; make one with: cleanmail account create ADDRESS.")
+
+
+@app.command()
+def show(context: typer.Context, address: Address) -> None:
+    """Show an account, what it uses, and its app passwords."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        tenant = administration.installation.tenant(whose.tenant.tenant_id)
+        devices = [row for row in tenant.app_passwords.list(whose.account.account_id) if row.revoked is None]
+        run.output.record(
+            {
+                **_values(whose),
+                **_usage(run, administration, whose),
+                "may_send_as_catch_all": whose.account.catch_all_sender,
+                "app_passwords": [f"{row.app_password_id} {row.name}" for row in devices],
+            }
+        )
+
+
+@app.command()
+def suspend(context: typer.Context, address: Address) -> None:
+    """Let the account not sign in, and end its sessions; its mail waits for it."""
+    _change(context, address, suspended=True)
+
+
+@app.command()
+def resume(context: typer.Context, address: Address) -> None:
+    """End a suspension."""
+    _change(context, address, suspended=False)
+
+
+@app.command("catch-all-sender")
+def catch_all_sender(
+    context: typer.Context,
+    address: Address,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the grant back.")] = False,
+) -> None:
+    """Allow the account to send as any address that reaches it by a catch-all."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        administration.provisioning.allow_catch_all_sender(
+            whose.tenant.tenant_id, whose.account.account_id, not withdraw
+        )
+        sentence = f"{whose.account.login} {'may no longer' if withdraw else 'may'} send as its catch-all addresses."
+        run.output.done(sentence, {"address": str(whose.account.login), "granted": not withdraw})
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    address: Address,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete an account and all its mail: its key is destroyed first. There is no way back."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InvalidInput("Deleting needs --yes where there is no terminal to ask on.")
+            typer.confirm(f"Delete {whose.account.login} and all its mail for good?", abort=True, err=True)
+        administration.provisioning.delete_account(whose.tenant.tenant_id, whose.account.account_id)
+        run.output.done(
+            f"The account {whose.account.login} and its mail are gone.", {"address": str(whose.account.login)}
+        )
+
+
+def _change(context: typer.Context, address: str, *, suspended: bool) -> None:
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        provisioning = administration.provisioning
+        change = provisioning.suspend_account if suspended else provisioning.resume_account
+        row = change(whose.tenant.tenant_id, whose.account.account_id)
+        run.output.done(f"The account {row.login} is {row.state}.", _values(Whose(whose.tenant, row)))
+
+
+def _new_password(address: EmailAddress, from_stdin: bool, generate: bool) -> tuple[str, str | None]:
+    """The password, and what of it is to be shown."""
+    if from_stdin and generate:
+        raise InvalidInput("--password-stdin and --generate exclude each other.")
+    if generate:
+        password = secrets_input.generate()
+        return password, password
+    return (secrets_input.read_from_stdin() if from_stdin else secrets_input.ask(f"Password for {address}")), None
+
+
+def _done(run: Invocation, sentence: str, values: dict[str, Any], password: str | None) -> None:
+    if password is None:
+        run.output.done(sentence, values)
+    else:
+        run.output.done(f"{sentence}\nPassword, shown this once: {password}", {**values, "password": password})
+
+
+def _values(whose: Whose) -> dict[str, Any]:
+    row: AccountRow = whose.account
+    return {
+        "number": int(row.account_id),
+        "address": str(row.login),
+        "name": row.name,
+        "tenant": whose.tenant.slug,
+        "state": row.state,
+        "created": moment(row.created),
+    }
+
+
+def _usage(run: Invocation, administration: Administration, whose: Whose) -> dict[str, Any]:
+    row = whose.account
+    used = administration.usage(whose.tenant.tenant_id, row.account_id)
+    values: dict[str, Any] = {
+        "address": str(row.login),
+        "storage_used": used.bytes,
+        "storage_limit": row.quota_bytes,
+        "messages_used": used.messages,
+        "messages_limit": row.quota_messages,
+    }
+    if run.output.as_json:
+        return values
+    return {
+        **values,
+        "storage_used": size(used.bytes),
+        "storage_limit": size(row.quota_bytes) if row.quota_bytes else "unlimited",
+        "messages_limit": row.quota_messages or "unlimited",
+    }

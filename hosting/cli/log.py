@@ -1,0 +1,89 @@
+"""cleanmail log: the records of who had access, when and how it ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from hosting.cli import invocation, quantities
+from hosting.cli.output import moment
+from hosting.composition import Administration
+from storage.logs.access import AccessEvent
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records: access.")
+
+
+@app.callback()
+def log() -> None:
+    """Records: access."""
+
+
+@app.command()
+def access(
+    context: typer.Context,
+    account: Annotated[str | None, typer.Argument(help="Only of this account.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    since: Annotated[str, typer.Option(help="From when: 2026-05-01, 2026-05-01T12:30, 3h, 2d.")] = "1d",
+    until: Annotated[str | None, typer.Option(help="Until when; now if not given.")] = None,
+    limit: Annotated[int, typer.Option(help="The last so many; 0 for all.", min=0)] = 1000,
+) -> None:
+    """Show access events: time, type, result, protocol, account, client address. Kept for at most a year."""
+    run = invocation.of(context)
+    now = int(time.time())
+    first, last = quantities.moment(since, now), quantities.moment(until, now) if until else now + 1
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, account) if account else None
+        owner = invocation.find_tenant(administration, tenant) if tenant else None
+        tenant_id = whose.tenant.tenant_id if whose else owner.tenant_id if owner else None
+        events = list(
+            administration.installation.access_log.read(
+                first, last, tenant=tenant_id, account=whose.account.account_id if whose else None
+            )
+        )
+        names = _Names(administration)
+        rows = [_values(event, names) for event in (events[-limit:] if limit else events)]
+    columns = {
+        "time": "time",
+        "type": "type",
+        "result": "result",
+        "protocol": "protocol",
+        "account": "account",
+        "address": "client address",
+    }
+    run.output.rows(columns, rows, "There is no access event in that time.")
+
+
+class _Names:
+    """Accounts' addresses by their numbers, each tenant read once."""
+
+    def __init__(self, administration: Administration) -> None:
+        self._administration = administration
+        self._known: dict[int, dict[int, str]] = {}
+
+    def of(self, tenant_id: int, account_id: int) -> str:
+        if tenant_id not in self._known:
+            rows = {row.tenant_id: row for row in self._administration.control.tenants()}
+            tenant = rows.get(tenant_id)  # type: ignore[call-overload]
+            accounts = self._administration.installation.tenant(tenant.tenant_id).accounts() if tenant else []
+            self._known[tenant_id] = {int(row.account_id): str(row.login) for row in accounts}
+        return self._known[tenant_id].get(account_id, f"number {account_id}, deleted")
+
+
+def _values(event: AccessEvent, names: _Names) -> dict[str, Any]:
+    known = event.account_id is not None and event.tenant_id is not None
+    return {
+        "time": moment(event.time),
+        "type": event.type,
+        "result": event.result,
+        "protocol": event.protocol,
+        "account": names.of(int(event.tenant_id), int(event.account_id))  # type: ignore[arg-type]
+        if known
+        else f"unknown ({event.login_hash.hex()[:12]})"
+        if event.login_hash
+        else None,
+        "account_number": event.account_id,
+        "tenant_number": event.tenant_id,
+        "address": event.address,
+    }

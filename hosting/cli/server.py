@@ -1,0 +1,67 @@
+"""cleanmail init and cleanmail serve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hosting import composition, tls
+from hosting.cli import invocation
+from hosting.config import Config
+from hosting.roles import privileges
+
+
+def init(
+    context: typer.Context,
+    self_signed: Annotated[
+        bool, typer.Option("--self-signed", help="Make a certificate to try out, with a CA file for mail programs.")
+    ] = False,
+) -> None:
+    """Make an installation: the data directory, its keys and its databases."""
+    run = invocation.of(context)
+    config = run.config
+    composition.make_data_directory(run.data, config)
+    privileges.become(config.server.user)
+    composition.create(run.data, config)
+    if self_signed:
+        tls.make_self_signed(run.data / "tls", [config.server.name])
+    run.output.done(
+        f"The installation in {run.data} is ready. Its master key is {composition.master_place(run.data, config)}: "
+        "keep a copy apart from the backups of the data.",
+        {"data": str(run.data), "self_signed": self_signed},
+    )
+
+
+def serve(
+    context: typer.Context,
+    single: Annotated[
+        bool, typer.Option("--single", help="All roles in one process, for tests and very small machines.")
+    ] = False,
+) -> None:
+    """Run the server until it is told to stop (SIGTERM); SIGHUP loads certificate and configuration again."""
+    run = invocation.of(context)
+    composition.check_initialised(run.data)
+
+    def ready(config: Config) -> None:
+        print(ready_line(config), flush=True)
+
+    if single:
+        from hosting.roles import single as single_process  # noqa: PLC0415 - it chooses the reactor
+
+        single_process.run(run.data, run.config_path, on_ready=ready)
+    else:
+        from hosting.roles import supervisor  # noqa: PLC0415
+
+        supervisor.run(run.data, run.config_path, on_ready=ready)
+
+
+def ready_line(config: Config) -> str:
+    """What stands on standard output once everything listens."""
+    listen = config.listen
+    ports = [
+        f"{name} {getattr(listen, name)}"
+        for name in ("imap", "imaps", "submission", "submissions")
+        if getattr(listen, name)
+    ]
+    return f"READY {', '.join(ports)} on {', '.join(listen.addresses)}"

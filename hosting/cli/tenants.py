@@ -1,0 +1,98 @@
+"""cleanmail tenant: the customers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hosting.cli import invocation
+from hosting.cli.output import moment
+from hosting.composition import Administration
+from storage.directory.rows import TenantRow
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume.")
+
+Slug = Annotated[str, typer.Argument(help="Short name of the tenant, or its number.")]
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    slug: Annotated[str, typer.Argument(help="Short name: a-z, 0-9 and hyphens.")],
+    name: Annotated[str, typer.Option(help="Name for people; the short name if not given.")] = "",
+) -> None:
+    """Make a tenant, with a key and a database of its own."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        row = administration.provisioning.create_tenant(slug, name or slug)
+        run.output.done(f"Tenant '{row.slug}' was created (number {row.tenant_id}).", _values(row))
+
+
+@app.command("list")
+def list_(context: typer.Context) -> None:
+    """List all tenants."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        rows = [_summary(administration, row) for row in administration.control.tenants()]
+    columns = {
+        "number": "number",
+        "slug": "tenant",
+        "name": "name",
+        "state": "state",
+        "domains": "domains",
+        "accounts": "accounts",
+    }
+    run.output.rows(columns, rows, "There is no tenant yet; make one with: cleanmail tenant create NAME.")
+
+
+@app.command()
+def show(context: typer.Context, slug: Slug) -> None:
+    """Show a tenant with its domains."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        row = invocation.find_tenant(administration, slug)
+        domains = administration.control.domains(row.tenant_id)
+        run.output.record(
+            {
+                **_summary(administration, row),
+                "domains": [f"{d.domain}{'' if d.verified else ' (pending)'}" for d in domains],
+            }
+        )
+
+
+@app.command()
+def suspend(context: typer.Context, slug: Slug) -> None:
+    """Let nobody of the tenant sign in; open sessions end, arriving mail is refused for now."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        row = administration.provisioning.suspend_tenant(invocation.find_tenant(administration, slug).tenant_id)
+        run.output.done(f"Tenant '{row.slug}' is suspended.", _values(row))
+
+
+@app.command()
+def resume(context: typer.Context, slug: Slug) -> None:
+    """End a suspension."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        row = administration.provisioning.resume_tenant(invocation.find_tenant(administration, slug).tenant_id)
+        run.output.done(f"Tenant '{row.slug}' is active.", _values(row))
+
+
+def _values(row: TenantRow) -> dict[str, Any]:
+    return {
+        "number": int(row.tenant_id),
+        "slug": row.slug,
+        "name": row.name,
+        "state": row.state,
+        "created": moment(row.created),
+    }
+
+
+def _summary(administration: Administration, row: TenantRow) -> dict[str, Any]:
+    tenant = administration.installation.tenant(row.tenant_id)
+    return {
+        **_values(row),
+        "domains": len(administration.control.domains(row.tenant_id)),
+        "accounts": len(tenant.accounts()),
+    }

@@ -1,0 +1,231 @@
+"""Builds everything out of its parts: the one place where constructors of the whole server meet.
+
+`Parts` is what the roles are made of (`hosting/roles/*.py` make the services); `administration` opens the stores for
+the command line, while a server runs or not. A worker gets its keys from the auth role; the auth role, `serve
+--single`, and the command line when nothing runs hold the key store themselves.
+
+Raises: Unavailable (not initialised, no master key, no auth role), AlreadyExists (initialised already).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry
+
+from hosting.auth import sockets as auth_sockets
+from hosting.auth.client import AuthClient
+from hosting.auth.grants import Role
+from hosting.auth.local import LocalAuth
+from hosting.auth.passwords import Passwords
+from hosting.auth.pool import HashingPool
+from hosting.auth.remembered import VerificationCache
+from hosting.auth.signin import Authenticator
+from hosting.auth.throttle import Throttle
+from hosting.auth.verifier import Verifier
+from hosting.config import Config
+from hosting.metrics import CountingAuthenticator, Metrics
+from storage.clock import Clock, SystemClock
+from storage.directory.control import Control
+from storage.directory.provisioning import Provisioning
+from storage.directory.resolve import Resolver
+from storage.errors import AlreadyExists, Unavailable
+from storage.installation import Installation
+from storage.keys.keystore import KeyStore
+from storage.keys.master import Master, read_master_file, run_master_command, write_master_file
+from storage.keys.source import KeySource, LocalKeys
+
+Sockets = list[tuple[str, socket.socket]]
+
+
+@dataclass
+class Parts:
+    """What one process is built of."""
+
+    reactor: Any
+    role: str
+    index: int
+    data: Path
+    config: Config
+    clock: Clock
+    sockets: Sockets
+    keys: KeySource
+    authenticator: Authenticator | None
+    installation: Installation
+    metrics: Metrics
+    verifier: Verifier | None = None  # where sign-ins are decided in this process
+
+    @classmethod
+    def of_worker(cls, reactor: Any, role: str, index: int, data: Path, config: Config, sockets: Sockets) -> Self:
+        """For one role in a process of its own."""
+        clock = SystemClock()
+        metrics = Metrics(CollectorRegistry())
+        if role == "auth":
+            keys = LocalKeys(open_keystore(data, config, clock))
+            installation = open_installation(data, config, keys, clock)
+            verifier = make_verifier(installation, config, clock)
+            return cls(reactor, role, index, data, config, clock, sockets, keys, None, installation, metrics, verifier)
+        client = AuthClient(auth_socket(data), Role(role))
+        installation = open_installation(data, config, client, clock)
+        counting = CountingAuthenticator(client, metrics)
+        return cls(reactor, role, index, data, config, clock, sockets, client, counting, installation, metrics)
+
+    @classmethod
+    def of_everything(cls, reactor: Any, data: Path, config: Config, sockets: Sockets, metrics: Metrics) -> Self:
+        """For all roles in one process, with the keys at hand."""
+        clock = SystemClock()
+        keys = LocalKeys(open_keystore(data, config, clock))
+        installation = open_installation(data, config, keys, clock)
+        verifier = make_verifier(installation, config, clock)
+        authenticator = CountingAuthenticator(LocalAuth(keys, verifier), metrics)
+        return cls(
+            reactor, "single", 0, data, config, clock, sockets, keys, authenticator, installation, metrics, verifier
+        )
+
+    def for_role(self, role: str) -> Parts:
+        """The same parts under a role's name."""
+        return replace(self, role=role)
+
+    def close(self) -> None:
+        self.installation.close()
+        if isinstance(self.keys, AuthClient):
+            self.keys.close()
+
+    def listeners(self, name: str) -> list[socket.socket]:
+        """The bound sockets of a field of [listen]."""
+        return [sock for of, sock in self.sockets if of == name]
+
+
+def passwords_of(config: Config) -> Passwords:
+    cost = config.auth.argon2
+    return Passwords(time_cost=cost.time_cost, memory_kib=cost.memory_kib, lanes=cost.lanes)
+
+
+def make_verifier(installation: Installation, config: Config, clock: Clock) -> Verifier:
+    """What decides who signs in; one in the whole server."""
+    return Verifier(
+        installation,
+        passwords_of(config),
+        HashingPool(config.auth_threads),
+        Throttle(clock, config.auth.throttle),
+        VerificationCache(clock, seconds=config.auth.remembered_for),
+        installation.access_log,
+        clock,
+    )
+
+
+def auth_socket(data: Path) -> Path:
+    return data / "run" / "auth.sock"
+
+
+def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock) -> Installation:
+    return Installation(data, keys, clock, max_open=config.storage.open_accounts)
+
+
+# Keys
+
+
+def master_place(data: Path, config: Config) -> str:
+    """Where the master key lives, for people."""
+    if config.keys.master_command:
+        return "what [keys] master_command prints"
+    return str(_master_file(data, config))
+
+
+def open_keystore(data: Path, config: Config, clock: Clock) -> KeyStore:
+    return KeyStore(data / "keys", _read_master(data, config), clock)
+
+
+def _master_file(data: Path, config: Config) -> Path:
+    return data / config.keys.master_file if config.keys.master_file else data / "keys" / "master"
+
+
+def _read_master(data: Path, config: Config) -> Master:
+    if config.keys.master_command:
+        return run_master_command(config.keys.master_command)
+    return read_master_file(_master_file(data, config))
+
+
+# Initialisation
+
+
+def make_data_directory(data: Path, config: Config) -> None:
+    """The folder, owned by whom the server will run as."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0 and config.server.user:
+            owner = pwd.getpwnam(config.server.user)
+            os.chown(data, owner.pw_uid, owner.pw_gid)
+    except KeyError:
+        raise Unavailable(f"server.user: this machine has no user '{config.server.user}'.") from None
+    except OSError as error:
+        raise Unavailable(f"{data} cannot be made: {error.strerror}.") from None
+
+
+def create(data: Path, config: Config) -> None:
+    """Master key (unless it is there), keys and databases of a new installation."""
+    if is_initialised(data):
+        raise AlreadyExists(f"There is an installation in {data} already.")
+    clock = SystemClock()
+    master_file = _master_file(data, config)
+    if not config.keys.master_command and not master_file.exists():
+        write_master_file(master_file, Master.generate())
+    if (data / "keys" / "service.key").exists():  # an init that was interrupted
+        keystore = open_keystore(data, config, clock)
+    else:
+        keystore = KeyStore.create(data / "keys", _read_master(data, config), clock)
+    Installation.create(data, LocalKeys(keystore), clock)
+
+
+def is_initialised(data: Path) -> bool:
+    return (data / "control.db").exists() and (data / "queue.db").exists()
+
+
+def check_initialised(data: Path) -> None:
+    if not is_initialised(data):
+        raise Unavailable(f"There is no installation in {data}; make one with: cleanmail --data {data} init.")
+
+
+# The command line
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    installation: Installation
+    provisioning: Provisioning
+    resolver: Resolver
+
+    @property
+    def control(self) -> Control:
+        return self.installation.control
+
+
+@contextmanager
+def administration(data: Path, config: Config) -> Iterator[Administration]:
+    """The stores of an installation, whether its server runs or not."""
+    check_initialised(data)
+    clock = SystemClock()
+    client = AuthClient(auth_socket(data), Role.ADMIN, connections=4) if auth_role_answers(data) else None
+    keys: KeySource = client or LocalKeys(open_keystore(data, config, clock))
+    installation = open_installation(data, config, keys, clock)
+    try:
+        yield Administration(installation, Provisioning(installation), Resolver(installation, config.postmaster))
+    finally:
+        installation.close()
+        if client is not None:
+            client.close()
+
+
+def auth_role_answers(data: Path) -> bool:
+    try:
+        auth_sockets.connect(auth_socket(data), 5.0).close()
+    except OSError:
+        return False
+    return True

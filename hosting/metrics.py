@@ -1,0 +1,137 @@
+"""What is counted, for Prometheus: no label ever holds a tenant, an account, an address or anything else of a person.
+
+Worker processes count into memory-mapped files (prometheus_client's multiprocess mode, PROMETHEUS_MULTIPROC_DIR below
+DATA/run), which cost no message between processes; the supervisor reads them all when it is asked, so one port shows
+the whole installation and counters go on when a worker is replaced. `serve --single` counts in its own memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from hosting.auth.signin import Authenticator, Principal, SignIn
+from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Throttled
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
+
+T = TypeVar("T")
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.sign_ins = Counter("cleanmail_sign_ins", "Attempts to sign in", ["protocol", "result"], registry=registry)
+        self.sign_in_seconds = Histogram(
+            "cleanmail_sign_in_seconds", "Time to decide a sign-in", ["protocol"], buckets=_SECONDS, registry=registry
+        )
+        self.connections = Gauge(
+            "cleanmail_connections",
+            "Open connections",
+            ["protocol"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.indexed = Counter(
+            "cleanmail_indexed_messages", "Messages that entered the search index", registry=registry
+        )
+        self.swept = Counter(
+            "cleanmail_swept_files", "Files of interrupted writers that were removed", registry=registry
+        )
+
+
+class CountingAuthenticator:
+    """An Authenticator that counts what another one answers."""
+
+    def __init__(self, inner: Authenticator, metrics: Metrics) -> None:
+        self._inner = inner
+        self._metrics = metrics
+
+    def verify(self, sign_in: SignIn) -> Principal:
+        started, result = time.perf_counter(), "unavailable"
+        try:
+            principal = self._inner.verify(sign_in)
+            result = "success"
+        except CleanmailError as error:
+            result = _result(error)
+            raise
+        else:
+            return principal
+        finally:
+            self._metrics.sign_ins.labels(sign_in.protocol, result).inc()
+            self._metrics.sign_in_seconds.labels(sign_in.protocol).observe(time.perf_counter() - started)
+
+    def still_valid(self, principal: Principal) -> bool:
+        return self._inner.still_valid(principal)
+
+
+def _result(error: CleanmailError) -> str:
+    if isinstance(error, AuthenticationFailed):
+        return "failed"
+    if isinstance(error, Throttled):
+        return "throttled"
+    return "suspended" if isinstance(error, Suspended) else "unavailable"
+
+
+def prepare_directory(path: Path) -> None:
+    """An empty folder for the counters of a new run; to be called before any worker starts."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(mode=0o700, parents=True)
+    os.environ[DIRECTORY_VARIABLE] = str(path)
+
+
+def shared_registry(path: Path) -> CollectorRegistry:
+    """Reads what all workers counted."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(path))  # type: ignore[no-untyped-call]
+    return registry
+
+
+def forget_process(path: Path, pid: int) -> None:
+    """A worker has ended: its gauges end, its counters stay."""
+    mark_process_dead(pid, str(path))  # type: ignore[no-untyped-call]
+
+
+class RoleCollector(Collector):
+    """The processes as the supervisor sees them: which run, how often they were started again, their memory."""
+
+    def __init__(
+        self, processes: Callable[[], Iterable[tuple[str, int, int | None]]], restarts: Mapping[str, int]
+    ) -> None:
+        """`processes` gives (role, index, pid or None) of each."""
+        self._processes = processes
+        self._restarts = restarts
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("cleanmail_process_up", "1 while the process is ready", labels=["role", "index"])
+        memory = GaugeMetricFamily(
+            "cleanmail_process_resident_bytes", "Memory of the process", labels=["role", "index"]
+        )
+        for role, index, pid in self._processes():
+            up.add_metric([role, str(index)], 0 if pid is None else 1)
+            if pid is not None:
+                memory.add_metric([role, str(index)], resident_bytes(pid))
+        restarts = GaugeMetricFamily("cleanmail_process_restarts", "Times a process was started again", labels=["role"])
+        for role, count in self._restarts.items():
+            restarts.add_metric([role], count)
+        return [up, memory, restarts]
+
+
+def resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,61 @@
+"""`python -m hosting.roles ROLE --index N --data DIR`: one worker process, started by the supervisor.
+
+Chooses the reactor before anything imports it, then runs the role until the supervisor says stop or goes away. The
+settings come over standard input (`hosting.roles.channel`); the arguments are there to be seen in a list of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+from hosting import operational_log
+from hosting.config import parse
+from hosting.roles import channel, privileges
+from hosting.roles.table import ROLES, spec
+from storage.errors import CleanmailError
+
+
+def install_reactor(name: str) -> None:
+    """The epoll reactor, or the asyncio reactor on uvloop."""
+    if name == "epoll":
+        from twisted.internet import epollreactor  # noqa: PLC0415
+
+        epollreactor.install()
+    else:
+        import uvloop  # noqa: PLC0415
+        from twisted.internet import asyncioreactor  # noqa: PLC0415
+
+        asyncioreactor.install(uvloop.new_event_loop())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hosting.roles", description=__doc__)
+    parser.add_argument("role", choices=[role.name for role in ROLES])
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--data", required=True)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides the order
+    privileges.forbid_core_dumps()
+    os.umask(0o077)
+    try:
+        start = channel.read_start()
+        config = parse(start.configuration)
+        operational_log.begin(f"{arguments.role}[{arguments.index}]", config.logs.level)
+        install_reactor(spec(arguments.role).reactor)
+        from hosting.roles import worker  # noqa: PLC0415 - it imports the reactor
+
+        worker.run(arguments.role, arguments.index, start, config)
+    except CleanmailError as error:
+        try:
+            os.write(channel.UP, channel.encode(channel.FAILED, error.public))
+        except OSError:  # started by hand
+            print(f"cleanmail: {error.public}", file=sys.stderr)
+        return 3 if error.temporary else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""The auth role: the only holder of the master key; verifies passwords and leases keys over a Unix socket."""
+
+from __future__ import annotations
+
+from hosting import composition
+from hosting.auth.requests import Holders, Requests
+from hosting.auth.server import AuthService
+from hosting.composition import Parts
+from hosting.roles.housekeeping import every_second
+from hosting.roles.service import RoleService
+
+THREADS = 8  # that answer requests; argon2 has threads of its own
+
+
+def make_service(parts: Parts) -> RoleService:
+    assert parts.verifier is not None
+    requests = Requests(parts.verifier, parts.keys, Holders())
+    socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
+    return RoleService([socket, every_second(parts)])

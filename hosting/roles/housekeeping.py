@@ -1,0 +1,92 @@
+"""What every process does each second: heartbeat on the change feed, access events to their file, counters shown.
+
+What touches a disk runs in a thread, one run at a time; a failure is logged and tried again a second later.
+"""
+
+# ruff: noqa: N802 - Twisted calls these methods by these names
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from hosting.composition import Parts
+from hosting.operational_log import log_failure
+
+log = logging.getLogger("housekeeping")
+
+
+class Ticking(Service):
+    """Calls `quick` on the event loop and `blocking` in a thread, every `interval` seconds."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        interval: float,
+        *,
+        quick: Sequence[Callable[[], object]] = (),
+        blocking: Sequence[Callable[[], object]] = (),
+        at_once: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._interval = interval
+        self._quick = quick
+        self._blocking = blocking
+        self._at_once = at_once
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = reactor
+        self._running: Deferred[Any] | None = None
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._loop.start(self._interval, now=self._at_once)
+
+    def stopService(self) -> Deferred[Any] | None:
+        """Fires when a run in a thread is over; the last one is made here, so that nothing is left unwritten."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        return self._run_blocking()
+
+    def _tick(self) -> Deferred[Any] | None:
+        for call in self._quick:
+            try:
+                call()
+            except Exception:  # the next second tries again
+                log.error("failed", exc_info=True)
+        return self._run_blocking() if self._blocking else None
+
+    def _run_blocking(self) -> Deferred[Any]:
+        if self._running is None:
+            self._running = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._all)
+            self._running.addBoth(self._over)
+        waiting: Deferred[Any] = Deferred()
+
+        def tell(result: Any) -> Any:
+            waiting.callback(None)
+            return result
+
+        self._running.addBoth(tell)
+        return waiting
+
+    def _all(self) -> None:
+        for call in self._blocking:
+            call()
+
+    def _over(self, result: object) -> None:
+        self._running = None
+        if isinstance(result, Failure):
+            log_failure(log, "failed", result)
+
+
+def every_second(parts: Parts, *more: Callable[[], object]) -> Ticking:
+    """The housekeeping of one process; `more` are quick calls of its own."""
+    installation = parts.installation
+    return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=[installation.access_log.flush])

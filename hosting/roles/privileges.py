@@ -1,0 +1,57 @@
+"""What a process may do: the user it runs as, no core dumps, as many open files as the machine allows.
+
+Raises: Unavailable with a sentence for the operator.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import resource
+from pathlib import Path
+
+from storage.errors import Unavailable
+
+
+def forbid_core_dumps() -> None:
+    """A core file would hold keys and passwords; children inherit the limit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def raise_open_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def become(user: str) -> None:
+    """Give up root for `user`, for good; nothing happens if the process is not root."""
+    if os.geteuid() != 0 or not user:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise Unavailable(f"server.user: this machine has no user '{user}'.") from None
+    _switch(entry.pw_uid, entry.pw_gid, entry.pw_name)
+
+
+def become_owner(path: Path) -> None:
+    """As `become`, with the owner of `path`: files that root would make there could not be used by the server."""
+    if os.geteuid() != 0 or not path.exists():
+        return
+    owner = path.stat()
+    if owner.st_uid == 0:
+        return
+    try:
+        name = pwd.getpwuid(owner.st_uid).pw_name
+    except KeyError:
+        name = ""
+    _switch(owner.st_uid, owner.st_gid, name)
+
+
+def _switch(uid: int, gid: int, name: str) -> None:
+    groups = {group.gr_gid for group in grp.getgrall() if name in group.gr_mem} if name else set()
+    os.setgroups(sorted(groups | {gid}))
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    os.environ["HOME"] = "/"

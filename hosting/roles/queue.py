@@ -1,0 +1,15 @@
+"""The queue role: delivers here what a crash left between queue and mailbox. (Relaying to other servers comes here.)"""
+
+from __future__ import annotations
+
+from hosting.composition import Parts
+from hosting.roles.housekeeping import Ticking, every_second
+from hosting.roles.service import RoleService
+from hosting.submission.pending import deliver_pending
+
+INTERVAL = 60.0
+
+
+def make_service(parts: Parts) -> RoleService:
+    pending = Ticking(parts.reactor, INTERVAL, blocking=[lambda: deliver_pending(parts.installation)], at_once=True)
+    return RoleService([pending, every_second(parts)])

@@ -1,0 +1,138 @@
+"""`cleanmail serve --single`: every role in one process on the asyncio reactor, for tests and very small machines.
+
+There is no supervisor, so nothing is started again after a crash, and the process holds the master key beside the
+mail. Everything else is as in `hosting.roles.supervisor`, signals included.
+
+Raises: Unavailable (already running, a port is taken, a role cannot start), InvalidInput (configuration).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import DeferredList, ensureDeferred
+
+from hosting import operational_log, tls
+from hosting import config as configuration
+from hosting.composition import Parts, Sockets
+from hosting.config import Config
+from hosting.metrics import Metrics
+from hosting.roles import listening, notify, privileges
+from hosting.roles.__main__ import install_reactor
+from hosting.roles.only_server import only_server
+from hosting.roles.operations import OperationsService
+from hosting.roles.service import RoleService
+from hosting.roles.table import ROLES
+from storage.errors import CleanmailError, Unavailable
+
+log = logging.getLogger("single")
+
+
+class Single:
+    """All roles of one process, started and stopped in the order of their stages."""
+
+    def __init__(self, reactor: Any, data: Path, config: Config, sockets: Sockets) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._registry = CollectorRegistry()
+        self._parts = Parts.of_everything(reactor, data, config, sockets, Metrics(self._registry))
+        self._services: list[tuple[int, RoleService]] = []
+        self._ready: set[str] = set()
+        listen = config.listen
+        self._operations = OperationsService(
+            reactor, listen.operations_address, listen.operations, self._registry, self._missing
+        )
+        self._stopping = False
+        self.failure: CleanmailError | None = None
+
+    async def start(self) -> None:
+        self._operations.startService()
+        for role in sorted(ROLES, key=lambda role: role.stage):
+            service: RoleService = import_module(f"hosting.roles.{role.name}").make_service(
+                self._parts.for_role(role.name)
+            )
+            self._services.append((role.stage, service))
+            await service.start()
+            self._ready.add(role.name)
+
+    async def stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        notify.stopping()
+        for stage in sorted({stage for stage, _ in self._services}, reverse=True):
+            stopping = DeferredList([service.stop() for of, service in self._services if of == stage])
+            stopping.addTimeout(self._config.server.stop_within, self._reactor)
+            try:
+                await stopping
+            except Exception:  # noqa: BLE001 - the deadline; what is left ends with the process
+                log.warning("commands in flight did not finish in time")
+        if (closing := self._operations.stopService()) is not None:
+            await closing
+        self._parts.close()
+
+    def reload(self) -> None:
+        """Certificates only: changed settings need a restart here."""
+        notify.reloading()
+        for _, service in self._services:
+            try:
+                service.reload()
+            except CleanmailError as error:
+                log.error("not reloaded: %s", error.public)
+        log.info("certificates reloaded")
+        notify.ready()
+
+    def _missing(self) -> list[str]:
+        return [role.name for role in ROLES if role.name not in self._ready]
+
+
+def run(data: Path, config_path: Path, *, on_ready: Callable[[Config], None]) -> None:
+    """Serve until told to stop. `on_ready` is called once, when everything listens."""
+    config = configuration.load(config_path)
+    privileges.forbid_core_dumps()
+    privileges.raise_open_files()
+    operational_log.begin("single", config.logs.level)
+    listeners = [name for role in ROLES for name in role.listeners]
+    if (taken := listening.is_in_use(config.listen, listeners)) is not None:
+        raise Unavailable(taken)
+    with only_server(data):
+        sockets = listening.bind(config.listen, listeners)
+        privileges.become(config.server.user)
+        tls.check_pair(config.certificate(data), config.certificate_key(data))
+        install_reactor("asyncio")
+        from twisted.internet import reactor  # noqa: PLC0415 - chosen just now
+
+        single = Single(reactor, data, config, sockets)
+        _serve(reactor, single, lambda: on_ready(config))
+        if single.failure is not None:
+            raise single.failure
+
+
+def _serve(reactor: Any, single: Single, on_ready: Callable[[], None]) -> None:
+    async def begin() -> None:
+        try:
+            await single.start()
+        except CleanmailError as error:
+            single.failure = error
+            reactor.stop()
+        else:
+            notify.ready()
+            on_ready()
+            sys.stdout.flush()
+
+    def started() -> None:
+        running = ensureDeferred(begin())
+        running.addErrback(lambda failure: operational_log.log_failure(log, "the start failed", failure))
+        running.addErrback(lambda _: reactor.stop())
+
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(single.reload))
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(single.stop()))
+    reactor.callWhenRunning(started)
+    reactor.run()

@@ -1,0 +1,79 @@
+"""The roles that exist, as data: the design's table "Processes".
+
+A role of an earlier stage is ready before the next stage is started, and is stopped after it: everybody needs keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hosting.config import Config
+
+RoleName = Literal["auth", "imap", "smtp", "queue", "jobs"]
+ReactorName = Literal["epoll", "asyncio"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    name: RoleName
+    stage: int
+    reactor: ReactorName
+    processes: Callable[[Config], int]
+    listeners: tuple[str, ...] = ()  # fields of [listen]
+    sections: tuple[str, ...] = ()  # of the configuration; [server], [storage] and [logs] concern every role
+
+
+def _one(config: Config) -> int:
+    return 1
+
+
+ROLES: tuple[RoleSpec, ...] = (
+    RoleSpec("auth", 0, "epoll", _one, sections=("auth", "keys")),
+    # IMAP answers twice as many commands on the epoll reactor; SMTP lives on asyncio.
+    RoleSpec("imap", 1, "epoll", lambda c: c.imap_workers, ("imap", "imaps"), ("imap", "tls", "listen")),
+    RoleSpec(
+        "smtp",
+        1,
+        "asyncio",
+        lambda c: c.smtp_workers,
+        ("submission", "submissions"),
+        ("submission", "mail", "tls", "listen"),
+    ),
+    RoleSpec("queue", 1, "asyncio", _one, sections=("mail",)),
+    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "mail")),
+)
+
+_EVERYBODY = ("server", "storage", "logs")
+
+
+def spec(name: str) -> RoleSpec:
+    return next(role for role in ROLES if role.name == name)
+
+
+def concerned(role: RoleSpec, old: Config, new: Config) -> bool:
+    """Whether a process of the role has to be replaced for what differs between two configurations."""
+    return any(getattr(old, name) != getattr(new, name) for name in (*_EVERYBODY, *role.sections))
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """The settings that differ and cannot change while the server runs: bound sockets and the number of processes."""
+    fixed = [
+        ("listen", name)
+        for name in (
+            "addresses",
+            "imap",
+            "imaps",
+            "submission",
+            "submissions",
+            "operations_address",
+            "operations",
+        )
+    ]
+    fixed += [("server", name) for name in ("user", "imap_workers", "smtp_workers")]
+    return [
+        f"{section}.{name}"
+        for section, name in fixed
+        if getattr(getattr(old, section), name) != getattr(getattr(new, section), name)
+    ]

@@ -1,0 +1,114 @@
+"""The life of a worker process: build the role's service, say ready, obey the supervisor, stop cleanly.
+
+Standard input carries the supervisor's words; when it ends, the supervisor is gone and the worker stops as if told to.
+A stop gives the service `server.stop_within` seconds for the commands in flight.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.stdio import StandardIO as _StandardIO
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from hosting import operational_log
+from hosting.composition import Parts
+from hosting.config import Config
+from hosting.roles import channel, privileges
+from hosting.roles.service import RoleService
+from storage.errors import CleanmailError
+
+log = logging.getLogger("worker")
+
+reactor: Any = _reactor
+standard_io: Any = _StandardIO
+
+
+class Worker(Protocol):
+    """The channel to the supervisor and the service that it is about."""
+
+    transport: Any
+
+    def __init__(self, service: RoleService, stop_within: float) -> None:
+        self._service = service
+        self._stop_within = stop_within
+        self._lines = channel.Lines()
+        self.failed = False
+
+    def start(self) -> None:
+        starting = maybeDeferred(self._service.start)
+        starting.addCallbacks(lambda _: self._say(channel.READY), self._not_started)
+
+    def stop(self) -> Deferred[Any]:
+        stopping = maybeDeferred(self._service.stop)
+        stopping.addTimeout(self._stop_within, reactor)
+        stopping.addErrback(lambda failure: operational_log.log_failure(log, "not stopped cleanly", failure))
+        return stopping
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        for word, _ in self._lines.feed(data):
+            if word == channel.RELOAD:
+                self._reload()
+            elif word == channel.SWEEP:
+                self._service.sweep()
+            elif word == channel.STOP:
+                _stop_reactor()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        _stop_reactor()
+
+    def _reload(self) -> None:
+        try:
+            self._service.reload()
+        except CleanmailError as error:
+            log.error("not reloaded: %s", error.public)
+
+    def _not_started(self, failure: Failure) -> None:
+        error = failure.value
+        self.failed = True
+        operational_log.log_failure(log, "not started", failure)
+        self._say(
+            channel.FAILED, error.public if isinstance(error, CleanmailError) else "an unexpected error; see the log"
+        )
+        _stop_reactor()
+
+    def _say(self, word: str, why: str = "") -> None:
+        if self.transport is not None:
+            self.transport.write(channel.encode(word, why))
+
+
+def run(role: str, index: int, start: channel.Start, config: Config) -> None:
+    """Returns when the process is to end."""
+    privileges.raise_open_files()
+    sockets = channel_sockets(start)
+    parts = Parts.of_worker(reactor, role, index, Path(start.data), config, sockets)
+    service: RoleService = import_module(f"hosting.roles.{role}").make_service(parts)
+    worker = Worker(service, config.server.stop_within)
+    standard_io(worker, stdin=0, stdout=channel.UP, reactor=reactor)
+    reactor.callWhenRunning(worker.start)
+    reactor.addSystemEventTrigger("before", "shutdown", worker.stop)
+    reactor.run()
+    parts.close()
+
+
+def channel_sockets(start: channel.Start) -> Any:
+    """The inherited listening sockets; children of this process get none of them."""
+    import socket  # noqa: PLC0415
+
+    sockets = []
+    for name, descriptor in start.sockets:
+        os.set_inheritable(descriptor, False)
+        sockets.append((name, socket.socket(fileno=descriptor)))
+    return sockets
+
+
+def _stop_reactor() -> None:
+    if reactor.running:
+        reactor.stop()
