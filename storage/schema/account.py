@@ -129,7 +129,8 @@ snapshot = Table(
     _account(),
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     Column("modseq", BigInteger, nullable=False),
-    Column("rows", LargeBinary, nullable=False),  # zstd of packed uids, flags, modseqs; see storage.mail.view
+    Column("rows", LargeBinary, nullable=False),  # packed uids, flags, modseqs; see storage.mail.snapshots
+    Column("columns", LargeBinary, nullable=True),  # packed message ids, sizes and dates of the same messages
     info=technical("packed (uid, flags, modseq) of a mailbox, so that a cold view is one read"),
 )
 
@@ -145,39 +146,39 @@ message = Table(
     Column("email_id", Text, nullable=False),  # RFC 8474
     Column("thread_id", Text, nullable=False),  # RFC 8474
     Column("delivery_id", Text, nullable=True),  # "queue id" of a delivery that may be retried: exactly once
-    Column("references_left", Integer, nullable=False),  # memberships; 0 moves the row to unlink
     Column("indexed", Boolean, nullable=False),
     Column("created", BigInteger, nullable=False),
     info=technical("one stored message file"),
     sqlite_with_rowid=False,
 )
-Index("message_by_delivery", message.c.account_id, message.c.delivery_id, unique=True)
+Index(
+    "message_by_delivery",
+    message.c.account_id,
+    message.c.delivery_id,
+    unique=True,
+    sqlite_where=message.c.delivery_id.is_not(None),
+    postgresql_where=message.c.delivery_id.is_not(None),
+)
 Index("message_by_indexed", message.c.account_id, message.c.indexed, sqlite_where=message.c.indexed.is_(False))
 
-# Wide rows, read when a client asks; keyed like `message`.
+# What reads need of a message, parsed once at delivery, in four tables by who reads it: a scan over 10,000 messages costs
+# what the rows are wide. They have rowids on purpose: without, SQLite moves all but 1,000 octets of a row elsewhere.
+
+
+def _message() -> Column[int]:
+    return Column("message_id", BigInteger, primary_key=True, autoincrement=False)
+
+
+# SEARCH, SORT and THREAD, decoded and casemapped (RFC 5256 §2.1, RFC 5255 i;unicode-casemap); and where the parts are.
 content = Table(
     "content",
     metadata,
     _account(),
-    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
-    Column(
-        "prefix", LargeBinary, nullable=False, info=personal("correspondent", "header fields added by us", sealed=True)
-    ),
-    # ENVELOPE and BODYSTRUCTURE as RFC 9051 §7.5.2 writes them: what 99 of 100 reads send as it is.
-    Column("envelope", LargeBinary, nullable=False, info=personal("correspondent", "envelope", sealed=True)),
-    Column("body_structure", LargeBinary, nullable=False, info=personal("correspondent", "structure", sealed=True)),
+    _message(),
     Column(
         "parts", LargeBinary, nullable=False, info=personal("correspondent", "byte spans of the parts", sealed=True)
     ),
-    # The raw fields that mail clients list folders with (storage.mime.fields.LISTED), in message order …
-    Column(
-        "listed", LargeBinary, nullable=False, info=personal("correspondent", "header fields for lists", sealed=True)
-    ),
-    # … and the Received fields apart, since clients differ about them.
-    Column("received", LargeBinary, nullable=False, info=personal("correspondent", "trace fields", sealed=True)),
-    Column("received_first", Boolean, nullable=False),  # every Received stands before every listed field
     Column("header_end", BigInteger, nullable=False),  # octets of the header with its blank line
-    # Decoded and casemapped for SORT, THREAD and header SEARCH (RFC 5256 §2.1, RFC 5255 i;unicode-casemap).
     Column("subject", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
     Column("base_subject", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
     Column("from_", Text, nullable=False, info=personal("correspondent", "search and sort", sealed=True)),
@@ -193,8 +194,44 @@ content = Table(
         "references", Text, nullable=False, info=personal("correspondent", "threading", sealed=True)
     ),  # space-separated
     Column("preview", Text, nullable=False, info=personal("correspondent", "PREVIEW (RFC 8970)", sealed=True)),
-    info=technical("what reads need of a message, parsed once at delivery"),
-    sqlite_with_rowid=False,
+    info=technical("what searching, sorting and threading read of a message"),
+)
+
+# ENVELOPE and BODYSTRUCTURE as RFC 9051 §7.5.2 writes them: what 99 of 100 reads send as it is.
+rendered = Table(
+    "rendered",
+    metadata,
+    _account(),
+    _message(),
+    Column("envelope", LargeBinary, nullable=False, info=personal("correspondent", "envelope", sealed=True)),
+    Column("body_structure", LargeBinary, nullable=False, info=personal("correspondent", "structure", sealed=True)),
+    info=technical("answers to FETCH that are kept as they are sent"),
+)
+
+# The raw fields that mail clients list folders with (storage.mime.fields.LISTED), in message order …
+listing = Table(
+    "listing",
+    metadata,
+    _account(),
+    _message(),
+    Column(
+        "listed", LargeBinary, nullable=False, info=personal("correspondent", "header fields for lists", sealed=True)
+    ),
+    info=technical("header fields that clients list a mailbox with"),
+)
+
+# … and the Received fields apart, since clients differ about them and they are the longest; with what we added ourselves.
+trace_fields = Table(
+    "trace_fields",
+    metadata,
+    _account(),
+    _message(),
+    Column(
+        "prefix", LargeBinary, nullable=False, info=personal("correspondent", "header fields added by us", sealed=True)
+    ),
+    Column("received", LargeBinary, nullable=False, info=personal("correspondent", "trace fields", sealed=True)),
+    Column("received_first", Boolean, nullable=False),  # every Received stands before every listed field
+    info=technical("trace fields of a message (RFC 5321 §4.4)"),
 )
 
 # THREADID (RFC 8474): keyed hashes of message ids, so that no content stands in an index.
