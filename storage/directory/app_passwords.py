@@ -1,10 +1,10 @@
-"""Device passwords: generated, shown once, kept as a keyed hash under a key of the tenant.
+"""Device passwords: generated, shown once, kept as a keyed hash under a key of this tenant alone.
 
 140 random bits cannot be guessed, so a plain keyed hash is as good a verifier as argon2 would be and costs
 microseconds. Spaces, hyphens and case are of no account when one is typed. A revoked one loses its verifier in the same
 commit.
 
-Raises: NotFound, InvalidInput, LimitReached.
+Raises: NotFound, InvalidInput, LimitReached, Corrupt.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.directory.rows import AppPasswordRow
-from storage.errors import InvalidInput, LimitReached, NotFound
-from storage.keys.sealing import derive, keyed_hash
-from storage.keys.source import Key
+from storage.errors import Corrupt, InvalidInput, LimitReached, NotFound
+from storage.keys.sealing import keyed_hash, new_secret
 from storage.schema import tenant as schema
 from storage.values import AccountId
 
@@ -33,7 +32,7 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 characters, without l, o, 0
 _LENGTH = 28
 _GROUP = 4
 
-_table = schema.app_password
+_table, _info = schema.app_password, schema.info
 _COLUMNS = (
     _table.c.app_password_id,
     _table.c.account_id,
@@ -43,6 +42,8 @@ _COLUMNS = (
     _table.c.created,
     _table.c.revoked,
 )
+_KEY = prepare(select(_info.c.value).where(_info.c.name == "app_password_key"))
+_INSERT_KEY = prepare(insert(_info).values(name="app_password_key", value=bindparam("secret")))
 _LIST = prepare(select(*_COLUMNS).where(_table.c.account_id == bindparam("id")).order_by(_table.c.app_password_id))
 _ONE = prepare(select(*_COLUMNS).where(_table.c.app_password_id == bindparam("number")))
 _MATCH = prepare(
@@ -78,11 +79,20 @@ _REVOKE = prepare(
 _DELETE = prepare(sql_delete(_table).where(_table.c.account_id == bindparam("id")))
 
 
+def make_app_password_key(transaction: Transaction) -> None:
+    """For a new tenant.db. It stands in the database, since verifiers must outlive a change of the tenant's key."""
+    _INSERT_KEY.run(transaction, secret=new_secret().hex())
+
+
 class AppPasswords:
-    def __init__(self, database: Database, key: Key, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._key = derive(key.secret, "app-password")
         self._clock = clock
+        with database.reading() as connection:
+            row = _KEY.one(connection)
+        if row is None:
+            raise Corrupt(detail="tenant.db has no key of app passwords")
+        self._key = bytes.fromhex(row[0])
 
     def list(self, account_id: AccountId) -> list[AppPasswordRow]:
         """The revoked ones too, oldest first."""

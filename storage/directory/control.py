@@ -21,6 +21,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from storage.clock import Clock
+from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema
 from storage.database.prepared import prepare
@@ -32,8 +33,9 @@ from storage.keys.source import KeySource
 from storage.schema import control as schema
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
-SCHEMA = Schema("control", schema.VERSION, schema.metadata, (), ())
+SCHEMA = Schema("control", schema.VERSION, schema.metadata)
 
+_COUNTERS = ("tenant_id", "account_id")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 _tenant, _domain, _login, _counter = schema.tenant, schema.domain, schema.login, schema.counter
@@ -60,6 +62,7 @@ _COUNT = prepare(
     .values(value=_counter.c.value + 1)
     .returning(_counter.c.value)
 )
+_INSERT_COUNTER = prepare(insert(_counter))
 _ALL_TENANTS = prepare(select(*_TENANT_COLUMNS).order_by(_tenant.c.tenant_id))
 _ONE_TENANT = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.tenant_id == bindparam("id")))
 _TENANT_BY_SLUG = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.slug == bindparam("which")))
@@ -92,18 +95,19 @@ class Control:
         self._directory_key = keys.service_key("directory")
 
     @classmethod
-    def create(cls, path: Path, keys: KeySource, clock: Clock) -> Self:
+    def create(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:
         """Make control.db with its counters at zero."""
-        database = Database.create(path, keys.service_key("control"), SCHEMA, clock)
-        counters = prepare(insert(_counter))
-        database.write(
-            lambda t: counters.run_many(t, [{"name": name, "value": 0} for name in ("tenant_id", "account_id")])
-        )
-        return cls(database, keys, clock)
+
+        def fill(transaction: Transaction) -> None:
+            _INSERT_COUNTER.run_many(transaction, [{"name": name, "value": 0} for name in _COUNTERS])
+
+        key = keys.service_key("control")
+        return cls(Database.create(path, key, SCHEMA, clock, fill=fill, checkpointer=checkpointer), keys, clock)
 
     @classmethod
-    def open(cls, path: Path, keys: KeySource, clock: Clock) -> Self:
-        return cls(Database.open(path, keys.service_key("control"), SCHEMA, clock), keys, clock)
+    def open(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:
+        key = keys.service_key("control")
+        return cls(Database.open(path, key, SCHEMA, clock, checkpointer=checkpointer), keys, clock)
 
     def close(self) -> None:
         self._database.close()

@@ -18,18 +18,19 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from storage.clock import Clock
+from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema
 from storage.database.prepared import Prepared, prepare
 from storage.directory.addresses import Addresses, insert_account_address
-from storage.directory.app_passwords import AppPasswords
+from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.rows import NEXT_STATES, AccountRow, State
 from storage.errors import Conflict, InvalidInput, NotFound
 from storage.keys.source import Key
 from storage.schema import tenant as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
-SCHEMA = Schema("tenant", schema.VERSION, schema.metadata, (), ())
+SCHEMA = Schema("tenant", schema.VERSION, schema.metadata)
 
 QUOTA_MAX = 1 << 62
 
@@ -90,20 +91,27 @@ class Credentials:
 class Tenant:
     """`addresses` and `app_passwords` are the other stores of the same database."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, key: Key, clock: Clock) -> None:
+    def __init__(self, database: Database, tenant_id: TenantId, clock: Clock) -> None:
         self.tenant_id = tenant_id
         self._database = database
         self._clock = clock
         self.addresses = Addresses(database)
-        self.app_passwords = AppPasswords(database, key, clock)
+        self.app_passwords = AppPasswords(database, clock)
 
     @classmethod
-    def create(cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock) -> Self:
-        return cls(Database.create(path, key.secret, SCHEMA, clock), tenant_id, key, clock)
+    def create(
+        cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock, *, checkpointer: Checkpointer | None = None
+    ) -> Self:
+        database = Database.create(
+            path, key.secret, SCHEMA, clock, fill=make_app_password_key, checkpointer=checkpointer
+        )
+        return cls(database, tenant_id, clock)
 
     @classmethod
-    def open(cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock) -> Self:
-        return cls(Database.open(path, key.secret, SCHEMA, clock), tenant_id, key, clock)
+    def open(
+        cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock, *, checkpointer: Checkpointer | None = None
+    ) -> Self:
+        return cls(Database.open(path, key.secret, SCHEMA, clock, checkpointer=checkpointer), tenant_id, clock)
 
     def close(self) -> None:
         self._database.close()
