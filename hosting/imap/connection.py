@@ -7,6 +7,8 @@ up. An idle connection keeps no buffer.
 Standards: RFC 9051 §2.2 and §5.5 (one command after the other), §6.2.1 (STARTTLS), HAProxy's PROXY protocol 2.3.
 """
 
+# ruff: noqa: N802 - the methods that Twisted calls have Twisted's names
+
 from __future__ import annotations
 
 import logging
@@ -14,7 +16,7 @@ import time
 from typing import Any, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
@@ -73,7 +75,7 @@ class Connection(TwistedProtocol):
     # --- lifetime ---
 
     def connectionMade(self) -> None:
-        transport = cast(ITCPTransport, self.transport)
+        transport = cast(Any, self.transport)
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
         self.address = str(getattr(transport.getPeer(), "host", ""))
@@ -288,7 +290,7 @@ class Connection(TwistedProtocol):
             self._flow = None
             self._write(pieces)
             self._finished()
-        except Exception as unexpected:
+        except Exception as unexpected:  # noqa: BLE001 - the session answers all errors of commands; this is the last net
             _log.error("a command failed outside its session: %s", where(unexpected))
             self._flow = None
             self._write(pieces)

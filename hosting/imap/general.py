@@ -58,7 +58,7 @@ def namespace(_: Session, __: bytes, ___: Namespace) -> Flow[bytes]:
 
 
 def idle(session: Session, _: bytes, __: Idle) -> Flow[bytes]:
-    """Tells of news as they come, and at once of what came before. Allowed without a mailbox (Outlook): then of nothing."""
+    """Tells of news as they come, at once of what came before; without a mailbox (Outlook does that) of nothing."""
     session.looked()
     counters = session.services.counters
     counters.idle += 1

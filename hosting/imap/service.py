@@ -6,6 +6,8 @@ first.
 Standards: RFC 9051 §5.4 (autologout), §7.1.5 (BYE).
 """
 
+# ruff: noqa: N802 - the methods that Twisted calls have Twisted's names
+
 from __future__ import annotations
 
 import itertools
@@ -110,7 +112,7 @@ class ImapService(Service):
     # --- start and stop ---
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._pool.start()
         for listener in self._listeners:
             factory = _PortFactory(self, listener.implicit_tls, self._proxies)
@@ -123,12 +125,13 @@ class ImapService(Service):
 
     def stopService(self) -> defer.Deferred[None]:
         """No new connections; fires when the commands in flight are finished, or time is over."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         for port in self._ports:
             port.stopListening()
         if self._feed is not None:
             self._reactor.removeReader(self._feed)
-        self._stopped = stopped = defer.Deferred()
+        stopped: defer.Deferred[None] = defer.Deferred()
+        self._stopped = stopped
         for connection in list(self._connections):
             if not connection.busy:
                 connection.end(b"[UNAVAILABLE] The server is shutting down.")

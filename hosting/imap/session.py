@@ -220,7 +220,7 @@ class Session:
             answer = replies.refusal(error)
             if isinstance(error, CleanmailError) and error.detail:
                 _log.warning("session %s: %s: %s", self.id, type(error).__name__, error.detail)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the server goes on
             _log.error("session %s: %s failed: %s", self.id, type(command).__name__, where(error))
             self.services.counters.failures += 1
             answer = replies.UNEXPECTED
