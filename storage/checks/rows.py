@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from storage.checks.finding import Finding, Kind, Severity
-from storage.database.database import Connection
-from storage.database.prepared import prepare
+from storage.database.prepared import Connection, prepare
+from storage.schema.account import content, listing, rendered, trace_fields
 from storage.values import DELETED, FIRST_KEYWORD_BIT, KEYWORDS_PER_MAILBOX, SEEN, AccountId
 
 _PLACES = frozenset(("mailbox_id", "message_id", "uid", "file"))  # columns that say where, as Finding does
@@ -56,6 +56,29 @@ def _highest(kind: Kind, of: str, table: str, column: str, counter: str) -> _Che
     )
 
 
+def _content_missing(table: str) -> _Check:
+    return _Check(
+        Kind.CONTENT_MISSING,
+        Severity.ALARM,
+        f"Message {{message_id}} has no row in {table}: it cannot be shown whole.",
+        ("message_id",),
+        f"""SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND NOT EXISTS
+              (SELECT 1 FROM {table} t WHERE t.account_id = m.account_id AND t.message_id = m.message_id)""",  # noqa: S608
+    )
+
+
+def _content_loose(table: str) -> _Check:
+    return _Check(
+        Kind.CONTENT_LOOSE,
+        Severity.ERROR,
+        f"A row in {table} is left of message {{message_id}}, which is gone.",
+        ("message_id",),
+        f"""SELECT t.message_id FROM {table} t WHERE t.account_id = :account_id AND NOT EXISTS
+              (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.message_id = t.message_id)""",  # noqa: S608
+    )
+
+
+_CONTENT = (content.name, rendered.name, listing.name, trace_fields.name)
 _ONE_IF = "CASE WHEN {} THEN 1 ELSE 0 END"
 _KEYWORD_BITS = sum(1 << bit for bit in range(FIRST_KEYWORD_BIT, FIRST_KEYWORD_BIT + KEYWORDS_PER_MAILBOX))
 
@@ -81,29 +104,13 @@ _CHECKS = (
     _Check(
         Kind.MESSAGE_LOOSE,
         Severity.ERROR,
-        "Message {message_id} counts {stored} places, but stands in {counted} mailboxes.",
-        ("message_id", "stored", "counted"),
-        """SELECT m.message_id, m.references_left, count(s.uid) FROM message m
-           LEFT JOIN membership s ON s.account_id = m.account_id AND s.message_id = m.message_id
-           WHERE m.account_id = :account_id GROUP BY m.message_id, m.references_left
-           HAVING m.references_left <> count(s.uid) OR count(s.uid) = 0""",
-    ),
-    _Check(
-        Kind.CONTENT_MISSING,
-        Severity.ALARM,
-        "Message {message_id} has no content row: it cannot be listed.",
+        "Message {message_id} stands in no mailbox.",
         ("message_id",),
         """SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND NOT EXISTS
-             (SELECT 1 FROM content c WHERE c.account_id = m.account_id AND c.message_id = m.message_id)""",
+             (SELECT 1 FROM membership s WHERE s.account_id = m.account_id AND s.message_id = m.message_id)""",
     ),
-    _Check(
-        Kind.CONTENT_LOOSE,
-        Severity.ERROR,
-        "A content row is left of message {message_id}, which is gone.",
-        ("message_id",),
-        """SELECT c.message_id FROM content c WHERE c.account_id = :account_id AND NOT EXISTS
-             (SELECT 1 FROM message m WHERE m.account_id = c.account_id AND m.message_id = c.message_id)""",
-    ),
+    *(_content_missing(table) for table in _CONTENT),
+    *(_content_loose(table) for table in _CONTENT),
     _counter("messages", _ONE_IF.format("s.uid IS NOT NULL")),
     _counter("unseen", _ONE_IF.format(f"s.flags & {SEEN} = 0")),
     _counter("deleted", _ONE_IF.format(f"s.flags & {DELETED} <> 0")),

@@ -20,7 +20,7 @@ from storage.database.database import Database
 from storage.mail import trigrams
 from storage.mail.search_text import SearchTexts, unpack_all
 from storage.mail.trigrams import FieldName, Part, searchable
-from storage.mime.text import casemap
+from storage.mime.casemap import casemap
 
 RANGE = 10_000  # message ids whose index entries one step reads
 SLICE = 100  # texts that the first step verifies; the next ones as many as have about SLICE_OCTETS packed

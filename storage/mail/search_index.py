@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-import sqlcipher3
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from storage.clock import Clock
-from storage.database.database import Connection, Database, Transaction
-from storage.database.prepared import prepare
+from storage.database.database import Database, Transaction
+from storage.database.prepared import Connection, prepare
+from storage.errors import Corrupt
 from storage.mail import trigrams
 from storage.mail.lookup import Lookup, Question, Verified
 from storage.mail.search_text import Packed, SearchTexts, pack
@@ -157,7 +157,7 @@ class SearchIndex:
         """Whether the index is sound in itself; reads all of it."""
         try:
             self._database.write(trigrams.verify, durable=False)
-        except sqlcipher3.DatabaseError:
+        except Corrupt:
             return False
         return True
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import zstandard
 from sqlalchemy import bindparam, func, insert, select
 
-from storage.database.database import Connection, Transaction
-from storage.database.prepared import prepare
+from storage.database.database import Transaction
+from storage.database.prepared import Connection, prepare
 from storage.errors import Corrupt, Gone, NotFound
 from storage.mail.trigrams import FIELDS, FieldName, Part, condensed, searchable
 from storage.mime.message import read_message

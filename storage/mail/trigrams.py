@@ -18,8 +18,8 @@ from typing import Literal
 
 from sqlalchemy import text
 
-from storage.database.database import Connection, Transaction
-from storage.database.prepared import prepare
+from storage.database.database import Transaction
+from storage.database.prepared import Connection, prepare
 
 TRIGRAM = 3  # the shortest needle that the index can answer
 CONDENSED_FROM = 150_000  # characters; longer texts are indexed as a set of trigrams
@@ -147,7 +147,7 @@ def merge(transaction: Transaction, pages: int, *, whole: bool = False) -> bool:
 
 
 def verify(transaction: Transaction) -> None:
-    """Raises the driver's error if FTS5 finds its own structures broken."""
+    """Raises Corrupt if FTS5 finds its own structures broken."""
     for statement in _verifications:
         statement.run(transaction)
 

@@ -1,0 +1,326 @@
+"""Text search finds exactly the messages with a substring (RFC 9051 §6.4.4), indexed or not, and forgets for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, Table, insert, text
+
+from storage.clock import FixedClock
+from storage.database.database import Database
+from storage.database.migrations import Schema
+from storage.errors import Gone
+from storage.mail import lookup as lookups
+from storage.mail.lookup import Question, Verified
+from storage.mail.search_index import PURGE_AFTER, SearchIndex
+from storage.mail.trigrams import CONDENSED_FROM, condensed, searchable
+from storage.mime.casemap import casemap
+from storage.mime.message import read_message
+from storage.mime.text import search_text
+from storage.schema import account as schema
+from storage.values import AccountId, MessageId
+
+ACCOUNT = AccountId(7)
+SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL)
+
+
+def row(table: Table, **values: Any) -> dict[str, Any]:
+    """A row with zeros and empty values where nothing is said."""
+    found: dict[str, Any] = {"account_id": ACCOUNT}
+    for column in table.columns:
+        if column.name in values:
+            found[column.name] = values[column.name]
+        elif column.name not in found:
+            if isinstance(column.type, (BigInteger, Integer, Boolean)):
+                found[column.name] = 0
+            elif isinstance(column.type, LargeBinary):
+                found[column.name] = b""
+            else:
+                found[column.name] = None if column.nullable else ""
+    return found
+
+
+class Box:
+    """Messages with an index over them."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = FixedClock()
+        self.database = Database.create(path, b"k" * 32, SCHEMA, self.clock)
+        self.messages: dict[int, bytes] = {}
+        self.reads = 0
+        self.index = SearchIndex(self.database, ACCOUNT, self.read, self.clock)
+
+    def read(self, message_id: MessageId) -> bytes:
+        self.reads += 1
+        try:
+            return self.messages[message_id]
+        except KeyError:
+            raise Gone from None
+
+    def add(self, octets: bytes, message_id: int = 0) -> int:
+        message_id = message_id or len(self.messages) + 1
+        self.messages[message_id] = octets
+        found = search_text(read_message(octets))
+        fields = {name: getattr(found, name) for name in ("subject", "from_", "to_", "cc", "bcc")}
+
+        def work(transaction: Any) -> None:
+            transaction.execute(insert(schema.message).values(row(schema.message, message_id=message_id)))
+            transaction.execute(insert(schema.content).values(row(schema.content, message_id=message_id, **fields)))
+
+        self.database.write(work, durable=False)
+        return message_id
+
+    def delete(self, message_id: int) -> None:
+        del self.messages[message_id]
+        self.write(f"DELETE FROM message WHERE message_id = {message_id}")
+        self.write(f"DELETE FROM content WHERE message_id = {message_id}")
+
+    def write(self, sql: str) -> None:
+        self.database.write(lambda transaction: transaction.execute(text(sql)), durable=False)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.database.reading() as connection:
+            return connection.execute(text(sql))
+
+    def fill_index(self) -> None:
+        while self.index.work():
+            pass
+
+    def search(self, key: str, needle: str, name: str = "") -> set[int]:
+        lookup = self.index.lookup(key, needle, self.messages.keys(), name)
+        while not lookup.step():
+            pass
+        return lookup.matches
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    box = Box(tmp_path / "account.db")
+    yield box
+    box.database.close()
+
+
+MAIL = (
+    b"Subject: Minutes of the meeting\r\nFrom: John Doe <john@example.org>\r\nTo: ann@example.net\r\n"
+    b'X-Note: kept on\r\n two lines\r\nList-Id: <linux.example.org>\r\n\r\nThe linux kernel, "quoted".\r\n',
+    b"Subject: =?utf-8?q?Caf=C3=A9_in_Stra=C3=9Fe_7?=\r\nFrom: =?utf-8?q?J=C3=BCrgen?= <j@example.org>\r\n"
+    b"Cc: john@example.org\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"5L2g5aW977yM5LiW55WMIHZpYWdyYQ==\r\n",  # 你好，世界 viagra
+    b"Subject: re\r\nBcc: ghost@example.org\r\nX-Note: meeting\r\n\r\nvia agra iagr\r\n",
+)
+
+CASES = [
+    ("subject", "meeting", "", {1}),
+    ("subject", "MEET", "", {1}),
+    ("subject", "café", "", {2}),
+    ("subject", "CAFÉ in", "", {2}),
+    ("subject", "strasse", "", {2}),  # full case folding
+    ("subject", "re", "", {3}),  # two characters: no trigram
+    ("subject", "", "", {1, 2, 3}),  # RFC 9051 §6.4.4: the empty string is a substring
+    ("from", "john", "", {1}),
+    ("from", "jürgen <j@", "", {2}),
+    ("from", "example.net", "", set()),
+    ("to", "ann@", "", {1}),
+    ("cc", "john@example.org", "", {2}),
+    ("bcc", "ghost", "", {3}),
+    ("body", "linux kernel", "", {1}),
+    ("body", 'l, "quoted".', "", {1}),
+    ("body", "meeting", "", set()),
+    ("body", "viagra", "", {2}),  # message 3 has all its trigrams but one
+    ("body", "世界", "", {2}),
+    ("body", "，", "", {2, 1}),  # a compatibility form of the ASCII comma
+    ("body", "agr", "", {2, 3}),  # one trigram: the index is exact
+    ("body", "a", "", {2, 3}),
+    ("text", "meeting", "", {1, 3}),
+    ("text", "linux", "", {1}),
+    ("text", "kept on two lines", "", {1}),
+    ("text", "no such text", "", set()),
+    ("header", "meeting", "X-Note", {3}),
+    ("header", "meeting", "Subject", {1}),
+    ("header", "", "list-id", {1}),
+    ("header", "", "X-None", set()),
+    ("header", "on two", "x-note", {1}),
+    ("header", "org", "Id", set()),
+]
+
+
+@pytest.mark.parametrize("few", [lookups.FEW, 0], ids=["verified", "through the index"])
+@pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "not yet indexed"])
+def test_searches(box: Box, monkeypatch: pytest.MonkeyPatch, indexed: bool, few: int) -> None:
+    monkeypatch.setattr(lookups, "FEW", few)
+    for octets in MAIL:
+        box.add(octets)
+    if indexed:
+        box.fill_index()
+    assert box.index.unindexed() == (0 if indexed else len(MAIL))
+    for key, needle, name, expected in CASES:
+        assert (key, needle, box.search(key, needle, name)) == (key, needle, expected)
+
+
+def test_only_the_messages_asked_about(box: Box) -> None:
+    for number in range(60):
+        box.add(b"Subject: alike %d\r\n\r\nalike text\r\n" % number)
+    box.fill_index()
+    for key in ("subject", "body"):
+        lookup = box.index.lookup(key, "alike", range(1, 61, 3))
+        while not lookup.step():
+            pass
+        assert lookup.matches == set(range(1, 61, 3))
+
+
+def test_message_ids_far_apart_are_searched_in_ranges(box: Box) -> None:
+    places = [1, lookups.RANGE, lookups.RANGE + 1, 5 * lookups.RANGE + 3]
+    for place in places:
+        box.add(b"Subject: x\r\n\r\nneedle in message %d\r\n" % place, place)
+    for place in range(100, 100 + lookups.FEW):
+        box.add(b"Subject: x\r\n\r\nhay\r\n", place)
+    box.fill_index()
+    assert box.search("body", "needle in") == set(places)
+
+
+def test_candidates_are_verified_in_slices_and_remembered(box: Box) -> None:
+    for number in range(3 * lookups.SLICE):
+        box.add(b"Subject: x\r\n\r\n%s\r\n" % (b"abcde" if number % 3 else b"abc bcd cde"))
+    box.fill_index()
+    lookup = box.index.lookup("body", "abcde", box.messages)
+    assert not lookup.step()  # more candidates than one step verifies
+    while not lookup.step():
+        pass
+    assert len(lookup.matches) == 2 * lookups.SLICE
+    again = box.index.lookup("body", "abcde", box.messages)
+    assert again.step()
+    assert again.matches == lookup.matches
+
+
+def test_files_of_indexed_messages_are_not_read(box: Box) -> None:
+    for octets in MAIL:
+        box.add(octets)
+    box.fill_index()
+    box.reads = 0
+    for key, needle, name, _ in CASES:
+        box.search(key, needle, name)
+    assert box.reads == 0
+
+
+def test_characters_that_the_tokenizer_reads_otherwise_hide_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "FEW", 0)
+    box.add(
+        "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\ufffeab\uffff cd\0needle \ue000\r\n".encode()
+    )
+    box.fill_index()
+    for needle in ("needle", "\ufffeab\uffff", "\uffff cd", "\ue000"):
+        assert box.search("body", needle) == {1}
+    assert searchable("a\0b") == "a\ufffdb"
+
+
+def test_a_long_text_is_indexed_by_its_set_of_trigrams(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "FEW", 0)
+    words = b" ".join(b"w%d" % number for number in range(CONDENSED_FROM // 4))
+    box.add(b"Subject: x\r\n\r\n%s\r\n" % words)
+    box.fill_index()
+    assert box.search("body", "w777 w778") == {1}
+    assert box.search("body", "w778 w777") == set()
+    assert len(condensed(casemap(words.decode()))) < CONDENSED_FROM
+
+
+def test_a_message_that_cannot_be_read_is_found_by_its_fields(box: Box) -> None:
+    box.add(MAIL[0])
+    octets = box.messages.pop(1)
+    box.fill_index()
+    box.messages[1] = octets
+    assert box.index.unindexed() == 0
+    assert box.search("subject", "meeting") == {1}
+    assert box.search("body", "linux") == set()
+
+
+def test_deleting_a_message_deletes_its_text_at_once_and_its_trigrams_within_a_day(box: Box) -> None:
+    kept, deleted = box.add(MAIL[0]), box.add(b"Subject: zqxjk\r\n\r\nvwqzk\r\n")
+    for number in range(200):  # so that the one segment has several pages
+        box.add(b"Subject: filler\r\n\r\nfiller %d\r\n" % number)
+    box.fill_index()
+
+    def terms() -> bytes:
+        tables = ("search_fields_data", "search_parts_data")
+        return b"".join(block for table in tables for (block,) in box.rows(f"SELECT block FROM {table}"))
+
+    assert b"ZQX" in terms()
+    assert b"VWQ" in terms()
+    box.delete(deleted)
+    assert box.rows(f"SELECT count(*) FROM search_text WHERE message_id = {deleted}") == [(0,)]
+    assert box.rows("SELECT message_id FROM forgotten") == [(deleted,)]
+    box.fill_index()
+    assert box.rows("SELECT message_id FROM forgotten") == []
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    for trigram in (b"ZQX", b"QXJ", b"VWQ", b"WQZ"):
+        assert trigram not in terms()
+    assert kept in box.search("body", "kernel")
+    assert box.index.verify()
+
+
+def test_deleting_one_message_of_a_single_segment_purges_it_too(box: Box) -> None:
+    box.add(MAIL[0])
+    deleted = box.add(b"Subject: zqxjk\r\n\r\nvwqzk\r\n")
+    box.fill_index()
+    box.delete(deleted)
+    box.fill_index()
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    blocks = b"".join(block for (block,) in box.rows("SELECT block FROM search_parts_data"))
+    assert b"VWQ" not in blocks
+
+
+def test_a_message_deleted_before_it_was_indexed_leaves_nothing_to_forget(box: Box) -> None:
+    box.delete(box.add(MAIL[0]))
+    assert box.rows("SELECT message_id FROM forgotten") == []
+    assert box.index.index_batch() == 0
+
+
+def test_a_long_message_ends_a_batch(box: Box) -> None:
+    for _ in range(3):
+        box.add(b"Subject: x\r\n\r\n" + b"x" * (CONDENSED_FROM - 100) + b"\r\n")
+    assert box.index.index_batch() == 2
+
+
+def test_verified_answers_are_bounded() -> None:
+    verified = Verified(answers_max=10)
+    first, second = Question.of("body", "one"), Question.of("body", "two")
+    verified.learn(first, dict.fromkeys(range(8), True))
+    verified.learn(second, dict.fromkeys(range(8), False))
+    assert verified.known(first, range(8)) == {}
+    assert verified.known(second, range(4)) == dict.fromkeys(range(4), False)
+
+
+_ALPHABET = st.text(alphabet="aAbB \"'*:-éß世\0", max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bodies=st.lists(_ALPHABET, min_size=1, max_size=6),
+    needles=st.lists(_ALPHABET, min_size=1, max_size=4),
+    few=st.sampled_from([0, 16]),
+)
+def test_any_needle_in_any_text(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[str], needles: list[str], few: int
+) -> None:
+    box = Box(tmp_path_factory.mktemp("search") / "account.db")
+    expected_texts = {}
+    try:
+        for number, body in enumerate(bodies):
+            octets = b"Subject: s\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + body.encode()
+            message_id = box.add(octets)
+            expected_texts[message_id] = searchable(search_text(read_message(octets)).body)
+            if number % 2:
+                box.fill_index()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lookups, "FEW", few)
+            for needle in needles:
+                wanted = searchable(casemap(needle))
+                assert box.search("body", needle) == {i for i, found in expected_texts.items() if wanted in found}
+    finally:
+        box.database.close()
