@@ -1,0 +1,397 @@
+"""One encrypted database: its read connection, its writers, its place in the file system.
+
+Writers of one process share commits: whoever finds no leader leads, carries out every work that waits in one
+transaction, and hands the lead to the first that came meanwhile. When `write` returns, the work is committed, and
+unless it was called with durable=False it is on the disk. When it raises, nothing of this work was kept.
+
+No cursor and no transaction lives longer than a call or a context here. Connections are opened when first used.
+
+Raises: StorageFull, Unavailable (locked for too long, closed, I/O error, newer file), Corrupt (damaged, wrong key),
+NotFound (no such file), AlreadyExists (create; a broken unique key), Busy (write_now).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+from storage.clock import Clock
+from storage.database.batch import Transaction, Work, carry_out, fail
+from storage.database.checkpointer import Checkpointer
+from storage.database.creation import create_file
+from storage.database.driver import SMALL_CACHE, Driver, Error, connect, database_key
+from storage.database.errors import Busy, translated
+from storage.database.lockfile import LockFile, lock_path
+from storage.database.migrations import Schema, migrate, needs_migration
+from storage.database.prepared import Connection
+from storage.errors import NotFound, Unavailable
+from storage.values import MailboxId, ModSeq
+
+__all__ = ["Busy", "Connection", "Database", "Transaction"]
+
+T = TypeVar("T")
+OnChanged = Callable[[Mapping[MailboxId, ModSeq]], None]
+
+_log = logging.getLogger("cleanmail.storage")
+
+PATIENCE = 30.0  # seconds that a writer waits for its turn, or an opener for a migration elsewhere
+
+
+class Database:
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        schema: Schema,
+        clock: Clock,
+        *,
+        on_changed: OnChanged | None = None,
+        checkpointer: Checkpointer | None = None,
+        cache: int = SMALL_CACHE,
+    ) -> None:
+        self.path = path
+        self._key = database_key(key, schema.name)
+        self._schema = schema
+        self._clock = clock
+        self._on_changed = on_changed
+        self._checkpointer = checkpointer
+        self._cache = cache
+
+        self._opening = threading.Lock()
+        self._checkpointing = threading.Lock()
+        self._lock_file: LockFile | None = None
+        self._reader = _Reader(self._connect)
+        self._writer: Driver | None = None
+
+        self._guard = threading.Lock()  # of the four below
+        self._waiting: deque[Work[Any]] = deque()
+        self._led = False
+        self._leader = 0  # identity of the thread that carries out a batch
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        key: bytes,
+        schema: Schema,
+        clock: Clock,
+        *,
+        fill: Callable[[Transaction], object] | None = None,
+        on_changed: OnChanged | None = None,
+        checkpointer: Checkpointer | None = None,
+        cache: int = SMALL_CACHE,
+    ) -> Self:
+        """Make the file with the schema's tables and whatever `fill` writes, in one step: whole, or not there.
+
+        It is made under another name and renamed; what a crash leaves is removed by the next try.
+        """
+        create_file(path, database_key(key, schema.name), schema, fill, PATIENCE)
+        return cls(path, key, schema, clock, on_changed=on_changed, checkpointer=checkpointer, cache=cache)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        key: bytes,
+        schema: Schema,
+        clock: Clock,
+        *,
+        on_changed: OnChanged | None = None,
+        checkpointer: Checkpointer | None = None,
+        cache: int = SMALL_CACHE,
+    ) -> Self:
+        """A file that is there. It is touched, tried with the key and migrated if it is older before this returns."""
+        database = cls(path, key, schema, clock, on_changed=on_changed, checkpointer=checkpointer, cache=cache)
+        with database.reading():
+            return database
+
+    # Reading
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """The read connection, for one thread at a time; each statement sees what is committed when it starts.
+
+        The same thread may enter it again. Never hold it while output is pulled or a file is read.
+        """
+        return self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Like `reading`, but all statements see one state of the database. Keep it short: it holds the log back."""
+        with self._reader as connection:
+            driver = connection.driver
+            if driver.in_transaction:
+                yield connection
+                return
+            driver.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                driver.execute("ROLLBACK")
+
+    def data_version(self) -> int:
+        """Changes when anybody, here or in another process, has committed: 6 microseconds to know that nobody did."""
+        with self._reader as connection:
+            try:
+                return int(connection.driver.execute("PRAGMA data_version").fetchone()[0])
+            except Error as error:
+                raise translated(error) from None
+
+    def resize_cache(self, kibibytes: int) -> None:
+        """The read connection's page cache: large while a session uses the account, small otherwise."""
+        with self._reader as connection:
+            connection.driver.execute(f"PRAGMA cache_size = -{int(kibibytes)}")
+
+    # Writing
+
+    def write(self, action: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        """Carry out `action` in a transaction and commit it; returns its result.
+
+        It shares the transaction with other threads' works, so it should be short: at most some 1,000 rows.
+        With durable=False a power loss may undo it (never out of order); a crash of the process does not.
+        """
+        work = Work(action, durable)
+        if not self._enter(work):
+            self._wait(work)
+        if work.leads:
+            self._lead(work)
+        return self._outcome(work)
+
+    def write_now(self, action: Callable[[Transaction], T]) -> T:
+        """Like `write` with durable=False, but raises Busy at once where that would wait for another writer."""
+        work = Work(action, durable=False)
+        with self._guard:
+            self._check_open()
+            if self._led:
+                raise Busy
+            self._led = True
+        try:
+            lock_file = self._ready()
+            if not lock_file.try_write():
+                raise Busy
+            try:
+                self._carry_out([work], patient=False)
+            finally:
+                lock_file.written()
+        finally:
+            self._hand_over()
+        self._announce([work])
+        return self._outcome(work)
+
+    def _enter(self, work: Work[Any]) -> bool:
+        """Join those who wait; True if there is no leader, so that this one leads."""
+        with self._guard:
+            self._check_open()
+            if self._leader == threading.get_ident():
+                raise RuntimeError("a work writes to the database that it is part of")
+            self._waiting.append(work)
+            work.leads, self._led = not self._led, True
+        return work.leads
+
+    def _wait(self, work: Work[Any]) -> None:
+        if work.wake.acquire(timeout=PATIENCE):
+            return
+        with self._guard:
+            if work in self._waiting and not work.leads:
+                self._waiting.remove(work)
+                raise Unavailable(detail="database: no turn to write")
+        work.wake.acquire()  # its transaction has begun
+
+    def _lead(self, own: Work[Any]) -> None:
+        """Carry out all that wait; `own` is the first of them."""
+        with self._guard:
+            batch = [work for work in self._waiting if work.action is not None]
+            self._waiting = deque(work for work in self._waiting if work.action is None)
+        left: list[Work[Any]] = []
+        try:
+            lock_file = self._ready()
+            lock_file.write(PATIENCE)
+            try:
+                left = self._carry_out(batch)
+            finally:
+                lock_file.written()
+        except BaseException as error:
+            fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._guard:
+                self._waiting.extendleft(reversed(left))
+            self._hand_over()
+            done = batch[: len(batch) - len(left)]
+            for work in done:
+                if work is not own:
+                    work.wake.release()
+        self._announce(done)
+
+    def _ready(self) -> LockFile:
+        """The writer's connection and its lock file; only who leads asks."""
+        if self._writer is None:
+            self._writer = self._connect()
+        assert self._lock_file is not None
+        return self._lock_file
+
+    def _carry_out(self, batch: list[Work[Any]], *, patient: bool = True) -> list[Work[Any]]:
+        self._leader = threading.get_ident()
+        try:
+            return carry_out(self._writer, batch, patient=patient)
+        finally:
+            self._leader = 0
+
+    def _hand_over(self) -> None:
+        """The first that waits leads next; if nobody does, there is no leader."""
+        with self._guard:
+            if self._waiting:
+                self._waiting[0].leads = True
+                self._waiting[0].wake.release()
+            else:
+                self._led = False
+
+    def _announce(self, done: list[Work[Any]]) -> None:
+        """Tell the checkpointer and the change feed about a batch, once; the last modseq of a mailbox counts."""
+        changes: dict[MailboxId, ModSeq] = {}
+        committed = False
+        for work in done:
+            if work.error is None and work.transaction is not None:
+                committed = True
+                changes.update(work.transaction.changes)
+        if committed and self._checkpointer is not None:
+            self._checkpointer.note(self)
+        if changes and self._on_changed is not None:
+            self._on_changed(changes)
+
+    def _outcome(self, work: Work[T]) -> T:
+        if work.error is not None:
+            try:
+                raise translated(work.error) if isinstance(work.error, Error) else work.error
+            finally:
+                work.error = None  # its traceback refers to this frame
+        if work.transaction is not None:
+            for action in work.transaction.after:
+                try:
+                    action()
+                except Exception as error:  # noqa: BLE001  the commit stands
+                    _log.error("an action after a commit failed: %s", type(error).__name__)
+        return cast(T, work.result)
+
+    # Opening, checkpointing, closing
+
+    def _connect(self) -> Driver:
+        """A connection to a file of this version, with the lease held."""
+        with self._opening:
+            if not self.path.exists():
+                raise NotFound("There is no such database.")
+            if self._lock_file is not None:
+                return self._connect_only()
+            lock_file = LockFile(lock_path(self.path))
+            try:
+                lock_file.share(PATIENCE)
+                driver = self._connect_only()
+                if _needs_migration(driver, self._schema):
+                    driver.close()
+                    lock_file.unshare()
+                    with lock_file.exclusively(PATIENCE):
+                        self._migrate()
+                    driver = self._connect_only()
+            except BaseException:
+                lock_file.close()
+                raise
+            self._lock_file = lock_file
+            return driver
+
+    def _connect_only(self) -> Driver:
+        return connect(self.path, self._key, cache=self._cache, autocheckpoint=self._checkpointer is None)
+
+    def _migrate(self) -> None:
+        driver = self._connect_only()
+        try:
+            if needs_migration(driver, self._schema):  # another process may have done it meanwhile
+                migrate(driver, self._schema)
+        finally:
+            driver.close()
+
+    def checkpoint(self) -> None:
+        """Move the log's pages into the file, as far as no reader needs them; nobody waits for it meanwhile."""
+        with self._checkpointing:
+            if self._closed:
+                return
+            driver = self._connect()
+            try:
+                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except Error as error:
+                raise translated(error) from None
+            finally:
+                driver.close()
+
+    def close(self) -> None:
+        """Finish the works that wait, then close; whoever comes later gets Unavailable. May be called again."""
+        last: Work[None] = Work(None, durable=False)
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self._waiting.append(last)
+            last.leads, self._led = not self._led, True
+        if not last.leads:
+            last.wake.acquire()  # from here on it leads, and nobody follows
+        if self._checkpointer is not None:
+            self._checkpointer.forget(self)
+        with self._checkpointing:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._reader.close()
+            if self._lock_file is not None:
+                self._lock_file.close()
+                self._lock_file = None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(detail="database is closed")
+
+
+class _Reader(Connection):
+    """The read connection as a context: one thread at a time, opened when first entered."""
+
+    __slots__ = ("_closed", "_connect", "_lock")
+
+    def __init__(self, connect: Callable[[], Driver]) -> None:
+        super().__init__(None)
+        self._connect = connect
+        self._lock = threading.RLock()
+        self._closed = False
+
+    def __enter__(self) -> Connection:
+        self._lock.acquire()
+        if self.driver is None:
+            try:
+                if self._closed:
+                    raise Unavailable(detail="database is closed")
+                self.driver = self._connect()
+            except BaseException:
+                self._lock.release()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self.driver is not None:
+                self.driver.close()
+                self.driver = None
+
+
+def _needs_migration(driver: Driver, schema: Schema) -> bool:
+    try:
+        return needs_migration(driver, schema)
+    except BaseException:
+        driver.close()
+        raise

@@ -1,0 +1,94 @@
+"""The one place that speaks with SQLCipher: how a connection is opened, and the dialect statements are written in.
+
+The key goes in by `set_key`, never into a URL, a statement or a log. Only `create=True` makes a file; else the mode is
+rw. Autocommit is on: transactions are what `storage.database.database` says they are.
+
+SQLAlchemy Core gives the tables, the statements and their compiler; there is no Engine: a server keeps thousands of
+small databases open, and an engine with its pool costs each of them more than the database does.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlcipher3
+from sqlalchemy import types
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect, SQLiteTypeCompiler
+
+from storage.database.errors import translated
+from storage.errors import NotFound
+from storage.keys.sealing import derive
+
+Driver = Any  # sqlcipher3.Connection: the module has no types
+
+Error: type[Exception] = sqlcipher3.Error
+
+BUSY_TIMEOUT = 5_000  # ms; a backstop only: writers hold the lock file, see storage.database.lockfile
+SMALL_CACHE = 512  # KiB
+_JOURNAL_SIZE_LIMIT = 4 << 20  # a write-ahead log that has grown is cut back to this when it starts anew
+_WAL_PAGES = 1_000  # without a Checkpointer, SQLite's own default
+
+
+class _Types(SQLiteTypeCompiler):
+    def visit_BIGINT(self, type_: types.BigInteger, **kw: Any) -> str:  # noqa: N802
+        """An INTEGER of SQLite has 64 bits, and INTEGER PRIMARY KEY needs no index of its own."""
+        return "INTEGER"
+
+
+class Dialect(SQLiteDialect):
+    supports_statement_cache = False
+    type_compiler_cls = _Types
+
+
+DIALECT = Dialect(paramstyle="qmark")
+
+
+def database_key(key: bytes, name: str) -> bytes:
+    """The key of one kind of database; what a tenant's or account's key seals otherwise is under other keys."""
+    return derive(key, "database", name)
+
+
+def connect(
+    path: Path, key: bytes, *, create: bool = False, cache: int = SMALL_CACHE, autocheckpoint: bool = True
+) -> Driver:
+    """A connection in autocommit mode, whose key has been tried. `key` is raw: 32 octets from `database_key`.
+
+    Raises: NotFound (no such file), Corrupt (not a database, or not with this key), Unavailable.
+    """
+    mode = "rwc" if create else "rw"
+    try:
+        driver: Driver = sqlcipher3.connect(
+            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        )
+    except sqlcipher3.Error as error:
+        if not path.exists():
+            raise NotFound("There is no such database.") from None
+        raise translated(error) from None
+    try:
+        driver.set_busy_timeout(BUSY_TIMEOUT)
+        driver.set_key(b"x'" + key.hex().encode("ascii") + b"'")
+        for pragma in (
+            "cipher_hmac_algorithm = HMAC_SHA256",  # processors have instructions for it: half again as fast as SHA-512
+            f"cache_size = -{cache}",
+            "secure_delete = ON",
+            f"journal_size_limit = {_JOURNAL_SIZE_LIMIT}",
+            f"wal_autocheckpoint = {_WAL_PAGES if autocheckpoint else 0}",
+            "user_version",  # reads the first page
+        ):
+            driver.execute(f"PRAGMA {pragma}").fetchall()
+    except sqlcipher3.Error as error:
+        driver.close()
+        raise translated(error) from None
+    return driver
+
+
+_compiling = threading.Lock()
+
+
+def compile_statement(statement: Any) -> Any:
+    """SQL of the dialect, with its binds; statements are compiled while modules load, maybe on several threads."""
+    with _compiling:
+        return statement.compile(dialect=DIALECT)
