@@ -48,6 +48,8 @@ class Grammar:
         cursor = Cursor(frame, self._limits.ranges)
         cursor.at = match.end()
         try:
+            if b"\0" in frame.text:
+                raise Malformed("A command has a NUL in it.")
             cursor.space()
             name = cursor.word()
             if name == "UID":

@@ -1,0 +1,143 @@
+"""Seeded fuzzer of the IMAP server's readers: octets in any pieces, damaged commands, mailbox names and patterns.
+
+    python scripts/fuzz/imap.py --seed 1 --seconds 60
+
+What must hold: a frame is parsed or refused with one printable sentence and nothing else is raised; however octets are
+split, the same events come out; what is kept stays within the limits; a connection finds its next command again.
+The first thing that does not hold is printed with its seed, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from hosting.imap import utf7
+from hosting.imap.commands import Append
+from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
+from hosting.imap.grammar import BadCommand, Grammar
+from hosting.imap.limits import Limits
+from hosting.imap.patterns import Pattern
+from hosting.imap.replies import printable
+from storage.errors import InvalidInput
+
+LIMITS = Limits(message=5000, literal=500, early_literal=50, line=2000, swallowed=4000, nesting=12, ranges=50)
+COMMANDS = [
+    b"NOOP", b"CAPABILITY", b"LOGIN bob {3+}\r\nabc", b'ID ("name" "x")', b"AUTHENTICATE PLAIN =", b"ENABLE QRESYNC",
+    b"SELECT INBOX (QRESYNC (1 2 1:5 (1 2)))", b'LIST (SUBSCRIBED) "" ("*" "%") RETURN (STATUS (MESSAGES))', b"IDLE",
+    b"UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (From {2+}\r\nTo)]<0.5>) (CHANGEDSINCE 5 VANISHED)", b"EXPUNGE",
+    b"STORE 1,3:* (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen $x)", b'SEARCH RETURN (MIN SAVE) OR NOT SEEN (FROM "x")',
+    b'APPEND x (\\Seen) "17-Jul-1996 02:44:25 -0700" {10+}\r\n0123\r\n6789', b"UID SORT (REVERSE DATE) UTF-8 ALL",
+    b"UID THREAD REFERENCES UTF-8 SINCE 1-Feb-1994", b"UID MOVE $ Trash", b"STATUS x (UNSEEN)", b"CREATE f&APw-r",
+    b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
+]  # fmt: skip
+PIECES = [
+    b" ", b"  ", b"(", b")", b'"', b"\\", b"{5}\r\n", b"{5+}\r\n", b"{4294967296}\r\n", b"{99999999999999999999}",
+    b"{4000+}\r\n", b"~{3+}\r\n", b"*", b"%", b"1:*", b"$", b"0", b"4294967295", b"\0", b"\xff", b"\xc3\xb6", b"[",
+    b"]", b"<0.0>", b"NIL", b"NOT ", b"OR ", b"BODY[", b"\r", b"&", b"&-", b"&Jjo-", b"UID ", b"x" * 300, b",",
+]  # fmt: skip
+ENDS = [b"\r\n"] * 12 + [b"\n", b"\r\r\n", b"\0\r\n", b""]
+Event = Frame | Prompt | Refusal
+
+
+def text(rng: random.Random) -> bytes:
+    """One command, often damaged."""
+    command = rng.choice(COMMANDS)
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 6])):
+        at = rng.randrange(len(command) + 1)
+        if rng.random() < 0.3:
+            command = command[:at] + command[at + rng.randrange(1, 6) :]
+        else:
+            command = command[:at] + rng.choice(PIECES) + command[at:]
+    return b"t%d " % rng.randrange(100) + command + rng.choice(ENDS)
+
+
+def split(rng: random.Random, octets: bytes) -> list[bytes]:
+    cuts = sorted(rng.randrange(len(octets) + 1) for _ in range(rng.randrange(12)))
+    return [octets[start:end] for start, end in pairwise([0, *cuts, len(octets)])]
+
+
+def decode(pieces: list[bytes]) -> list[Event]:
+    decoder = Decoder(LIMITS)
+    decoder.signed_in = True
+    found: list[Event] = []
+    for piece in pieces:
+        decoder.feed(piece)
+        while (event := decoder.next_frame()) is not None:
+            found.append(event)
+            if isinstance(event, Refusal) and event.close:
+                return found
+        assert decoder.buffered <= LIMITS.line, "more is kept than a line"
+    return found
+
+
+def commands(rng: random.Random) -> None:
+    octets = b"".join(text(rng) for _ in range(rng.randrange(1, 8)))
+    events = decode([octets])
+    assert decode(split(rng, octets)) == events, octets
+    grammar = Grammar(LIMITS)
+    grammar.utf8 = rng.random() < 0.5
+    for event in events:
+        if not isinstance(event, Frame):
+            continue
+        assert sum(map(len, event.literals)) <= LIMITS.message
+        try:
+            tag, command = grammar.parse(event)
+        except BadCommand as bad:
+            assert printable(bad.text).decode("ascii") == bad.text, octets
+            continue
+        assert tag
+        assert b"\0" not in event.text, octets
+        assert not isinstance(command, Append) or len(command.data) <= LIMITS.message
+    if not (events and isinstance(events[-1], Refusal) and events[-1].close):
+        resynchronises(octets)
+
+
+def resynchronises(octets: bytes) -> None:
+    """Whatever came before: enough line ends later the next command is understood."""
+    events = decode([octets, b"\r\n" * 6000, b"last NOOP\r\n"])
+    assert isinstance(events[-1], Refusal) or events[-1] == Frame(b"last NOOP"), octets
+
+
+def names(rng: random.Random) -> None:
+    name = "".join(rng.choice(["a", "&", "-", "ü", "\U0001f600", "&-", "/", "&AAA-", ",", "\x7f"]) for _ in range(8))
+    assert utf7.decode(utf7.encode(name)) == name, name
+    with contextlib.suppress(InvalidInput):
+        utf7.decode(name)
+    pattern = "".join(rng.choice("ab/*%") for _ in range(rng.randrange(300)))
+    Pattern(pattern).matches("".join(rng.choice("ab/") for _ in range(300)))
+
+
+def fuzz(seed: int, *, rounds: int | None = None, seconds: float = 0.0) -> int:
+    """Rounds done; raises what went wrong, with the seed of its round."""
+    until = time.monotonic() + seconds
+    done = 0
+    while done < rounds if rounds is not None else time.monotonic() < until:
+        rng = random.Random(f"{seed}:{done}")
+        try:
+            rng.choice([commands, commands, commands, names])(rng)
+        except Exception as error:
+            error.add_note(f"seed {seed}, round {done}")
+            raise
+        done += 1
+    return done
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    arguments = parser.parse_args()
+    print(f"{fuzz(arguments.seed, seconds=arguments.seconds)} rounds, nothing found")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
