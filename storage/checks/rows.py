@@ -187,7 +187,9 @@ _CHECKS = (
         "Searchable text is left of message {message_id}, which is gone.",
         ("message_id",),
         """SELECT DISTINCT t.message_id FROM search_text t WHERE t.account_id = :account_id AND NOT EXISTS
-             (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.message_id = t.message_id)""",
+             (SELECT 1 FROM message m WHERE m.account_id = t.account_id AND m.message_id = t.message_id)
+           AND NOT EXISTS
+             (SELECT 1 FROM forgotten f WHERE f.account_id = t.account_id AND f.message_id = t.message_id)""",
     ),
 )
 _PREPARED = tuple((check, prepare(text(check.sql))) for check in _CHECKS)

@@ -4,8 +4,8 @@
 left; each call is one short transaction, so that flags and arrivals wait some 10 ms. A crash between loses nothing:
 what no commit marked as indexed is indexed again.
 
-Erasure: deleting a message row deletes its searchable text in the same commit (a trigger). Its trigrams stay in the
-segments until the merges that `merge` begins `PURGE_AFTER` seconds after the first deletion are done.
+Erasure: deleting a message row notes its id in the same commit (a trigger). The next `work` deletes its searchable text
+and marks its trigrams, which stay in the segments until the merges begun `PURGE_AFTER` seconds later are done.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from storage.values import AccountId, MessageId
 
 BATCH = 25  # messages indexed in one transaction …
 BATCH_CHARACTERS = 150_000  # … unless they are long
-FORGET_BATCH = 200
+FORGET_BATCH = 50
 MERGE_PAGES = 100  # of 4 KB, written in one transaction
 PURGE_AFTER = 6 * 3600  # seconds from the first deletion to the merge that removes its trigrams from the file
 
@@ -89,11 +89,11 @@ class SearchIndex:
         return int(row[0]) if row else 0
 
     def work(self) -> bool:
-        """Do the next piece of what is due: index, forget or merge. False: nothing is left for now."""
+        """Do the next piece of what is due: forget, index or merge. False: nothing is left for now."""
         if self._may_merge:  # small segments are merged as they come, so that searches have few to look at
             self._may_merge = self.merge()
             return True
-        self._may_merge = bool(self.index_batch() or self.forget_batch())
+        self._may_merge = bool(self.forget_batch() or self.index_batch())
         return self._may_merge or self.merge()
 
     def index_batch(self) -> int:
@@ -123,12 +123,13 @@ class SearchIndex:
         return len(batch)
 
     def forget_batch(self) -> int:
-        """Mark the trigrams of deleted messages as deleted; how many messages, 0 when none is left."""
+        """Delete the texts of deleted messages and mark their trigrams; how many messages, 0 when none is left."""
         with self._database.reading() as connection:
             rows = _forgotten.rows(connection, account_id=self._account_id, limit=FORGET_BATCH)
         message_ids = [row[0] for row in rows]
 
         def forget_all(transaction: Transaction) -> None:
+            self._texts.forget(transaction, message_ids)
             trigrams.forget(transaction, message_ids)
             _done_forgetting.run_many(
                 transaction, [{"account_id": self._account_id, "message_id": message_id} for message_id in message_ids]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import zstandard
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 
 from storage.database.database import Transaction
 from storage.database.prepared import Connection, prepare
@@ -46,6 +46,7 @@ _one_part = prepare(
     )
 )
 _insert = prepare(insert(search_text))
+_delete = prepare(delete(search_text).where(_own_text, search_text.c.message_id == bindparam("message_id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ class SearchTexts:
                 part=int(part),
                 text=packed.rows[part],
             )
+
+    def forget(self, transaction: Transaction, message_ids: Iterable[int]) -> None:
+        """Delete the rows of messages."""
+        for message_id in message_ids:
+            _delete.run(transaction, account_id=self._account_id, message_id=message_id)
 
 
 def pack(texts: tuple[str, str]) -> Packed:
