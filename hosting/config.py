@@ -25,6 +25,8 @@ from storage.values import EmailAddress
 FILE_NAME = "cleanmail.toml"
 ACCESS_EVENTS_DAYS = 365  # what the provider promises; a file may say less, never more
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
+
 _COUNT = {"least": 0, "most": 1024}
 _PORT = {"least": 0, "most": 65535}
 
@@ -48,7 +50,7 @@ class Server:
 class Listen:
     """Addresses and ports; a port of 0 is not listened on. Changes need a restart."""
 
-    addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
+    addresses: tuple[str, ...] = EVERYWHERE  # IP addresses of this machine
     imap: int = field(default=143, metadata=_PORT)  # STARTTLS
     imaps: int = field(default=993, metadata=_PORT)  # TLS from the start (RFC 8314)
     submission: int = field(default=587, metadata=_PORT)  # STARTTLS
@@ -114,10 +116,10 @@ class Jobs:
 class Logs:
     """Records with a retention."""
 
+    # days that access events are kept
     access_days: int = field(default=ACCESS_EVENTS_DAYS, metadata={"least": 1, "most": ACCESS_EVENTS_DAYS})
-    # ^ days that access events are kept
+    # of the operational log on stderr, which holds ids only at any level
     level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
-    # ^ of the operational log on stderr, which holds ids only at any level
 
 
 @dataclass(frozen=True, slots=True)

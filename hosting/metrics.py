@@ -7,12 +7,13 @@ the whole installation and counters go on when a worker is replaced. `serve --si
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -45,12 +46,33 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._shown: dict[str, dict[str, int]] = {}
+        self._counted = Counter(
+            "cleanmail_events", "What happened to a protocol, by kind", ["protocol", "kind"], registry=registry
+        )
+        self.idle = Gauge(
+            "cleanmail_idle_sessions", "IMAP sessions in IDLE", multiprocess_mode="livesum", registry=registry
+        )
         self.indexed = Counter(
             "cleanmail_indexed_messages", "Messages that entered the search index", registry=registry
         )
         self.swept = Counter(
             "cleanmail_swept_files", "Files of interrupted writers that were removed", registry=registry
         )
+
+    def show(self, protocol: str, counters: Any) -> None:
+        """Take over the plain numbers that a protocol counts by itself: open connections and idle sessions as they
+        are, everything else by what was added since the last time."""
+        before = self._shown.setdefault(protocol, {})
+        for field in dataclasses.fields(counters):
+            value = int(getattr(counters, field.name))
+            if field.name == "connections":
+                self.connections.labels(protocol).set(value)
+            elif field.name == "idle":
+                self.idle.set(value)
+            else:
+                self._counted.labels(protocol, field.name).inc(value - before.get(field.name, 0))
+                before[field.name] = value
 
 
 class CountingAuthenticator:

@@ -80,6 +80,6 @@ setting = Table(
     "setting",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("value", Text, nullable=False, info=personal("customer", "policy, among it the postmaster's address")),
     info=technical("policy values of the tenant"),
 )

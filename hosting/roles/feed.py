@@ -1,0 +1,45 @@
+"""Lets the reactor wait for the change feed's socket."""
+
+# ruff: noqa: N802 - Twisted calls these methods by these names
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
+
+
+@implementer(IReadDescriptor)
+class FeedReader:
+    def __init__(
+        self,
+        reactor: Any,
+        subscriber: Subscriber,
+        changed: Callable[[list[Change | AccountChanged | TenantChanged | Gap]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._subscriber = subscriber
+        self._changed = changed
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._subscriber.fileno()
+
+    def doRead(self) -> None:
+        self._changed(list(self._subscriber.drain()))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is stopping; the feed belongs to the installation."""
+
+    def logPrefix(self) -> str:
+        return "change feed"

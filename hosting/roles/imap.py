@@ -1,0 +1,35 @@
+"""The imap role: IMAP on the inherited sockets, on the epoll reactor."""
+
+from __future__ import annotations
+
+from hosting.composition import Parts
+from hosting.imap.counters import Counters
+from hosting.imap.service import ImapService, Listener
+from hosting.roles.housekeeping import every_second
+from hosting.roles.service import RoleService
+from hosting.tls import ReloadableContext
+
+
+def make_service(parts: Parts) -> RoleService:
+    config = parts.config
+    context = ReloadableContext(config.certificate(parts.data), config.certificate_key(parts.data))
+    listeners = [Listener(sock, False) for sock in parts.listeners("imap")]
+    listeners += [Listener(sock, True) for sock in parts.listeners("imaps")]
+    assert parts.authenticator is not None
+    counters = Counters()
+    service = ImapService(
+        parts.reactor,
+        listeners,
+        parts.installation,
+        parts.authenticator,
+        parts.clock,
+        config.imap,
+        counters,
+        tls_context=context,
+        plain_allowed=config.listen.plain_text_sign_in,
+        proxies=config.proxies,
+        subscriber=parts.subscribe(),
+    )
+    return RoleService(
+        [service, every_second(parts, lambda: parts.metrics.show("imap", counters))], reload=[context.reload]
+    )

@@ -1,0 +1,163 @@
+"""The jobs role: the search index in the background, the sweep after a crash, and the end of records' retention.
+
+Indexing follows the change feed: an account whose mail changed is worked on until nothing is left; at the start, after a
+gap in the feed, and every hour every account is looked at, since merges of the index must go on where nothing arrives.
+The sweep looks at every account at the start and whenever a worker was killed. Both run in one thread, an account at a
+time, so that one core at most is taken from people who wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from hosting.composition import Parts
+from hosting.operational_log import log_failure
+from hosting.roles.feed import FeedReader
+from hosting.roles.housekeeping import Ticking, every_second
+from hosting.roles.service import RoleService
+from storage.changes import AccountChanged, Change, Gap, TenantChanged
+from storage.directory.rows import State
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.sweep import sweep_account
+from storage.values import AccountId, TenantId
+
+log = logging.getLogger("jobs")
+
+HOUR = 3600.0
+
+
+class Rounds(Service):
+    """What has to be done for accounts, and the one thread that does it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed)
+        self._owners: dict[AccountId, TenantId] = {}
+        self._waiting: set[AccountId] = set()
+        self._everybody = True
+        self._sweep_wanted = True
+        self._stopping = False
+        self._running: Deferred[Any] | None = None
+        self._timer: Any = None
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        super().startService()  # type: ignore[no-untyped-call]
+        self._feed.start()
+        self._soon()
+
+    def stopService(self) -> Deferred[Any] | None:  # noqa: N802 - Twisted's name
+        """Fires when the account that is being worked on is left at a whole step."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = True
+        self._feed.stop()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        return self._running
+
+    def sweep(self) -> None:
+        """A worker was killed."""
+        self._sweep_wanted = True
+        self._soon()
+
+    def look_at_everybody(self) -> None:
+        self._everybody = True
+        self._soon()
+
+    def _changed(self, changes: list[Change | AccountChanged | TenantChanged | Gap]) -> None:
+        for change in changes:
+            match change:
+                case Change(account_id=account_id):
+                    self._waiting.add(account_id)
+                case Gap():
+                    self._everybody = True
+        self._soon()
+
+    def _soon(self) -> None:
+        """A round a moment from now, so that mail that arrives together is indexed together."""
+        if self._stopping or self._running is not None or (self._timer is not None and self._timer.active()):
+            return
+        self._timer = self._parts.reactor.callLater(self._parts.config.jobs.index_pause, self._begin)
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        everybody, self._everybody = self._everybody, False
+        sweep, self._sweep_wanted = self._sweep_wanted, False
+        if not (waiting or everybody or sweep):
+            return
+        reactor = self._parts.reactor
+        self._running = deferToThreadPool(
+            reactor, reactor.getThreadPool(), self._round, None if everybody else waiting, sweep
+        )
+        self._running.addBoth(self._over)
+
+    def _over(self, result: object) -> None:
+        self._running = None
+        if isinstance(result, Failure):
+            log_failure(log, "a round failed", result)
+            self._everybody = True
+        if self._waiting or self._everybody or self._sweep_wanted:
+            self._soon()
+
+    # In the thread
+
+    def _round(self, only: set[AccountId] | None, sweep: bool) -> None:
+        if sweep:
+            self._sweep_all()
+        if only is None or not only <= self._owners.keys():
+            self._owners = dict(self._accounts())
+        for account_id in list(self._owners) if only is None else only:
+            if self._stopping:
+                return
+            tenant_id = self._owners.get(account_id)
+            if tenant_id is not None:
+                self._guarded("indexing", tenant_id, account_id, self._index)
+
+    def _accounts(self) -> Iterator[tuple[AccountId, TenantId]]:
+        installation = self._parts.installation
+        for tenant in installation.control.tenants():
+            if tenant.state is not State.ENDED:
+                for account in installation.tenant(tenant.tenant_id).accounts():
+                    yield account.account_id, tenant.tenant_id
+
+    def _index(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        with self._parts.installation.account(tenant_id, account_id) as account:
+            before = account.index.unindexed()
+            while not self._stopping and account.index.work():
+                pass
+            self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
+
+    def _sweep_all(self) -> None:
+        for account_id, tenant_id in self._accounts():
+            if self._stopping:
+                self._sweep_wanted = True
+                return
+            self._guarded("sweeping", tenant_id, account_id, self._sweep_one)
+
+    def _sweep_one(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        with self._parts.installation.account(tenant_id, account_id) as account:
+            swept = sweep_account(account, self._parts.installation.incarnation)
+        self._parts.metrics.swept.inc(swept.tmp + swept.new + swept.unlinked)
+
+    def _guarded(self, what: str, tenant_id: TenantId, account_id: AccountId, do: Any) -> None:
+        try:
+            do(tenant_id, account_id)
+        except (NotFound, Gone):
+            self._owners.pop(account_id, None)
+        except CleanmailError as error:
+            log.error(
+                "%s account %d of tenant %d failed: %s", what, account_id, tenant_id, error.detail or error.public
+            )
+
+
+def make_service(parts: Parts) -> RoleService:
+    rounds = Rounds(parts)
+    hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
+    retention = Ticking(parts.reactor, HOUR, blocking=[parts.installation.access_log.expire], at_once=True)
+    return RoleService([rounds, hourly, retention, every_second(parts)], sweep=rounds.sweep)

@@ -1,0 +1,133 @@
+"""The rules of the tree that no type checker holds: the way of imports, what storage may know, what tables declare."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+import storage.schema
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("storage", "gateway", "hosting", "scripts")
+OUTSIDE_STORAGE = {"asyncio", "twisted", "uvloop", "aiosmtpd", "typer", "rich", "prometheus_client"}
+
+
+def modules(layer: str) -> list[Path]:
+    return sorted(path for path in (ROOT / layer).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Every import of a module, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, (ast.Name, ast.Attribute))
+            and (node.func.id if isinstance(node.func, ast.Name) else node.func.attr) in ("import_module", "__import__")
+            and node.args
+            and isinstance(node.args[0], (ast.Constant, ast.JoinedStr))
+        ):
+            first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+            if isinstance(first, ast.Constant):
+                yield node.lineno, str(first.value)
+
+
+def wrong_imports(layer: str) -> list[str]:
+    forbidden = set(LAYERS[LAYERS.index(layer) + 1 :])
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules(layer)
+        for line, name in imported(path)
+        if name.split(".")[0] in forbidden or name.startswith(".")
+    ]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_to_the_left_only(layer: str) -> None:
+    assert modules(layer)
+    assert wrong_imports(layer) == []
+
+
+def test_there_is_no_other_folder_of_code() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
+    assert folders == {*LAYERS, "tests"}
+
+
+def test_storage_is_synchronous_and_knows_no_protocol_library() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules("storage")
+        for line, name in imported(path)
+        if name.split(".")[0] in OUTSIDE_STORAGE
+    ]
+    found += [
+        f"{path.relative_to(ROOT)}:{node.lineno} is async"
+        for path in modules("storage")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.AsyncFunctionDef, ast.Await))
+    ]
+    assert found == []
+
+
+def test_twisted_stays_out_of_the_gateway() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in modules("gateway")
+        for line, name in imported(path)
+        if name.split(".")[0] == "twisted"
+    ]
+    assert found == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for layer in LAYERS
+        for path in modules(layer)
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+def schemas() -> list[tuple[str, MetaData]]:
+    names = [module.name for module in pkgutil.iter_modules(storage.schema.__path__)]
+    return [(name, importlib.import_module(f"storage.schema.{name}").metadata) for name in names]
+
+
+# Columns of text and octets that hold nothing of a person: states, tokens, keyed hashes, file names, packed numbers.
+# A new column of text or octets either declares whose data it holds or is thought about and listed here.
+TECHNICAL = {
+    "account.counter.name account.info.name account.info.value account.mailbox.special_use account.message.delivery_id",
+    "account.message.email_id account.message.file account.message.thread_id account.snapshot.columns",
+    "account.snapshot.rows account.thread_reference.reference account.thread_reference.thread_id account.unlink.file",
+    "audit.info.name audit.info.value audit.record.action audit.record.hash audit.record.previous",
+    "control.counter.name control.domain.state control.domain.token control.info.name control.info.value",
+    "control.login.login_hash control.tenant.state",
+    "queue.entry.file queue.entry.origin queue.entry.queue_id queue.info.name queue.info.value queue.recipient.queue_id",
+    "queue.recipient.state",
+    "tenant.account.state tenant.address.kind tenant.app_password.protocols tenant.info.name tenant.info.value",
+    "tenant.setting.name",
+}
+
+
+@pytest.mark.parametrize(("name", "metadata"), schemas())
+def test_every_table_and_column_declares_whose_data_it_holds(name: str, metadata: MetaData) -> None:
+    listed = {column for line in TECHNICAL for column in line.split()}
+    assert metadata.tables
+    for table in metadata.tables.values():
+        assert table.info.get("purpose"), f"{name}.{table.name} declares no info"
+        for column in table.columns:
+            if column.info:
+                assert column.info["personal"] in ("user", "correspondent", "customer", "staff"), f"{name}.{column}"
+                assert column.info["purpose"], f"{name}.{column}"
+            elif type(column.type).__name__ in ("Text", "String", "LargeBinary") and not table.info["personal"]:
+                assert f"{name}.{column}" in listed, f"{name}.{column} declares nothing"
