@@ -11,6 +11,7 @@ Standards: RFC 5321 §4.5.4, §6.1 (responsibility).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema
 from storage.database.prepared import prepare
 from storage.errors import Conflict, NotFound
+from storage.keys.sealing import Key
 from storage.keys.source import KeySource
 from storage.queue.entries import (
     LOCAL,
@@ -40,7 +42,7 @@ from storage.values import AccountId, EmailAddress, TenantId
 
 SCHEMA = Schema("queue", schema.VERSION, schema.metadata, (), ())
 PURPOSE = "queue"  # why a tenant's key is asked for
-_SECRETS_MAX = 500
+_KEYS_MAX = 500
 
 _entry, _recipient = schema.entry, schema.recipient
 _ENTRY_COLUMNS = (
@@ -132,7 +134,7 @@ class Queue:
         self._spool = spool
         self._keys = keys
         self._clock = clock
-        self._secrets: dict[TenantId, bytes] = {}  # of tenants in use; see `forget`
+        self._tenant_keys: dict[TenantId, Key] = {}  # of tenants in use; see `forget`
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock, incarnation: str) -> Self:
@@ -147,46 +149,50 @@ class Queue:
         return cls(database, Spool(data, incarnation), keys, clock)
 
     def close(self) -> None:
-        self._secrets.clear()
+        self._tenant_keys.clear()
         self._database.close()
 
     def forget(self, tenant_id: TenantId) -> None:
         """Lets go of the tenant's key."""
-        self._secrets.pop(tenant_id, None)
+        self._tenant_keys.pop(tenant_id, None)
 
-    def _secret(self, tenant_id: TenantId) -> bytes:
+    def _key(self, tenant_id: TenantId) -> Key:
         """The tenant's key, asked for once: a lease is a round trip to the auth role."""
-        secret = self._secrets.get(tenant_id)
-        if secret is None:
-            if len(self._secrets) >= _SECRETS_MAX:
-                self._secrets.clear()
-            secret = self._secrets[tenant_id] = self._keys.tenant_key(tenant_id, PURPOSE).secret
-        return secret
+        key = self._tenant_keys.get(tenant_id)
+        if key is None:
+            if len(self._tenant_keys) >= _KEYS_MAX:
+                self._tenant_keys.clear()
+            key = self._tenant_keys[tenant_id] = self._keys.tenant_key(tenant_id, PURPOSE)
+        return key
 
     # Taking responsibility
 
     def enqueue(self, entries: Sequence[NewEntry]) -> None:
         """All entries, or none. They belong to one message: one commit makes all of them durable."""
-        written: list[tuple[NewEntry, str]] = []
+        now = self._clock.now()
+        written: list[tuple[TenantId, str]] = []
         rows: list[dict[str, Any]] = []
         recipients: list[dict[str, Any]] = []
         try:
             for entry in entries:
-                secret = self._secret(entry.tenant_id)
-                file = self._spool.write(entry.tenant_id, entry.queue_id, secret, entry.content)
-                written.append((entry, file))
-                sealing = Sealing(secret, entry.queue_id)
-                rows.append(_entry_row(entry, file, sealing, self._clock.now()))
-                recipients += _recipient_rows(entry, sealing, self._clock.now())
-            self._database.write(lambda transaction: self._insert(transaction, rows, recipients))
-        except BaseException:
-            for entry, file in written:
-                self._spool.remove(entry.tenant_id, file)
-            raise
+                key = self._key(entry.tenant_id)
+                file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, now)
+                written.append((entry.tenant_id, file))
+                sealing = Sealing(key.secret, entry.queue_id)
+                rows.append(_entry_row(entry, file, sealing, now))
+                recipients += _recipient_rows(entry, sealing, now)
 
-    def _insert(self, transaction: Transaction, rows: list[dict[str, Any]], recipients: list[dict[str, Any]]) -> None:
-        _INSERT_ENTRY.run_many(transaction, rows)
-        _INSERT_RECIPIENT.run_many(transaction, recipients)
+            def work(transaction: Transaction) -> None:
+                _INSERT_ENTRY.run_many(transaction, rows)
+                _INSERT_RECIPIENT.run_many(transaction, recipients)
+                for tenant_id, _ in written:  # concurrent messages of a tenant share this fsync too
+                    transaction.before_commit(partial(self._spool.sync, tenant_id), ("spool", tenant_id))
+
+            self._database.write(work)
+        except BaseException:
+            for tenant_id, file in written:
+                self._spool.remove(tenant_id, file)
+            raise
 
     # Settling
 
@@ -250,8 +256,7 @@ class Queue:
 
     def content(self, entry: Entry) -> bytes:
         """The message of `entry`. Raises Corrupt, and NotFound if it was settled meanwhile."""
-        secret = self._secret(entry.tenant_id)
-        return self._spool.read(entry.tenant_id, entry.file, secret)
+        return self._spool.read(entry.tenant_id, entry.file, self._key(entry.tenant_id))
 
     def sweep(self, tenant_id: TenantId, is_alive: Callable[[str], bool]) -> int:
         """Removes the tenant's spool files that no row names and whose writer is dead; how many.
@@ -269,7 +274,7 @@ class Queue:
         return len(rubbish)
 
     def _sealing(self, tenant_id: TenantId, queue_id: str) -> Sealing:
-        return Sealing(self._secret(tenant_id), queue_id)
+        return Sealing(self._key(tenant_id).secret, queue_id)
 
 
 def _entry_row(entry: NewEntry, file: str, sealing: Sealing, now: int) -> dict[str, Any]:

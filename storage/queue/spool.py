@@ -1,0 +1,85 @@
+"""The content of queued messages: one encrypted file per entry, in the spool of the tenant whose key it is under.
+
+A file's name carries the entry's id and its writer's incarnation, so the sweep removes only what the dead left without
+a row. When `write` returns, the octets are fsynced; the name is durable after `sync`, which goes before the commit.
+
+Raises: NotFound (no such file: the entry was settled), Corrupt, StorageFull, Unavailable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.errors import NotFound
+from storage.files import durable
+from storage.files.format import read_all, write_file
+from storage.files.metadata import FileMeta
+from storage.keys.sealing import Key
+from storage.values import AccountId, MessageId, TenantId
+
+
+class Spool:
+    """All tenants' spools of one data directory."""
+
+    def __init__(self, data: Path, incarnation: str) -> None:
+        self._tenants = data / "tenants"
+        self._incarnation = incarnation
+
+    def folder(self, tenant_id: TenantId) -> Path:
+        return self._tenants / str(tenant_id) / "spool"
+
+    def write(self, tenant_id: TenantId, queue_id: str, key: Key, content: bytes, arrived: int) -> str:
+        """The base name of the new file. When this raises, nothing is left."""
+        folder = self.folder(tenant_id)
+        name = f"{queue_id}.{self._incarnation}"
+        path = folder / name
+        try:
+            descriptor = self._open_new(path)
+        except OSError as error:
+            raise durable.translated(error) from None
+        try:
+            meta = FileMeta(AccountId(0), MessageId(0), arrived, mailbox="", delivery_id=queue_id)
+            write_file(descriptor, name, key, meta, content)
+            durable.fsync_file(descriptor)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise durable.translated(error) from None
+            raise
+        finally:
+            os.close(descriptor)
+        return name
+
+    def _open_new(self, path: Path) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:  # the tenant's first entry
+            if not path.parent.parent.is_dir():
+                raise NotFound("There is no such tenant.") from None
+            durable.make_directory(path.parent)
+            return os.open(path, flags, 0o600)
+
+    def sync(self, tenant_id: TenantId) -> None:
+        """Makes the names of all files written so far durable."""
+        durable.fsync_directory(self.folder(tenant_id))
+
+    def read(self, tenant_id: TenantId, name: str, key: Key) -> bytes:
+        try:
+            return read_all(str(self.folder(tenant_id) / name), key)[1]
+        except FileNotFoundError:
+            raise NotFound("The message is not in the queue any more.") from None
+
+    def remove(self, tenant_id: TenantId, name: str) -> None:
+        (self.folder(tenant_id) / name).unlink(missing_ok=True)
+
+    def files(self, tenant_id: TenantId) -> Iterator[tuple[str, str]]:
+        """(base name, incarnation of its writer) of each file."""
+        try:
+            names = os.listdir(self.folder(tenant_id))
+        except FileNotFoundError:
+            return
+        for name in names:
+            yield name, name.partition(".")[2]
