@@ -19,7 +19,7 @@ from storage.installation import Installation
 from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.replies import Refused
 from hosting.auth.signin import Principal
-from hosting.submission.delivering import deliver_here, return_path
+from hosting.submission.pending import deliver_here, return_path
 from hosting.submission.routing import MailboxTarget, Targets, targets
 from hosting.submission.rules import (
     NOT_YOURS,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
+from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.installation import Installation
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -90,6 +90,7 @@ class SubmissionService(Service):
             proxies=settings.proxies,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._feed_timer: asyncio.TimerHandle | None = None
         self.listening: Deferred[None] | None = None
 
     @property
@@ -101,11 +102,14 @@ class SubmissionService(Service):
         self.listening = _deferred(self._listener.start(self._sockets))
         if self._subscriber is not None:
             asyncio.get_event_loop().add_reader(self._subscriber.fileno(), self._read_feed)
+            self._look_at_feed()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         super().stopService()  # type: ignore[no-untyped-call]
         if self._subscriber is not None:
             asyncio.get_event_loop().remove_reader(self._subscriber.fileno())
+        if self._feed_timer is not None:
+            self._feed_timer.cancel()
         return _deferred(self._stop())
 
     async def _stop(self) -> None:
@@ -166,6 +170,11 @@ class SubmissionService(Service):
     def _read_feed(self) -> None:
         if self._subscriber is not None:
             self.changed(self._subscriber.drain())
+
+    def _look_at_feed(self) -> None:
+        """Each second: that a publisher has fallen silent is seen only by looking."""
+        self._read_feed()
+        self._feed_timer = asyncio.get_event_loop().call_later(HEARTBEAT, self._look_at_feed)
 
 
 def _own_domain(hostname: str) -> Domain:
