@@ -79,6 +79,10 @@ class Unavailable(CleanmailError):
     default = "The service is not available for the moment; try again later."
 
 
+class Busy(Unavailable):
+    """Another writer is at work; who must not wait now does it elsewhere (`Database.write_now`)."""
+
+
 class StorageFull(Unavailable):
     default = "The server has no space left; try again later."
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from storage.errors import AlreadyExists, CleanmailError, Corrupt, StorageFull, Unavailable
+from storage.errors import AlreadyExists, Busy, CleanmailError, Corrupt, StorageFull, Unavailable
 from storage.files.durable import end_process
+
+__all__ = ["Busy", "translated"]
 
 # https://www.sqlite.org/rescode.html
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
@@ -33,10 +35,6 @@ _BY_KIND: Final[dict[int, type[CleanmailError]]] = {
     _CANTOPEN: Unavailable,
     _NOTADB: Corrupt,  # not a database, or not under this key: SQLCipher cannot tell which
 }
-
-
-class Busy(Unavailable):
-    """Another writer is at work; who must not wait now does it elsewhere (`Database.write_now`)."""
 
 
 def translated(error: Any) -> Exception:

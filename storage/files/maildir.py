@@ -1,0 +1,156 @@
+"""A Maildir of encrypted message files; flags, UIDs and mailboxes are the database's.
+
+    write (tmp/, fsync) → link (new/) → sync_new (fsync of the directory) → commit of the row → settle (cur/)
+
+So a crash leaves a file in tmp/ or new/ that the sweep compares with the rows; cur/ holds what rows name. A file's name
+carries its writer's incarnation, whose lock tells whether that writer still lives. Readers try cur, new, cur, since a
+file moves from one to the other while they look.
+
+Raises: NotFound (no such file now: read the row again), Corrupt, StorageFull, Unavailable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from storage.errors import NotFound, Unavailable
+from storage.files import durable
+from storage.files.format import read_all, read_meta, read_span, write_file
+from storage.files.metadata import FileMeta
+from storage.keys.sealing import Key
+
+T = TypeVar("T")
+
+_FOLDERS = ("tmp", "new", "cur")
+
+
+class Maildir:
+    __slots__ = ("_cur", "_new", "_tmp", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tmp, self._new, self._cur = (f"{path}/{folder}/" for folder in _FOLDERS)
+
+    def create(self) -> None:
+        """Make what is missing of its folders, durably."""
+        for folder in _FOLDERS:
+            durable.make_directory(self.path / folder)
+
+    @staticmethod
+    def new_name(incarnation: str) -> str:
+        """A base name that no other message has."""
+        return f"{secrets.token_hex(12)}.{incarnation}"
+
+    # Writing
+
+    def write(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes]) -> None:
+        """Put the message into tmp/, fsynced; when it raises, nothing is left there."""
+        path = self._tmp + name
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise durable.translated(error) from None
+        try:
+            write_file(descriptor, name, key, meta, data)
+            durable.fsync_file(descriptor)
+        except BaseException as error:
+            os.unlink(path)
+            if isinstance(error, OSError):
+                raise durable.translated(error) from None
+            raise
+        finally:
+            os.close(descriptor)
+
+    def link(self, name: str) -> None:
+        """tmp/ → new/; durable after `sync_new`."""
+        try:
+            os.rename(self._tmp + name, self._new + name)
+        except OSError as error:
+            raise durable.translated(error) from None
+
+    def sync_new(self) -> None:
+        """Every file linked before is found after a power loss."""
+        durable.fsync_directory(self._new)
+
+    def settle(self, name: str) -> None:
+        """new/ → cur/, after the commit of its row; that it is there already is no error."""
+        try:
+            os.rename(self._new + name, self._cur + name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise durable.translated(error) from None
+
+    def remove(self, name: str) -> bool:
+        """Remove the file wherever it is; False if it was nowhere."""
+        for folder in (self._cur, self._new, self._cur, self._tmp):
+            try:
+                os.unlink(folder + name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise durable.translated(error) from None
+            return True
+        return False
+
+    # Reading
+
+    def read(self, name: str, key: Key) -> tuple[FileMeta, bytes]:
+        """Metadata and message, without the added prefix."""
+        return self._wherever(name, lambda path: read_all(path, key))
+
+    def read_span(self, name: str, key: Key, start: int, end: int) -> bytes:
+        """A part of the message; of a large one only the chunks that hold it are read."""
+        return self._wherever(name, lambda path: read_span(path, key, start, end))
+
+    def read_meta(self, name: str, key: Key) -> FileMeta:
+        return self._wherever(name, lambda path: read_meta(path, key))
+
+    def size(self, name: str) -> int:
+        """Octets on the disk."""
+        return self._wherever(name, lambda path: os.stat(path).st_size)
+
+    def has(self, name: str) -> bool:
+        try:
+            self.size(name)
+        except NotFound:
+            return False
+        return True
+
+    def names(self, folder: str = "cur") -> Iterator[str]:
+        """The base names in tmp, new or cur, in no order."""
+        try:
+            with os.scandir(self.path / folder) as entries:
+                yield from (entry.name for entry in entries if not entry.name.startswith("."))
+        except FileNotFoundError:
+            return
+
+    def _wherever(self, name: str, read: Callable[[str], T]) -> T:
+        try:
+            return read(self._cur + name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _unreadable(error) from None
+        for folder in (self._new, self._cur):
+            try:
+                return read(folder + name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unreadable(error) from None
+        raise NotFound("The message file is not there.")
+
+
+def incarnation_of(name: str) -> str:
+    """The writer whose incarnation a base name carries."""
+    return name.rpartition(".")[2]
+
+
+def _unreadable(error: OSError) -> Unavailable:
+    return Unavailable(detail=f"message file: {errno.errorcode.get(error.errno or 0, error.errno)}")

@@ -1,0 +1,78 @@
+"""What a message file says about itself, sealed with its first chunk: enough to make an account anew from its files."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from storage.errors import Corrupt, TooLarge
+from storage.values import AccountId, MessageId
+
+META_MAX = 1 << 20  # octets of everything here together; the added header prefix is most of it
+
+_VERSION = 1
+_NUMBERS = struct.Struct(">BQQqQ")
+_LENGTH = struct.Struct(">I")
+_NO_DELIVERY = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    account_id: AccountId
+    message_id: MessageId
+    internal_date: int  # Unix seconds
+    mailbox: str = "INBOX"  # the first one; later moves are in the database alone
+    flags: int = 0  # as delivered or appended
+    keywords: tuple[str, ...] = ()
+    delivery_id: str | None = None
+    prefix: bytes = b""  # header fields that we added before the message
+
+    def pack(self) -> bytes:
+        """Raises TooLarge."""
+        fields = [
+            self.mailbox.encode(),
+            " ".join(self.keywords).encode(),
+            None if self.delivery_id is None else self.delivery_id.encode(),
+            self.prefix,
+        ]
+        parts = [_NUMBERS.pack(_VERSION, self.account_id, self.message_id, self.internal_date, self.flags)]
+        for field in fields:
+            parts.append(_LENGTH.pack(_NO_DELIVERY if field is None else len(field)))
+            parts.append(field or b"")
+        packed = b"".join(parts)
+        if len(packed) > META_MAX:
+            raise TooLarge
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> FileMeta:
+        """Raises Corrupt."""
+        try:
+            version, account_id, message_id, internal_date, flags = _NUMBERS.unpack_from(packed)
+            if version != _VERSION:
+                raise Corrupt(detail=f"message file: metadata of version {version}")
+            position = _NUMBERS.size
+            fields: list[bytes | None] = []
+            for _ in range(4):
+                (length,) = _LENGTH.unpack_from(packed, position)
+                position += _LENGTH.size
+                if length == _NO_DELIVERY:
+                    fields.append(None)
+                    continue
+                fields.append(packed[position : position + length])
+                position += length
+            mailbox, keywords, delivery_id, prefix = fields
+            if mailbox is None or keywords is None or prefix is None or position > len(packed):
+                raise Corrupt(detail="message file: metadata cut")
+            return cls(
+                account_id,
+                message_id,
+                internal_date,
+                mailbox.decode(),
+                flags,
+                tuple(keywords.decode().split()) if keywords else (),
+                None if delivery_id is None else delivery_id.decode(),
+                prefix,
+            )
+        except (struct.error, UnicodeDecodeError):
+            raise Corrupt(detail="message file: metadata unreadable") from None

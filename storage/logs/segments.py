@@ -1,0 +1,248 @@
+"""Append-only records in segments: one for each process and UTC day, each encrypted under a key of its own.
+
+    logs/<class>/<day>/<process>.log          frames: length (4), box (AES-256-GCM over zstd over records)
+    keys/logs/<class>/<day>/<process>.key     the segment's key, under the service key "logs"
+
+Destroying the keys of a day destroys the day, wherever copies of its segments are. When `append` returns, the records
+are on the disk; when it raises, none of them is kept. A frame that was being written at a crash is passed over.
+
+Raises: StorageFull, Unavailable.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from heapq import merge
+from pathlib import Path
+
+import zstandard
+
+from storage.errors import Corrupt
+from storage.files import durable
+from storage.keys.sealing import new_secret, open_sealed, seal
+
+_log = logging.getLogger("cleanmail.storage")
+
+_LENGTH = struct.Struct(">I")
+_RECORD = struct.Struct(">qI")
+_FRAME_MAX = 8 << 20  # octets of records in one frame, unpacked
+
+
+@dataclass(frozen=True, slots=True)
+class LogClass:
+    """One kind of record, and how long it is kept."""
+
+    name: str
+    retention_days: int
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    time: int  # Unix seconds
+    data: bytes
+
+
+class SegmentWriter:
+    """One process's segments of one class; used by one thread at a time."""
+
+    def __init__(self, data: Path, kind: LogClass, process: str, service_key: bytes) -> None:
+        self._data = data
+        self._kind = kind
+        self._process = process
+        self._service_key = service_key
+        self._segments: dict[str, _Segment] = {}
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write the records to the segments of their days, durably."""
+        by_day: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_day[_day(record.time)].append(record)
+        begun: list[tuple[_Segment, int]] = []
+        try:
+            for day in sorted(by_day):
+                segment = self._segment(day)
+                begun.append((segment, segment.size))
+                for frame in _frames(by_day[day]):
+                    segment.append(frame)
+                segment.sync()
+        except BaseException as error:
+            for segment, size in begun:
+                segment.cut(size)
+            if isinstance(error, OSError):
+                raise durable.translated(error) from None
+            raise
+
+    def close(self) -> None:
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
+
+    def _segment(self, day: str) -> _Segment:
+        if day not in self._segments:
+            for earlier in sorted(self._segments)[:-1]:  # the day before may still get late records
+                self._segments.pop(earlier).close()
+            self._segments[day] = _Segment(self._data, self._kind, day, self._process, self._service_key)
+        return self._segments[day]
+
+
+class _Segment:
+    """One file that this process appends to; begun when it is made, never continued by another process."""
+
+    def __init__(self, data: Path, kind: LogClass, day: str, process: str, service_key: bytes) -> None:
+        folder = _log_root(data, kind) / day
+        keys = _key_root(data, kind) / day
+        durable.make_directory(folder)
+        durable.make_directory(keys)
+        name = _free_name(keys, process)
+        self._secret = new_secret()
+        self._context = _context(kind, day, name)
+        durable.write_file(keys / f"{name}.key", seal(service_key, self._secret, self._context))
+        try:
+            self._descriptor = os.open(
+                folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise durable.translated(error) from None
+        durable.fsync_directory(folder)
+        self.size = 0
+
+    def append(self, frame: bytes) -> None:
+        """Not yet durable. Raises OSError, and then something may be there that has to be cut off."""
+        box = seal(self._secret, frame, self._context + self.size.to_bytes(8, "big"))
+        durable.write_all(self._descriptor, _LENGTH.pack(len(box)) + box)
+        self.size += _LENGTH.size + len(box)
+
+    def sync(self) -> None:
+        durable.fsync_file(self._descriptor)
+
+    def cut(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+        self.size = size
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def read_records(data: Path, kind: LogClass, service_key: bytes, since: int, until: int) -> Iterator[Record]:
+    """Every record with since <= time < until, of all processes, in the order of time."""
+    root = _log_root(data, kind)
+    days = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    for day in days:
+        if _day(since) <= day <= _day(max(since, until - 1)):
+            names = sorted(file.stem for file in (root / day).glob("*.log"))
+            segments = [_read_segment(data, kind, day, name, service_key) for name in names]
+            for record in merge(*segments, key=lambda record: record.time):
+                if since <= record.time < until:
+                    yield record
+
+
+def remove_expired(data: Path, kind: LogClass, now: int) -> list[str]:
+    """Destroy the days whose retention has ended, their keys first; says which."""
+    oldest = (datetime.fromtimestamp(now, UTC).date() - timedelta(days=kind.retention_days)).isoformat()
+    removed = set()
+    for root in (_key_root(data, kind), _log_root(data, kind)):
+        if not root.is_dir():
+            continue
+        for folder in sorted(root.iterdir()):
+            if _is_day(folder.name) and folder.name < oldest:
+                try:
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    raise durable.translated(error) from None
+                removed.add(folder.name)
+        durable.fsync_directory(root)
+    return sorted(removed)
+
+
+def _read_segment(data: Path, kind: LogClass, day: str, name: str, service_key: bytes) -> Iterator[Record]:
+    """The records of one segment, as far as they verify; a segment without its key is empty."""
+    context = _context(kind, day, name)
+    try:
+        wrapped = (_key_root(data, kind) / day / f"{name}.key").read_bytes()
+        content = (_log_root(data, kind) / day / f"{name}.log").read_bytes()
+    except FileNotFoundError:  # removed meanwhile
+        return
+    try:
+        secret = open_sealed(service_key, wrapped, context)
+    except Corrupt:
+        _log.error("log segment %s/%s/%s: its key does not open", kind.name, day, name)
+        return
+    position = 0
+    while position + _LENGTH.size <= len(content):
+        begin, start = position, position + _LENGTH.size
+        position = start + _LENGTH.unpack_from(content, begin)[0]
+        if position > len(content):
+            return  # torn by a crash
+        try:
+            # A frame is bound to its place in the file.
+            yield from _records(open_sealed(secret, content[start:position], context + begin.to_bytes(8, "big")))
+        except Corrupt:
+            if position < len(content):
+                _log.error("log segment %s/%s/%s: octets from %d do not verify", kind.name, day, name, begin)
+
+
+def _frames(records: Sequence[Record]) -> Iterator[bytes]:
+    packed: list[bytes] = []
+    size = 0
+    for record in records:
+        size += _RECORD.size + len(record.data)
+        if size > _FRAME_MAX and packed:
+            yield zstandard.compress(b"".join(packed))
+            packed, size = [], _RECORD.size + len(record.data)
+        packed.append(_RECORD.pack(record.time, len(record.data)) + record.data)
+    yield zstandard.compress(b"".join(packed))
+
+
+def _records(frame: bytes) -> Iterator[Record]:
+    try:
+        if zstandard.frame_content_size(frame) > 2 * _FRAME_MAX:
+            raise Corrupt(detail="log segment: frame too large")
+        plain = zstandard.decompress(frame, max_output_size=2 * _FRAME_MAX)
+    except zstandard.ZstdError:
+        raise Corrupt(detail="log segment: frame unreadable") from None
+    position = 0
+    while position < len(plain):
+        time, length = _RECORD.unpack_from(plain, position)
+        position += _RECORD.size
+        yield Record(time, plain[position : position + length])
+        position += length
+
+
+def _free_name(keys: Path, process: str) -> str:
+    """A process that closed its log and opened it anew begins another segment."""
+    number = 0
+    while (keys / f"{process}-{number}.key").exists():
+        number += 1
+    return f"{process}-{number}"
+
+
+def _log_root(data: Path, kind: LogClass) -> Path:
+    return data / "logs" / kind.name
+
+
+def _key_root(data: Path, kind: LogClass) -> Path:
+    return data / "keys" / "logs" / kind.name
+
+
+def _context(kind: LogClass, day: str, name: str) -> bytes:
+    return f"cleanmail log {kind.name} {day} {name} ".encode()
+
+
+def _day(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).date().isoformat()
+
+
+def _is_day(name: str) -> bool:
+    try:
+        date.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
