@@ -14,11 +14,12 @@ import pwd
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
+from storage.installation import Installation
 
 from hosting.auth import sockets as auth_sockets
 from hosting.auth.client import AuthClient
@@ -32,15 +33,17 @@ from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.config import Config
 from hosting.metrics import CountingAuthenticator, Metrics
+from storage.changes import Subscriber
 from storage.clock import Clock, SystemClock
 from storage.directory.control import Control
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
 from storage.errors import AlreadyExists, Unavailable
-from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, run_master_command, write_master_file
 from storage.keys.source import KeySource, LocalKeys
+from storage.mail.quota import Usage
+from storage.values import AccountId, TenantId
 
 Sockets = list[tuple[str, socket.socket]]
 
@@ -61,6 +64,7 @@ class Parts:
     installation: Installation
     metrics: Metrics
     verifier: Verifier | None = None  # where sign-ins are decided in this process
+    subscribers: list[Subscriber] = field(default_factory=list)
 
     @classmethod
     def of_worker(cls, reactor: Any, role: str, index: int, data: Path, config: Config, sockets: Sockets) -> Self:
@@ -93,7 +97,15 @@ class Parts:
         """The same parts under a role's name."""
         return replace(self, role=role)
 
+    def subscribe(self) -> Subscriber:
+        """A place on the change feed; closed with the parts."""
+        subscriber = Subscriber(self.data, self.clock)
+        self.subscribers.append(subscriber)
+        return subscriber
+
     def close(self) -> None:
+        for subscriber in self.subscribers:
+            subscriber.close()
         self.installation.close()
         if isinstance(self.keys, AuthClient):
             self.keys.close()
@@ -205,6 +217,11 @@ class Administration:
     @property
     def control(self) -> Control:
         return self.installation.control
+
+    def usage(self, tenant_id: TenantId, account_id: AccountId) -> Usage:
+        """What the account stores now."""
+        with self.installation.account(tenant_id, account_id) as account:
+            return account.usage()
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from storage.errors import InvalidInput, Unavailable
 from storage.values import EmailAddress
 
 FILE_NAME = "cleanmail.toml"
-ACCESS_EVENTS_DAYS = 365  # what the provider promises; a file may say less, never more
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
 
@@ -114,11 +113,9 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Records with a retention."""
+    """The operational log on standard error; access events are records, kept for a year and not configurable."""
 
-    # days that access events are kept
-    access_days: int = field(default=ACCESS_EVENTS_DAYS, metadata={"least": 1, "most": ACCESS_EVENTS_DAYS})
-    # of the operational log on stderr, which holds ids only at any level
+    # ids only, at any level
     level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
 
 

@@ -32,15 +32,15 @@ HEAD = """\
 
 <!-- Written by scripts/configuration_reference.py from the settings and their comments in the code. -->
 
-One TOML file: `cleanmail.toml` in the data directory, or the one that `--config` names. Every setting has a default, so the
-file may be missing or hold only what differs. An unknown key or a bad value is an error that names the line and what was
-probably meant; nothing starts, and nothing is reloaded, with a file that has a mistake.
+One TOML file: `cleanmail.toml` in the data directory, or the one that `--config` names. Every setting has a default, so
+the file may be missing or hold only what differs. An unknown key or a bad value is an error that names the line and
+what was probably meant; nothing starts, and nothing is reloaded, with a file that has a mistake.
 
     $ cleanmail --data /var/lib/cleanmail serve
     cleanmail: cleanmail.toml:3: unknown key 'idle_timout' in [imap]; did you mean 'idle_timeout'?
 
-`SIGHUP` (`systemctl reload cleanmail`) reads the file again: processes whose settings changed are replaced one after the
-other, while their sockets stay open. Addresses, ports, numbers of workers and the user take a restart.
+`SIGHUP` (`systemctl reload cleanmail`) reads the file again: processes whose settings changed are replaced one after
+the other, while their sockets stay open. Addresses, ports, numbers of workers and the user take a restart.
 
 Times are seconds, sizes are octets.
 """

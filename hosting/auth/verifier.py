@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage.logs.access import AccessEvent, AccessLog
+from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 
 from hosting.auth.passwords import Passwords
 from hosting.auth.pool import HashingPool
@@ -232,7 +232,7 @@ class Verifier:
         if owner.tenant_state is not State.ACTIVE or account.state is not State.ACTIVE:
             raise Suspended
         self._throttle.remember(case.login_hash, case.sign_in.address, self._clock.now())
-        self._record(case.sign_in, case, "success")
+        self._record(case.sign_in, case, AccessResult.SUCCESS)
         return Principal(
             owner.tenant_id,
             account.account_id,
@@ -247,27 +247,28 @@ class Verifier:
     def _refuse(self, sign_in: SignIn, case: _Case | None, error: Exception, answer: Future[Principal]) -> None:
         match error:
             case AuthenticationFailed():
-                result = "wrong_password" if case is not None and case.owner is not None else "unknown"
+                known = case is not None and case.owner is not None
+                result = AccessResult.WRONG_PASSWORD if known else AccessResult.UNKNOWN
             case Throttled():
-                result = "throttled"
+                result = AccessResult.THROTTLED
             case Suspended():
-                result = "suspended"
+                result = AccessResult.SUSPENDED
             case _:
-                result = "unavailable"
+                result = AccessResult.UNAVAILABLE
         self._record(sign_in, case, result)
         answer.set_exception(error if isinstance(error, CleanmailError) else Unavailable(detail=type(error).__name__))
 
-    def _record(self, sign_in: SignIn, case: _Case | None, result: str) -> None:
+    def _record(self, sign_in: SignIn, case: _Case | None, result: AccessResult) -> None:
         owner = case.owner if case is not None else None
         self._access_log.record(
             AccessEvent(
                 time=self._clock.now(),
-                type="sign_in",
+                type=AccessType.SIGN_IN,
                 result=result,
                 protocol=sign_in.protocol,
                 tenant_id=owner.tenant_id if owner is not None else None,
                 account_id=owner.account.account_id if owner is not None else None,
-                login_hash=case.login_hash if case is not None else b"",
+                login_hash=case.login_hash if case is not None and owner is None else b"",
                 address=sign_in.address,
             )
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from storage.check import check_account, check_installation
 
 from hosting.cli import invocation
-from storage.check import check_account, check_installation
 from storage.checks.finding import Finding, Severity
 
 DAMAGE = 4  # exit status: something is wrong

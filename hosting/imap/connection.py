@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
@@ -230,6 +231,8 @@ class Connection(TwistedProtocol):
             self._host.unwatch(self)
         self._waiting = None
         self._step(line)
+        if self._flow is None and not self._ending:
+            self._next_command()
 
     def news(self) -> None:
         """The selected mailbox of a session in IDLE may have news."""
@@ -284,7 +287,8 @@ class Connection(TwistedProtocol):
                 self._waiting = type(effect)
                 if isinstance(effect, News):
                     self._host.watch(self)
-                self._host.soon(self._offer_waiting_line)
+                if self._decoder is not None and self._decoder.buffered:
+                    self._host.soon(self._offer_waiting_line)  # the line came with the command
                 return
         except StopIteration:
             self._flow = None
@@ -299,13 +303,7 @@ class Connection(TwistedProtocol):
             self._stepping = False
 
     def _offer_waiting_line(self) -> None:
-        """The line may have come with the command."""
-        if (
-            self._waiting in (NextLine, News)
-            and not self._ending
-            and self._decoder is not None
-            and self._decoder.buffered
-        ):
+        if self._waiting in (NextLine, News) and not self._ending:
             self._offer_line()
 
     def _write(self, pieces: list[bytes]) -> None:
@@ -318,7 +316,11 @@ class Connection(TwistedProtocol):
     def _worked(self, result: Any, error: BaseException | None) -> None:
         """A worker is done; the session goes on in the event loop."""
         self._waiting = None
+        flow = self._flow
         if self._lost:
+            with suppress(Exception, StopIteration):  # the session takes what was opened for it, and gives it back
+                if flow is not None:
+                    flow.send(result) if error is None else flow.throw(error)
             self._let_go()
             return
         self._step(result, error)

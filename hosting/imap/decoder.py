@@ -113,13 +113,13 @@ class Decoder:
             line = self._take_line()
             if line is None:
                 if self._in_line > self._limits.swallowed:
-                    return Refusal(self._tag(), b"[TOOBIG] The line has no end.", close=True)
+                    return Refusal(self._tag(), b"The line has no end.", close=True)
                 return None
             if self._in_line:
                 self._in_line = 0
-                return self._refuse(b"[TOOBIG] The line is too long.")
+                return self._refuse(b"The line is too long.")
             if len(self._text) + len(line) > self._limits.line:
-                return self._refuse(b"[TOOBIG] The command is too long.")
+                return self._refuse(b"The command is too long.")
             event = self._line(line)
             if event is not None:
                 return event

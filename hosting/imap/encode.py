@@ -37,11 +37,12 @@ def mailbox(name: str, utf8: bool) -> bytes:
 class FlagTexts(dict[int, bytes]):
     """The text of each pattern of flag bits, made once: `texts[bits]` is what stands between the parentheses."""
 
-    __slots__ = ("_keywords",)
+    __slots__ = ("_keywords", "_recent")
 
-    def __init__(self, keywords: Mapping[int, str]) -> None:
+    def __init__(self, keywords: Mapping[int, str], *, recent: bool = False) -> None:
         super().__init__()
         self._keywords = keywords
+        self._recent = recent  # RFC 3501 §2.3.2
 
     def __missing__(self, bits: int) -> bytes:
         words = [text for bit, text in SYSTEM_FLAGS if bits & bit]
@@ -51,6 +52,8 @@ class FlagTexts(dict[int, bytes]):
                 words.append(name.encode("ascii"))
             rest >>= 1
             bit += 1
+        if self._recent:
+            words.append(b"\\Recent")
         text = b" ".join(words)
         if len(self) < 10_000:
             self[bits] = text

@@ -8,6 +8,7 @@ Standards: RFC 9051 §7.5.2, RFC 7162 §3.1.4.2 (MODSEQ), RFC 8474 §5.3 (EMAILI
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,8 +87,8 @@ def _flags(part: Slice) -> tuple[Column]:
     texts = selected.flag_texts
     if part.rev2 or not selected.recent:
         return ([texts[value] for value in bits],)
-    flag_text = selected.flag_text
-    return ([flag_text(uid, value, False) for uid, value in zip(_uids(part), bits, strict=True)],)
+    old, recent_texts = bisect_left(_uids(part), selected.recent_from), selected.recent_texts
+    return ([texts[value] for value in bits[:old]] + [recent_texts[value] for value in bits[old:]],)
 
 
 def _sizes(part: Slice) -> tuple[Column]:

@@ -44,6 +44,7 @@ class Selected:
         "name",
         "read_only",
         "recent_from",
+        "recent_texts",
         "saved",
         "told",
         "uids",
@@ -62,6 +63,7 @@ class Selected:
         self.told = len(view.uids)
         self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs
         self.flag_texts = FlagTexts(view.keywords)
+        self.recent_texts = FlagTexts(view.keywords, recent=True)
         self._keywords_told = len(view.keywords)
         self._synced = view.highest_modseq  # changes up to here are told, or noted below
         self._floor = self._synced  # everything up to here is told
@@ -287,15 +289,13 @@ class Selected:
         return lines
 
     def flag_text(self, uid: int, bits: int, rev2: bool) -> bytes:
-        text = self.flag_texts[bits]
-        if not rev2 and uid >= self.recent_from:
-            return text + b" \\Recent" if text else b"\\Recent"
-        return text
+        return self.recent_texts[bits] if uid >= self.recent_from and not rev2 else self.flag_texts[bits]
 
     def flags_response(self) -> bytes:
         """FLAGS and PERMANENTFLAGS: at SELECT, and again when a keyword is new (RFC 9051 §7.3.5)."""
         self._keywords_told = len(self.view.keywords)
         self.flag_texts = FlagTexts(self.view.keywords)
+        self.recent_texts = FlagTexts(self.view.keywords, recent=True)
         words = [text for _, text in SYSTEM_FLAGS]
         words += [name.encode("ascii") for _, name in sorted(self.view.keywords.items())]
         defined = b" ".join(words)

@@ -34,6 +34,8 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
         return b"Nothing to store."
     existing, _at = selected.view_positions(positions)
     gone = len(positions) - len(existing)
+    if not existing:
+        raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     uids = selected.uids
     wanted = UidSet.of_ranges(_runs(uids, existing))
     stored = yield from change_flags(session, wanted, command.how, command.flags, command.unchanged_since)
@@ -94,6 +96,8 @@ def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *
 
 def _runs(uids: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int]]:
     """UID ranges over consecutive positions; UIDs between two messages that both are meant belong to nobody."""
+    if isinstance(positions, range):
+        return [(uids[positions[0]], uids[positions[-1]])]
     runs: list[tuple[int, int]] = []
     start = previous = -2
     for position in positions:

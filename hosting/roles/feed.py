@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
+from storage.changes import Gap, Published, Subscriber
 
 
 @implementer(IReadDescriptor)
@@ -20,7 +20,7 @@ class FeedReader:
         self,
         reactor: Any,
         subscriber: Subscriber,
-        changed: Callable[[list[Change | AccountChanged | TenantChanged | Gap]], None],
+        changed: Callable[[list[Published | Gap]], None],
     ) -> None:
         self._reactor = reactor
         self._subscriber = subscriber
@@ -36,7 +36,7 @@ class FeedReader:
         return self._subscriber.fileno()
 
     def doRead(self) -> None:
-        self._changed(list(self._subscriber.drain()))
+        self._changed(self._subscriber.drain())
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is stopping; the feed belongs to the installation."""

@@ -1,9 +1,10 @@
 """The jobs role: the search index in the background, the sweep after a crash, and the end of records' retention.
 
-Indexing follows the change feed: an account whose mail changed is worked on until nothing is left; at the start, after a
-gap in the feed, and every hour every account is looked at, since merges of the index must go on where nothing arrives.
-The sweep looks at every account at the start and whenever a worker was killed. Both run in one thread, an account at a
-time, so that one core at most is taken from people who wait.
+Indexing follows the change feed: an account whose mail changed is worked on until nothing is left. At the start, after
+a gap in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
+account is looked at; merges of the index must go on where nothing arrives. The sweep looks at every account at the
+start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
+from people who wait.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hosting.operational_log import log_failure
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
-from storage.changes import AccountChanged, Change, Gap, TenantChanged
+from storage.changes import Change, Gap, Published
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.sweep import sweep_account
@@ -31,6 +32,7 @@ from storage.values import AccountId, TenantId
 log = logging.getLogger("jobs")
 
 HOUR = 3600.0
+AFTER_GAP = 60.0  # seconds between two rounds over every account that gaps in the feed asked for
 
 
 class Rounds(Service):
@@ -46,6 +48,7 @@ class Rounds(Service):
         self._stopping = False
         self._running: Deferred[Any] | None = None
         self._timer: Any = None
+        self._gap: Any = None  # the round that a gap asked for
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         super().startService()  # type: ignore[no-untyped-call]
@@ -57,8 +60,9 @@ class Rounds(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping = True
         self._feed.stop()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._gap):
+            if timer is not None and timer.active():
+                timer.cancel()
         return self._running
 
     def sweep(self) -> None:
@@ -70,14 +74,15 @@ class Rounds(Service):
         self._everybody = True
         self._soon()
 
-    def _changed(self, changes: list[Change | AccountChanged | TenantChanged | Gap]) -> None:
+    def _changed(self, changes: list[Published | Gap]) -> None:
         for change in changes:
             match change:
                 case Change(account_id=account_id):
                     self._waiting.add(account_id)
-                case Gap():
-                    self._everybody = True
-        self._soon()
+                case Gap() if self._gap is None or not self._gap.active():
+                    self._gap = self._parts.reactor.callLater(AFTER_GAP, self.look_at_everybody)
+        if self._waiting:
+            self._soon()
 
     def _soon(self) -> None:
         """A round a moment from now, so that mail that arrives together is indexed together."""

@@ -60,6 +60,7 @@ class WorkerProcess(ProcessProtocol):
         self.state = State.DOWN
         self.restarts = 0
         self.configuration = ""
+        self.pid: int | None = None  # of the last process that was spawned
         self._reactor = reactor
         self._data = data
         self._sockets = sockets
@@ -75,10 +76,6 @@ class WorkerProcess(ProcessProtocol):
     @property
     def name(self) -> str:
         return f"{self.role.name}[{self.index}]"
-
-    @property
-    def pid(self) -> int | None:
-        return self.transport.pid if self.transport is not None else None
 
     def start(self) -> Deferred[None]:
         """Fires when it is ready; never, if it ends before."""
@@ -120,7 +117,8 @@ class WorkerProcess(ProcessProtocol):
         descriptors.update({channel.FIRST_SOCKET + n: sock.fileno() for n, (_, sock) in enumerate(self._sockets)})
         command = [sys.executable, "-m", "hosting.roles", self.role.name, "--index", str(self.index)]
         command += ["--data", str(self._data)]
-        self._reactor.spawnProcess(self, sys.executable, command, env=dict(os.environ), childFDs=descriptors)
+        spawned = self._reactor.spawnProcess(self, sys.executable, command, env=dict(os.environ), childFDs=descriptors)
+        self.pid = spawned.pid
         sockets = [(name, channel.FIRST_SOCKET + n) for n, (name, _) in enumerate(self._sockets)]
         self.transport.writeToChild(0, channel.Start(str(self._data), self.configuration, sockets).encode())
 

@@ -19,8 +19,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import DeferredList, ensureDeferred
 
-from hosting import operational_log, tls
 from hosting import config as configuration
+from hosting import operational_log, tls
 from hosting.composition import Parts, Sockets
 from hosting.config import Config
 from hosting.metrics import Metrics

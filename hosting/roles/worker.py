@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.stdio import StandardIO as _StandardIO
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.stdio import StandardIO as _StandardIO
 from twisted.python.failure import Failure
 
 from hosting import operational_log

@@ -56,7 +56,6 @@ def test_what_the_file_says_replaces_defaults_at_any_depth() -> None:
         ("[listen]\nimap = true", "cleanmail.toml:2: listen.imap must be a whole number, not true."),
         ("[server]\nimap_workers = -1", "cleanmail.toml:2: server.imap_workers must be at least 0, not -1."),
         ("[imap]\nidle_timeout = 0", "cleanmail.toml:2: imap.idle_timeout must be more than 0, not 0.0."),
-        ("[logs]\naccess_days = 366", "cleanmail.toml:2: logs.access_days must be at most 365, not 366."),
         (
             "[logs]\nlevel = 'chatty'",
             "cleanmail.toml:2: logs.level must be one of debug, info, warning, error, not 'chatty'.",
