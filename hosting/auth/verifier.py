@@ -15,8 +15,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
-
 from hosting.auth.passwords import Passwords
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
@@ -27,6 +25,7 @@ from storage.directory.resolve import Directory
 from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
 from storage.errors import AuthenticationFailed, CleanmailError, Gone, NotFound, Suspended, Throttled, Unavailable
+from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 from storage.values import TenantId
 
 PASSWORD = "password"  # noqa: S105 - the kind of a credential

@@ -83,6 +83,7 @@ _VERIFY_DOMAIN = prepare(
     .values(state=DomainState.VERIFIED.value, verified=bindparam("time"))
 )
 _ONE_LOGIN = prepare(select(_login.c.tenant_id, _login.c.account_id).where(_login.c.login_hash == bindparam("hash")))
+_ALL_LOGINS = prepare(select(_login.c.account_id, _login.c.login_hash))
 _INSERT_LOGIN = prepare(insert(_login))
 _DELETE_LOGIN = prepare(sql_delete(_login).where(_login.c.account_id == bindparam("id")))
 
@@ -133,6 +134,10 @@ class Control:
         if row is None:
             raise NotFound(f"There is no tenant '{slug[:80]}'.")
         return self._tenant_row(row)
+
+    def has_slug(self, slug: str) -> bool:
+        with self._database.reading() as connection:
+            return _TENANT_BY_SLUG.one(connection, which=slug) is not None
 
     def tenant_state(self, tenant_id: TenantId) -> tuple[State, int]:
         """State and its version, without any key of the tenant: asked at every sign-in and every recipient."""
@@ -277,6 +282,11 @@ class Control:
         with self._database.reading() as connection:
             row = _ONE_LOGIN.one(connection, hash=login_hash)
         return Login(TenantId(row[0]), AccountId(row[1])) if row is not None else None
+
+    def login_hashes(self) -> dict[AccountId, bytes]:
+        """Of every account."""
+        with self._database.reading() as connection:
+            return {AccountId(account_id): digest for account_id, digest in _ALL_LOGINS.rows(connection)}
 
     def claim_login(self, address: EmailAddress, tenant_id: TenantId, account_id: AccountId) -> None:
         """Let `address` sign in to the account. A claim that the same tenant left behind is replaced."""

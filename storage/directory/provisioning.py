@@ -52,7 +52,7 @@ class Provisioning:
     def create_tenant(self, slug: str, name: str) -> TenantRow:
         """A tenant with a key and a database of its own, without domains and accounts."""
         check_slug(slug)
-        if any(tenant.slug == slug for tenant in self._control.tenants()):
+        if self._control.has_slug(slug):
             raise AlreadyExists(f"There is a tenant '{slug}' already.")
         tenant_id = self._control.next_tenant_id()
         self._premises.make_tenant(tenant_id)

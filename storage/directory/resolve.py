@@ -111,7 +111,10 @@ class Resolver:
         state, _ = self._directory.control.tenant_state(tenant_id)
         if state is not State.ACTIVE:
             return Resolution(Outcome.SUSPENDED if state is State.SUSPENDED else Outcome.ENDED, tenant_id)
-        tenant = self._directory.tenant(tenant_id)
+        try:
+            tenant = self._directory.tenant(tenant_id)
+        except (NotFound, Gone):  # it ended this moment
+            return Resolution(Outcome.ENDED, tenant_id)
         found = find(tenant, address) or self._role(tenant, address)
         if found is None:
             return Resolution(Outcome.UNKNOWN, tenant_id)

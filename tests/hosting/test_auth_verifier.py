@@ -11,7 +11,9 @@ import pytest
 from auth_town import CHEAP, AuthTown, new_auth_town
 
 from hosting.auth.passwords import Passwords
+from hosting.auth.recall import recall
 from hosting.auth.signin import Principal
+from hosting.auth.throttle import Throttle
 from storage.directory.tenant import Tenant
 from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Throttled, Unavailable
 from storage.values import AccountId, EmailAddress, TenantId
@@ -356,3 +358,18 @@ def test_claims_of_one_address_never_open_another_account(town: AuthTown, acme: 
     town.provisioning.add_alias(acme, EmailAddress.parse("alias@acme.test"), [EmailAddress.parse(ANN)])
     with pytest.raises(AuthenticationFailed):
         town.sign_in("alias@acme.test", PASSWORD)
+
+
+def test_known_addresses_are_recalled_after_a_restart(town: AuthTown, ann: AccountId) -> None:
+    town.sign_in(ANN, PASSWORD)
+    with pytest.raises(AuthenticationFailed):
+        town.sign_in(ANN, WRONG, address=ABROAD)
+    town.clock.advance(86400)
+    throttle = Throttle(town.clock)
+    assert recall(throttle, town.access_log, town.control, town.clock) == 1
+    login_hash = town.control.login_hash(ANN)
+    assert throttle.is_known(login_hash, HOME)
+    assert not throttle.is_known(login_hash, ABROAD)
+    town.clock.advance(30 * 86400 - 86400)
+    assert not throttle.is_known(login_hash, HOME)
+    assert recall(Throttle(town.clock), town.access_log, town.control, town.clock) == 0

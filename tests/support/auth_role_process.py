@@ -31,7 +31,7 @@ def main(data: Path) -> int:
         HashingPool(2),
         Throttle(clock),
         VerificationCache(clock),
-        AccessLog(),
+        AccessLog(data, premises.keys, "test", clock),
         clock,
     )
     limits = SocketLimits(connections_per_process=40, hello_seconds=0.5, frame_seconds=0.5, reply_seconds=0.5)

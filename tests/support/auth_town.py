@@ -75,7 +75,7 @@ class AuthTown(Town):
         self.pool = HashingPool(2)
         self.throttle = Throttle(self.clock)
         self.cache = VerificationCache(self.clock)
-        self.access_log = AccessLog()
+        self.access_log = AccessLog(premises.data, premises.keys, "test", self.clock)
         self.verifier = self.verifier_over(premises)
 
     def verifier_over(self, directory: Directory) -> Verifier:
@@ -100,7 +100,7 @@ class AuthTown(Town):
         return (verifier or self.verifier).begin(SignIn(protocol, login, password, address, "s1")).result(30)
 
     def events(self) -> list[AccessEvent]:
-        return self.access_log.events
+        return list(self.access_log.read(0, self.clock.now() + 1))
 
 
 @contextmanager
