@@ -183,6 +183,11 @@ class Database:
         self._announce([work])
         return self._outcome(work)
 
+    @property
+    def waiting(self) -> int:
+        """Works that no batch has taken up yet, for the metrics."""
+        return len(self._waiting)
+
     def _enter(self, work: Work[Any]) -> bool:
         """Join those who wait; True if there is no leader, so that this one leads."""
         with self._guard:

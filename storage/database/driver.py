@@ -1,7 +1,7 @@
 """The one place that speaks with SQLCipher: how a connection is opened, and the dialect statements are written in.
 
-The key goes in by `set_key`, never into a URL, a statement or a log. Only `create=True` makes a file; else the mode is
-rw. Autocommit is on: transactions are what `storage.database.database` says they are.
+The key goes in by `set_key`, never into a URL, a statement or a log. Only `create=True` makes a file. Autocommit is
+on: transactions are what `storage.database.database` says they are.
 
 SQLAlchemy Core gives the tables, the statements and their compiler; there is no Engine: a server keeps thousands of
 small databases open, and an engine with its pool costs each of them more than the database does.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlcipher3
 from sqlalchemy import types
@@ -29,6 +28,7 @@ Error: type[Exception] = sqlcipher3.Error
 BUSY_TIMEOUT = 5_000  # ms; a backstop only: writers hold the lock file, see storage.database.lockfile
 SMALL_CACHE = 512  # KiB
 _JOURNAL_SIZE_LIMIT = 4 << 20  # a write-ahead log that has grown is cut back to this when it starts anew
+_OPEN_EXRESCODE = 0x02000000  # extended result codes: which I/O failed, which constraint
 _WAL_PAGES = 1_000  # without a Checkpointer, SQLite's own default
 
 
@@ -58,11 +58,9 @@ def connect(
 
     Raises: NotFound (no such file), Corrupt (not a database, or not with this key), Unavailable.
     """
-    mode = "rwc" if create else "rw"
+    flags = sqlcipher3.SQLITE_OPEN_READWRITE | _OPEN_EXRESCODE | (sqlcipher3.SQLITE_OPEN_CREATE if create else 0)
     try:
-        driver: Driver = sqlcipher3.connect(
-            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-        )
+        driver: Driver = sqlcipher3.connect(str(path), flags=flags, isolation_level=None, check_same_thread=False)
     except sqlcipher3.Error as error:
         if not path.exists():
             raise NotFound("There is no such database.") from None

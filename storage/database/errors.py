@@ -43,8 +43,8 @@ def translated(error: Any) -> Exception:
     if code is None:
         return error if isinstance(error, Exception) else Unavailable()
     if code in {_IOERR_FSYNC, _IOERR_DIR_FSYNC}:
-        end_process(f"fsync of a database failed: {error.sqlite_errorname}")
+        end_process(f"fsync of a database failed: SQLite code {code}")
     kind = _BY_CODE.get(code) or _BY_KIND.get(code & 0xFF)
     if kind is None:
         return error if isinstance(error, Exception) else Unavailable()
-    return kind(detail=str(getattr(error, "sqlite_errorname", code)))
+    return kind(detail=f"SQLite code {code}")
