@@ -15,7 +15,7 @@ import re
 from typing import NamedTuple
 
 ADDRESSES_MAX = 10_000
-OCTETS_MAX = 1 << 20
+OCTETS_MAX = 1 << 18
 
 _ATEXT = rb"[^\x00-\x20()<>\[\]:;@\\,.\"\x7f]"
 _DOT_ATOM = rb"(?:" + _ATEXT + rb"|\.)++"
@@ -54,13 +54,13 @@ class Address(NamedTuple):
 GROUP_END = Address(None, None, None, None)
 
 
-def parse_addresses(value: bytes) -> list[Address]:
-    """The addresses of an unfolded or folded field value, in order."""
+def parse_addresses(value: bytes, limit: int = ADDRESSES_MAX) -> list[Address]:
+    """The addresses of an unfolded or folded field value, in order; not many more than `limit`."""
     found: list[Address] = []
     value = value[:OCTETS_MAX]
     position, size = 0, len(value)
     scanner: _Scanner | None = None
-    while position < size and len(found) < ADDRESSES_MAX:
+    while position < size and len(found) < limit:
         usual = _USUAL.match(value, position)
         if usual is not None:
             quoted, name, mailbox, host, bare_mailbox, bare_host = usual.groups()
@@ -136,11 +136,11 @@ class _Scanner:
             self.comment = None
             route, (mailbox, host) = None, self._addr_spec()
             name = self.comment
-            if not host and phrase and (b" " in phrase or self._peek() not in b",;"):  # words without an address
+            if host is None and phrase and (b" " in phrase or self._peek() not in b",;"):  # words without an address
                 name, mailbox = phrase, b""
         found.append(Address(name, route, mailbox or b"MISSING_MAILBOX", host or b"MISSING_DOMAIN"))
 
-    def _angle_address(self) -> tuple[bytes | None, bytes, bytes]:
+    def _angle_address(self) -> tuple[bytes | None, bytes, bytes | None]:
         """What stands between < and >: [route:] local-part@domain."""
         self._skip_blank()
         route = None
@@ -168,10 +168,10 @@ class _Scanner:
             self._skip_blank()
         return b",".join(domains)
 
-    def _addr_spec(self) -> tuple[bytes, bytes]:
+    def _addr_spec(self) -> tuple[bytes, bytes | None]:
+        """local-part@domain; the domain is None where there is no "@"."""
         mailbox = self._dotted(quotes=True)
-        host = self._domain() if self._peek() == b"@" else b""
-        return mailbox, host
+        return mailbox, self._domain() if self._peek() == b"@" else None
 
     def _domain(self) -> bytes:
         self.position += 1  # the @

@@ -84,5 +84,5 @@ def _sort_key(header: Header, name: bytes) -> str:
     value = header.value(name)
     if value is None:
         return ""
-    addresses = parse_addresses(value)
+    addresses = parse_addresses(value, limit=1)
     return casemap(decode_unknown(addresses[0].mailbox or b"")) if addresses else ""

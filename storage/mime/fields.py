@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 FIELDS_MAX = 100_000
+SAME_MAX = 100  # fields of one name whose values are read
 
 # What Thunderbird lists folders with, except Received (which stands apart: clients differ about it).
 LISTED = frozenset(
@@ -73,11 +75,10 @@ class Header:
         return None if field is None else unfold(self.data[field.value : field.end])
 
     def values(self, name: bytes) -> Iterator[bytes]:
-        """The unfolded values of all fields called `name`, in order."""
+        """The unfolded values of the first `SAME_MAX` fields called `name`, in order."""
         if self.first(name) is not None:
-            for field in self.fields:
-                if field.name == name:
-                    yield unfold(self.data[field.value : field.end])
+            for field in islice((field for field in self.fields if field.name == name), SAME_MAX):
+                yield unfold(self.data[field.value : field.end])
 
 
 def unfold(raw: bytes) -> bytes:

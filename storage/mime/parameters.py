@@ -3,7 +3,7 @@
 Tolerant where mail is broken: a missing quote, blanks around "=", values that are no token. Continuations of RFC
 2231 are joined, their percent encoding is kept and the name then ends in "*", as clients expect it in BODYSTRUCTURE.
 
-Never fails; linear time; at most `PARAMETERS_MAX` parameters of a field are read.
+Never fails; linear time; at most `PARAMETERS_MAX` parameters in the first `OCTETS_MAX` octets are read.
 Standards: RFC 2045 §5.1, RFC 2183 §2, RFC 2231 §3 and §4, RFC 3282 (Content-Language).
 """
 
@@ -15,6 +15,7 @@ from itertools import islice
 Parameters = tuple[tuple[bytes, bytes], ...]  # names in lower case
 
 PARAMETERS_MAX = 1_000
+OCTETS_MAX = 1 << 16  # of a value
 
 _TOKEN = rb"[^\x00-\x20()<>@,;:\\\"/\[\]?=\x7f]"
 _HEAD = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb"*+)[ \t\r\n]*(/?)[ \t\r\n]*(" + _TOKEN + rb"*+)")
@@ -53,7 +54,7 @@ def without_comments(value: bytes) -> bytes:
 
 def parse_type(value: bytes) -> tuple[bytes, bytes, Parameters]:
     """Type and subtype in lower case, either b"" when it is missing, and the parameters of a Content-Type value."""
-    value = without_comments(value)
+    value = without_comments(value[:OCTETS_MAX])
     head = _HEAD.match(value)
     assert head is not None  # every piece of the expression may be empty
     return head[1].lower(), head[3].lower() if head[2] else b"", _parameters(value, head.end())
@@ -61,7 +62,7 @@ def parse_type(value: bytes) -> tuple[bytes, bytes, Parameters]:
 
 def parse_disposition(value: bytes) -> tuple[bytes, Parameters]:
     """The disposition in lower case and its parameters."""
-    value = without_comments(value)
+    value = without_comments(value[:OCTETS_MAX])
     head = _HEAD.match(value)
     assert head is not None
     return head[1].lower(), _parameters(value, head.end(1))
@@ -69,14 +70,14 @@ def parse_disposition(value: bytes) -> tuple[bytes, Parameters]:
 
 def parse_token(value: bytes) -> bytes:
     """The first token in lower case, b"" when there is none (Content-Transfer-Encoding)."""
-    head = _HEAD.match(without_comments(value))
+    head = _HEAD.match(without_comments(value[:OCTETS_MAX]))
     assert head is not None
     return head[1].lower()
 
 
 def parse_languages(value: bytes) -> tuple[bytes, ...]:
     """The language tags of a Content-Language value."""
-    return tuple(match[0] for match in islice(_LANGUAGE.finditer(without_comments(value)), PARAMETERS_MAX))
+    return tuple(match[0] for match in islice(_LANGUAGE.finditer(without_comments(value[:OCTETS_MAX])), PARAMETERS_MAX))
 
 
 def _parameters(value: bytes, position: int) -> Parameters:

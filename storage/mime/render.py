@@ -82,7 +82,7 @@ def _one_line(value: bytes) -> bytes:
 
 def _addresses(header: Header, name: bytes, absent: bytes = b"NIL") -> bytes:
     """The addresses of a field; several fields are one list (RFC 5322 §4.5.3)."""
-    addresses = [address for value in header.values(name) for address in parse_addresses(value)]
+    addresses = parse_addresses(b", ".join(header.values(name)))
     return b"(%b)" % b"".join([_address(address) for address in addresses]) if addresses else absent
 
 

@@ -21,7 +21,7 @@ from storage.mime.message import Kind, Message, Part
 from storage.mime.transfer import decode_transfer, is_known
 
 SEARCHED_MAX = 8 << 20  # octets of text parts
-FIELD_MAX = 1 << 18  # octets of one field's value
+FIELD_MAX = 1 << 18  # octets of the fields of one name
 HEADER_MAX = 1 << 20  # octets of a header
 PREVIEW_MAX = 200  # characters: RFC 8970 §3.2
 _PREVIEW_READ = (24 << 10, 256 << 10)  # octets of a text part that a preview is made from; more if they show nothing
@@ -47,8 +47,8 @@ class SearchText:
 
 
 def decoded_field(header: Header, name: bytes) -> str:
-    """The decoded values of all fields called `name`, as written."""
-    return ", ".join([decode_words(value[:FIELD_MAX]) for value in header.values(name)])
+    """The decoded values of all fields called `name`, as written, with a comma between them."""
+    return decode_words(b", ".join(header.values(name))[:FIELD_MAX])
 
 
 def search_text(message: Message, limit: int = SEARCHED_MAX) -> SearchText:

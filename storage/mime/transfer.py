@@ -16,6 +16,7 @@ from storage.errors import InvalidInput
 _IDENTITY = frozenset((b"7bit", b"8bit", b"binary"))
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 _PADDING = re.compile(rb"=+")
+_TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 
 def is_known(encoding: bytes) -> bool:
@@ -30,7 +31,7 @@ def decode_transfer(data: bytes, encoding: bytes) -> bytes:
     if encoding == b"base64":
         return decode_base64(data)
     if encoding == b"quoted-printable":
-        return binascii.a2b_qp(data)
+        return binascii.a2b_qp(_TRAILING_BLANKS.sub(b"", data))  # RFC 2045 §6.7 (3)
     raise InvalidInput("The part has an unknown transfer encoding.")
 
 
