@@ -7,13 +7,11 @@ the whole installation and counters go on when a worker is replaced. `serve --si
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -26,8 +24,6 @@ from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Thro
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
-
-T = TypeVar("T")
 
 
 class Metrics:
@@ -46,8 +42,8 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
-        self._shown: dict[str, dict[str, int]] = {}
-        self._counted = Counter(
+        self._totals: dict[str, dict[str, int]] = {}
+        self._events = Counter(
             "cleanmail_events", "What happened to a protocol, by kind", ["protocol", "kind"], registry=registry
         )
         self.idle = Gauge(
@@ -60,19 +56,12 @@ class Metrics:
             "cleanmail_swept_files", "Files of interrupted writers that were removed", registry=registry
         )
 
-    def show(self, protocol: str, counters: Any) -> None:
-        """Take over the plain numbers that a protocol counts by itself: open connections and idle sessions as they
-        are, everything else by what was added since the last time."""
-        before = self._shown.setdefault(protocol, {})
-        for field in dataclasses.fields(counters):
-            value = int(getattr(counters, field.name))
-            if field.name == "connections":
-                self.connections.labels(protocol).set(value)
-            elif field.name == "idle":
-                self.idle.set(value)
-            else:
-                self._counted.labels(protocol, field.name).inc(value - before.get(field.name, 0))
-                before[field.name] = value
+    def count_up_to(self, protocol: str, totals: Mapping[str, int]) -> None:
+        """Take over numbers that a protocol counts by itself and that only grow, by kind."""
+        before = self._totals.setdefault(protocol, {})
+        for kind, total in totals.items():
+            self._events.labels(protocol, kind).inc(total - before.get(kind, 0))
+            before[kind] = total
 
 
 class CountingAuthenticator:

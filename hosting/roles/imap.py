@@ -30,6 +30,11 @@ def make_service(parts: Parts) -> RoleService:
         proxies=config.proxies,
         subscriber=parts.subscribe(),
     )
-    return RoleService(
-        [service, every_second(parts, lambda: parts.metrics.show("imap", counters))], reload=[context.reload]
-    )
+
+    def show() -> None:
+        parts.metrics.connections.labels("imap").set(counters.connections)
+        parts.metrics.idle.set(counters.idle)
+        growing = ("accepted", "refused", "commands", "failures")
+        parts.metrics.count_up_to("imap", {kind: getattr(counters, kind) for kind in growing})
+
+    return RoleService([service, every_second(parts, show)], reload=[context.reload])

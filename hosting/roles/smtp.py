@@ -33,6 +33,10 @@ def make_service(parts: Parts) -> RoleService:
         certificate,
         parts.subscribe(),
     )
-    connections = parts.metrics.connections.labels("submission")
-    counting = every_second(parts, lambda: connections.set(submission.connections))
-    return RoleService([submission, counting], reload=[submission.reload])
+
+    def show() -> None:
+        parts.metrics.connections.labels("submission").set(submission.connections)
+        messages = submission.counters.messages
+        parts.metrics.count_up_to("submission", {f"message_{result}": count for result, count in messages.items()})
+
+    return RoleService([submission, every_second(parts, show)], reload=[submission.reload])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,17 @@ from twisted.internet.stdio import StandardIO as _StandardIO
 from twisted.python.failure import Failure
 
 from hosting import operational_log
-from hosting.composition import Parts
+from hosting.composition import Parts, Sockets
 from hosting.config import Config
 from hosting.roles import channel, privileges
 from hosting.roles.service import RoleService
 from storage.errors import CleanmailError
 
 log = logging.getLogger("worker")
+
+# Seconds. SQLite gives the interpreter lock back at every row; with the default of 5 ms a thread that computes would
+# hold the event loop's reads up by that much for each row.
+SWITCH_INTERVAL = 0.0005
 
 reactor: Any = _reactor
 standard_io: Any = _StandardIO
@@ -87,6 +93,7 @@ class Worker(Protocol):
 def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     """Returns when the process is to end."""
     privileges.raise_open_files()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     sockets = channel_sockets(start)
     parts = Parts.of_worker(reactor, role, index, Path(start.data), config, sockets)
     service: RoleService = import_module(f"hosting.roles.{role}").make_service(parts)
@@ -98,11 +105,9 @@ def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     parts.close()
 
 
-def channel_sockets(start: channel.Start) -> Any:
+def channel_sockets(start: channel.Start) -> Sockets:
     """The inherited listening sockets; children of this process get none of them."""
-    import socket  # noqa: PLC0415
-
-    sockets = []
+    sockets: Sockets = []
     for name, descriptor in start.sockets:
         os.set_inheritable(descriptor, False)
         sockets.append((name, socket.socket(fileno=descriptor)))

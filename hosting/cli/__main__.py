@@ -1,0 +1,5 @@
+"""`python -m hosting.cli` is `cleanmail`."""
+
+from hosting.cli import main
+
+main()

@@ -1,0 +1,285 @@
+"""The whole server as processes: started, killed in parts, reloaded, administered while it runs, stopped."""
+
+from __future__ import annotations
+
+import imaplib
+import json
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting import tls
+
+PASSWORD = "correct horse battery"
+NAMES = ("imap", "imaps", "submission", "submissions", "operations")
+PATIENCE = 60.0
+
+pytestmark = pytest.mark.slow
+
+
+class Server:
+    """`cleanmail serve` on an installation of its own, with one account."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+        tls.make_self_signed(data / "tls", ["localhost", "127.0.0.1"])
+        self.configure("")
+        self.cleanmail("init")
+        self.cleanmail("tenant", "create", "acme")
+        self.cleanmail("domain", "add", "acme", "acme.test", "--verified")
+        self.cleanmail("account", "create", "ada@acme.test", "--password-stdin", stdin=PASSWORD)
+        self.process: subprocess.Popen[str] | None = None
+
+    def configure(self, more: str) -> None:
+        ports = "".join(f"{name} = {port}\n" for name, port in self.ports.items())
+        (self.data / "cleanmail.toml").write_text(
+            '[server]\nhostname = "localhost"\nimap_workers = 2\nsmtp_workers = 1\n'
+            f'[listen]\naddresses = ["127.0.0.1"]\n{ports}'
+            f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{more}"
+        )
+
+    def cleanmail(self, *arguments: str, stdin: str = "", status: int = 0) -> str:
+        command = [sys.executable, "-m", "hosting.cli", "--data", str(self.data), *arguments]
+        done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, env=environment())
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout or done.stderr
+
+    def start(self, *options: str) -> None:
+        command = [sys.executable, "-m", "hosting.cli", "--data", str(self.data), "serve", *options]
+        log = (self.data.parent / "serve.log").open("a")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment())
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("READY"), (self.data.parent / "serve.log").read_text()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def workers(self, role: str) -> list[int]:
+        """The processes of a role, by looking at the machine."""
+        assert self.process is not None
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+            except (OSError, IndexError):
+                continue
+            if parent == self.process.pid and b"hosting.roles" in command and role.encode() in command:
+                found.append(int(entry.name))
+        return sorted(found)
+
+    def imap(self, password: str = PASSWORD) -> imaplib.IMAP4:
+        context = ssl.create_default_context(cafile=str(self.data / "tls" / "ca.pem"))
+        client = imaplib.IMAP4_SSL("localhost", self.ports["imaps"], ssl_context=context, timeout=PATIENCE)
+        client.login("ada@acme.test", password)
+        return client
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.ports['operations']}{path}", timeout=PATIENCE
+            ) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def log(self) -> str:
+        return (self.data.parent / "serve.log").read_text()
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(sock.getsockname()[1]) for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """Looks again until it holds."""
+    import time
+
+    end = time.monotonic() + PATIENCE
+    waiting = socket.socketpair()[0]
+    waiting.settimeout(0.05)
+    while time.monotonic() < end:
+        if value := holds():
+            return value
+        try:
+            waiting.recv(1)
+        except TimeoutError:
+            continue
+    raise AssertionError(f"{what} never came to hold")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data = tmp_path_factory.mktemp("serve") / "data"
+    data.mkdir(mode=0o700)
+    running = Server(data)
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()
+
+
+def test_every_role_has_its_processes_and_health_says_so(server: Server) -> None:
+    assert [len(server.workers(role)) for role in ("auth", "imap", "smtp", "queue", "jobs")] == [1, 2, 1, 1, 1]
+    assert server.get("/health") == (200, '{"status": "ok"}\n')
+    _, metrics = server.get("/metrics")
+    assert 'cleanmail_process_up{index="1",role="imap"} 1.0' in metrics
+
+
+def test_a_message_goes_in_by_submission_and_comes_out_by_imap(server: Server) -> None:
+    message = EmailMessage()
+    message["From"] = message["To"] = "ada@acme.test"
+    message["Subject"] = "end to end"
+    message.set_content("through every process\n")
+    context = ssl.create_default_context(cafile=str(server.data / "tls" / "ca.pem"))
+    with smtplib.SMTP("localhost", server.ports["submission"], timeout=PATIENCE) as client:
+        client.starttls(context=context)
+        client.login("ada@acme.test", PASSWORD)
+        client.send_message(message)
+    with server.imap() as client:
+        client.select("INBOX")
+        _, found = client.search(None, "SUBJECT", '"end to end"')
+        assert len(found[0].split()) == 1
+    _, metrics = server.get("/metrics")
+    assert 'cleanmail_sign_ins_total{protocol="submission",result="success"} 1.0' in metrics
+    assert "acme" not in metrics and "ada" not in metrics
+
+
+def test_a_killed_worker_is_started_again_and_nobody_is_refused(server: Server) -> None:
+    before = server.workers("imap")
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    with server.imap() as client:  # waits in the listening socket's queue
+        assert client.noop()[0] == "OK"
+    until(lambda: server.get("/health")[0] == 200, "health")
+    assert not set(server.workers("imap")) & set(before)
+    assert 'cleanmail_process_restarts{role="imap"} 2.0' in server.get("/metrics")[1]
+
+
+def test_sessions_live_on_when_the_auth_role_is_killed(server: Server) -> None:
+    with server.imap() as client:
+        os.kill(server.workers("auth")[0], signal.SIGKILL)
+        assert client.select("INBOX")[0] == "OK"
+    until(lambda: server.get("/health")[0] == 200, "health")
+    with server.imap() as client:
+        assert client.noop()[0] == "OK"
+
+
+def test_a_new_password_ends_sessions_at_once(server: Server) -> None:
+    client = server.imap()
+    server.cleanmail("account", "passwd", "ada@acme.test", "--password-stdin", stdin="another password\n")
+    with pytest.raises((imaplib.IMAP4.abort, OSError)):
+        until(lambda: client.noop()[0] != "OK", "the end of the session")
+    with pytest.raises(imaplib.IMAP4.error):
+        server.imap()
+    server.imap("another password").logout()
+    server.cleanmail("account", "passwd", "ada@acme.test", "--password-stdin", stdin=PASSWORD)
+
+
+def test_access_events_are_shown(server: Server) -> None:
+    server.imap().logout()
+
+    def events() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(server.cleanmail("log", "access", "ada@acme.test", "--json"))
+        return [event for event in found if event["protocol"] == "imap" and event["result"] == "success"]
+
+    event = until(events, "an access event")[-1]
+    assert (event["account"], event["address"]) == ("ada@acme.test", "127.0.0.1")
+
+
+def test_reload_takes_a_new_certificate_and_keeps_sessions(server: Server) -> None:
+    def serial() -> Any:
+        context = ssl.create_default_context(cafile=str(server.data / "tls" / "ca.pem"))
+        try:
+            with (
+                socket.create_connection(("localhost", server.ports["imaps"])) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as connection,
+            ):
+                return (connection.getpeercert() or {})["serialNumber"]
+        except ssl.SSLError:
+            return None  # the old certificate does not verify against the new CA
+
+    session = server.imap()
+    before = serial()
+    tls.make_self_signed(server.data / "tls", ["localhost", "127.0.0.1"])
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: (now := serial()) is not None and now != before, "the new certificate")
+    assert session.noop()[0] == "OK"
+    session.logout()
+
+
+def test_reload_refuses_a_configuration_with_a_mistake(server: Server) -> None:
+    workers = server.workers("imap")
+    server.configure("[imap]\nidle_timout = 3\n")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: "did you mean 'idle_timeout'" in server.log(), "the line in the log")
+    assert server.workers("imap") == workers
+
+
+def test_reload_replaces_the_processes_whose_settings_changed(server: Server) -> None:
+    imap, smtp = server.workers("imap"), server.workers("smtp")
+    server.configure("[imap]\nidle_timeout = 1900\n")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(set(server.workers("imap")) - set(imap)) == 2 and server.get("/health")[0] == 200, "new workers")
+    assert server.workers("smtp") == smtp
+
+
+def test_a_second_server_is_refused(server: Server) -> None:
+    assert "another program listens there" in server.cleanmail("serve", status=3)
+
+
+def test_the_operational_log_holds_no_address(server: Server) -> None:
+    assert "acme.test" not in server.log() and "127.0.0.1" not in server.log().replace("on 127.0.0.1", "")
+
+
+def test_sigterm_stops_everything_and_the_data_is_whole(server: Server) -> None:
+    roles = ("auth", "imap", "smtp", "queue", "jobs")
+    pids = [pid for role in roles for pid in server.workers(role)]
+    assert server.stop() == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert json.loads(server.cleanmail("check", "--json")) == []
+
+
+def test_single_serves_the_same_from_one_process(server: Server) -> None:
+    if server.process is not None and server.process.poll() is None:
+        server.stop()
+    server.start("--single")
+    try:
+        assert server.workers("imap") == []
+        with server.imap() as client:
+            assert client.select("INBOX")[0] == "OK"
+        assert "ada@acme.test" in server.cleanmail("account", "list")
+        assert server.get("/health")[0] == 200
+    finally:
+        assert server.stop() == 0
