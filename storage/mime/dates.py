@@ -77,11 +77,11 @@ def parse_date(value: bytes) -> SentDate | None:
 
 
 def _full_year(year: bytes) -> int:
-    """RFC 5322 §4.3: 00 to 49 are 2000 to 2049, 50 to 99 and three digits count from 1900."""
+    """RFC 5322 §4.3: 0 to 49 are 2000 to 2049, 50 to 999 count from 1900 (also where zeros stand before: "0102")."""
     number = int(year)
-    if len(year) <= 2:
+    if number < 1000:
         return number + (2000 if number < 50 else 1900)
-    return number + 1900 if len(year) == 3 else number
+    return number
 
 
 def _offset(zone: bytes | None) -> int:
