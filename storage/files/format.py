@@ -188,7 +188,7 @@ class _Spans:
         return number < self.count
 
     def chunk(self, number: int) -> bytes:
-        if not self.has(number):
+        if number < 0 or not self.has(number):
             raise Corrupt(detail="message file: cut")
         start, end = self._starts[number] + 4, self._starts[number + 1]
         box = os.pread(self._descriptor, end - start, start)

@@ -1,0 +1,128 @@
+"""The change feed: what arrives, and that whoever misses something is told to look again."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.changes import SILENCE, AccountChanged, Change, Gap, Publisher, Subscriber, TenantChanged
+from storage.clock import FixedClock
+from storage.values import AccountId, MailboxId, ModSeq, TenantId
+
+
+def change(modseq: int) -> Change:
+    return Change(AccountId(1), MailboxId(2), ModSeq(modseq))
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / ("deep" * 10) / ("deeper" * 10)  # longer than a socket's address may be
+
+
+@pytest.fixture
+def subscriber(data: Path, clock: FixedClock) -> Iterator[Subscriber]:
+    subscriber = Subscriber(data, clock)
+    yield subscriber
+    subscriber.close()
+
+
+@pytest.fixture
+def publisher(data: Path, clock: FixedClock, subscriber: Subscriber) -> Iterator[Publisher]:
+    publisher = Publisher(data, clock)
+    assert subscriber.drain() == [Gap()]  # a publisher that it did not know
+    yield publisher
+    publisher.close()
+
+
+def test_changes_arrive_in_order(publisher: Publisher, subscriber: Subscriber) -> None:
+    published = (change(5), AccountChanged(TenantId(3), AccountId(4)), TenantChanged(TenantId(9)), change(2**63))
+    assert subscriber.drain() == []
+    publisher.publish(*published[:2])
+    publisher.publish(*published[2:])
+    assert select.select([subscriber], [], [], 0)[0]
+    assert subscriber.drain() == list(published)
+    assert not select.select([subscriber], [], [], 0)[0]
+
+
+def test_a_heartbeat_says_nothing(publisher: Publisher, subscriber: Subscriber) -> None:
+    publisher.beat()
+    assert subscriber.drain() == []
+
+
+def test_everyone_hears_it_those_who_come_late_too(
+    publisher: Publisher, subscriber: Subscriber, data: Path, clock: FixedClock
+) -> None:
+    late = Subscriber(data, clock)
+    publisher.publish(change(1))
+    assert subscriber.drain() == [change(1)] and late.drain() == [Gap(), change(1)]
+    publisher.publish(change(2))
+    assert late.drain() == [change(2)]
+    late.close()
+
+
+def test_many_changes_are_split_over_datagrams(publisher: Publisher, subscriber: Subscriber) -> None:
+    many = [change(n) for n in range(3000)]
+    publisher.publish(*many)
+    assert subscriber.drain() == many
+
+
+def test_a_full_receiver_learns_of_the_gap_and_nobody_waits(publisher: Publisher, subscriber: Subscriber) -> None:
+    for number in range(20_000):
+        publisher.publish(change(number))
+    news = subscriber.drain()
+    while more := subscriber.drain():
+        news += more
+    assert len(news) < 20_000
+    publisher.beat()
+    assert subscriber.drain() == [Gap()]
+    publisher.publish(change(1))
+    assert subscriber.drain() == [change(1)]
+
+
+def test_a_silent_publisher_may_have_died_with_news(
+    publisher: Publisher, subscriber: Subscriber, clock: FixedClock
+) -> None:
+    clock.advance(SILENCE - 1)
+    publisher.beat()
+    clock.advance(SILENCE - 1)
+    assert subscriber.drain() == []
+    clock.advance(2)
+    assert subscriber.drain() == []  # the beat was read only now
+    clock.advance(SILENCE + 1)
+    assert subscriber.drain() == [Gap()]
+    assert subscriber.drain() == []
+
+
+@pytest.mark.parametrize("datagram", [b"", b"short", b"x" * 16 + b"\x07" + b"\x00" * 24, b"x" * 20])
+def test_what_cannot_be_read_is_a_gap(subscriber: Subscriber, data: Path, datagram: bytes) -> None:
+    (path,) = (data / "run" / "feed").iterdir()
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(datagram, f"/proc/self/fd/{descriptor}/{path.name}")
+    os.close(descriptor)
+    assert subscriber.drain() == [Gap()]
+
+
+def test_the_socket_of_a_dead_receiver_is_removed(publisher: Publisher, data: Path, subscriber: Subscriber) -> None:
+    feed = data / "run" / "feed"
+    descriptor = os.open(feed, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(f"/proc/self/fd/{descriptor}/dead.sock")
+    os.close(descriptor)
+    publisher.publish(change(1))
+    assert len(list(feed.iterdir())) == 1 and subscriber.drain() == [change(1)]
+
+
+def test_a_closed_subscriber_leaves_nothing(data: Path, clock: FixedClock) -> None:
+    Subscriber(data, clock).close()
+    assert list((data / "run" / "feed").iterdir()) == []
