@@ -20,6 +20,7 @@ from pathlib import Path
 from hosting import composition, tls
 from hosting.cli import secrets_input, server
 from hosting.config import FILE_NAME, Config, load
+from hosting.roles import start
 from hosting.roles.only_server import only_server
 from storage.errors import CleanmailError, NotFound
 from storage.importing import import_archive, open_archive
@@ -157,14 +158,7 @@ def serve(data: Path, *, single: bool, passwords: dict[str, str]) -> None:
         print(server.ready_line(config))
         print(instructions(data, config, passwords), flush=True)
 
-    if single:
-        from hosting.roles import single as single_process  # noqa: PLC0415 - it chooses the reactor
-
-        single_process.run(data, data / FILE_NAME, on_ready=ready)
-    else:
-        from hosting.roles import supervisor  # noqa: PLC0415
-
-        supervisor.run(data, data / FILE_NAME, on_ready=ready)
+    start.run(data, data / FILE_NAME, single=single, on_ready=ready)
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ def list_(
     with run.administration() as administration:
         slugs = {row.tenant_id: row.slug for row in administration.control.tenants()}
         owner = invocation.find_tenant(administration, tenant) if tenant else None
-        found = administration.installation.queue.list(tenant=owner.tenant_id if owner else None, limit=limit)
+        found = administration.installation.queue.entries(tenant=owner.tenant_id if owner else None, limit=limit)
         rows = [_values(entry, slugs.get(entry.tenant_id, str(entry.tenant_id))) for entry in found]
     if not run.output.as_json:
         rows = [

@@ -9,7 +9,7 @@ import typer
 from hosting import composition, tls
 from hosting.cli import invocation
 from hosting.config import Config
-from hosting.roles import privileges
+from hosting.roles import privileges, start
 
 
 def init(
@@ -46,14 +46,7 @@ def serve(
     def ready(config: Config) -> None:
         print(ready_line(config), flush=True)
 
-    if single:
-        from hosting.roles import single as single_process  # noqa: PLC0415 - it chooses the reactor
-
-        single_process.run(run.data, run.config_path, on_ready=ready)
-    else:
-        from hosting.roles import supervisor  # noqa: PLC0415
-
-        supervisor.run(run.data, run.config_path, on_ready=ready)
+    start.run(run.data, run.config_path, single=single, on_ready=ready)
 
 
 def ready_line(config: Config) -> str:

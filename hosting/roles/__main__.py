@@ -13,22 +13,9 @@ import sys
 
 from hosting import operational_log
 from hosting.config import parse
-from hosting.roles import channel, privileges
+from hosting.roles import channel, privileges, reactors
 from hosting.roles.table import ROLES, spec
 from storage.errors import CleanmailError
-
-
-def install_reactor(name: str) -> None:
-    """The epoll reactor, or the asyncio reactor on uvloop."""
-    if name == "epoll":
-        from twisted.internet import epollreactor  # noqa: PLC0415
-
-        epollreactor.install()
-    else:
-        import uvloop  # noqa: PLC0415
-        from twisted.internet import asyncioreactor  # noqa: PLC0415
-
-        asyncioreactor.install(uvloop.new_event_loop())
 
 
 def main() -> int:
@@ -44,7 +31,7 @@ def main() -> int:
         start = channel.read_start()
         config = parse(start.configuration)
         operational_log.begin(f"{arguments.role}[{arguments.index}]", config.logs.level)
-        install_reactor(spec(arguments.role).reactor)
+        reactors.install(spec(arguments.role).reactor)
         from hosting.roles import worker  # noqa: PLC0415 - it imports the reactor
 
         worker.run(arguments.role, arguments.index, start, config)

@@ -139,6 +139,10 @@ class Rounds(Service):
             self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
 
     def _sweep_all(self) -> None:
+        installation = self._parts.installation
+        for tenant_id in {tenant_id for _, tenant_id in self._accounts()}:
+            swept = installation.queue.sweep(tenant_id, installation.incarnation.is_alive)
+            self._parts.metrics.swept.inc(swept)
         for account_id, tenant_id in self._accounts():
             if self._stopping:
                 self._sweep_wanted = True

@@ -21,10 +21,6 @@ def stopping() -> None:
     _send("STOPPING=1")
 
 
-def status(text: str) -> None:
-    _send(f"STATUS={text}")
-
-
 def _send(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):

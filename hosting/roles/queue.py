@@ -7,9 +7,11 @@ from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
 from hosting.submission.pending import deliver_pending
 
-INTERVAL = 60.0
+INTERVAL = 60.0  # seconds
 
 
 def make_service(parts: Parts) -> RoleService:
-    pending = Ticking(parts.reactor, INTERVAL, blocking=[lambda: deliver_pending(parts.installation)], at_once=True)
-    return RoleService([pending, every_second(parts)])
+    def pending() -> int:
+        return deliver_pending(parts.installation, parts.clock)
+
+    return RoleService([Ticking(parts.reactor, INTERVAL, blocking=[pending], at_once=True), every_second(parts)])

@@ -9,30 +9,29 @@ Raises: Unavailable (already running, a port is taken, a role cannot start), Inv
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import DeferredList
 
-from hosting import config as configuration
-from hosting import operational_log, tls
+from hosting import tls
 from hosting.composition import Parts, Sockets
 from hosting.config import Config
 from hosting.metrics import Metrics
-from hosting.roles import listening, notify, privileges
-from hosting.roles.__main__ import install_reactor
+from hosting.roles import listening, privileges, serving
 from hosting.roles.only_server import only_server
 from hosting.roles.operations import OperationsService
 from hosting.roles.service import RoleService
 from hosting.roles.table import ROLES
-from storage.errors import CleanmailError, Unavailable
+from storage.errors import CleanmailError
 
 log = logging.getLogger("single")
+
+reactor: Any = _reactor
 
 
 class Single:
@@ -50,7 +49,6 @@ class Single:
             reactor, listen.operations_address, listen.operations, self._registry, self._missing
         )
         self._stopping = False
-        self.failure: CleanmailError | None = None
 
     async def start(self) -> None:
         self._operations.startService()
@@ -66,7 +64,6 @@ class Single:
         if self._stopping:
             return
         self._stopping = True
-        notify.stopping()
         for stage in sorted({stage for stage, _ in self._services}, reverse=True):
             stopping = DeferredList([service.stop() for of, service in self._services if of == stage])
             stopping.addTimeout(self._config.server.stop_within, self._reactor)
@@ -78,16 +75,14 @@ class Single:
             await closing
         self._parts.close()
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Certificates only: changed settings need a restart here."""
-        notify.reloading()
         for _, service in self._services:
             try:
                 service.reload()
             except CleanmailError as error:
                 log.error("not reloaded: %s", error.public)
         log.info("certificates reloaded")
-        notify.ready()
 
     def _missing(self) -> list[str]:
         return [role.name for role in ROLES if role.name not in self._ready]
@@ -95,44 +90,9 @@ class Single:
 
 def run(data: Path, config_path: Path, *, on_ready: Callable[[Config], None]) -> None:
     """Serve until told to stop. `on_ready` is called once, when everything listens."""
-    config = configuration.load(config_path)
-    privileges.forbid_core_dumps()
-    privileges.raise_open_files()
-    operational_log.begin("single", config.logs.level)
-    listeners = [name for role in ROLES for name in role.listeners]
-    if (taken := listening.is_in_use(config.listen, listeners)) is not None:
-        raise Unavailable(taken)
+    _, config = serving.prepare(config_path, "single")
     with only_server(data):
-        sockets = listening.bind(config.listen, listeners)
+        sockets = listening.bind(config.listen, [name for role in ROLES for name in role.listeners])
         privileges.become(config.server.user)
         tls.check_pair(config.certificate(data), config.certificate_key(data))
-        install_reactor("asyncio")
-        from twisted.internet import reactor  # noqa: PLC0415 - chosen just now
-
-        single = Single(reactor, data, config, sockets)
-        _serve(reactor, single, lambda: on_ready(config))
-        if single.failure is not None:
-            raise single.failure
-
-
-def _serve(reactor: Any, single: Single, on_ready: Callable[[], None]) -> None:
-    async def begin() -> None:
-        try:
-            await single.start()
-        except CleanmailError as error:
-            single.failure = error
-            reactor.stop()
-        else:
-            notify.ready()
-            on_ready()
-            sys.stdout.flush()
-
-    def started() -> None:
-        running = ensureDeferred(begin())
-        running.addErrback(lambda failure: operational_log.log_failure(log, "the start failed", failure))
-        running.addErrback(lambda _: reactor.stop())
-
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(single.reload))
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(single.stop()))
-    reactor.callWhenRunning(started)
-    reactor.run()
+        serving.serve(reactor, Single(reactor, data, config, sockets), lambda: on_ready(config))

@@ -11,18 +11,17 @@ Raises: Unavailable (already running, a port is taken, a role cannot start), Inv
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, ensureDeferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
 from hosting import config as configuration
-from hosting import metrics, operational_log, tls
+from hosting import metrics, tls
 from hosting.config import Config
-from hosting.roles import channel, listening, notify, privileges
+from hosting.roles import channel, listening, privileges, serving
 from hosting.roles.only_server import only_server
 from hosting.roles.operations import OperationsService
 from hosting.roles.process import State, WorkerProcess
@@ -30,6 +29,8 @@ from hosting.roles.table import ROLES, RoleSpec, concerned, needs_restart
 from storage.errors import CleanmailError, Unavailable
 
 log = logging.getLogger("supervisor")
+
+reactor: Any = _reactor
 
 START_WITHIN = 60.0  # seconds for a stage to become ready
 
@@ -50,7 +51,7 @@ class Supervisor:
         self._up = False
         self._stopping = False
         self._renewing = DeferredLock()
-        self.failure: CleanmailError | None = None
+        self._failure: CleanmailError | None = None  # why a role could not start
 
     def _processes_of(self, role: RoleSpec) -> Iterator[WorkerProcess]:
         for index in range(role.processes(self._config)):
@@ -80,7 +81,7 @@ class Supervisor:
         try:
             await ready
         except Exception:  # noqa: BLE001 - a timeout, or cancelled by _failed: both mean that it did not start
-            raise self.failure or Unavailable(
+            raise self._failure or Unavailable(
                 f"Not everything was ready within {START_WITHIN:.0f} seconds: {', '.join(self._missing())}."
             ) from None
 
@@ -89,7 +90,6 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        notify.stopping()
         within = self._config.server.stop_within
         for stage in sorted({role.stage for role in ROLES}, reverse=True):
             await DeferredList([p.stop(within) for p in self.processes if p.role.stage == stage])
@@ -102,7 +102,6 @@ class Supervisor:
         """SIGHUP. A configuration or certificate with mistakes changes nothing."""
         if self._stopping:
             return
-        notify.reloading()
         await self._renewing.acquire()
         try:
             text = configuration.read_text(self._config_path)
@@ -116,7 +115,6 @@ class Supervisor:
             log.info("reloaded")
         finally:
             self._renewing.release()
-            notify.ready()
 
     async def _take_over(self, text: str, config: Config) -> None:
         old, self._config = self._config, config
@@ -145,8 +143,8 @@ class Supervisor:
 
     def _failed(self, process: WorkerProcess, why: str) -> None:
         log.error("%s cannot start: %s", process.name, why)
-        if not self._up and self.failure is None:
-            self.failure = Unavailable(f"The role {process.role.name} cannot start: {why}")
+        if not self._up and self._failure is None:
+            self._failure = Unavailable(f"The role {process.role.name} cannot start: {why}")
             self._ready.cancel()
 
     def _missing(self) -> list[str]:
@@ -159,47 +157,9 @@ class Supervisor:
 
 def run(data: Path, config_path: Path, *, on_ready: Callable[[Config], None]) -> None:
     """Serve until told to stop. `on_ready` is called once, when everything listens."""
-    text = configuration.read_text(config_path)
-    config = configuration.parse(text, config_path.name)
-    privileges.forbid_core_dumps()
-    privileges.raise_open_files()
-    listeners = [name for role in ROLES for name in role.listeners]
-    if (taken := listening.is_in_use(config.listen, listeners)) is not None:
-        raise Unavailable(taken)
-    operational_log.begin("supervisor", config.logs.level)
+    text, config = serving.prepare(config_path, "supervisor")
     with only_server(data):
-        from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
-
         supervisor = Supervisor(reactor, data, config_path, text, config)
         privileges.become(config.server.user)
         tls.check_pair(config.certificate(data), config.certificate_key(data))
-        _serve(reactor, supervisor, lambda: on_ready(config))
-        if supervisor.failure is not None:
-            raise supervisor.failure
-
-
-def _serve(reactor: Any, supervisor: Supervisor, on_ready: Callable[[], None]) -> None:
-    async def begin() -> None:
-        try:
-            await supervisor.start()
-        except CleanmailError as error:
-            supervisor.failure = error
-            reactor.stop()
-        else:
-            notify.ready()
-            on_ready()
-            sys.stdout.flush()
-
-    def reload() -> None:
-        running = ensureDeferred(supervisor.reload())
-        running.addErrback(lambda failure: operational_log.log_failure(log, "the reload failed", failure))
-
-    def started() -> None:
-        running = ensureDeferred(begin())
-        running.addErrback(lambda failure: operational_log.log_failure(log, "the start failed", failure))
-        running.addErrback(lambda _: reactor.stop())
-
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(supervisor.stop()))
-    reactor.callWhenRunning(started)
-    reactor.run()
+        serving.serve(reactor, supervisor, lambda: on_ready(config))

@@ -1,0 +1,18 @@
+"""Chooses the event loop of a process; to be called before anything imports twisted.internet.reactor."""
+
+from __future__ import annotations
+
+from hosting.roles.table import ReactorName
+
+
+def install(name: ReactorName) -> None:
+    """The epoll reactor, or the asyncio reactor on uvloop."""
+    if name == "epoll":
+        from twisted.internet import epollreactor  # noqa: PLC0415
+
+        epollreactor.install()
+    else:
+        import uvloop  # noqa: PLC0415
+        from twisted.internet import asyncioreactor  # noqa: PLC0415
+
+        asyncioreactor.install(uvloop.new_event_loop())
