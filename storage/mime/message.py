@@ -251,9 +251,10 @@ class _Reader:
         return self._before_line_end(end)
 
     def _close(self, level: int, end: int) -> None:
-        """Ends the parts of the chain from `level` on at `end`."""
+        """Ends the parts of the chain from `level` on at `end`, which may lie in the line before the innermost one."""
+        end = max(end, self.chain[-1].body_start)
         for part in self.chain[level:]:
-            part.end = max(end, part.body_start)
+            part.end = end
         del self.chain[level:]
 
 

@@ -126,6 +126,14 @@ def test_the_line_end_before_a_boundary_is_the_boundary_s() -> None:
     assert (second.header.of(data), second.body.of(data)) == (b"\r\n", b"\r\nx\r\n")
 
 
+def test_a_part_without_a_line_lies_inside_its_multipart() -> None:
+    """Between two boundary lines is one line end: the part after the first is empty and ends where it begins."""
+    data = crlf(NESTED.format("o", "i").removesuffix("\nx\n") + "--o--\n")
+    (inner,) = read_message(data).root.children
+    (part,) = inner.children
+    assert part.start == part.end == inner.end == data.index(b"--o--")
+
+
 def test_bare_line_feeds_end_lines_and_bare_carriage_returns_do_not() -> None:
     data = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\rtwo\r--b\n--b--\n"
     assert outline(read_message(data).root, data) == ("multipart/mixed", [("text/plain", "one\rtwo\r--b")])
