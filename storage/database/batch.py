@@ -7,10 +7,10 @@ together. When `carry_out` returns, every work either is committed or has an err
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from storage.clock import Clock
 from storage.database.driver import BUSY_TIMEOUT, Driver, Error
 from storage.database.errors import translated
 from storage.database.prepared import Connection
@@ -65,12 +65,12 @@ class Work(Generic[T]):
         self.wake.acquire()
 
 
-def carry_out(driver: Driver, works: list[Work[Any]], *, patient: bool = True) -> list[Work[Any]]:
+def carry_out(driver: Driver, works: list[Work[Any]], clock: Clock, *, patient: bool = True) -> list[Work[Any]]:
     """Run the works in one transaction and commit it; returns those that were left for lack of time.
 
     The commit is FULL if one of them asked for a durable one. The caller holds the writer's lock.
     """
-    deadline = time.monotonic() + BATCH_TIME
+    deadline = clock.monotonic() + BATCH_TIME
     try:
         _begin(driver, durable=any(work.durable for work in works), patient=patient)
     except Exception as error:  # noqa: BLE001  every caller gets it
@@ -79,7 +79,7 @@ def carry_out(driver: Driver, works: list[Work[Any]], *, patient: bool = True) -
     done = 0
     try:
         for work in works:
-            if done and time.monotonic() > deadline:
+            if done and clock.monotonic() > deadline:
                 break
             _run(driver, work, alone=len(works) == 1)
             done += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from storage.clock import Clock
 from storage.database.batch import Transaction, Work, carry_out
 from storage.database.driver import Error, connect
 from storage.database.errors import translated
@@ -22,19 +23,19 @@ from storage.files import durable
 Fill = Callable[[Transaction], object]
 
 
-def create_file(path: Path, key: bytes, schema: Schema, fill: Fill | None, timeout: float) -> None:
+def create_file(path: Path, key: bytes, schema: Schema, clock: Clock, fill: Fill | None, timeout: float) -> None:
     """`key` is the database's own (`driver.database_key`); `fill` writes what stands in it from the start."""
     lock_file = LockFile(lock_path(path))
     try:
         lock_file.write(timeout)
         if path.exists():
             raise AlreadyExists("The database exists already.")
-        _make(path, key, schema, fill)
+        _make(path, key, schema, clock, fill)
     finally:
         lock_file.close()
 
 
-def _make(path: Path, key: bytes, schema: Schema, fill: Fill | None) -> None:
+def _make(path: Path, key: bytes, schema: Schema, clock: Clock, fill: Fill | None) -> None:
     """A whole database under another name, then under its own."""
     temporary = path.with_name(f".{path.name}.new")
     _remove(temporary)
@@ -43,7 +44,7 @@ def _make(path: Path, key: bytes, schema: Schema, fill: Fill | None) -> None:
         try:
             driver.execute("PRAGMA journal_mode = WAL").fetchall()
             work = Work(lambda transaction: _define(transaction, schema, fill), durable=True)
-            carry_out(driver, [work])
+            carry_out(driver, [work], clock)
             if work.error is not None:
                 raise work.error
         finally:

@@ -20,6 +20,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+from sqlalchemy import text
+
 from storage.clock import Clock
 from storage.database.batch import Transaction, Work, carry_out, fail
 from storage.database.checkpointer import Checkpointer
@@ -28,7 +30,8 @@ from storage.database.driver import SMALL_CACHE, Driver, Error, connect, databas
 from storage.database.errors import Busy, translated
 from storage.database.lockfile import LockFile, lock_path
 from storage.database.migrations import Schema, migrate, needs_migration
-from storage.database.prepared import Connection
+from storage.database.prepared import Connection, prepare
+from storage.database.reader import Reader
 from storage.errors import NotFound, Unavailable
 from storage.values import MailboxId, ModSeq
 
@@ -38,6 +41,8 @@ T = TypeVar("T")
 OnChanged = Callable[[Mapping[MailboxId, ModSeq]], None]
 
 _log = logging.getLogger("cleanmail.storage")
+
+_DATA_VERSION = prepare(text("PRAGMA data_version"))
 
 PATIENCE = 30.0  # seconds that a writer waits for its turn, or an opener for a migration elsewhere
 
@@ -65,7 +70,7 @@ class Database:
         self._opening = threading.Lock()
         self._checkpointing = threading.Lock()
         self._lock_file: LockFile | None = None
-        self._reader = _Reader(self._connect)
+        self._reader = Reader(self._connect)
         self._writer: Driver | None = None
 
         self._guard = threading.Lock()  # of the four below
@@ -91,7 +96,7 @@ class Database:
 
         It is made under another name and renamed; what a crash leaves is removed by the next try.
         """
-        create_file(path, database_key(key, schema.name), schema, fill, PATIENCE)
+        create_file(path, database_key(key, schema.name), schema, clock, fill, PATIENCE)
         return cls(path, key, schema, clock, on_changed=on_changed, checkpointer=checkpointer, cache=cache)
 
     @classmethod
@@ -137,15 +142,13 @@ class Database:
     def data_version(self) -> int:
         """Changes when anybody, here or in another process, has committed: 6 microseconds to know that nobody did."""
         with self._reader as connection:
-            try:
-                return int(connection.driver.execute("PRAGMA data_version").fetchone()[0])
-            except Error as error:
-                raise translated(error) from None
+            row = _DATA_VERSION.one(connection)
+        return int(row[0]) if row else 0
 
     def resize_cache(self, kibibytes: int) -> None:
         """The read connection's page cache: large while a session uses the account, small otherwise."""
         with self._reader as connection:
-            connection.driver.execute(f"PRAGMA cache_size = -{int(kibibytes)}")
+            connection.execute(text(f"PRAGMA cache_size = -{int(kibibytes)}"))
 
     # Writing
 
@@ -244,7 +247,7 @@ class Database:
     def _carry_out(self, batch: list[Work[Any]], *, patient: bool = True) -> list[Work[Any]]:
         self._leader = threading.get_ident()
         try:
-            return carry_out(self._writer, batch, patient=patient)
+            return carry_out(self._writer, batch, self._clock, patient=patient)
         finally:
             self._leader = 0
 
@@ -259,12 +262,10 @@ class Database:
 
     def _announce(self, done: list[Work[Any]]) -> None:
         """Tell the checkpointer and the change feed about a batch, once; the last modseq of a mailbox counts."""
+        committed = [work.transaction for work in done if work.error is None and work.transaction is not None]
         changes: dict[MailboxId, ModSeq] = {}
-        committed = False
-        for work in done:
-            if work.error is None and work.transaction is not None:
-                committed = True
-                changes.update(work.transaction.changes)
+        for transaction in committed:
+            changes.update(transaction.changes)
         if committed and self._checkpointer is not None:
             self._checkpointer.note(self)
         if changes and self._on_changed is not None:
@@ -358,40 +359,6 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable(detail="database is closed")
-
-
-class _Reader(Connection):
-    """The read connection as a context: one thread at a time, opened when first entered."""
-
-    __slots__ = ("_closed", "_connect", "_lock")
-
-    def __init__(self, connect: Callable[[], Driver]) -> None:
-        super().__init__(None)
-        self._connect = connect
-        self._lock = threading.RLock()
-        self._closed = False
-
-    def __enter__(self) -> Connection:
-        self._lock.acquire()
-        if self.driver is None:
-            try:
-                if self._closed:
-                    raise Unavailable(detail="database is closed")
-                self.driver = self._connect()
-            except BaseException:
-                self._lock.release()
-                raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self.driver is not None:
-                self.driver.close()
-                self.driver = None
 
 
 def _needs_migration(driver: Driver, schema: Schema) -> bool:

@@ -154,7 +154,8 @@ def test_a_cut_or_lengthened_file_is_seen(tmp_path: Path, length: str, data: st.
     damaged.parent.mkdir(exist_ok=True)
     for changed in (content[:end], content + content[end:], content + b"\x00"):
         damaged.write_bytes(changed)
-        for reader in (*readers(str(damaged)), partial(read_beyond, str(damaged))):
+        every: list[Callable[[], object]] = [*readers(str(damaged)), partial(read_beyond, str(damaged))]
+        for reader in every:
             with pytest.raises(Corrupt):
                 reader()
 

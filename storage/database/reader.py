@@ -1,0 +1,47 @@
+"""The read connection of a database: opened when it is first used, lent to one thread at a time.
+
+Raises: Unavailable (closed), and what opening a database raises.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from storage.database.driver import Driver
+from storage.database.prepared import Connection
+from storage.errors import Unavailable
+
+
+class Reader(Connection):
+    """A context; the thread that is in it may enter it again."""
+
+    __slots__ = ("_closed", "_connect", "_lock")
+
+    def __init__(self, connect: Callable[[], Driver]) -> None:
+        super().__init__(None)
+        self._connect = connect
+        self._lock = threading.RLock()
+        self._closed = False
+
+    def __enter__(self) -> Connection:
+        self._lock.acquire()
+        if self.driver is None:
+            try:
+                if self._closed:
+                    raise Unavailable(detail="database is closed")
+                self.driver = self._connect()
+            except BaseException:
+                self._lock.release()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self.driver is not None:
+                self.driver.close()
+                self.driver = None
