@@ -225,19 +225,28 @@ class Administration:
 
 
 @contextmanager
+def key_source(data: Path, config: Config) -> Iterator[KeySource]:
+    """The auth role if it answers, else the key store itself."""
+    check_initialised(data)
+    if not auth_role_answers(data):
+        yield LocalKeys(open_keystore(data, config, SystemClock()))
+        return
+    client = AuthClient(auth_socket(data), Role.ADMIN, connections=4)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
 def administration(data: Path, config: Config) -> Iterator[Administration]:
     """The stores of an installation, whether its server runs or not."""
-    check_initialised(data)
-    clock = SystemClock()
-    client = AuthClient(auth_socket(data), Role.ADMIN, connections=4) if auth_role_answers(data) else None
-    keys: KeySource = client or LocalKeys(open_keystore(data, config, clock))
-    installation = open_installation(data, config, keys, clock)
-    try:
-        yield Administration(installation, Provisioning(installation), Resolver(installation, config.postmaster))
-    finally:
-        installation.close()
-        if client is not None:
-            client.close()
+    with key_source(data, config) as keys:
+        installation = open_installation(data, config, keys, SystemClock())
+        try:
+            yield Administration(installation, Provisioning(installation), Resolver(installation, config.postmaster))
+        finally:
+            installation.close()
 
 
 def auth_role_answers(data: Path) -> bool:

@@ -20,6 +20,7 @@ from hosting.config import Config, load
 from hosting.roles import privileges
 from storage.directory.rows import AccountRow, TenantRow
 from storage.errors import InvalidInput, NotFound
+from storage.keys.source import KeySource
 from storage.values import EmailAddress
 
 
@@ -39,6 +40,13 @@ class Invocation:
         privileges.become_owner(self.data)
         with composition.administration(self.data, self.config) as administration:
             yield administration
+
+    @contextmanager
+    def keys(self) -> Iterator[KeySource]:
+        """The keys alone, while the context lasts; no database is opened."""
+        privileges.become_owner(self.data)
+        with composition.key_source(self.data, self.config) as keys:
+            yield keys
 
 
 def of(context: typer.Context) -> Invocation:

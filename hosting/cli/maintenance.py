@@ -9,6 +9,9 @@ from storage.check import check_account, check_installation
 
 from hosting.cli import invocation
 from storage.checks.finding import Finding, Severity
+from storage.clock import SystemClock
+from storage.upgrade import Found, outdated
+from storage.upgrade import upgrade as upgrade_all
 
 DAMAGE = 4  # exit status: something is wrong
 
@@ -62,10 +65,12 @@ def upgrade(
 ) -> None:
     """Bring every database to this version; each is migrated at its first use anyway."""
     run = invocation.of(context)
-    with run.administration() as administration:
-        pending = administration.pending_upgrades()
-        if not only_check:
-            administration.upgrade()
-    rows = [{"database": name, "version": before, "becomes": after} for name, before, after in pending]
-    columns = {"database": "database", "version": "is version", "becomes": "becomes" if only_check else "became"}
+    changed: list[Found] = []
+    with run.keys() as keys:
+        if only_check:
+            changed.extend(outdated(run.data, keys))
+        else:
+            upgrade_all(run.data, keys, SystemClock(), done=changed.append)
+    rows = [{"database": found.name, "version": found.schema.version} for found in changed]
+    columns = {"database": "database", "version": "would become version" if only_check else "is now of version"}
     run.output.rows(columns, rows, "Every database is of this version.")
