@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import write_certificate
 
 from gateway.smtp.limits import Limits
 from gateway.smtp.replies import STOPPING, SmtpReply
@@ -197,8 +198,6 @@ def test_smtplib_over_both_kinds_of_tls(listen: Listen) -> None:
 
 
 def test_new_certificate_without_a_restart(listen: Listen, tmp_path: Path) -> None:
-    from conftest import write_certificate
-
     paths = write_certificate(tmp_path / "tls", "localhost")
     certificate = ServerCertificate(*paths)
     server = listen(tls=certificate.context)
