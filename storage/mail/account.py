@@ -1,0 +1,184 @@
+"""One open account: its database, its message files, and everything that works on them.
+
+`create` makes an account whole or not at all; `open` takes one that is there. After a restart of the machine the first
+to open it moves every modseq behind its reserved block (storage.mail.ledger), and whoever opens it takes up what was
+left to be done in the background. An Account may be used by any thread; its views belong to the event loop's.
+
+Raises: NotFound (no such account), AlreadyExists, Corrupt (damaged, wrong key), Unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from storage.background import Background
+from storage.changes import Change, Publisher
+from storage.clock import Clock, boot_id
+from storage.database.checkpointer import Checkpointer
+from storage.database.database import Database, Transaction
+from storage.database.migrations import Schema
+from storage.files import durable
+from storage.files.maildir import Maildir
+from storage.keys.sealing import Key
+from storage.mail import ledger as ledgers
+from storage.mail.arrivals import Arrivals
+from storage.mail.dying import DyingMailboxes
+from storage.mail.flags import Flags
+from storage.mail.keywords import Keywords
+from storage.mail.ledger import Delta, Ledger
+from storage.mail.mailboxes import FIRST_MAILBOXES, Mailboxes
+from storage.mail.memberships import Memberships
+from storage.mail.messages import Messages
+from storage.mail.quota import Limits, Usage, usage_of
+from storage.mail.reading import Reading
+from storage.mail.removals import Removals
+from storage.mail.search_index import SearchIndex
+from storage.mail.threads import Threads
+from storage.mail.tombstones import Tombstones
+from storage.mail.transfers import Transfers
+from storage.mail.view_rows import ViewRows
+from storage.mail.views import Views
+from storage.schema import account as schema
+from storage.values import AccountId, MailboxId, ModSeq, TenantId
+
+SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL)
+
+DATABASE = "account.db"
+MAILDIR = "Maildir"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the open accounts of a process share."""
+
+    clock: Clock
+    incarnation: str  # name of this process's writer
+    background: Background
+    publisher: Publisher | None = None  # None: nobody else is told of changes
+    checkpointer: Checkpointer | None = None
+    boot: str = ""  # which start of the machine this is; "" asks the kernel
+
+
+class Account:
+    def __init__(
+        self, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings
+    ) -> None:
+        """Parts of an account that exists; see `open`."""
+        self.root = root
+        self.tenant_id = tenant_id
+        self.account_id = account_id
+        self.key = key
+        self.background = surroundings.background
+        self._publisher = surroundings.publisher
+        self.database = Database(
+            root / DATABASE,
+            key.secret,
+            SCHEMA,
+            surroundings.clock,
+            on_changed=self._publish,
+            checkpointer=surroundings.checkpointer,
+        )
+        self.maildir = Maildir(root / MAILDIR)
+        self._compose(surroundings)
+
+    def _compose(self, surroundings: Surroundings) -> None:
+        account_id, database, clock, background = self.account_id, self.database, surroundings.clock, self.background
+        self.ledger = Ledger(database, account_id, self._tell)
+        self.threads = Threads(account_id, self.key)
+        keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
+        self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, background)
+        self._dying = DyingMailboxes(self.ledger, keywords, memberships, tombstones, self._removals, background)
+        transfers = Transfers(self.ledger, keywords, memberships, self._removals, clock)
+        self.arrivals = Arrivals(
+            self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
+        )
+        reading = Reading(database, account_id, self.maildir, self.key)
+        self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock)
+        self.messages = Messages(
+            self.mailboxes,
+            self.arrivals,
+            Flags(self.ledger, keywords, memberships),
+            transfers,
+            self._removals,
+            reading,
+        )
+        self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
+        self.index = SearchIndex(database, account_id, reading.read_message, clock)
+
+    @classmethod
+    def create(
+        cls, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings
+    ) -> Self:
+        """A new account with its first mailboxes, all subscribed. Raises AlreadyExists."""
+        durable.make_directory(root)
+        account = cls(root, tenant_id, account_id, key, surroundings)
+        account.maildir.create()
+        made = Database.create(
+            root / DATABASE, key.secret, SCHEMA, surroundings.clock, fill=account._fill(surroundings)
+        )
+        made.close()
+        return account
+
+    def _fill(self, surroundings: Surroundings) -> Callable[[Transaction], None]:
+        def fill(transaction: Transaction) -> None:
+            # Seconds, so that an account made anew under the same id does not repeat a UIDVALIDITY (RFC 9051 §2.3.1.1).
+            counters = {"mailbox_id": 0, "message_id": 0, "uidvalidity": surroundings.clock.now()}
+            ledgers.begin(transaction, self.account_id, counters, surroundings.boot or boot_id())
+            for name, special_use in FIRST_MAILBOXES:
+                self.mailboxes.insert(transaction, name, special_use)
+                self.mailboxes.insert_subscription(transaction, name)
+
+        return fill
+
+    @classmethod
+    def open(cls, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings) -> Self:
+        """An account that is there."""
+        account = cls(root, tenant_id, account_id, key, surroundings)
+        try:
+            ledgers.go_on_behind_blocks(account.database, account_id, surroundings.boot or boot_id())
+            account._resume()
+        except BaseException:
+            account.database.close()
+            raise
+        return account
+
+    def _resume(self) -> None:
+        """What an earlier process did not come to."""
+        if self._dying.has_any():
+            self._dying.schedule()
+        if self._removals.has_files():
+            self._removals.schedule()
+
+    @property
+    def limits(self) -> Limits:
+        """What the account may store; whoever knows the tenant's settings sets it."""
+        return self.ledger.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.ledger.limits = limits
+
+    def usage(self) -> Usage:
+        """What it stores (RFC 9208)."""
+        with self.database.reading() as connection:
+            return usage_of(connection, self.account_id)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is left to be done in the background."""
+        return self.background.has(self.account_id)
+
+    def close(self) -> None:
+        """Background work in progress is finished first. May be called again."""
+        self.background.settle(self.account_id)
+        self.database.close()
+
+    def _tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
+        self.views.tell(mailbox_id, delta)
+
+    def _publish(self, changes: Mapping[MailboxId, ModSeq]) -> None:
+        if self._publisher is not None:
+            self._publisher.publish(*(Change(self.account_id, each, modseq) for each, modseq in changes.items()))

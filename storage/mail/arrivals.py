@@ -1,0 +1,201 @@
+"""APPEND and delivery: a message's file, its rows and its place in a mailbox.
+
+The file is written, fsynced and linked before the write lock is taken; the directory is fsynced once for all messages
+that share a commit, then the rows are committed. When `append` returns, the message is durable. When it raises, nothing
+of it is visible and its files are gone or left to `storage.sweep`.
+
+Raises: NotFound (no such mailbox), AlreadyExists (its delivery id is there), OverQuota, StorageFull, Unavailable.
+Standards: RFC 9051 §6.3.12, §2.3.1.1 (UIDs ascend).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+
+from sqlalchemy import insert
+
+from storage.clock import Clock
+from storage.database.database import Transaction
+from storage.database.prepared import prepare
+from storage.errors import CleanmailError
+from storage.files.maildir import Maildir
+from storage.files.metadata import FileMeta
+from storage.keys.sealing import Key
+from storage.mail.content import Content, content_of, insert_content
+from storage.mail.keywords import Keywords
+from storage.mail.ledger import Delta, Ledger
+from storage.mail.outcomes import Appended, NewMessage
+from storage.mail.threads import Threads
+from storage.schema.account import membership, message
+from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId, Uid
+
+IDS = 50  # message ids that one process takes at a time
+
+_insert_message = prepare(insert(message))
+_insert_membership = prepare(insert(membership))
+
+
+class MessageIds:
+    """Numbers of messages, known before their files are written. A block is taken from the counter at a time.
+
+    The block's commit may be NORMAL: a row that uses one of its numbers is committed FULL, and brings it to the disk.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = Lock()
+        self._free = range(0)
+
+    def take(self) -> MessageId:
+        with self._lock:
+            if not self._free:
+                first = self._ledger.database.write(
+                    lambda transaction: self._ledger.take(transaction, "message_id", IDS), durable=False
+                )
+                self._free = range(first, first + IDS)
+            number, self._free = self._free[0], self._free[1:]
+        return MessageId(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A message whose file is in place and whose rows are still to come."""
+
+    message_id: MessageId
+    file: str
+    internal_date: int
+    content: Content
+    threads: tuple[bytes, ...]  # hashes, see storage.mail.threads
+    flags: int
+    keywords: Sequence[str]
+    delivery_id: str | None
+
+
+class Arrivals:
+    """New messages of one account."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        keywords: Keywords,
+        threads: Threads,
+        maildir: Maildir,
+        key: Key,
+        incarnation: str,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._keywords = keywords
+        self._threads = threads
+        self._maildir = maildir
+        self._key = key
+        self._incarnation = incarnation
+        self._clock = clock
+        self._ids = MessageIds(ledger)
+
+    def append(self, mailbox_id: MailboxId, mailbox: str, messages: Sequence[NewMessage]) -> list[Appended]:
+        """All of them in one commit, or none. `mailbox` is the name that the files will remember."""
+        filed: list[Filed] = []
+        try:
+            for new in messages:
+                filed.append(self.file(mailbox, new))
+            appended = self._ledger.database.write(lambda transaction: self.insert(transaction, mailbox_id, filed))
+        except BaseException:
+            self._drop(filed)
+            raise
+        for each in filed:
+            self._maildir.settle(each.file)
+        return appended
+
+    def file(self, mailbox: str, new: NewMessage) -> Filed:
+        """Read the message, write its file and link it."""
+        kept = new.content or content_of(new.data, new.prefix)
+        message_id = self._ids.take()
+        internal_date = self._clock.now() if new.internal_date is None else new.internal_date
+        name = self._maildir.new_name(self._incarnation)
+        meta = FileMeta(
+            self._ledger.account_id,
+            message_id,
+            internal_date,
+            mailbox,
+            new.flags,
+            tuple(new.keywords),
+            new.delivery_id,
+            kept.prefix,
+        )
+        self._maildir.write(name, self._key, meta, new.data)
+        self._maildir.link(name)
+        hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
+        return Filed(message_id, name, internal_date, kept, hashes, new.flags, new.keywords, new.delivery_id)
+
+    def insert(self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed]) -> list[Appended]:
+        """The rows of messages whose files are linked; the directory is fsynced before the commit."""
+        maildir = self._maildir
+        transaction.before_commit(maildir.sync_new, key=("new", maildir.path))
+        flags = array(
+            "Q", (each.flags | self._keywords.defined(transaction, mailbox_id, each.keywords) for each in filed)
+        )
+        octets = sum(each.content.size for each in filed)
+        count = len(filed)
+        position = self._ledger.advance(
+            transaction,
+            mailbox_id,
+            uids=count,
+            messages=count,
+            unseen=sum(not each & SEEN for each in flags),
+            deleted=sum(bool(each & DELETED) for each in flags),
+            octets=octets,
+        )
+        self._ledger.charge(transaction, octets, count)
+        uids = array("I", range(position.first_uid, position.first_uid + count))
+        now = self._clock.now()
+        for each, uid, bits in zip(filed, uids, flags, strict=True):
+            self._insert_message(transaction, each, now)
+            _insert_membership.run(
+                transaction,
+                account_id=self._ledger.account_id,
+                mailbox_id=mailbox_id,
+                uid=uid,
+                message_id=each.message_id,
+                flags=bits,
+                modseq=position.modseq,
+                saved=now,
+            )
+        self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
+        return [
+            Appended(Uid(uid), position.uidvalidity, position.modseq, each.message_id)
+            for each, uid in zip(filed, uids, strict=True)
+        ]
+
+    def _insert_message(self, transaction: Transaction, filed: Filed, now: int) -> None:
+        account_id = self._ledger.account_id
+        _insert_message.run(
+            transaction,
+            account_id=account_id,
+            message_id=filed.message_id,
+            file=filed.file,
+            size=filed.content.size,
+            internal_date=filed.internal_date,
+            sent_date=filed.content.sent(filed.internal_date),
+            email_id=email_id(account_id, filed.message_id),
+            thread_id=self._threads.thread_of(transaction, filed.threads),
+            delivery_id=filed.delivery_id,
+            indexed=False,
+            created=now,
+        )
+        insert_content(transaction, account_id, filed.message_id, filed.content)
+
+    def _drop(self, filed: Sequence[Filed]) -> None:
+        """What cannot be removed now is left to the sweep."""
+        for each in filed:
+            with suppress(CleanmailError):
+                self._maildir.remove(each.file)
+
+
+def email_id(account_id: AccountId, message_id: MessageId) -> str:
+    """EMAILID (RFC 8474 §5.1): of the message wherever it stands in this account."""
+    return f"M{account_id:x}-{message_id:x}"

@@ -1,0 +1,79 @@
+"""Sizes, dates and message ids of a mailbox, side by side with the UIDs of its view; they never change."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from storage.mail.snapshots import COLUMNS
+from storage.mail.view_rows import ViewRows
+from storage.values import MailboxId
+
+_SLICE = 5000  # rows for which the read connection is held
+
+
+class Columns:
+    """Arrays aligned with the first `len(columns)` UIDs of a view."""
+
+    __slots__ = ("internal_dates", "message_ids", "sent_dates", "sizes")
+
+    def __init__(self, arrays: Sequence[array[int]] = ()) -> None:
+        self.message_ids, self.sizes, self.internal_dates, self.sent_dates = arrays or [array(c) for c in COLUMNS]
+
+    def __len__(self) -> int:
+        return len(self.message_ids)
+
+    @property
+    def arrays(self) -> list[array[int]]:
+        return [self.message_ids, self.sizes, self.internal_dates, self.sent_dates]
+
+    def without(self, positions: Sequence[int]) -> Columns:
+        """Without the messages at ascending positions."""
+        return Columns([without(values, positions) for values in self.arrays])
+
+    def extend(self, rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> None:
+        """Read what is missing for `uids`. A message that is gone meanwhile has zeros."""
+        while len(self) < len(uids):
+            known = len(self)
+            with rows.database.reading() as connection:
+                found = rows.columns(connection, mailbox_id, uids[known - 1] if known else 0, _SLICE)
+            complete = len(found) < _SLICE
+            last = uids[-1] if complete else found[-1][0]
+            by_uid = {row[0]: row[1:] for row in found}
+            wanted = [uid for uid in uids[known:] if uid <= last]
+            values = [by_uid.get(uid, (0, 0, 0, 0)) for uid in wanted]
+            if not values:
+                return
+            for kept, read in zip(self.arrays, zip(*values, strict=True), strict=True):
+                kept.extend(read)
+
+
+def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Columns:
+    """What the snapshot knows of the first of `uids`; empty columns if it does not fit them."""
+    with rows.database.reading() as connection:
+        kept = rows.snapshots.columns(connection, mailbox_id)
+    if kept is None:
+        return Columns()
+    old, arrays = kept
+    columns = Columns(arrays)
+    if old != uids[: len(old)]:
+        present = set(uids)
+        gone = [position for position, uid in enumerate(old) if uid not in present]
+        old, columns = without(old, gone), columns.without(gone)
+        if old != uids[: len(old)]:
+            return Columns()
+    return columns
+
+
+def without(values: array[int], positions: Sequence[int]) -> array[int]:
+    """A new array without what stands at ascending positions."""
+    kept = array(values.typecode)
+    start = 0
+    for position in positions:
+        if position >= len(values):
+            break
+        if position > start:
+            kept += values[start:position]
+        start = position + 1
+    kept += values[start:]
+    return kept

@@ -1,0 +1,275 @@
+r"""The mailboxes of one account, their names and their subscriptions.
+
+Everything but `take_recent` is durable on return. A deleted mailbox is out of sight at once, its quota given back; its
+messages are removed in the background, in slices, and that is taken up again when the account is opened. Ids and
+UIDVALIDITYs come from counters and are never used again, so a name that is made anew is a new mailbox for every
+client.
+
+Raises: NotFound, AlreadyExists, NotPermitted (INBOX), InvalidInput (names), LimitReached.
+Standards: RFC 9051 §6.3.4 to §6.3.8, §2.3.1.1; RFC 6154; RFC 8474 §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from storage.clock import Clock
+from storage.database.database import Connection, Transaction
+from storage.database.prepared import Row, prepare
+from storage.errors import AlreadyExists, LimitReached, NotFound, NotPermitted
+from storage.mail.dying import DyingMailboxes
+from storage.mail.keywords import Keywords
+from storage.mail.ledger import BLOCK, LIVE, Ledger
+from storage.mail.names import INBOX, below, canonical, new_name, parents
+from storage.mail.transfers import Transfers
+from storage.schema.account import mailbox, subscription
+from storage.values import UID_MAX, AccountId, MailboxId, UidSet
+
+MAILBOXES_MAX = 10_000
+
+FIRST_MAILBOXES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (INBOX, ()),
+    ("Sent", ("\\Sent",)),
+    ("Drafts", ("\\Drafts",)),
+    ("Junk", ("\\Junk",)),
+    ("Trash", ("\\Trash",)),
+    ("Archive", ("\\Archive",)),
+)
+
+_columns = tuple(column for column in mailbox.columns if column.name != "reserved_modseq")
+_live = (mailbox.c.account_id == bindparam("account"), mailbox.c.name >= LIVE)
+_by_id = (*_live, mailbox.c.mailbox_id == bindparam("mailbox"))
+_select_all = prepare(select(*_columns).where(*_live).order_by(mailbox.c.name))
+_select_by_name = prepare(select(*_columns).where(*_live, mailbox.c.name == bindparam("called")))
+_select_by_id = prepare(select(*_columns).where(*_by_id))
+_select_names = prepare(select(mailbox.c.name).where(*_live))
+_select_inferiors = prepare(
+    select(mailbox.c.mailbox_id, mailbox.c.name).where(
+        *_live, mailbox.c.name >= bindparam("first"), mailbox.c.name < bindparam("last")
+    )
+)
+_insert = prepare(insert(mailbox))
+_set_name = prepare(update(mailbox).where(*_by_id).values(name=bindparam("renamed")))
+_select_recent = prepare(select(mailbox.c.recent_uid, mailbox.c.uidnext).where(*_by_id))
+_take_recent = prepare(update(mailbox).where(*_by_id).values(recent_uid=mailbox.c.uidnext))
+_subscriptions = prepare(select(subscription.c.name).where(subscription.c.account_id == bindparam("account")))
+_subscribe = prepare(upsert(subscription).on_conflict_do_nothing())
+_unsubscribe = prepare(
+    delete(subscription).where(
+        subscription.c.account_id == bindparam("account"), subscription.c.name == bindparam("called")
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One mailbox and its counters at one moment."""
+
+    account_id: AccountId
+    id: MailboxId
+    name: str
+    uidvalidity: int
+    uidnext: int
+    highest_modseq: int
+    expunged_horizon: int  # of what was expunged up to this modseq nobody knows the UIDs any more
+    messages: int
+    unseen: int
+    deleted: int
+    bytes: int
+    recent_uid: int  # messages from this UID on were never told of to anybody who selected the mailbox
+    special_use: tuple[str, ...]
+    created: int
+
+    @property
+    def object_id(self) -> str:
+        """MAILBOXID (RFC 8474 §4): stays when the mailbox is renamed."""
+        return f"F{self.account_id:x}-{self.id:x}"
+
+
+class Mailboxes:
+    def __init__(
+        self, ledger: Ledger, keywords: Keywords, transfers: Transfers, dying: DyingMailboxes, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._database = ledger.database
+        self._account_id = ledger.account_id
+        self._keywords = keywords
+        self._transfers = transfers
+        self._dying = dying
+        self._clock = clock
+
+    # Looking
+
+    def list(self) -> list[Mailbox]:
+        """All of them, by name."""
+        with self._database.reading() as connection:
+            return [_mailbox(row) for row in _select_all.rows(connection, account=self._account_id)]
+
+    def find(self, name: str) -> Mailbox:
+        with self._database.reading() as connection:
+            return self._named(connection, canonical(name))
+
+    def by_id(self, mailbox_id: MailboxId) -> Mailbox:
+        with self._database.reading() as connection:
+            row = _select_by_id.one(connection, account=self._account_id, mailbox=mailbox_id)
+        if row is None:
+            raise NotFound("There is no such mailbox.")
+        return _mailbox(row)
+
+    def keywords(self, mailbox_id: MailboxId) -> dict[int, str]:
+        """Names of the bits from 8 on in the flags of its messages."""
+        with self._database.reading() as connection:
+            return self._keywords.names(connection, mailbox_id)
+
+    # Making and removing
+
+    def create(self, name: str, special_use: Collection[str] = ()) -> Mailbox:
+        """A new mailbox; missing ones above it are made too (RFC 9051 §6.3.4)."""
+        name = new_name(name)
+
+        def work(transaction: Transaction) -> Mailbox:
+            names = self._names(transaction)
+            if name in names:
+                raise AlreadyExists("There is a mailbox of that name already.")
+            self._make_parents(transaction, name, names)
+            self.insert(transaction, name, tuple(special_use))
+            return self._named(transaction, name)
+
+        return self._database.write(work)
+
+    def insert(self, transaction: Transaction, name: str, special_use: Sequence[str] = ()) -> MailboxId:
+        """The row of a new mailbox."""
+        mailbox_id = MailboxId(self._ledger.take(transaction, "mailbox_id"))
+        _insert.run(
+            transaction,
+            account_id=self._account_id,
+            mailbox_id=mailbox_id,
+            name=name,
+            uidvalidity=self._ledger.take(transaction, "uidvalidity"),
+            uidnext=1,
+            highest_modseq=1,
+            reserved_modseq=1 + BLOCK,
+            expunged_horizon=0,
+            messages=0,
+            unseen=0,
+            deleted=0,
+            bytes=0,
+            recent_uid=1,
+            special_use=" ".join(special_use),
+            created=self._clock.now(),
+        )
+        return mailbox_id
+
+    def delete(self, name: str) -> None:
+        """Its inferiors stay, and the name goes on as theirs does: implied (RFC 9051 §6.3.5)."""
+        name = canonical(name)
+        if name == INBOX:
+            raise NotPermitted("INBOX cannot be deleted.")
+
+        def work(transaction: Transaction) -> None:
+            self._dying.hide(transaction, self._named(transaction, name).id)
+
+        self._database.write(work)
+
+    def rename(self, old: str, new: str) -> None:
+        """With its inferiors. Of INBOX the messages move to the new mailbox, and INBOX stays (RFC 9051 §6.3.6)."""
+        old, new = canonical(old), new_name(new)
+        if old == INBOX:
+            target = self.create(new)
+            self._transfers.move(self.find(INBOX).id, UidSet(((1, UID_MAX),)), target.id)
+            return
+
+        def work(transaction: Transaction) -> None:
+            renamed = self._renamed(transaction, old, new)
+            if not renamed:
+                raise NotFound("There is no such mailbox.")
+            staying = self._names(transaction).difference(before for _, before, _ in renamed)
+            if new in staying or any(name in staying for _, _, name in renamed):
+                raise AlreadyExists("There is a mailbox of that name already.")
+            if new.startswith(old + "/"):
+                raise NotPermitted("A mailbox cannot be moved below itself.")
+            for mailbox_id, _, name in renamed:
+                _set_name.run(transaction, account=self._account_id, mailbox=mailbox_id, renamed=new_name(name))
+            self._make_parents(transaction, new, staying)
+
+        self._database.write(work)
+
+    def _renamed(self, transaction: Transaction, old: str, new: str) -> Sequence[tuple[int, str, str]]:
+        """Id, name and new name of a mailbox (if it is one, and not only implied) and its inferiors."""
+        first, last = below(old)
+        rows = _select_inferiors.rows(transaction, account=self._account_id, first=first, last=last)
+        rows += _select_inferiors.rows(transaction, account=self._account_id, first=old, last=old + "\0")
+        return [(mailbox_id, name, new + name[len(old) :]) for mailbox_id, name in rows]
+
+    def _make_parents(self, transaction: Transaction, name: str, names: Collection[str]) -> None:
+        missing = [parent for parent in parents(name) if parent not in names]
+        if len(names) + len(missing) >= MAILBOXES_MAX:
+            raise LimitReached(f"An account has at most {MAILBOXES_MAX} mailboxes.")
+        for parent in missing:
+            self.insert(transaction, parent)
+
+    # Subscriptions
+
+    def subscriptions(self) -> set[str]:
+        with self._database.reading() as connection:
+            return {row[0] for row in _subscriptions.rows(connection, account=self._account_id)}
+
+    def subscribe(self, name: str) -> None:
+        """A name may be subscribed before its mailbox exists and after it is gone (RFC 9051 §6.3.7)."""
+        name = new_name(name)
+        self._database.write(lambda transaction: self.insert_subscription(transaction, name))
+
+    def insert_subscription(self, transaction: Transaction, name: str) -> None:
+        _subscribe.run(transaction, account_id=self._account_id, name=name)
+
+    def unsubscribe(self, name: str) -> None:
+        """That it was not subscribed is no error."""
+        name = canonical(name)
+        self._database.write(lambda transaction: _unsubscribe.run(transaction, account=self._account_id, called=name))
+
+    # Recent messages (RFC 3501 §2.3.2)
+
+    def recent_from(self, mailbox_id: MailboxId) -> int:
+        r"""Messages from this UID on are \Recent to whoever selects the mailbox now."""
+        with self._database.reading() as connection:
+            return self._recent(connection, mailbox_id)[0]
+
+    def take_recent(self, mailbox_id: MailboxId) -> int:
+        r"""Like `recent_from`, and they are not \Recent to anybody later. A power loss may undo that."""
+        with self._database.reading() as connection:
+            recent, uidnext = self._recent(connection, mailbox_id)
+        if recent == uidnext:
+            return recent
+
+        def work(transaction: Transaction) -> int:
+            recent, _ = self._recent(transaction, mailbox_id)
+            _take_recent.run(transaction, account=self._account_id, mailbox=mailbox_id)
+            return recent
+
+        return self._database.write(work, durable=False)
+
+    def _recent(self, connection: Connection, mailbox_id: MailboxId) -> tuple[int, int]:
+        row = _select_recent.one(connection, account=self._account_id, mailbox=mailbox_id)
+        if row is None:
+            raise NotFound("There is no such mailbox.")
+        return row[0], row[1]
+
+    def _names(self, transaction: Transaction) -> set[str]:
+        return {row[0] for row in _select_names.rows(transaction, account=self._account_id)}
+
+    def _named(self, connection: Connection, name: str) -> Mailbox:
+        row = _select_by_name.one(connection, account=self._account_id, called=name)
+        if row is None:
+            raise NotFound("There is no such mailbox.")
+        return _mailbox(row)
+
+
+def _mailbox(row: Row) -> Mailbox:
+    values: list[Any] = list(row)
+    values[-2] = tuple(values[-2].split())
+    return Mailbox(*values)

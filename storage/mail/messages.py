@@ -1,0 +1,130 @@
+"""The messages of one account: appending, flags, copying, removing, reading. By mailbox and UID, never by number.
+
+Each method says what is durable when it returns; none of them loads a view. Sets of UIDs may name messages that are not
+there: they are passed over.
+
+Raises: NotFound (mailbox), Gone (message), AlreadyExists (delivery id), OverQuota, LimitReached, StorageFull,
+Unavailable, Corrupt. Standards: RFC 9051 §6.3.12, §6.4; RFC 7162; RFC 4315; RFC 6851.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from storage.database.prepared import Row
+from storage.mail.arrivals import Arrivals
+from storage.mail.flags import Change, Flags
+from storage.mail.mailboxes import Mailboxes
+from storage.mail.outcomes import Appended, Copied, Expunged, How, NewMessage, Stored
+from storage.mail.reading import Reading
+from storage.mail.removals import Removals
+from storage.mail.transfers import Transfers
+from storage.values import MailboxId, MessageId, UidSet
+
+__all__ = ["Appended", "Copied", "Expunged", "How", "Messages", "NewMessage", "Stored"]
+
+
+class Messages:
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        arrivals: Arrivals,
+        flags: Flags,
+        transfers: Transfers,
+        removals: Removals,
+        reading: Reading,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._arrivals = arrivals
+        self._flags = flags
+        self._transfers = transfers
+        self._removals = removals
+        self._reading = reading
+
+    # Arriving
+
+    def append(
+        self,
+        mailbox_id: MailboxId,
+        data: bytes,
+        *,
+        flags: int = 0,
+        keywords: Sequence[str] = (),
+        internal_date: int | None = None,
+        prefix: bytes = b"",
+        delivery_id: str | None = None,
+    ) -> Appended:
+        """Durable on return. `data` has CRLF line ends; `prefix` are header fields that are put in front of it."""
+        new = NewMessage(data, flags, keywords, internal_date, prefix, delivery_id)
+        return self.append_many(mailbox_id, [new])[0]
+
+    def append_many(self, mailbox_id: MailboxId, messages: Sequence[NewMessage]) -> list[Appended]:
+        """All of them or none, in one commit; durable on return."""
+        name = self._mailboxes.by_id(mailbox_id).name
+        return self._arrivals.append(mailbox_id, name, messages)
+
+    def delivered(self, delivery_ids: Collection[str | None]) -> set[str]:
+        """Those of the ids under which a message is stored."""
+        return self._reading.delivered([each for each in delivery_ids if each is not None])
+
+    # Flags
+
+    def store(
+        self,
+        mailbox_id: MailboxId,
+        uids: UidSet,
+        how: How,
+        flags: int,
+        keywords: Sequence[str] = (),
+        unchanged_since: int | None = None,
+    ) -> Stored:
+        """Change flags; a power loss (not a crash) may undo the last changes."""
+        return self._flags.store(mailbox_id, uids, Change(how, flags, keywords, unchanged_since))
+
+    def store_now(
+        self,
+        mailbox_id: MailboxId,
+        uids: UidSet,
+        how: How,
+        flags: int,
+        keywords: Sequence[str] = (),
+        unchanged_since: int | None = None,
+    ) -> Stored:
+        """Like `store`, but raises Busy where that would wait for a disk or another writer."""
+        return self._flags.store_now(mailbox_id, uids, Change(how, flags, keywords, unchanged_since))
+
+    # Between mailboxes, and out
+
+    def copy(self, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
+        """All or nothing; durable on return."""
+        return self._transfers.copy(source_id, uids, target_id)
+
+    def move(self, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
+        """Each message is in exactly one of the mailboxes at any time; durable on return."""
+        return self._transfers.move(source_id, uids, target_id)
+
+    def expunge(self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True) -> Expunged:
+        r"""Remove messages (None: all), those that are \Deleted or all of them; durable on return."""
+        return self._removals.expunge(mailbox_id, uids, only_deleted=only_deleted)
+
+    # Reading
+
+    def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
+        """Columns of membership, message and the content tables for a range of UIDs, by UID."""
+        return self._reading.fetch_rows(mailbox_id, first, last, columns)
+
+    def read(self, message_id: MessageId, file: str) -> bytes:
+        """All octets of a message. Raises Gone if it was expunged meanwhile."""
+        return self._reading.read(message_id, file)
+
+    def read_message(self, message_id: MessageId) -> bytes:
+        """All octets of a message that is known by its id alone."""
+        return self._reading.read_message(message_id)
+
+    def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
+        """The octets [start, end) of a message."""
+        return self._reading.read_span(message_id, file, start, end)
+
+    def deleted_octets(self, mailbox_id: MailboxId) -> int:
+        r"""How many octets the \Deleted messages of a mailbox have."""
+        return self._reading.deleted_octets(mailbox_id)

@@ -1,0 +1,129 @@
+"""Reading messages: rows for FETCH in slices, octets from the files.
+
+`fetch_rows` joins only the tables that the columns need. `read` and `read_span` count octets of the whole message: the
+header fields that we added come first.
+
+Raises: Gone (expunged meanwhile), Corrupt (a row without its file, or a file that does not verify), Unavailable.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import FromClause, bindparam, func, select
+
+from storage.database.database import Database
+from storage.database.prepared import Prepared, Row, prepare
+from storage.errors import Corrupt, Gone, NotFound
+from storage.files.maildir import Maildir
+from storage.keys.sealing import Key
+from storage.mail.content import TABLES
+from storage.schema.account import membership, message
+from storage.values import DELETED, AccountId, MailboxId, MessageId
+
+_in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
+_file = prepare(
+    select(message.c.file).where(
+        message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message")
+    )
+)
+_with_message = membership.join(
+    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
+)
+_deleted_octets = prepare(
+    select(func.coalesce(func.sum(message.c.size), 0))
+    .select_from(_with_message)
+    .where(*_in_mailbox, membership.c.flags.op("&")(DELETED) != 0)
+)
+_delivered = prepare(
+    select(message.c.message_id).where(
+        message.c.account_id == bindparam("account"), message.c.delivery_id == bindparam("delivery")
+    )
+)
+
+
+@cache
+def _slice(columns: tuple[str, ...]) -> Prepared:
+    """The statement that reads these columns for a range of UIDs."""
+    tables = [next(each for each in (membership, message, *TABLES) if name in each.c) for name in columns]
+    chosen = [table.c[name] for table, name in zip(tables, columns, strict=True)]
+    joins: FromClause = membership
+    for table in dict.fromkeys(tables):
+        if table is not membership:
+            joins = joins.join(
+                table,
+                (table.c.account_id == membership.c.account_id) & (table.c.message_id == membership.c.message_id),
+            )
+    return prepare(
+        select(*chosen)
+        .select_from(joins)
+        .where(*_in_mailbox, membership.c.uid.between(bindparam("first"), bindparam("last")))
+        .order_by(membership.c.uid)
+    )
+
+
+class Reading:
+    """The messages of one account, as they are read."""
+
+    def __init__(self, database: Database, account_id: AccountId, maildir: Maildir, key: Key) -> None:
+        self._database = database
+        self._account_id = account_id
+        self._maildir = maildir
+        self._key = key
+
+    def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
+        """Columns of membership, message and the content tables, by UID."""
+        statement = _slice(columns)
+        with self._database.reading() as connection:
+            return statement.rows(connection, account=self._account_id, mailbox=mailbox_id, first=first, last=last)
+
+    def read(self, message_id: MessageId, file: str) -> bytes:
+        """All octets of a message."""
+        try:
+            meta, data = self._maildir.read(file, self._key)
+        except NotFound:
+            raise self._missing(message_id) from None
+        return meta.prefix + data if meta.prefix else data
+
+    def read_message(self, message_id: MessageId) -> bytes:
+        """All octets of a message that is known by its id alone."""
+        return self.read(message_id, self._file(message_id))
+
+    def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
+        """The octets [start, end) of a message; of a large one only the chunks that hold them are read."""
+        try:
+            prefix = self._maildir.read_meta(file, self._key).prefix
+            if not prefix:
+                return self._maildir.read_span(file, self._key, start, end)
+            added = len(prefix)
+            own = self._maildir.read_span(file, self._key, max(0, start - added), max(0, end - added))
+        except NotFound:
+            raise self._missing(message_id) from None
+        return prefix[start:end] + own
+
+    def deleted_octets(self, mailbox_id: MailboxId) -> int:
+        """DELETED-STORAGE (RFC 9208 §4.1.4)."""
+        with self._database.reading() as connection:
+            row = _deleted_octets.one(connection, account=self._account_id, mailbox=mailbox_id)
+        return int(row[0]) if row else 0
+
+    def delivered(self, delivery_ids: list[str]) -> set[str]:
+        """Those of the ids under which a message is stored."""
+        with self._database.reading() as connection:
+            return {
+                each for each in delivery_ids if _delivered.one(connection, account=self._account_id, delivery=each)
+            }
+
+    def _file(self, message_id: MessageId) -> str:
+        with self._database.reading() as connection:
+            row = _file.one(connection, account=self._account_id, message=message_id)
+        if row is None:
+            raise Gone("The message is no longer there.")
+        return str(row[0])
+
+    def _missing(self, message_id: MessageId) -> Gone | Corrupt:
+        try:
+            self._file(message_id)
+        except Gone as gone:
+            return gone
+        return Corrupt(detail=f"account {self._account_id}: message {message_id} has no file")

@@ -1,0 +1,294 @@
+"""A mailbox in memory: UIDs, flags and modseqs of all its messages, shared by the sessions of a process.
+
+A view belongs to one thread, the event loop's; it may be loaded on another and handed over. `refresh` brings it up to
+date in place: arrivals are appended, flags are changed where they stand. When messages vanish, the arrays are replaced
+by new ones and `generation` rises, so that a session that has not told its client yet can keep the old ones.
+
+What this process itself wrote comes to the view without a database read (`Views.tell`), because the modseqs follow each
+other without gaps; everything else is read by modseq.
+
+Raises: Gone (the mailbox was deleted). Standards: RFC 9051 §2.3.1, RFC 7162 §3.1, §3.2.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+from storage.mail.columns import Columns, from_snapshot, without
+from storage.mail.ledger import Delta
+from storage.mail.snapshots import Picture
+from storage.mail.view_rows import MailboxState, ViewRows
+from storage.values import FIRST_KEYWORD_BIT, MailboxId
+
+_LOG_MAX = 20_000  # UIDs that the log of changes remembers
+_PENDING_MAX = 200  # transactions of this process that wait for a refresh
+_STALE = 2000  # changes after which a new snapshot is due, or a twentieth of the messages
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """UIDs of the view that arrived or changed, and UIDs that left it, since some modseq."""
+
+    changed: list[int]
+    vanished: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What one refresh brought: everything after `since` and up to `modseq`."""
+
+    since: int
+    modseq: int
+    changed: array[int]
+    vanished: array[int]
+
+    def __len__(self) -> int:
+        return len(self.changed) + len(self.vanished)
+
+
+class MailboxView:
+    __slots__ = (
+        "__weakref__",
+        "_columns",
+        "_log",
+        "_log_size",
+        "_pending",
+        "_prepared",
+        "_rows",
+        "_save",
+        "_since_snapshot",
+        "expunged_horizon",
+        "flags",
+        "generation",
+        "highest_modseq",
+        "keywords",
+        "mailbox_id",
+        "modseqs",
+        "uidnext",
+        "uids",
+        "uidvalidity",
+    )
+
+    def __init__(
+        self,
+        mailbox_id: MailboxId,
+        rows: ViewRows,
+        state: MailboxState,
+        arrays: Sequence[array[int]],
+        keywords: dict[int, str],
+        save: Callable[[MailboxId, Picture], None],
+    ) -> None:
+        self.mailbox_id = mailbox_id
+        self.uids, self.flags, self.modseqs = arrays
+        self.keywords = keywords
+        self.generation = 0
+        self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
+        self._rows = rows
+        self._save = save  # keeps a snapshot, in the background
+        self._columns: Columns | None = None
+        self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
+        self._pending: dict[int, Delta] = {}
+        self._log: deque[_Entry] = deque()
+        self._log_size = 0
+        self._since_snapshot = 0
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    # Bringing it up to date
+
+    def refresh(self) -> bool:
+        """Take in what was committed since; False if nothing was."""
+        with self._rows.database.reading() as connection:
+            state = self._rows.state(connection, self.mailbox_id)
+        if state.highest_modseq == self.highest_modseq:
+            return False
+        if not self._take_pending(state):
+            self._read_changes()
+        if self._since_snapshot > max(_STALE, len(self.uids) // 20):
+            self.save_snapshot()
+        return True
+
+    def tell(self, delta: Delta) -> None:
+        """A transaction of this process was committed; called on any thread."""
+        if len(self._pending) < _PENDING_MAX:
+            self._pending[delta.modseq] = delta
+
+    def _take_pending(self, state: MailboxState) -> bool:
+        """Whether this process wrote everything up to `state` itself; then it is taken in."""
+        pending, first, last = self._pending, self.highest_modseq + 1, state.highest_modseq
+        if last - first >= len(pending) or any(modseq not in pending for modseq in range(first, last + 1)):
+            return False
+        for modseq in range(first, last + 1):
+            delta = pending.pop(modseq)
+            if delta.vanished:
+                self._remove(delta.vanished)
+            self._put(delta.uids, delta.flags, modseq)
+            self._learn_keywords(delta.flags)
+            self._note(modseq, delta.uids, delta.vanished)
+        self._move_to(state)
+        return True
+
+    def _read_changes(self) -> None:
+        found = self._rows.changed_since(self.mailbox_id, self.highest_modseq)
+        if found is None:
+            self._read_anew()
+            return
+        vanished = array("I", sorted(found.vanished))
+        if vanished:
+            self._remove(vanished)
+        uids, flags, modseqs = self.uids, self.flags, self.modseqs
+        last = uids[-1] if uids else 0
+        for uid, bits, modseq in found.rows:
+            if uid > last:
+                uids.append(uid)
+                flags.append(bits)
+                modseqs.append(modseq)
+            else:
+                at = bisect_left(uids, uid)
+                flags[at], modseqs[at] = bits, modseq
+        self._learn_keywords(row[1] for row in found.rows)
+        self._note(found.state.highest_modseq, array("I", [row[0] for row in found.rows]), vanished)
+        self._move_to(found.state)
+
+    def _read_anew(self) -> None:
+        """Too much time has passed: nobody knows any more what was expunged, so everything is compared."""
+        with self._rows.database.snapshot() as connection:
+            state = self._rows.state(connection, self.mailbox_id)
+            uids, flags, modseqs = self._rows.everything(connection, self.mailbox_id)
+        vanished = array("I", sorted(set(self.uids).difference(uids)))
+        changed = array("I", [uid for uid, modseq in zip(uids, modseqs, strict=True) if modseq > self.highest_modseq])
+        self.uids, self.flags, self.modseqs = uids, flags, modseqs
+        self.generation += 1
+        self._columns = self._prepared = None
+        self._learn_keywords(flags)
+        self._note(state.highest_modseq, changed, vanished)
+        self._move_to(state)
+
+    def _move_to(self, state: MailboxState) -> None:
+        self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
+        if self._pending:
+            for modseq in [each for each in self._pending if each <= state.highest_modseq]:
+                self._pending.pop(modseq, None)
+
+    def _put(self, changed: array[int], new_flags: array[int], modseq: int) -> None:
+        """Flags of messages, ascending; those behind the last one arrive."""
+        uids, flags, modseqs, count = self.uids, self.flags, self.modseqs, len(changed)
+        if not count:
+            return
+        if not uids or changed[0] > uids[-1]:
+            uids.extend(changed)
+            flags.extend(new_flags)
+            modseqs.extend(array("Q", (modseq,)) * count)
+            return
+        at = bisect_left(uids, changed[0])
+        if count > 1 and uids[at : at + count] == changed:
+            flags[at : at + count] = new_flags
+            modseqs[at : at + count] = array("Q", (modseq,)) * count
+            return
+        for uid, bits in zip(changed, new_flags, strict=True):
+            at = bisect_left(uids, uid, at)
+            if at < len(uids) and uids[at] == uid:
+                flags[at], modseqs[at] = bits, modseq
+
+    def _remove(self, vanished: array[int]) -> None:
+        """Ascending UIDs leave; those that the view never had are passed over."""
+        uids, positions, at = self.uids, [], 0
+        for uid in vanished:
+            at = bisect_left(uids, uid, at)
+            if at < len(uids) and uids[at] == uid:
+                positions.append(at)
+        if not positions:
+            return
+        self.uids = without(uids, positions)
+        self.flags = without(self.flags, positions)
+        self.modseqs = without(self.modseqs, positions)
+        if self._columns is not None:
+            self._columns = self._columns.without(positions)
+        self._prepared = None
+        self.generation += 1
+
+    def _learn_keywords(self, flags: Iterable[int]) -> None:
+        """Read the names again if one of these has a bit that has none."""
+        unnamed = reduce(or_, set(flags), 0) >> FIRST_KEYWORD_BIT << FIRST_KEYWORD_BIT
+        for bit in self.keywords:
+            unnamed &= ~(1 << bit)
+        if unnamed:
+            with self._rows.database.reading() as connection:
+                self.keywords = self._rows.keywords(connection, self.mailbox_id)
+
+    # What changed
+
+    def changes_since(self, modseq: int) -> Changes:
+        """From the log, or from the database if that goes back further; nothing before `expunged_horizon` is known."""
+        if modseq >= self.highest_modseq:
+            return Changes([], [])
+        changed: set[int] = set()
+        vanished: list[int] = []
+        for entry in reversed(self._log):
+            changed.update(entry.changed)
+            vanished += entry.vanished
+            if entry.since <= modseq:
+                break
+        else:
+            return self._changes_from_rows(modseq)
+        if entry.since != modseq:  # a modseq between two refreshes, from a client
+            return self._changes_from_rows(modseq)
+        changed.difference_update(vanished)
+        return Changes(sorted(changed), vanished)
+
+    def _changes_from_rows(self, modseq: int) -> Changes:
+        changed, vanished = self._rows.uids_changed_since(self.mailbox_id, modseq, self.highest_modseq)
+        last = self.uids[-1] if self.uids else 0
+        return Changes([uid for uid in changed if uid <= last], vanished)
+
+    def _note(self, modseq: int, changed: array[int], vanished: array[int]) -> None:
+        entry = _Entry(self._log[-1].modseq if self._log else self.highest_modseq, modseq, changed, vanished)
+        self._log.append(entry)
+        self._log_size += len(entry) + 1
+        self._since_snapshot += len(entry)
+        while self._log_size > _LOG_MAX and len(self._log) > 1:
+            self._log_size -= len(self._log.popleft()) + 1
+
+    # Sizes and dates
+
+    def columns(self) -> Columns:
+        """Aligned with `uids`; what is missing is read now."""
+        columns = self._columns
+        if columns is None:
+            prepared = self._prepared
+            if prepared is not None and prepared[0] == self.generation:
+                columns = prepared[1]
+            else:
+                columns = from_snapshot(self._rows, self.mailbox_id, self.uids)
+            self._columns, self._prepared = columns, None
+        if len(columns) < len(self.uids):
+            missing = len(self.uids) - len(columns)
+            columns.extend(self._rows, self.mailbox_id, self.uids)
+            self._since_snapshot += missing
+        return columns
+
+    @property
+    def columns_missing(self) -> int:
+        """How many messages `columns` would read rows of."""
+        return len(self.uids) - len(self._columns) if self._columns is not None else len(self.uids)
+
+    def prepare_columns(self) -> None:
+        """Read them on another thread, so that `columns` need not."""
+        generation, uids = self.generation, self.uids[:]
+        columns = from_snapshot(self._rows, self.mailbox_id, uids)
+        columns.extend(self._rows, self.mailbox_id, uids)
+        self._prepared = generation, columns
+
+    def save_snapshot(self) -> None:
+        """Have the view as it is now kept for the next cold start."""
+        self._since_snapshot = 0
+        columns = self._columns
+        kept = [each[:] for each in columns.arrays] if columns is not None and len(columns) == len(self.uids) else None
+        self._save(self.mailbox_id, Picture(self.highest_modseq, [self.uids[:], self.flags[:], self.modseqs[:]], kept))
