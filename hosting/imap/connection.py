@@ -356,7 +356,7 @@ class Connection(TwistedProtocol):
             self._step(None)
         elif self._waiting is News:
             self.news()
-        if self._flow is None and not self._ending and self.session is not None:
+        if self._flow is None and self.session is not None:
             self._next_command()
 
     def stopProducing(self) -> None:

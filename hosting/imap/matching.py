@@ -153,7 +153,7 @@ class Matcher:
                     rows += messages.fetch_rows(mailbox_id, uids[at], uids[at], ("uid", "envelope"))
             else:
                 rows = messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"))
-            envelopes = dict(rows)
+            envelopes: dict[int, bytes] = {row[0]: row[1] for row in rows}
             clear.update(at for at in part if _sent_on(key, envelopes.get(uids[at], b""), dates[at]))
             yield b""  # others are served between slices
         return [at for at in among if at in clear]

@@ -61,6 +61,7 @@ def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
         selected.refresh()
         yield session.news(expunges=by_uid, arrivals=True)
         session.looked()
+    yield from session.columns_ready()
     with_modseq = _asks_modseq(key)
     if with_modseq and not session.condstore:
         session.condstore = True

@@ -174,6 +174,10 @@ class Selected:
         view = self.view
         if view.highest_modseq == self._synced:
             return
+        if own_modseqs and len(own_modseqs) == view.highest_modseq - self._synced:  # nobody else wrote in between
+            self._synced = view.highest_modseq
+            self._settle()
+            return
         changes = view.changes_since(self._synced)
         last = self.last_uid
         if changes.vanished:
@@ -217,7 +221,11 @@ class Selected:
     @property
     def may_tell(self) -> bool:
         """Something is new, or a keyword was defined."""
-        return self.has_news or len(self.view.keywords) != self._keywords_told
+        return self.has_news or self.has_new_keywords
+
+    @property
+    def has_new_keywords(self) -> bool:
+        return len(self.view.keywords) != self._keywords_told
 
     def _settle(self) -> None:
         if not self.has_news:
@@ -239,7 +247,7 @@ class Selected:
             parts.append(b"* %d EXISTS\r\n" % self.told)
             if not rev2:
                 parts.append(b"* %d RECENT\r\n" % self.recent)
-        if len(self.view.keywords) != self._keywords_told:
+        if self.has_new_keywords:
             parts.append(self.flags_response())
         if self._changed:
             parts += self.flag_fetches(self.positions_of(self._changed), condstore=condstore, rev2=rev2)

@@ -23,7 +23,7 @@ from hosting.imap import capabilities, replies
 from hosting.imap.commands import Command
 from hosting.imap.counters import Counters
 from hosting.imap.decoder import Frame
-from hosting.imap.effects import Flow, Handling
+from hosting.imap.effects import Flow, Handling, blocking
 from hosting.imap.faults import where
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
@@ -34,6 +34,7 @@ from storage.clock import Clock
 from storage.errors import CleanmailError
 
 _log = logging.getLogger(__name__)
+_MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
 _NEWS_OVERDUE = 60.0  # seconds without NOOP, CHECK or IDLE after which a search tells of new messages
 
 
@@ -189,6 +190,12 @@ class Session:
         return selected.tell(
             expunges=expunges, arrivals=arrivals, qresync=self.qresync, condstore=self.condstore, rev2=self.rev2
         )
+
+    def columns_ready(self) -> Flow[None]:
+        """Has the sizes and dates of a large mailbox read by a worker, before they are looked at."""
+        view = self.mailbox.view
+        if view.columns_missing > _MANY_COLUMNS:
+            yield from blocking(view.prepare_columns)
 
     # --- the way through a command ---
 

@@ -15,7 +15,7 @@ from hosting.imap.encode import uid_set
 from hosting.imap.replies import Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
-from storage.errors import Busy
+from storage.database.errors import Busy
 from storage.values import UidSet
 
 _AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
@@ -39,6 +39,8 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
     uids = selected.uids
     wanted = UidSet.of_ranges(_runs(uids, existing))
     stored = yield from change_flags(session, wanted, command.how, command.flags, command.unchanged_since)
+    if selected.has_new_keywords:
+        yield selected.flags_response()
     answered = {uid for uid, _flags, _modseq in stored.changed}
     selected.forget_news_of(answered)
     if not command.silent or session.condstore:

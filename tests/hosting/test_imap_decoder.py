@@ -76,12 +76,12 @@ TOO_MUCH: list[tuple[str, bytes, list[Event]]] = [
     (
         "a long line is skipped",
         b"a SEARCH " + b"x" * 300 + b"\r\nb NOOP\r\n",
-        [Refusal(b"a", b"[TOOBIG] The line is too long."), Frame(b"b NOOP")],
+        [Refusal(b"a", b"The line is too long."), Frame(b"b NOOP")],
     ),
     (
         "a line without end",
         b"a " + b"x" * 2000,
-        [Refusal(b"a", b"[TOOBIG] The line has no end.", close=True)],
+        [Refusal(b"a", b"The line has no end.", close=True)],
     ),
     (
         "literals together pass the limit",
@@ -91,7 +91,7 @@ TOO_MUCH: list[tuple[str, bytes, list[Event]]] = [
     (
         "lines together pass the limit",
         b"a X" + b"".join(b" " + b"y" * 60 + b" {1+}\r\nz" for _ in range(5)) + b"\r\n",
-        [Refusal(b"a", b"[TOOBIG] The command is too long.")],
+        [Refusal(b"a", b"The command is too long.")],
     ),
 ]
 
