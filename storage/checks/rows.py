@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from storage.checks.finding import Finding, Kind, Severity
 from storage.database.prepared import Connection, prepare
+from storage.mail.ledger import LIVE
 from storage.schema.account import content, listing, rendered, trace_fields
 from storage.values import DELETED, FIRST_KEYWORD_BIT, KEYWORDS_PER_MAILBOX, SEEN, AccountId
 
@@ -38,7 +39,7 @@ def _counter(name: str, counted: str) -> _Check:
         f"""SELECT b.mailbox_id, b.{name}, coalesce(sum({counted}), 0) FROM mailbox b
             LEFT JOIN membership s ON s.account_id = b.account_id AND s.mailbox_id = b.mailbox_id
             LEFT JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
-            WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.{name}
+            WHERE b.account_id = :account_id AND b.name >= :live GROUP BY b.mailbox_id, b.{name}
             HAVING b.{name} <> coalesce(sum({counted}), 0)""",  # noqa: S608 - names of ours
     )
 
@@ -123,6 +124,7 @@ _CHECKS = (
         """SELECT u.messages, u.bytes, t.counted, t.summed FROM usage u,
              (SELECT count(*) AS counted, coalesce(sum(m.size), 0) AS summed FROM membership s
                 JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
+                JOIN mailbox b ON b.account_id = s.account_id AND b.mailbox_id = s.mailbox_id AND b.name >= :live
                 WHERE s.account_id = :account_id) t
            WHERE u.account_id = :account_id AND (u.messages <> t.counted OR u.bytes <> t.summed)""",
     ),
@@ -199,7 +201,9 @@ _integrity = prepare(text("PRAGMA integrity_check(10)"))
 def check_rows(connection: Connection, account_id: AccountId) -> Iterator[Finding]:
     """Everything that is wrong among the rows of an account."""
     for check, statement in _PREPARED:
-        for row in statement.rows(connection, account_id=account_id):
+        # What deleted mailboxes still hold is not counted: they are emptied in the background.
+        living = {"live": LIVE} if ":live" in check.sql else {}
+        for row in statement.rows(connection, account_id=account_id, **living):
             values = dict(zip(check.columns, row, strict=True))
             places = {name: value for name, value in values.items() if name in _PLACES}
             yield Finding(check.kind, check.severity, check.sentence.format(**values), **places)

@@ -1,0 +1,192 @@
+"""Makes an account's database anew from its message files alone: for when the database is lost or damaged.
+
+Each file says which message it is, when it arrived, in which mailbox and with which flags it was first stored,
+and which header fields were added. What no file knows is lost: later moves, copies and flags, and that a message was
+deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again.
+
+The new database is made beside the old one and takes its place in one step, when it is whole and durable; the old one
+stays as account.db.replaced. Interrupted, nothing has changed, and the next try begins again. Nobody else may have the
+account open meanwhile. Raises: Unavailable (it is open elsewhere), StorageFull.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from storage.database.database import Transaction
+from storage.database.lockfile import LockFile, lock_path
+from storage.errors import Corrupt, InvalidInput, NotFound, Unavailable
+from storage.files.durable import fsync_directory
+from storage.files.maildir import Maildir
+from storage.files.metadata import FileMeta
+from storage.keys.sealing import Key
+from storage.mail.account import DATABASE, MAILDIR, Account, Surroundings
+from storage.mail.arrivals import Filed
+from storage.mail.content import content_of
+from storage.mail.names import INBOX
+from storage.values import AccountId, MailboxId, TenantId
+
+BATCH = 100  # messages of one commit
+_PATIENCE = 5.0  # seconds to wait for others to let the account go
+_SCRATCH = "rebuilding"
+_REPLACED = ".replaced"
+_SIDE_FILES = ("-wal", "-shm")
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was found in the files; `unreadable` are the names of files that do not verify under the account's key."""
+
+    messages: int = 0
+    mailboxes: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def rebuild_account(
+    root: Path,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    key: Key,
+    surroundings: Surroundings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rebuilt:
+    """Make the database of the account in `root` anew. `progress` is told of messages done and of how many."""
+    lock = LockFile(lock_path(root / DATABASE))
+    try:
+        with lock.exclusively(_PATIENCE):
+            return _Rebuild(root, tenant_id, account_id, key, surroundings, progress).run()
+    finally:
+        lock.close()
+
+
+class _Rebuild:
+    def __init__(
+        self,
+        root: Path,
+        tenant_id: TenantId,
+        account_id: AccountId,
+        key: Key,
+        surroundings: Surroundings,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._root = root
+        self._scratch = root / _SCRATCH
+        self._tenant_id = tenant_id
+        self._account_id = account_id
+        self._key = key
+        self._surroundings = surroundings
+        self._progress = progress
+        self._maildir = Maildir(root / MAILDIR)
+        self._report = Rebuilt()
+        self._mailboxes: dict[str, MailboxId] = {}
+
+    def run(self) -> Rebuilt:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._maildir.create()
+        # A database of its own, with its own empty Maildir: what is inserted there names files of the real one.
+        account = Account.create(self._scratch, self._tenant_id, self._account_id, self._key, self._surroundings)
+        try:
+            self._fill(account)
+        finally:
+            account.close()
+        self._replace()
+        for name in list(self._maildir.names("new")):
+            self._maildir.settle(name)
+        return self._report
+
+    def _fill(self, account: Account) -> None:
+        found = self._metas()
+        highest = max((meta.message_id for meta, _ in found), default=0)
+        account.database.write(lambda transaction: account.ledger.take(transaction, "message_id", highest))
+        for done in range(0, len(found), BATCH):
+            batch = found[done : done + BATCH]
+            self._insert(account, batch)
+            if self._progress is not None:
+                self._progress(done + len(batch), len(found))
+        self._report.mailboxes = len(account.mailboxes.list())
+
+    def _metas(self) -> list[tuple[FileMeta, str]]:
+        """What the files say of themselves, in the order in which they arrived, each message once."""
+        found: dict[int, tuple[FileMeta, str]] = {}
+        for folder in ("cur", "new"):
+            for name in self._maildir.names(folder):
+                try:
+                    meta = self._maildir.read_meta(name, self._key)
+                except (Corrupt, NotFound, Unavailable):
+                    self._report.unreadable.append(name)
+                    continue
+                if meta.account_id == self._account_id:
+                    found[meta.message_id] = (meta, name)
+        return [found[message_id] for message_id in sorted(found)]
+
+    def _mailbox_id(self, account: Account, name: str) -> MailboxId:
+        if name not in self._mailboxes:
+            mailboxes = account.mailboxes
+            try:
+                self._mailboxes[name] = mailboxes.find(name).id
+            except NotFound:
+                try:
+                    self._mailboxes[name] = mailboxes.create(name).id
+                    mailboxes.subscribe(name)
+                except InvalidInput:
+                    self._mailboxes[name] = mailboxes.find(INBOX).id
+        return self._mailboxes[name]
+
+    def _insert(self, account: Account, batch: list[tuple[FileMeta, str]]) -> None:
+        """The rows of some messages, in one commit."""
+        filed: list[tuple[MailboxId, Filed]] = []
+        for meta, name in batch:
+            mailbox_id = self._mailbox_id(account, meta.mailbox)
+            if (each := self._read(account, name)) is not None:
+                filed.append((mailbox_id, each))
+
+        def insert(transaction: Transaction) -> None:
+            for mailbox_id, group in groupby(filed, key=itemgetter(0)):
+                account.arrivals.insert(transaction, mailbox_id, [each for _, each in group])
+
+        account.database.write(insert)
+        self._report.messages += len(filed)
+
+    def _read(self, account: Account, name: str) -> Filed | None:
+        try:
+            meta, data = self._maildir.read(name, self._key)
+        except (Corrupt, NotFound, Unavailable):
+            self._report.unreadable.append(name)
+            return None
+        content = content_of(data, meta.prefix)
+        derived = content.derived
+        return Filed(
+            meta.message_id,
+            name,
+            meta.internal_date,
+            content,
+            account.threads.hashes(derived.message_id_field, derived.references),
+            meta.flags,
+            meta.keywords,
+            meta.delivery_id,
+        )
+
+    def _replace(self) -> None:
+        """The new database takes the old one's place; a crash in between leaves none, never two halves."""
+        old, new = self._root / DATABASE, self._scratch / DATABASE
+        for suffix in ("", *_SIDE_FILES):
+            _rename(Path(f"{old}{suffix}"), Path(f"{old}{_REPLACED}{suffix}"))
+        for suffix in (*_SIDE_FILES, ""):
+            _rename(Path(f"{new}{suffix}"), Path(f"{old}{suffix}"))
+        fsync_directory(self._root)
+        shutil.rmtree(self._scratch)
+        fsync_directory(self._root)
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)  # of an earlier rebuild

@@ -1,0 +1,98 @@
+"""Removes what a crash left behind in an account, and only that: work of a living writer is never touched.
+
+A file belongs to the incarnation that its name carries. Of dead ones: what lies in tmp/ goes; what lies in new/ is
+settled into cur/ if a row names it, else it goes, since nobody will ever commit it. Files of `unlink` rows go whoever
+wrote them: no row names them any more. Files in cur/ without a row are left alone: after a database was restored from a
+backup they are mail (`storage.check` reports them, `storage.rebuild` brings them back).
+
+When `sweep_account` returns, what it did is durable. Raises: Unavailable, StorageFull; run it again then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, func, select
+
+from storage.database.database import Transaction
+from storage.database.prepared import prepare
+from storage.files.durable import fsync_directory
+from storage.files.incarnation import Incarnation
+from storage.files.maildir import incarnation_of
+from storage.mail.account import Account
+from storage.schema.account import message, unlink
+
+BATCH = 500  # unlink rows in one transaction
+
+_files = select(func.json_each(bindparam("files")).table_valued("value").c.value)
+_with_row = prepare(
+    select(message.c.file).where(message.c.account_id == bindparam("account_id"), message.c.file.in_(_files))
+)
+_to_unlink = prepare(
+    select(unlink.c.file).where(unlink.c.account_id == bindparam("account_id")).limit(bindparam("limit"))
+)
+_unlinked = prepare(delete(unlink).where(unlink.c.account_id == bindparam("account_id"), unlink.c.file.in_(_files)))
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many files were removed from tmp/ and new/, removed for unlink rows, and settled into cur/."""
+
+    tmp: int = 0
+    new: int = 0
+    unlinked: int = 0
+    settled: int = 0
+
+
+def sweep_account(account: Account, incarnation: Incarnation) -> Swept:
+    """Sweep one account; `incarnation` is ours and knows who is alive."""
+    tmp = _dead(account, incarnation, "tmp")
+    for name in tmp:
+        account.maildir.remove(name)
+    new = _dead(account, incarnation, "new")
+    # The names were listed before the rows are read, and the dead commit nothing in between.
+    with_row = _rows_among(account, new)
+    for name in new:
+        if name in with_row:
+            account.maildir.settle(name)
+        else:
+            account.maildir.remove(name)
+    return Swept(len(tmp), len(new) - len(with_row), _unlink(account), len(with_row))
+
+
+def _dead(account: Account, incarnation: Incarnation, folder: str) -> list[str]:
+    """The files in tmp/ or new/ whose writers no longer live."""
+    names = list(account.maildir.names(folder))
+    writers = {incarnation_of(name) for name in names}
+    dead = {writer for writer in writers if not incarnation.is_alive(writer)}
+    return [name for name in names if incarnation_of(name) in dead]
+
+
+def _rows_among(account: Account, names: list[str]) -> set[str]:
+    if not names:
+        return set()
+    with account.database.reading() as connection:
+        rows = _with_row.rows(connection, account_id=account.account_id, files=json.dumps(names))
+    return {row[0] for row in rows}
+
+
+def _unlink(account: Account) -> int:
+    """Remove the files of unlink rows, then the rows."""
+    count = 0
+    while True:
+        with account.database.reading() as connection:
+            rows = _to_unlink.rows(connection, account_id=account.account_id, limit=BATCH)
+        if not rows:
+            return count
+        names = [row[0] for row in rows]
+        for name in names:
+            account.maildir.remove(name)
+        for folder in ("new", "cur"):
+            fsync_directory(account.maildir.path / folder)  # before the rows go that would repeat it
+
+        def forget(transaction: Transaction, names: list[str] = names) -> None:
+            _unlinked.run(transaction, account_id=account.account_id, files=json.dumps(names))
+
+        account.database.write(forget, durable=False)
+        count += len(names)
