@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from storage.background import Background
-from storage.changes import Change, Publisher
+from storage.changes import Change
 from storage.clock import Clock, boot_id
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
@@ -57,7 +57,7 @@ class Surroundings:
     clock: Clock
     incarnation: str  # name of this process's writer
     background: Background
-    publisher: Publisher | None = None  # None: nobody else is told of changes
+    publish: Callable[..., None] | None = None  # of the change feed; None: nobody else is told of changes
     checkpointer: Checkpointer | None = None
     boot: str = ""  # which start of the machine this is; "" asks the kernel
 
@@ -72,7 +72,8 @@ class Account:
         self.account_id = account_id
         self.key = key
         self.background = surroundings.background
-        self._publisher = surroundings.publisher
+        self._feed = surroundings.publish
+        self._closed: Callable[[], None] | None = None
         self.database = Database(
             root / DATABASE,
             key.secret,
@@ -134,8 +135,17 @@ class Account:
         return fill
 
     @classmethod
-    def open(cls, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings) -> Self:
-        """An account that is there."""
+    def open(
+        cls,
+        root: Path,
+        tenant_id: TenantId,
+        account_id: AccountId,
+        key: Key,
+        surroundings: Surroundings,
+        *,
+        closed: Callable[[], None] | None = None,
+    ) -> Self:
+        """An account that is there; `closed` is called when it has been closed."""
         account = cls(root, tenant_id, account_id, key, surroundings)
         try:
             ledgers.go_on_behind_blocks(account.database, account_id, surroundings.boot or boot_id())
@@ -143,6 +153,7 @@ class Account:
         except BaseException:
             account.database.close()
             raise
+        account._closed = closed
         return account
 
     def _resume(self) -> None:
@@ -175,10 +186,13 @@ class Account:
         """Background work in progress is finished first. May be called again."""
         self.background.settle(self.account_id)
         self.database.close()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
     def _tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
         self.views.tell(mailbox_id, delta)
 
     def _publish(self, changes: Mapping[MailboxId, ModSeq]) -> None:
-        if self._publisher is not None:
-            self._publisher.publish(*(Change(self.account_id, each, modseq) for each, modseq in changes.items()))
+        if self._feed is not None:
+            self._feed(*(Change(self.account_id, each, modseq) for each, modseq in changes.items()))

@@ -1,0 +1,232 @@
+"""One data directory and everything in it, opened as it is needed.
+
+A process has one Installation. Nothing is opened before it is asked for, since a role may hold only some of the keys;
+`account` and `tenant` keep what they open, up to a number, and hold the tenant's lease meanwhile. What is provisioned
+here (`make_tenant`, `make_account`) is durable on return and may be repeated.
+
+Raises: NotFound, Gone (a key was destroyed), NotPermitted (keys that this role may not hold), Unavailable.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar, cast
+
+from storage.background import Background
+from storage.changes import AccountChanged, Published, Publisher, TenantChanged
+from storage.clock import Clock
+from storage.database.checkpointer import Checkpointer
+from storage.directory.control import Control
+from storage.directory.tenant import Tenant
+from storage.errors import AlreadyExists, NotFound
+from storage.files import durable
+from storage.files.incarnation import Incarnation
+from storage.keys.source import KeySource
+from storage.leases import TenantLease
+from storage.logs.access import AccessLog
+from storage.mail.account import Account, Surroundings
+from storage.mail.quota import Limits
+from storage.pool import AccountPool, Lease
+from storage.queue.queue import Queue
+from storage.values import AccountId, TenantId
+
+T = TypeVar("T")
+
+MAX_OPEN = 256  # accounts
+_TENANTS_OPEN = 500
+_PATIENCE = 10.0  # seconds until an account that is erased is no longer in use here
+_LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
+
+_MAIL, _DIRECTORY = "mail", "directory"  # what keys are asked for
+
+
+class Installation:
+    def __init__(self, data: Path, keys: KeySource, clock: Clock, *, max_open: int = MAX_OPEN) -> None:
+        self.data = data
+        self.keys = keys
+        self.clock = clock
+        self.background = Background()
+        self._checkpointer = Checkpointer(clock)
+        self._checkpointer.start()
+        self._opening = RLock()
+        self._made: dict[str, Any] = {}
+        self._tenants: OrderedDict[TenantId, Tenant] = OrderedDict()
+        self._leases: dict[TenantId, TenantLease] = {}
+        self._accounts = AccountPool(self._open_account, max_open)
+
+    @classmethod
+    def create(cls, data: Path, keys: KeySource, clock: Clock) -> None:
+        """Folders, control.db and queue.db of a new installation. Repeated after a crash it goes on."""
+        for folder in ("run", "tenants", "logs"):
+            durable.make_directory(data / folder)
+        with suppress(AlreadyExists):
+            Control.create(data / "control.db", keys, clock).close()
+        incarnation = Incarnation(data)
+        try:
+            with suppress(AlreadyExists):
+                Queue.create(data, keys, clock, incarnation.name).close()
+        finally:
+            incarnation.close()
+
+    def close(self) -> None:
+        """Finish what works in the background, then close everything."""
+        self._accounts.close()
+        with self._opening:
+            for tenant_id in list(self._tenants):
+                self._close_tenant(tenant_id)
+        for name in ("control", "queue", "feed", "access_log"):
+            self._close_made(name)
+        self.background.close()
+        self._checkpointer.stop()
+        self._close_made("incarnation")
+
+    def _close_made(self, name: str) -> None:
+        made = self._made.pop(name, None)
+        if made is not None:
+            made.close()
+
+    # What there is once
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """This process as a writer of files."""
+        return self._once("incarnation", lambda: Incarnation(self.data))
+
+    @property
+    def control(self) -> Control:
+        path = self.data / "control.db"
+        return self._once("control", lambda: Control.open(path, self.keys, self.clock, checkpointer=self._checkpointer))
+
+    @property
+    def queue(self) -> Queue:
+        return self._once("queue", lambda: Queue.open(self.data, self.keys, self.clock, self.incarnation.name))
+
+    @property
+    def access_log(self) -> AccessLog:
+        return self._once("access_log", lambda: AccessLog(self.data, self.keys, self.incarnation.name, self.clock))
+
+    @property
+    def feed(self) -> Publisher:
+        """Made when the first change is published: every new publisher makes everybody look again."""
+        return self._once("feed", lambda: Publisher(self.data, self.clock))
+
+    @property
+    def _surroundings(self) -> Surroundings:
+        return self._once(
+            "surroundings",
+            lambda: Surroundings(self.clock, self.incarnation.name, self.background, self._publish, self._checkpointer),
+        )
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        made = self._made.get(name)
+        if made is None:
+            with self._opening:
+                made = self._made.get(name)
+                if made is None:
+                    made = self._made[name] = make()
+        return cast(T, made)
+
+    def announce(self, change: AccountChanged | TenantChanged) -> None:
+        """Tell every process."""
+        self.feed.publish(change)
+
+    # Tenants
+
+    def tenant(self, tenant_id: TenantId) -> Tenant:
+        """Its directory; not to be kept, since it may be closed when many others have been used."""
+        with self._opening:
+            tenant = self._tenants.get(tenant_id)
+            if tenant is None:
+                tenant = self._open_tenant(tenant_id)
+                while len(self._tenants) > _TENANTS_OPEN:
+                    self._close_tenant(next(iter(self._tenants)))
+            self._tenants.move_to_end(tenant_id)
+            return tenant
+
+    def _open_tenant(self, tenant_id: TenantId) -> Tenant:
+        key = self.keys.tenant_key(tenant_id, _DIRECTORY)
+        lease = self._lease(tenant_id)
+        lease.acquire(_LEASE_PATIENCE)
+        try:
+            path = self._folder(tenant_id) / "tenant.db"
+            tenant = Tenant.open(path, tenant_id, key, self.clock, checkpointer=self._checkpointer)
+        except BaseException:
+            lease.release()
+            raise
+        self._tenants[tenant_id] = tenant
+        return tenant
+
+    def _close_tenant(self, tenant_id: TenantId) -> None:
+        self._tenants.pop(tenant_id).close()
+        self._lease(tenant_id).release()
+
+    def make_tenant(self, tenant_id: TenantId) -> None:
+        """The tenant's key, folder and database."""
+        key = self.keys.create_tenant_key(tenant_id)
+        durable.make_directory(self._folder(tenant_id) / "accounts")
+        with self._lease(tenant_id).shared(_LEASE_PATIENCE), suppress(AlreadyExists):
+            Tenant.create(self._folder(tenant_id) / "tenant.db", tenant_id, key, self.clock).close()
+
+    # Accounts
+
+    def account(self, tenant_id: TenantId, account_id: AccountId, *, limits: Limits | None = None) -> Lease:
+        """A context that holds the account open; entering it may block. With `limits` they become the account's."""
+        return self._accounts.lease(tenant_id, account_id, limits)
+
+    def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        """The account's key, folder and database with its first mailboxes."""
+        key = self.keys.create_account_key(tenant_id, account_id)
+        with self._lease(tenant_id).shared(_LEASE_PATIENCE):
+            folder = self._account_folder(tenant_id, account_id)
+            with suppress(AlreadyExists):
+                Account.create(folder, tenant_id, account_id, key, self._surroundings).close()
+
+    def erase_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        """Close it here, destroy its key, remove its folder. What other processes have open is worth nothing then."""
+        self._accounts.remove((tenant_id, account_id), _PATIENCE)
+        self.keys.destroy_account_key(tenant_id, account_id)
+        folder = self._account_folder(tenant_id, account_id)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            if folder.exists():  # another process was removing files of it
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError as error:
+            raise durable.translated(error) from None
+        if folder.parent.is_dir():
+            durable.fsync_directory(folder.parent)
+
+    def _open_account(self, tenant_id: TenantId, account_id: AccountId) -> Account:
+        folder = self._account_folder(tenant_id, account_id)
+        if not os.path.isdir(folder):
+            raise NotFound("There is no such account.")
+        key = self.keys.account_key(tenant_id, account_id, _MAIL)
+        lease = self._lease(tenant_id)
+        lease.acquire(_LEASE_PATIENCE)
+        try:
+            return Account.open(folder, tenant_id, account_id, key, self._surroundings, closed=lease.release)
+        except BaseException:
+            lease.release()
+            raise
+
+    def _publish(self, *changes: Published) -> None:
+        self.feed.publish(*changes)
+
+    def _lease(self, tenant_id: TenantId) -> TenantLease:
+        with self._opening:
+            lease = self._leases.get(tenant_id)
+            if lease is None:
+                lease = self._leases[tenant_id] = TenantLease(self.data, tenant_id)
+            return lease
+
+    def _folder(self, tenant_id: TenantId) -> Path:
+        return self.data / "tenants" / str(int(tenant_id))
+
+    def _account_folder(self, tenant_id: TenantId, account_id: AccountId) -> Path:
+        return self._folder(tenant_id) / "accounts" / str(int(account_id))

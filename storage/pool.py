@@ -1,0 +1,156 @@
+"""Open accounts of a process: as few as allowed, as many as are in use.
+
+An account stays open as long as somebody holds it, and after that until its place is needed; the one that was used
+longest ago goes first. Opening the thousandth costs what opening the first did. Accounts in use are never closed, so
+there may be more than `max_open` when more are in use.
+
+Raises: what opening raises; Unavailable once the pool is closed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import Condition
+from types import TracebackType
+
+from storage.errors import Unavailable
+from storage.mail.account import Account
+from storage.mail.quota import Limits
+from storage.values import AccountId, TenantId
+
+Owner = tuple[TenantId, AccountId]
+Open = Callable[[TenantId, AccountId], Account]
+
+
+class _Place:
+    __slots__ = ("account", "users")
+
+    def __init__(self) -> None:
+        self.account: Account | None = None  # None: somebody opens or closes it
+        self.users = 0
+
+
+class Lease(AbstractContextManager[Account]):
+    """Holds an account open between `__enter__`, which may open it and so blocks, and `__exit__`, which is quick."""
+
+    __slots__ = ("_account", "_limits", "_owner", "_pool")
+
+    def __init__(self, pool: AccountPool, owner: Owner, limits: Limits | None) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._limits = limits
+        self._account: Account | None = None
+
+    def __enter__(self) -> Account:
+        account = self._account = self._pool.take(self._owner)
+        if self._limits is not None:
+            account.limits = self._limits
+        return account
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._account is not None:
+            self._account = None
+            self._pool.give_back(self._owner)
+
+
+class AccountPool:
+    def __init__(self, open_account: Open, max_open: int) -> None:
+        self._open = open_account
+        self._max_open = max_open
+        self._changed = Condition()
+        self._places: OrderedDict[Owner, _Place] = OrderedDict()  # the one used longest ago first
+        self._closed = False
+
+    def lease(self, tenant_id: TenantId, account_id: AccountId, limits: Limits | None = None) -> Lease:
+        """With `limits`, they become what the account may store."""
+        return Lease(self, (tenant_id, account_id), limits)
+
+    def take(self, owner: Owner) -> Account:
+        """The account, open, with one more user."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise Unavailable(detail="the accounts are closed")
+                place = self._places.get(owner)
+                if place is None:
+                    place = self._places[owner] = _Place()
+                    break
+                if place.account is not None:
+                    place.users += 1
+                    self._places.move_to_end(owner)
+                    return place.account
+                self._changed.wait()
+            idle = self._idle()
+        for account in idle:
+            account.close()
+        return self._fill(owner, place)
+
+    def _fill(self, owner: Owner, place: _Place) -> Account:
+        try:
+            account = self._open(*owner)
+        except BaseException:
+            self._leave(owner)
+            raise
+        with self._changed:
+            place.account, place.users = account, 1
+            self._changed.notify_all()
+        return account
+
+    def give_back(self, owner: Owner) -> None:
+        with self._changed:
+            place = self._places[owner]
+            place.users -= 1
+            self._changed.notify_all()
+
+    def remove(self, owner: Owner, timeout: float) -> None:
+        """Close the account once nobody uses it. Raises Unavailable if that takes too long."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_idle(owner), timeout):
+                raise Unavailable(detail=f"account {owner[1]} is still in use")
+            place = self._places.get(owner)
+            if place is None:
+                return
+            account, place.account = place.account, None
+        try:
+            if account is not None:
+                account.close()
+        finally:
+            self._leave(owner)
+
+    def close(self) -> None:
+        """Close all of them; what is still in use gets Unavailable from then on."""
+        with self._changed:
+            self._closed = True
+            accounts = [place.account for place in self._places.values() if place.account is not None]
+            self._places = OrderedDict((owner, place) for owner, place in self._places.items() if place.users)
+            self._changed.notify_all()
+        for account in accounts:
+            account.close()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _is_idle(self, owner: Owner) -> bool:
+        place = self._places.get(owner)
+        return place is None or (place.account is not None and not place.users)
+
+    def _idle(self) -> list[Account]:
+        """Take out what has to make room; not what still works in the background."""
+        found: list[Account] = []
+        excess = len(self._places) - self._max_open
+        for owner, place in list(self._places.items()) if excess > 0 else []:
+            if len(found) >= excess:
+                break
+            if place.account is not None and not place.users and not place.account.is_busy:
+                found.append(place.account)
+                del self._places[owner]
+        return found
+
+    def _leave(self, owner: Owner) -> None:
+        with self._changed:
+            self._places.pop(owner, None)
+            self._changed.notify_all()
