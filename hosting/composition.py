@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
-from storage.installation import Installation
 
 from hosting.auth import sockets as auth_sockets
 from hosting.auth.client import AuthClient
@@ -39,10 +38,13 @@ from storage.directory.control import Control
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
 from storage.errors import AlreadyExists, Unavailable
+from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, run_master_command, write_master_file
 from storage.keys.source import KeySource, LocalKeys
+from storage.mail.account import Surroundings
 from storage.mail.quota import Usage
+from storage.rebuild import Rebuilt, rebuild_account
 from storage.values import AccountId, TenantId
 
 Sockets = list[tuple[str, socket.socket]]
@@ -222,6 +224,17 @@ class Administration:
         """What the account stores now."""
         with self.installation.account(tenant_id, account_id) as account:
             return account.usage()
+
+    def rebuild(self, tenant_id: TenantId, account_id: AccountId) -> Rebuilt:
+        """The account's database anew from its message files. Raises Unavailable if a process has it open."""
+        installation = self.installation
+        return rebuild_account(
+            installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id),
+            tenant_id,
+            account_id,
+            installation.keys.account_key(tenant_id, account_id, "rebuild"),
+            Surroundings(installation.clock, installation.incarnation.name, installation.background),
+        )
 
 
 @contextmanager

@@ -99,15 +99,13 @@ class Auth:
 class Storage:
     """Databases and files."""
 
-    open_accounts: int = 500  # account databases that one process keeps open
-    checkpoint_every: float = 2.0  # seconds between checkpoints of databases that were written to
+    open_accounts: int = 256  # account databases that one process keeps open
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
     """What runs in the background."""
 
-    index_batch: int = 200  # messages that enter the search index in one transaction
     index_pause: float = 0.5  # seconds that arriving mail is collected before it is indexed
 
 

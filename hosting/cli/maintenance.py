@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from storage.check import check_account, check_installation
 
 from hosting.cli import invocation
+from storage.check import check_account, check_installation
 from storage.checks.finding import Finding, Severity
 from storage.clock import SystemClock
 from storage.upgrade import Found, outdated
@@ -32,10 +32,13 @@ def check(
         whose = invocation.find_account(administration, address) if address else None
         if whose is not None and rebuild:
             rebuilt = administration.rebuild(whose.tenant.tenant_id, whose.account.account_id)
-            run.output.note(f"{rebuilt.messages} messages in {rebuilt.mailboxes} mailboxes were found in the files.")
+            run.output.note(f"{rebuilt.messages} messages were found in the files, in {rebuilt.mailboxes} mailboxes.")
+            for name in rebuilt.unreadable:
+                run.output.note(f"The file {name} does not verify under the account's key and was left out.")
         if whose is not None:
-            with administration.installation.account(whose.tenant.tenant_id, whose.account.account_id) as account:
-                findings = list(check_account(account, contents=contents))
+            installation = administration.installation
+            with installation.account(whose.tenant.tenant_id, whose.account.account_id) as account:
+                findings = list(check_account(account, installation.incarnation, contents=contents))
         else:
             findings = list(check_installation(administration.installation, contents=contents))
     rows = [_values(finding) for finding in findings]

@@ -47,7 +47,7 @@ class OperationsService(Service):
         self._address = address
         self._number = port
         root: Any = Resource()
-        root.putChild(b"metrics", MetricsResource(registry))
+        root.putChild(b"metrics", MetricsResource(registry))  # type: ignore[no-untyped-call]
         root.putChild(b"health", Health(missing))
         self._site = Site(root, timeout=10)
         self._site.noisy = False

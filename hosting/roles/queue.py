@@ -12,6 +12,6 @@ INTERVAL = 60.0  # seconds
 
 def make_service(parts: Parts) -> RoleService:
     def pending() -> int:
-        return deliver_pending(parts.installation, parts.clock)
+        return deliver_pending(parts.installation)
 
     return RoleService([Ticking(parts.reactor, INTERVAL, blocking=[pending], at_once=True), every_second(parts)])
