@@ -25,7 +25,9 @@ from storage.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from storage.files.durable import fsync_directory
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
+from storage.installation import Installation
 from storage.keys.sealing import Key
+from storage.leases import TenantLease
 from storage.mail.account import DATABASE, MAILDIR, Account, Surroundings
 from storage.mail.arrivals import Filed
 from storage.mail.content import content_of
@@ -46,6 +48,23 @@ class Rebuilt:
     messages: int = 0
     mailboxes: int = 0
     unreadable: list[str] = field(default_factory=list)
+
+
+def rebuild(
+    installation: Installation,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Rebuilt:
+    """Rebuild an account of an installation. Raises NotFound, Gone (no such account, its key was destroyed) too."""
+    key = installation.keys.account_key(tenant_id, account_id, "mail")
+    root = installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id)
+    if not root.is_dir():
+        raise NotFound("There is no such account.")
+    surroundings = Surroundings(installation.clock, installation.incarnation.name, installation.background)
+    with TenantLease(installation.data, tenant_id).shared(_PATIENCE):
+        return rebuild_account(root, tenant_id, account_id, key, surroundings, progress=progress)
 
 
 def rebuild_account(
