@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.delivery import Delivery, deliver
-from storage.installation import Installation
-
 from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.replies import Refused
 from hosting.auth.signin import Principal
@@ -30,7 +27,9 @@ from hosting.submission.rules import (
     submitted,
 )
 from storage.clock import Clock
+from storage.delivery import Delivery, deliver
 from storage.directory.resolve import Resolution, Resolver
+from storage.installation import Installation
 from storage.queue.entries import (
     EnvelopeParameters,
     NewEntry,
@@ -89,7 +88,7 @@ class Acceptance:
         queue.enqueue(entries)
         for entry in entries:
             if any(recipient.account_id is not None for recipient in entry.recipients):
-                deliver_here(self._installation, queue.show(entry.queue_id), self._clock, content=entry.content)
+                deliver_here(self._installation, queue.show(entry.queue_id), content=entry.content)
 
     def _deliver_directly(self, envelope: Envelope, message: Submitted, queue_id: str, target: MailboxTarget) -> None:
         prefix = return_path(envelope.reverse_path.address) + message.prefix

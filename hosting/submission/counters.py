@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from storage.logs.access import AccessResult
 from storage.values import AccountId
+
+_RESULTS = (
+    AccessResult.SUCCESS,
+    AccessResult.REFUSED,  # by the rules, for good
+    AccessResult.UNAVAILABLE,  # for now
+)
 
 
 @dataclass(slots=True)
 class Counters:
     connections_per_account: int
     sign_ins_open: dict[AccountId, int] = field(default_factory=dict)
-    # by result: success, refused (by the rules, for good), unavailable (for now)
-    messages: dict[str, int] = field(default_factory=lambda: {"success": 0, "refused": 0, "unavailable": 0})
+    messages: dict[AccessResult, int] = field(default_factory=lambda: dict.fromkeys(_RESULTS, 0))
 
     def enter(self, account_id: AccountId) -> bool:
         """Counts one more signed-in connection of the account; False, and it isn't, if there are too many."""

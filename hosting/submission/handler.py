@@ -1,7 +1,7 @@
 """One submission session's decisions, asynchronous around the blocking parts: who signs in, who is sent for, to whom.
 
-Every message that was accepted or refused leaves an access event, and so does a refused reverse-path; sign-ins leave
-theirs in the auth role.
+Every message that was accepted or refused leaves an access event, and so do a refused reverse-path and the end of a
+session; sign-ins leave theirs in the auth role.
 
 Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
 """
@@ -14,8 +14,6 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from typing import TypeVar
 
-from storage.logs.access import AccessEvent, AccessLog
-
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import IN_MEMORY, Content
 from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, SmtpReply, reply_for
@@ -27,6 +25,7 @@ from hosting.submission.routing import refusal
 from hosting.submission.rules import NOT_YOURS
 from storage.clock import Clock
 from storage.errors import Throttled
+from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 
 T = TypeVar("T")
 
@@ -82,7 +81,7 @@ class SubmissionHandler:
         address = transaction.reverse_path.address
         principal: Principal = session.principal
         if address is not None and not await self._work.run(lambda: self._acceptance.may_send_as(principal, address)):
-            self._record(NOT_YOURS)
+            self._note(NOT_YOURS)
             return NOT_YOURS
         return SENDER_OK
 
@@ -104,30 +103,40 @@ class SubmissionHandler:
         try:
             queue_id = await self._work.run_on(content.size, lambda: self._acceptance.accept(envelope, content.read()))
         except Exception as error:
-            self._record(reply_for(error))
+            self._note(reply_for(error))
             raise
         accepted = SmtpReply(250, "2.6.0", f"Accepted as {queue_id}")
-        self._record(accepted)
+        self._note(accepted)
         return accepted
 
     def closed(self, session: SmtpSession) -> None:
         if session.principal is not None:
             self._counters.leave(session.principal.account_id)
+            self._record(AccessType.SIGN_OUT, AccessResult.SUCCESS)
 
-    def _record(self, reply: SmtpReply) -> None:
-        """An access event, and the counter of its result."""
-        result = "success" if reply.accepted else "unavailable" if reply.temporary else "refused"
+    def _note(self, reply: SmtpReply) -> None:
+        """An access event of a message, and the counter of its result."""
+        result = (
+            AccessResult.SUCCESS
+            if reply.accepted
+            else AccessResult.UNAVAILABLE
+            if reply.temporary
+            else AccessResult.REFUSED
+        )
         self._counters.messages[result] += 1
+        self._record(AccessType.SUBMIT, result)
+
+    def _record(self, type_: AccessType, result: AccessResult) -> None:
         principal: Principal = self._session.principal
         self._access_log.record(
             AccessEvent(
-                time=self._clock.now(),
-                type="submit",
-                result=result,
-                protocol="submission",
-                tenant_id=principal.tenant_id,
-                account_id=principal.account_id,
-                login_hash=b"",
-                address=self._session.address,
+                self._clock.now(),
+                type_,
+                result,
+                "submission",
+                principal.tenant_id,
+                principal.account_id,
+                b"",
+                self._session.address,
             )
         )

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.installation import Installation
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -33,6 +32,7 @@ from hosting.auth.signin import Authenticator, Principal
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
 from hosting.submission.handler import SubmissionHandler, Work
+from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError

@@ -1,0 +1,125 @@
+"""Killed at any step of taking a message: what was acknowledged is there once, and nothing is there twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from submission_town import HOSTNAME, SubmissionTown
+
+from gateway.smtp.address import ForwardPath, ReversePath
+from hosting.submission.acceptance import Envelope
+from hosting.submission.pending import deliver_pending
+from storage.values import EmailAddress
+
+STEPS = [0, 1, 3, 6, 9, 12, 16, 20, 25, 31, 45, 60, 90]  # of open, write, fsync, rename … until the kill
+MESSAGE = b"From: alice@example.test\r\nSubject: %d\r\n\r\nbody\r\n"
+
+SCRIPT = """
+    import os, signal, sys
+    from pathlib import Path
+    sys.path[:0] = {path!r}
+    from gateway.smtp.address import ForwardPath, ReversePath
+    from hosting.auth.signin import Principal
+    from hosting.submission.acceptance import Acceptance, Envelope
+    from storage.clock import SystemClock
+    from storage.directory.resolve import Resolver
+    from storage.installation import Installation
+    from storage.keys.keystore import KeyStore
+    from storage.keys.master import read_master_file
+    from storage.keys.source import LocalKeys
+    from storage.values import EmailAddress
+    data = Path({data!r})
+    clock = SystemClock()
+    keys = LocalKeys(KeyStore(data / "keys", read_master_file(data / "master"), clock))
+    installation = Installation(data, keys, clock)
+    resolver = Resolver(installation)
+    acceptance = Acceptance(installation, resolver, clock, {hostname!r})
+    recipients = [ForwardPath(EmailAddress.parse(text)) for text in {recipients!r}]
+    envelope = Envelope(
+        Principal({tenant}, {account}, "alice@example.test", "password", 1, 1, 0, 0),
+        "ESMTPSA",
+        ReversePath(EmailAddress.parse("alice@example.test")),
+        [(path, resolver.resolve(path.address)) for path in recipients],
+    )
+    left = {step}
+    def counting(function):
+        def call(*arguments, **named):
+            global left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+        return call
+    for name in ("fsync", "write", "open", "close", "rename", "replace", "unlink", "link"):
+        setattr(os, name, counting(getattr(os, name)))
+    for number in range(3):
+        acceptance.accept(envelope, {message!r} % number)
+        sys.stdout.write(f"{{number}}\\n"); sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "recipients",
+    [
+        ["bob@example.test"],
+        ["bob@example.test", "team@example.test", "mallory@other.test", "x@far.example"],
+    ],
+)
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step(tmp_path: Path, recipients: list[str], step: int) -> None:
+    town = SubmissionTown(tmp_path)
+    tenant_id, account_id = town.accounts["alice"]
+    try:
+        script = textwrap.dedent(SCRIPT).format(
+            path=sys.path,
+            data=str(tmp_path),
+            hostname=HOSTNAME,
+            recipients=recipients,
+            tenant=tenant_id,
+            account=account_id,
+            step=step,
+            message=MESSAGE,
+        )
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+        assert run.returncode in {0, -signal.SIGKILL}, run.stderr.decode()
+        acknowledged = [b"Subject: " + number for number in run.stdout.split()]
+        town.clock.advance(10**10)
+        deliver_pending(town.installation)
+        expected = {"bob": True, "alice": "team@example.test" in recipients}
+        expected["mallory"] = "mallory@other.test" in recipients
+        for name, gets_it in expected.items():
+            subjects = [
+                line for message in town.inbox(name) for line in message.split(b"\r\n") if line.startswith(b"Subject: ")
+            ]
+            assert len(subjects) == len(set(subjects))
+            if gets_it:
+                assert subjects[: len(acknowledged)] == acknowledged
+        if "x@far.example" in recipients:
+            queue = town.installation.queue
+            contents = [queue.content(queue.show(summary.queue_id)) for summary in queue.entries()]
+            for subject in acknowledged:
+                assert sum(subject in content for content in contents) == 1
+    finally:
+        town.close()
+
+
+def test_delivery_may_be_repeated(tmp_path: Path) -> None:
+    town = SubmissionTown(tmp_path)
+    try:
+        paths = [ForwardPath(EmailAddress.parse(text)) for text in ("bob@example.test", "x@far.example")]
+        sender = ReversePath(EmailAddress.parse("alice@example.test"))
+        resolved = [(path, town.resolver.resolve(path.address)) for path in paths]
+        town.acceptance().accept(Envelope(town.principal("alice"), "ESMTPSA", sender, resolved), MESSAGE % 1)
+        [summary] = town.installation.queue.entries()
+        entry = town.installation.queue.show(summary.queue_id)
+        assert entry.recipients[0].state == "delivered"
+        deliver_pending(town.installation)
+        assert len(town.inbox("bob")) == 1
+    finally:
+        town.close()
