@@ -58,7 +58,7 @@ def rebuild(
     progress: Callable[[int, int], None] | None = None,
 ) -> Rebuilt:
     """Rebuild an account of an installation. Raises NotFound, Gone (no such account, its key was destroyed) too."""
-    key = installation.keys.account_key(tenant_id, account_id, "mail")
+    key = installation.keys.account_key(tenant_id, account_id, "rebuild")
     root = installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id)
     if not root.is_dir():
         raise NotFound("There is no such account.")
