@@ -86,7 +86,8 @@ def make_accounts(data: Path, config: Config, password: str | None) -> dict[str,
                 )
                 set_now[str(address)] = chosen
                 with administration.installation.account(tenant.tenant_id, account.account_id) as mailboxes:
-                    import_archive(mailboxes, open_archive(MAIL / local, "eml"))
+                    for folder in sorted((MAIL / local).iterdir()):
+                        import_archive(mailboxes, open_archive(folder, "eml"), folder.name)
                 continue
             kept = store.credentials(account.account_id)
             if password and not (kept and passwords.verify(kept.password_hash, password)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hosting.roles.table import ReactorName
 
 
@@ -15,4 +17,6 @@ def install(name: ReactorName) -> None:
         import uvloop  # noqa: PLC0415
         from twisted.internet import asyncioreactor  # noqa: PLC0415
 
-        asyncioreactor.install(uvloop.new_event_loop())
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)  # services start before the loop runs, and must find this one
+        asyncioreactor.install(loop)
