@@ -104,10 +104,11 @@ def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
 def _write(session: Session, writers: Sequence[Writer], positions: Sequence[int]) -> Flow[int]:
     """Sends all responses; the number of messages that were found gone."""
     selected, messages = session.mailbox, session.mail.messages
-    yield from session.columns_ready()
     template = response_template(writers)
     needs = tuple(dict.fromkeys(name for writer in writers for name in writer.needs))
     reads = any(writer.reads_message for writer in writers)
+    if reads or any(writer.reads_columns for writer in writers):
+        yield from session.columns_ready()
     gone = 0
     for asked in _slices(selected, positions, rows=bool(needs), files=reads):
         mine, current = selected.view_positions(asked)

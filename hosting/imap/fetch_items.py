@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from storage.mail.messages import Messages
-
 from hosting.imap import encode
 from hosting.imap.selected import Selected
 from storage.errors import Gone
+from storage.mail.messages import Messages
 from storage.mime.render import body_of
 
 Column = Sequence[Any]
@@ -71,6 +70,7 @@ class Writer:
     fill: Callable[[Slice], tuple[Column, ...]]
     needs: tuple[str, ...] = ()
     reads_message: bool = False
+    reads_columns: bool = False  # sizes or dates, which a view reads when they are asked for
     stream: Callable[[Slice], Iterator[bytes]] | None = None  # for one large message: the item in pieces
 
 
@@ -109,8 +109,8 @@ _UID: Final = Writer(b"UID %d", lambda part: (_uids(part),))
 SIMPLE: Final[dict[str, Writer]] = {
     "UID": _UID,
     "FLAGS": Writer(b"FLAGS (%b)", _flags),
-    "INTERNALDATE": Writer(b"INTERNALDATE %b", _dates),
-    "RFC822.SIZE": Writer(b"RFC822.SIZE %d", _sizes),
+    "INTERNALDATE": Writer(b"INTERNALDATE %b", _dates, reads_columns=True),
+    "RFC822.SIZE": Writer(b"RFC822.SIZE %d", _sizes, reads_columns=True),
     "MODSEQ": Writer(b"MODSEQ (%d)", lambda part: (part.of_view(part.selected.view.modseqs),)),
     "ENVELOPE": Writer(b"ENVELOPE %b", lambda part: (part.column("envelope"),), needs=("envelope",)),
     "BODYSTRUCTURE": Writer(

@@ -22,6 +22,7 @@ _ZONES = 15 * 3600  # no zone is further from UTC
 _ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
 _ROWS = 250
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
+_OF_COLUMNS: Final = (c.TextKey, c.DateKey, c.SizeKey, c.WithinKey)
 _COST: Final[dict[type[c.Key], int]] = {c.TextKey: 9, c.ObjectKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3}
 
 
@@ -58,6 +59,8 @@ class Matcher:
     def _narrow(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         if not among:
             return among
+        if isinstance(key, _OF_COLUMNS):
+            yield from self._session.columns_ready()
         match key:
             case c.AllKeys(keys):
                 for one in sorted(keys, key=lambda one: _COST.get(type(one), 0)):

@@ -61,7 +61,6 @@ def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
         selected.refresh()
         yield session.news(expunges=by_uid, arrivals=True)
         session.looked()
-    yield from session.columns_ready()
     with_modseq = _asks_modseq(key)
     if with_modseq and not session.condstore:
         session.condstore = True
@@ -148,6 +147,7 @@ def sort(session: Session, _: bytes, command: c.Sort) -> Flow[bytes]:
 def _sort_values(session: Session, key: str, found: Sequence[int]) -> Flow[Sequence[int] | dict[int, str]]:
     """What positions are ordered by."""
     selected = session.mailbox
+    yield from session.columns_ready()
     columns = selected.view.columns()
     if key in _SORT_COLUMNS:
         rows = yield from _content(session, found, ("uid", _SORT_COLUMNS[key]))
@@ -192,6 +192,7 @@ def thread(session: Session, _: bytes, command: c.Thread) -> Flow[bytes]:
     text = threads.get(known)
     if text is None:
         rows = yield from _content(session, found, _THREAD_COLUMNS)
+        yield from session.columns_ready()
         sent = selected.view.columns().sent_dates
         mine, current = selected.view_positions(found)
         pairs = [(at, place) for at, place in zip(mine, current, strict=True) if selected.uids[at] in rows]

@@ -19,12 +19,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 
-from storage.mail.view import MailboxView
-
 from hosting.imap.commands import STAR, SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.replies import Bad, MailboxGone
 from storage.errors import Gone
+from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, MailboxId, UidSet
 
 _NO_UIDS: Sequence[int] = ()

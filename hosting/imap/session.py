@@ -15,9 +15,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from storage.installation import Installation
-from storage.mail.account import Account
-
 from hosting.auth.signin import Authenticator, Principal
 from hosting.imap import capabilities, replies
 from hosting.imap.commands import Command
@@ -32,6 +29,8 @@ from hosting.imap.selected import Selected
 from hosting.imap.threads import Threads
 from storage.clock import Clock
 from storage.errors import CleanmailError
+from storage.installation import Installation
+from storage.mail.account import Account
 
 _log = logging.getLogger(__name__)
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop

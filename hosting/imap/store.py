@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.mail.messages import How, Stored
-
 from hosting.imap.commands import Flags, Store
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import uid_set
@@ -16,6 +14,7 @@ from hosting.imap.replies import Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from storage.database.errors import Busy
+from storage.mail.messages import How, Stored
 from storage.values import UidSet
 
 _AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
