@@ -76,14 +76,12 @@ def claimed_senders(header: Header) -> tuple[EmailAddress, ...]:
 
 def _addresses_in(value: bytes) -> list[EmailAddress]:
     """As a mail program reads them, and whatever else looks like one outside of quotes and comments."""
-    bare = _bare(value)
-    found = [_address(entry.mailbox, entry.host) for entry in parse_addresses(value) if entry.mailbox and entry.host]
+    looks_like = [match[0].rpartition(b"@") for match in _ADDRESS_LIKE.finditer(_bare(value))]
+    found = {(entry.mailbox, entry.host) for entry in parse_addresses(value) if entry.mailbox and entry.host}
     if not found:
         raise Refused(NO_FROM)
-    for match in _ADDRESS_LIKE.finditer(bare):
-        local, _, host = match[0].rpartition(b"@")
-        found.append(_address(local, host))
-    return found
+    found.update((local, host) for local, _, host in looks_like)
+    return [_address(local, host) for local, host in sorted(found)]
 
 
 def _bare(value: bytes) -> bytes:
