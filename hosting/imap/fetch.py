@@ -10,16 +10,18 @@ Standards: RFC 9051 §6.4.5, RFC 7162 §3.1.4 and §3.2.6, RFC 2180 §4.1, RFC 5
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from hosting.imap.commands import Fetch, FetchItem, Flags
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.fetch_items import SIMPLE, Slice, Writer, response_template, responses, streamed
+from hosting.imap.fetch_items import SIMPLE, Plan, Slice, responses, streamed
 from hosting.imap.replies import Refused
 from hosting.imap.sections import section_writer
 from hosting.imap.selected import Selected
 from hosting.imap.selecting import changed_since, vanished_since
 from hosting.imap.session import Session
 from hosting.imap.store import change_flags
+from storage.errors import Unavailable
 from storage.values import SEEN, UidSet
 
 _OF_VIEW = 1000  # messages of a slice that needs the view alone
@@ -49,13 +51,17 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
         newly_seen = yield from _mark_seen(session, positions)
         if newly_seen:
             items = _with_flags(items, condstore=session.condstore)
-    writers = [SIMPLE[item.name] if item.section is None else section_writer(item) for item in items]
-    gone = yield from _write(session, writers, positions)
+    gone = yield from _write(session, _plan(items), positions)
     if _tells_flags(items):
-        selected.forget_news_of([selected.uids[position] for position in positions] if selected.has_news else ())
+        selected.forget_news_at(positions)
     if gone:
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Fetched."
+
+
+@lru_cache(maxsize=256)
+def _plan(items: tuple[FetchItem, ...]) -> Plan:
+    return Plan.of(tuple(SIMPLE[item.name] if item.section is None else section_writer(item) for item in items))
 
 
 def _items(command: Fetch) -> tuple[FetchItem, ...]:
@@ -96,31 +102,34 @@ def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
     mine, current = selected.view_positions(positions)
     flags = selected.view.flags
     uids = [selected.uids[position] for position, at in zip(mine, current, strict=True) if not flags[at] & SEEN]
-    if uids:
+    if not uids:
+        return False
+    try:
         yield from change_flags(session, UidSet.of(uids), "add", Flags(SEEN))
-    return bool(uids)
+    except Unavailable:
+        return (
+            False  # nothing can be written for now (a full disk): reading goes on, and \Seen is left for another time
+        )
+    return True
 
 
-def _write(session: Session, writers: Sequence[Writer], positions: Sequence[int]) -> Flow[int]:
+def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
     """Sends all responses; the number of messages that were found gone."""
     selected, messages = session.mailbox, session.mail.messages
-    template = response_template(writers)
-    needs = tuple(dict.fromkeys(name for writer in writers for name in writer.needs))
-    reads = any(writer.reads_message for writer in writers)
-    if reads or any(writer.reads_columns for writer in writers):
+    if plan.reads_columns:
         yield from session.columns_ready()
     gone = 0
-    for asked in _slices(selected, positions, rows=bool(needs), files=reads):
+    for asked in _slices(selected, positions, plan):
         mine, current = selected.view_positions(asked)
         part = Slice(selected, mine, current, session.rev2, messages)
-        if needs:
-            _read_rows(part, needs)
-        if reads and len(part.positions) == 1 and _size(part) >= _LARGE:
-            if any(writer.reads_message and writer.stream is None for writer in writers):
+        if plan.needs:
+            _read_rows(part, plan.needs)
+        if plan.reads_message and len(part.positions) == 1 and _size(part) >= _LARGE:
+            if not plan.streams:
                 yield from blocking(lambda part=part: part.message(0))  # type: ignore[misc]
-            yield from streamed(writers, part)
+            yield from streamed(plan, part)
         elif part.positions:
-            yield responses(template, writers, part)
+            yield responses(plan, part)
         gone += len(asked) - len(part.positions) + len(part.gone)
     return gone
 
@@ -129,9 +138,9 @@ def _size(part: Slice) -> int:
     return part.of_view(part.selected.view.columns().sizes)[0] if part.positions else 0
 
 
-def _slices(selected: Selected, positions: Sequence[int], *, rows: bool, files: bool) -> Iterator[Sequence[int]]:
-    if not files:
-        step = _OF_ROWS if rows else _OF_VIEW
+def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterator[Sequence[int]]:
+    if not plan.reads_message:
+        step = _OF_ROWS if plan.needs else _OF_VIEW
         for start in range(0, len(positions), step):
             yield positions[start : start + step]
         return

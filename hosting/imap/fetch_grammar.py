@@ -6,10 +6,12 @@ Standards: RFC 9051 §6.4.5, RFC 3516 (BINARY), RFC 7162 §3.1.4 and §3.2.6 (CH
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, cast
 
 from hosting.imap.commands import Fetch, FetchItem, FetchName, Section, SectionText
 from hosting.imap.cursor import Cursor, Malformed
+from hosting.imap.decoder import Frame
 
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
@@ -34,6 +36,31 @@ def fetch(cursor: Cursor, by_uid: bool) -> Fetch:
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.space()
+    rest = cursor.text[cursor.at :]
+    if b"{" in rest:  # a literal: its octets are not in the text
+        items, changed_since, vanished = _arguments(cursor)
+    else:
+        items, changed_since, vanished = _known(rest)
+        cursor.at = len(cursor.text)
+    if vanished and (changed_since is None or not by_uid):
+        raise Malformed("VANISHED needs UID FETCH and CHANGEDSINCE.")  # RFC 7162 §3.2.6
+    return Fetch(numbers, items, by_uid, changed_since, vanished)
+
+
+Arguments = tuple[tuple[FetchItem, ...], int | None, bool]
+
+
+@lru_cache(maxsize=256)
+def _known(text: bytes) -> Arguments:
+    """Clients ask for the same items all the time."""
+    cursor = Cursor(Frame(text), 1)
+    arguments = _arguments(cursor)
+    cursor.end()
+    return arguments
+
+
+def _arguments(cursor: Cursor) -> Arguments:
+    """Items and modifiers."""
     items: list[FetchItem] = []
     if cursor.accept(b"("):
         while True:
@@ -51,10 +78,7 @@ def fetch(cursor: Cursor, by_uid: bool) -> Fetch:
         else:
             cursor.at = start
             items = [_item(cursor)]
-    changed_since, vanished = _modifiers(cursor)
-    if vanished and (changed_since is None or not by_uid):
-        raise Malformed("VANISHED needs UID FETCH and CHANGEDSINCE.")  # RFC 7162 §3.2.6
-    return Fetch(numbers, tuple(dict.fromkeys(items)), by_uid, changed_since, vanished)
+    return (tuple(dict.fromkeys(items)), *_modifiers(cursor))
 
 
 def _modifiers(cursor: Cursor) -> tuple[int | None, bool]:

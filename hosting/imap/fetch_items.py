@@ -126,26 +126,47 @@ SIMPLE: Final[dict[str, Writer]] = {
 }
 
 
-def response_template(writers: Sequence[Writer]) -> bytes:
-    return b"* %d FETCH (" + b" ".join(writer.template for writer in writers) + b")\r\n"
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A FETCH, compiled: what to read for each slice, and how to write it."""
+
+    writers: tuple[Writer, ...]
+    template: bytes
+    needs: tuple[str, ...]  # database columns
+    reads_message: bool
+    reads_columns: bool
+    streams: bool  # whether a large message need not be read whole
+
+    @classmethod
+    def of(cls, writers: tuple[Writer, ...]) -> Plan:
+        reads = [writer for writer in writers if writer.reads_message]
+        return cls(
+            writers,
+            b"* %d FETCH (" + b" ".join([writer.template for writer in writers]) + b")\r\n",
+            tuple(dict.fromkeys(name for writer in writers for name in writer.needs)),
+            bool(reads),
+            bool(reads) or any(writer.reads_columns for writer in writers),
+            all(writer.stream is not None for writer in reads),
+        )
 
 
-def responses(template: bytes, writers: Sequence[Writer], part: Slice) -> bytes:
+def responses(plan: Plan, part: Slice) -> bytes:
     """The responses for one slice, as one piece of octets."""
-    numbers = [position + 1 for position in part.positions]
+    at = part.positions
+    numbers = range(at.start + 1, at.stop + 1) if isinstance(at, range) else [position + 1 for position in at]
     columns: list[Column] = [numbers]
-    for writer in writers:
+    for writer in plan.writers:
         columns += writer.fill(part)
     rows = zip(*columns, strict=True)
     if part.gone:
         rows = (row for place, row in enumerate(rows) if place not in part.gone)  # type: ignore[assignment]
-    return b"".join([template % row for row in rows])
+    return b"".join([plan.template % row for row in rows])
 
 
-def streamed(writers: Sequence[Writer], part: Slice) -> Iterator[bytes]:
+def streamed(plan: Plan, part: Slice) -> Iterator[bytes]:
     """The response for one large message, in pieces of bounded size."""
     yield b"* %d FETCH (" % (part.positions[0] + 1)
-    for place, writer in enumerate(writers):
+    for place, writer in enumerate(plan.writers):
         if place:
             yield b" "
         if writer.stream is not None:

@@ -236,6 +236,18 @@ class Selected:
             self._changed.difference_update(uids)
             self._settle()
 
+    def forget_news_at(self, positions: Sequence[int]) -> None:
+        """The same, by ascending positions."""
+        if not self._changed or not positions:
+            return
+        uids = self.uids
+        if isinstance(positions, range):
+            first, last = uids[positions[0]], uids[positions[-1]]
+            self._changed = {uid for uid in self._changed if not first <= uid <= last}
+        else:
+            self._changed.difference_update([uids[position] for position in positions])
+        self._settle()
+
     def tell(self, *, expunges: bool, arrivals: bool, qresync: bool, condstore: bool, rev2: bool) -> bytes:
         """The untagged responses for what is new, as far as this moment allows (RFC 9051 §7.5.1)."""
         parts: list[bytes] = []
