@@ -20,7 +20,7 @@ from pathlib import Path
 from hosting import composition, tls
 from hosting.cli import secrets_input, server
 from hosting.config import FILE_NAME, Config, load
-from hosting.roles import start
+from hosting.roles import serving, start
 from hosting.roles.only_server import only_server
 from storage.errors import CleanmailError, NotFound
 from storage.importing import import_archive, open_archive
@@ -39,10 +39,11 @@ def write_configuration(path: Path, offset: int, *, plain: bool) -> None:
     if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
         print(f"{path} is your own: --port-offset and --plain are left to it.", file=sys.stderr)
         return
-    ports = "".join(f"{name} = {port + offset}\n" for name, port in PORTS.items())
+    settings = [f"{name} = {port + offset}" for name, port in PORTS.items()]
+    settings += [f"addresses = {json.dumps(loopback_addresses())}", f"plain_text_sign_in = {str(plain).lower()}"]
     path.write_text(
-        f'{MARK}[server]\nhostname = "localhost"\n\n'
-        f"[listen]\naddresses = {json.dumps(loopback_addresses())}\n{ports}plain_text_sign_in = {str(plain).lower()}\n",
+        f'{MARK}[server]\nhostname = "localhost"\n\n[logs]\nlevel = "warning"\n\n[listen]\n'
+        + "".join(f"{setting}\n" for setting in settings),
         encoding="utf-8",
     )
 
@@ -99,7 +100,8 @@ def make_accounts(data: Path, config: Config, password: str | None) -> dict[str,
 def instructions(data: Path, config: Config, passwords: dict[str, str]) -> str:
     listen = config.listen
     shown = [f"    {address:24} {password}" for address, password in passwords.items()] or [
-        f"    {address}@{DOMAIN}: as printed at the first start" for address in ACCOUNTS
+        *(f"    {local}@{DOMAIN:20} (password as printed at the first start)" for local in ACCOUNTS),
+        f"    a new one: {program()} --data {data} account passwd alice@{DOMAIN} --generate",
     ]
     lines = [
         "",
@@ -116,13 +118,17 @@ def instructions(data: Path, config: Config, passwords: dict[str, str]) -> str:
         "  Accounts" + (", passwords shown this once:" if passwords else ":"),
         *shown,
         "",
-        f"  Administer it while it runs:  {Path(sys.executable).with_name('cleanmail')} --data {data} account list",
+        f"  Administer it while it runs:  {program()} --data {data} account list",
         f"  Metrics and health:           http://127.0.0.1:{listen.operations}/metrics  /health",
         "  Ctrl-C stops it.",
     ]
     if listen.plain_text_sign_in:
         lines.append("  Passwords are taken without TLS too (--plain): for test tools, on loopback only.")
     return "\n".join(lines)
+
+
+def program() -> Path:
+    return Path(sys.executable).with_name("cleanmail")
 
 
 def arguments() -> argparse.Namespace:
@@ -148,6 +154,7 @@ def prepare(data: Path, given: argparse.Namespace) -> dict[str, str]:
     with only_server(data):
         write_configuration(data / FILE_NAME, given.port_offset, plain=given.plain)
         config = load(data / FILE_NAME)
+        serving.check_ports(config)  # before passwords are made that nobody would see
         if not composition.is_initialised(data):
             composition.create(data, config)
         make_certificate(data / "tls")

@@ -43,11 +43,16 @@ def prepare(config_path: Path, process: str) -> tuple[str, Config]:
     config = parse(text, config_path.name)
     privileges.forbid_core_dumps()
     privileges.raise_open_files()
+    check_ports(config)
+    operational_log.begin(process, config.logs.level)
+    return text, config
+
+
+def check_ports(config: Config) -> None:
+    """Raises Unavailable if somebody else listens on a port of ours."""
     listeners = [name for role in ROLES for name in role.listeners]
     if (taken := listening.is_in_use(config.listen, listeners)) is not None:
         raise Unavailable(taken)
-    operational_log.begin(process, config.logs.level)
-    return text, config
 
 
 def serve(reactor: Any, served: Served, on_ready: Callable[[], None]) -> None:
