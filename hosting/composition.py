@@ -99,9 +99,9 @@ class Parts:
         """The same parts under a role's name."""
         return replace(self, role=role)
 
-    def subscribe(self) -> Subscriber:
-        """A place on the change feed; closed with the parts."""
-        subscriber = Subscriber(self.data, self.clock)
+    def subscribe(self, *, mailboxes: bool = True) -> Subscriber:
+        """A place on the change feed, closed with the parts; `mailboxes`: not of accounts and tenants alone."""
+        subscriber = Subscriber(self.data, self.clock, mailboxes=mailboxes)
         self.subscribers.append(subscriber)
         return subscriber
 

@@ -1,9 +1,11 @@
 """The change feed between the processes of one machine: who committed what, so that nobody has to poll.
 
-A publisher sends each commit's changes to every socket in run/feed/, as datagrams that carry its name and a running
-number, and a heartbeat each second. It never waits and never fails: who could not be reached finds out. A subscriber
-gets `Gap` when a number is missing, a publisher is new or has fallen silent, or a datagram cannot be read; then it
-looks again at whatever it watches. A change only says that something happened; what happened is asked of storage.
+A publisher sends each commit's changes to the sockets in run/feed/, as datagrams that carry its name and a running
+number, and a heartbeat each second. Changes of mailboxes go only to subscribers that asked for them, so that a flag
+wakes nobody in vain; each of the two kinds of subscribers has running numbers of its own. It never waits and never
+fails: who could not be reached finds out. A subscriber gets `Gap` when a number is missing, a publisher is new or has
+fallen silent, or a datagram cannot be read; then it looks again at whatever it watches. A change only says that
+something happened; what happened is asked of storage.
 
 So a subscriber that looks at the database after it subscribed learns of every later commit, at the latest some seconds
 after a crash of the process that made it.
@@ -31,6 +33,7 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
 _IS_CHANGE, _IS_ACCOUNT, _IS_TENANT = 1, 2, 3
+_EVERYTHING, _ACCOUNTS = ".mail.sock", ".accounts.sock"  # how the sockets' names end
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
@@ -77,36 +80,42 @@ class Publisher:
         self._directory = _feed(data)
         self._clock = clock
         self._name = secrets.token_bytes(8)
-        self._number = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._address = _Addresses(self._directory)
-        self._receivers: list[str] = []
+        self._audiences = (_Audience(_EVERYTHING), _Audience(_ACCOUNTS))
         self._known: int | None = None  # when the directory had changed last, as of the last look; None: look again
         self._guard = threading.Lock()
         self.beat()
 
     def publish(self, *changes: Published) -> None:
-        """Tell everybody, in one datagram; never waits, never raises for a receiver's sake."""
-        self._send(b"".join(_pack(change) for change in changes))
+        """Tell everybody concerned, in one datagram; never waits, never raises for a receiver's sake."""
+        of_accounts = [change for change in changes if not isinstance(change, Change)]
+        with self._guard:
+            self._look()
+            everything, accounts = self._audiences
+            self._send(everything, b"".join(_pack(change) for change in changes))
+            if of_accounts:
+                self._send(accounts, b"".join(_pack(change) for change in of_accounts))
 
     def beat(self) -> None:
         """To be called each second, so that receivers miss nothing for long."""
-        self._send(b"")
+        with self._guard:
+            self._look()
+            for audience in self._audiences:
+                self._send(audience, b"")
 
     def close(self) -> None:
         with self._guard:
             self._socket.close()
             self._address.close()
 
-    def _send(self, body: bytes) -> None:
-        with self._guard:
-            pieces = [body[i : i + _PIECE] for i in range(0, len(body), _PIECE)] or [b""]
-            receivers = self._look()
-            for piece in pieces:
-                self._number += 1
-                datagram = _HEADER.pack(self._name, self._number) + piece
-                for receiver in receivers:
-                    self._send_to(receiver, datagram)
+    def _send(self, audience: _Audience, body: bytes) -> None:
+        pieces = [body[i : i + _PIECE] for i in range(0, len(body), _PIECE)] or [b""]
+        for piece in pieces:
+            audience.number += 1
+            datagram = _HEADER.pack(self._name, audience.number) + piece
+            for receiver in audience.receivers:
+                self._send_to(receiver, datagram)
 
     def _send_to(self, receiver: str, datagram: bytes) -> None:
         try:
@@ -117,22 +126,33 @@ class Publisher:
                 (self._directory / receiver).unlink(missing_ok=True)
                 self._known = None
 
-    def _look(self) -> list[str]:
+    def _look(self) -> None:
         changed = os.stat(self._directory).st_mtime_ns
         if changed != self._known:
-            self._receivers = [name for name in os.listdir(self._directory) if name.endswith(".sock")]
+            names = os.listdir(self._directory)
+            for audience in self._audiences:
+                audience.receivers = [name for name in names if name.endswith(audience.suffix)]
             settled = self._clock.precise() - changed / 1e9 > _SETTLED
             self._known = changed if settled else None
-        return self._receivers
+
+
+class _Audience:
+    """The subscribers of one kind, and the running number of what is sent to them."""
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self.receivers: list[str] = []
+        self.number = 0
 
 
 class Subscriber:
     """One for each process that watches; used by one thread, its event loop's."""
 
-    def __init__(self, data: Path, clock: Clock) -> None:
+    def __init__(self, data: Path, clock: Clock, *, mailboxes: bool = True) -> None:
+        """`mailboxes`: changes of mailboxes too, not of accounts and tenants alone."""
         directory = _feed(data)
         self._clock = clock
-        self._path = directory / f"{secrets.token_hex(8)}.sock"
+        self._path = directory / (secrets.token_hex(8) + (_EVERYTHING if mailboxes else _ACCOUNTS))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         addresses = _Addresses(directory)

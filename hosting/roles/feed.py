@@ -21,8 +21,13 @@ class FeedReader:
         reactor: Any,
         subscriber: Subscriber,
         changed: Callable[[list[Published | Gap]], None],
+        *,
+        pause: float = 0.0,
     ) -> None:
+        """`pause`: seconds between two drains, for who need not know at once; changes pile up in the socket."""
         self._reactor = reactor
+        self._pause = pause
+        self._resume: Any = None
         self._subscriber = subscriber
         self._changed = changed
 
@@ -31,11 +36,16 @@ class FeedReader:
 
     def stop(self) -> None:
         self._reactor.removeReader(self)
+        if self._resume is not None and self._resume.active():
+            self._resume.cancel()
 
     def fileno(self) -> int:
         return self._subscriber.fileno()
 
     def doRead(self) -> None:
+        if self._pause:
+            self._reactor.removeReader(self)
+            self._resume = self._reactor.callLater(self._pause, self.start)
         self._changed(self._subscriber.drain())
 
     def connectionLost(self, reason: Failure) -> None:

@@ -32,6 +32,7 @@ from storage.values import AccountId, TenantId
 log = logging.getLogger("jobs")
 
 HOUR = 3600.0
+PAUSE = 0.5  # seconds in which changes pile up: indexing works in batches anyway
 AFTER_GAP = 60.0  # seconds between two rounds over every account that gaps in the feed asked for
 
 
@@ -40,7 +41,7 @@ class Rounds(Service):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed)
+        self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: set[AccountId] = set()
         self._everybody = True

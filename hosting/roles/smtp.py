@@ -31,7 +31,7 @@ def make_service(parts: Parts) -> RoleService:
         ),
         sockets,
         certificate,
-        parts.subscribe(),
+        parts.subscribe(mailboxes=False),
     )
 
     def show() -> None:

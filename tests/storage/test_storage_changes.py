@@ -117,7 +117,7 @@ def test_the_socket_of_a_dead_receiver_is_removed(publisher: Publisher, data: Pa
     feed = data / "run" / "feed"
     descriptor = os.open(feed, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
-        dead.bind(f"/proc/self/fd/{descriptor}/dead.sock")
+        dead.bind(f"/proc/self/fd/{descriptor}/dead.mail.sock")
     os.close(descriptor)
     publisher.publish(change(1))
     assert len(list(feed.iterdir())) == 1 and subscriber.drain() == [change(1)]
@@ -126,3 +126,16 @@ def test_the_socket_of_a_dead_receiver_is_removed(publisher: Publisher, data: Pa
 def test_a_closed_subscriber_leaves_nothing(data: Path, clock: FixedClock) -> None:
     Subscriber(data, clock).close()
     assert list((data / "run" / "feed").iterdir()) == []
+
+
+def test_a_subscriber_to_accounts_hears_nothing_of_mailboxes_and_misses_nothing(data: Path) -> None:
+    clock = FixedClock()
+    subscriber = Subscriber(data, clock, mailboxes=False)
+    publisher = Publisher(data, clock)
+    assert subscriber.drain() == [Gap()]
+    publisher.publish(Change(AccountId(1), MailboxId(2), ModSeq(3)))
+    publisher.publish(Change(AccountId(1), MailboxId(2), ModSeq(4)), AccountChanged(TenantId(1), AccountId(1)))
+    publisher.publish(TenantChanged(TenantId(1)))
+    assert subscriber.drain() == [AccountChanged(TenantId(1), AccountId(1)), TenantChanged(TenantId(1))]
+    publisher.close()
+    subscriber.close()
