@@ -84,6 +84,17 @@ TOO_LARGE = SmtpReply(552, "5.3.4", "The message is larger than this server take
 BARE_LINE_END = SmtpReply(554, "5.5.2", "Lines end with <CR><LF>; a lone CR or LF is not taken")
 NUL_OCTET = SmtpReply(554, "5.6.0", "The message has a NUL octet in it")
 
+# For texts of aiosmtpd, which come without a status code: those of the replies that its own methods make.
+USUAL_STATUS = {
+    "250": "2.0.0",
+    "500": "5.5.1",
+    "501": "5.5.4",
+    "502": "5.5.1",
+    "503": "5.5.1",
+    "504": "5.5.4",
+    "535": "5.7.8",
+}
+
 _TABLE: dict[type[BaseException], tuple[int, str]] = {
     errors.NotFound: (550, "5.1.1"),
     errors.AlreadyExists: (554, "5.3.0"),

@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,9 +33,10 @@ from gateway.smtp.address import read_mail, read_rcpt
 from gateway.smtp.content import Content
 from gateway.smtp.data import DataReader
 from gateway.smtp.replies import Refused, SmtpReply, reply_for
+from gateway.smtp.sasl import as_text, decode_initial_response, plain_credentials
 from gateway.smtp.session import Handler, Profile, SmtpSession, Transaction
 from gateway.smtp.wire import Ended, Wire
-from storage.errors import AuthenticationFailed, CleanmailError
+from storage.errors import CleanmailError
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
             return
         code, _, text = status.partition(" ")
         has_status = text[:2] in {"2.", "4.", "5."}
-        enhanced, text = text.split(" ", 1) if has_status else (_STATUS.get(code, f"{code[0]}.5.0"), text)
+        enhanced, text = text.split(" ", 1) if has_status else (replies.USUAL_STATUS.get(code, f"{code[0]}.5.0"), text)
         self.say(SmtpReply(int(code), enhanced, text))
 
     @property
@@ -269,18 +269,10 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         await super().smtp_AUTH(" ".join([words[0].upper(), *words[1:]]) if words else None)
 
     async def auth_PLAIN(self, _: object, words: list[str]) -> AuthResult:
-        """RFC 4616: authorization identity, NUL, authentication identity, NUL, password."""
         message = await self._first_response(words, "")
         if message is None:
             return AuthResult(success=False)
-        fields = message.split(b"\0")
-        if len(fields) != 3:
-            self.say(SmtpReply(501, "5.5.2", "The response is not that of PLAIN"))
-            return AuthResult(success=False)
-        authorization, login, password = fields
-        if authorization not in {b"", login}:
-            raise AuthenticationFailed("Acting as somebody else is not possible.")
-        return await self._sign_in(login, password)
+        return await self._sign_in(*plain_credentials(message))
 
     async def auth_LOGIN(self, _: object, words: list[str]) -> AuthResult:
         login = await self._first_response(words, self.AuthLoginUsernameChallenge)
@@ -293,32 +285,19 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
 
     async def _first_response(self, words: list[str], challenge: str) -> bytes | None:
         """The initial response if there is one, or the answer to the first challenge; None if that was refused."""
-        if len(words) == 1:
-            answer = await self.challenge_auth(challenge)
-            return None if answer is MISSING else bytes(answer)
-        if words[1] == "=":  # RFC 4954 §4: an empty initial response
-            return b""
-        try:
-            return b64decode(words[1].encode(), validate=True)
-        except ValueError:
-            self.say(SmtpReply(501, "5.5.2", "The initial response is not base64"))
-            return None
+        if len(words) > 1:
+            return decode_initial_response(words[1])
+        answer = await self.challenge_auth(challenge)
+        return None if answer is MISSING else bytes(answer)
 
     async def _sign_in(self, login: bytes, password: bytes) -> AuthResult:
         try:
-            name, secret = login.decode(), password.decode()
-        except UnicodeDecodeError:
-            name = secret = ""
-        try:
-            if not name or not secret:
-                raise AuthenticationFailed()
-            self.session.principal = await self._handler.sign_in(self.session, name, secret)
+            self.session.principal = await self._handler.sign_in(self.session, *as_text(login, password))
         except CleanmailError as error:
             self._sign_ins_left -= 1
-            if self._sign_ins_left <= 0:
-                self._wire.write(reply_for(error).encode())
-                raise Ended(replies.TOO_MANY_ERRORS) from None
             self.say(reply_for(error))
+            if self._sign_ins_left <= 0:
+                raise Ended(replies.TOO_MANY_ERRORS) from None
             return AuthResult(success=False)
         return AuthResult(success=True)
 
@@ -406,17 +385,6 @@ class _Mechanism(NamedTuple):
     method: Callable[[SmtpServer, list[str]], Awaitable[AuthResult]]
     is_builtin: bool = True
 
-
-# aiosmtpd's texts come without enhanced status codes; these are the codes that its own methods use (RFC 3463).
-_STATUS = {
-    "250": "2.0.0",
-    "500": "5.5.1",
-    "501": "5.5.4",
-    "502": "5.5.1",
-    "503": "5.5.1",
-    "504": "5.5.4",
-    "535": "5.7.8",
-}
 
 SmtpServer._auth_methods = {
     "PLAIN": _Mechanism(lambda server, words: server.auth_PLAIN(server, words)),

@@ -18,6 +18,7 @@ from typing import Any, Self
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from storage.clock import Clock
+from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema
 from storage.database.prepared import prepare
@@ -143,9 +144,12 @@ class Queue:
         return cls(database, Spool(data, incarnation), keys, clock)
 
     @classmethod
-    def open(cls, data: Path, keys: KeySource, clock: Clock, incarnation: str) -> Self:
+    def open(
+        cls, data: Path, keys: KeySource, clock: Clock, incarnation: str, *, checkpointer: Checkpointer | None = None
+    ) -> Self:
         """`incarnation` is the name of this process's writer, which spool files carry."""
-        database = Database.open(data / "queue.db", keys.service_key("queue"), SCHEMA, clock)
+        key = keys.service_key("queue")
+        database = Database.open(data / "queue.db", key, SCHEMA, clock, checkpointer=checkpointer)
         return cls(database, Spool(data, incarnation), keys, clock)
 
     def close(self) -> None:
