@@ -3,10 +3,10 @@
 
     scripts/provision_csv.py --data DIR --tenant SLUG [--name NAME] [--verified] ACCOUNTS.csv
 
-The file's first line names its columns: `address` is needed; `name`, `quota` (5G, unlimited) and `password` may be there.
-Tenant, domains and accounts that exist stay as they are; those that are missing are made. An account without a password in
-the file gets a generated one. What was made is printed as CSV (address, result, password), the generated passwords this
-once; a line that cannot be carried out is told with its number, and the others are.
+The file's first line names its columns: `address` is needed; `name`, `quota` (5G, unlimited) and `password` may be
+there. Tenant, domains and accounts that exist stay as they are; those that are missing are made. An account without a
+password in the file gets a generated one. What was made is printed as CSV (address, result, password), the generated
+passwords this once; a line that cannot be carried out is told with its number, and the others are carried out.
 
 It shows how to build on `hosting.composition`: the same stores and checks as the command line, in one process.
 """

@@ -10,9 +10,11 @@ import typer
 from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
 from hosting.composition import Administration
-from storage.logs.access import AccessEvent
+from storage.logs.access import AccessEvent, AccessType
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records: access.")
+
+_ORDER = {AccessType.SIGN_IN.value: 0, AccessType.SUBMIT.value: 1, AccessType.SIGN_OUT.value: 2}
 
 
 @app.callback()
@@ -42,6 +44,8 @@ def access(
                 first, last, tenant=tenant_id, account=whose.account.account_id if whose else None
             )
         )
+        # Times are seconds and every process writes its own; within one second the order is that of a session.
+        events.sort(key=lambda event: (event.time, _ORDER.get(event.type, 0)))
         names = _Names(administration)
         rows = [_values(event, names) for event in (events[-limit:] if limit else events)]
     columns = {

@@ -43,8 +43,11 @@ class Output:
             return
         table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
         for key, heading in columns.items():
+            cells = [_cell(row[key]) for row in rows]
             number = all(isinstance(row[key], int) for row in rows)
-            table.add_column(heading, justify="right" if number else "left", no_wrap=not sys.stdout.isatty())
+            # On a narrow terminal long texts are wrapped; ids and times never are, so that they can be copied.
+            whole = not sys.stdout.isatty() or all(len(cell) <= 24 and " " not in cell.plain for cell in cells)
+            table.add_column(heading, justify="right" if number else "left", no_wrap=whole, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row[key]) for key in columns))
         self._console.print(table)

@@ -42,7 +42,6 @@ def list_(
         "size": "size",
         "arrived": "arrived",
         "recipients": "recipients",
-        "next_attempt": "next attempt",
     }
     run.output.rows(columns, rows, "The queue is empty.")
 
