@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.installation import Installation
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
@@ -36,6 +35,7 @@ from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, 
 from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError
+from storage.installation import Installation
 from storage.values import Domain
 
 log = logging.getLogger(__name__)
