@@ -147,15 +147,15 @@ def dovecot(folder: Path, users: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def cleanmail(folder: Path, users: int) -> Iterator[Server]:
-    """Cleanmail as `scripts/serve` starts it, with `users` more accounts."""
+def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Server]:
+    """Cleanmail as `scripts/serve` starts it, with `users` more accounts; `plain` takes passwords without TLS."""
     folder.mkdir(parents=True)
     offset = free_offset()
     data = folder / "data"
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--plain",
-             "--demo-password", PASSWORD],
+            [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--demo-password", PASSWORD,
+             *(["--plain"] if plain else [])],
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
