@@ -7,13 +7,12 @@ Standards: RFC 9051 §6.3.12 (TRYCREATE, APPENDUID, EXISTS in the same answer), 
 
 from __future__ import annotations
 
-from storage.mail.messages import Appended
-
 from hosting.imap.commands import Append
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from storage.errors import NotFound, TooLarge
+from storage.mail.messages import Appended
 from storage.mime.normalise import to_crlf
 
 

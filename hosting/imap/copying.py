@@ -5,14 +5,13 @@ Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7
 
 from __future__ import annotations
 
-from storage.mail.messages import Copied
-
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from storage.errors import NotFound
+from storage.mail.messages import Copied
 from storage.values import UidSet
 
 

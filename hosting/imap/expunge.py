@@ -5,12 +5,11 @@ Standards: RFC 9051 §6.4.3 and §6.4.9, RFC 4315 §2.1, RFC 7162 §3.2.7 (HIGHE
 
 from __future__ import annotations
 
-from storage.mail.messages import Expunged
-
 from hosting.imap.commands import Expunge
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
+from storage.mail.messages import Expunged
 from storage.values import UidSet
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from storage.mail.mailboxes import Mailbox
-
 from hosting.imap import encode
 from hosting.imap.commands import ListMailboxes, ListSubscribed
 from hosting.imap.effects import Flow
 from hosting.imap.patterns import Pattern
 from hosting.imap.session import Session
 from hosting.imap.status import mailbox_status
+from storage.mail.mailboxes import Mailbox
 
 
 def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[bytes]:

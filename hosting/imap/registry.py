@@ -35,6 +35,9 @@ class Registry:
         self._open -= 1
         _decrease(self._addresses, address)
 
+    def addresses(self) -> dict[str, int]:
+        return dict(self._addresses)
+
     def enter(self, account_id: AccountId) -> None:
         """Counts a signed-in session. Raises LimitReached."""
         count = self._accounts.get(account_id, 0)

@@ -12,15 +12,14 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from storage.mail.mailboxes import Mailbox
-from storage.mail.view import MailboxView
-
 from hosting.imap import encode
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Bad
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
+from storage.mail.mailboxes import Mailbox
+from storage.mail.view import MailboxView
 from storage.values import SEEN, UidSet
 
 _SEEN_OF_OCTET = bytes(octet & SEEN for octet in range(256))

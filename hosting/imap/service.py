@@ -19,8 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
-from storage.installation import Installation
 from twisted.application.service import Service
 from twisted.internet import defer, task
 from twisted.internet.interfaces import IAddress, IReadDescriptor
@@ -39,8 +37,10 @@ from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
 from hosting.imap.session import Services, Session, State
 from hosting.imap.threads import Threads
+from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
+from storage.installation import Installation
 from storage.values import AccountId, MailboxId
 
 _log = logging.getLogger(__name__)
@@ -273,9 +273,16 @@ class ImapService(Service):
 
     # --- silence ---
 
+    def addresses(self) -> dict[str, int]:
+        """How many connections each address has."""
+        return self._registry.addresses()
+
     def _sweep(self) -> None:
-        """Ends connections that have been silent for too long (RFC 9051 §5.4)."""
-        now = time.monotonic()
+        self.end_silent()
+
+    def end_silent(self, passed: float = 0.0) -> None:
+        """Ends connections that have been silent for too long (RFC 9051 §5.4), or will be when `passed` seconds have."""
+        now = time.monotonic() + passed
         for connection in list(self._connections):
             session = connection.session
             silent = now - connection.last_activity

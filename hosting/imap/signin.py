@@ -11,14 +11,13 @@ from __future__ import annotations
 import binascii
 from contextlib import AbstractContextManager
 
-from storage.mail.account import Account
-from storage.mail.quota import Limits
-
 from hosting.auth.signin import Principal, SignIn
 from hosting.imap.commands import Authenticate, Login, StartTls
 from hosting.imap.effects import Flow, Secure, blocking, next_line
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.session import Session
+from storage.mail.account import Account
+from storage.mail.quota import Limits
 
 
 def start_tls(session: Session, tag: bytes, _: StartTls) -> Flow[bytes | None]:

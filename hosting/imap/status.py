@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.mail.mailboxes import Mailbox
-
 from hosting.imap import encode
 from hosting.imap.commands import Status
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.session import Session
+from storage.mail.mailboxes import Mailbox
 
 
 def status(session: Session, _: bytes, command: Status) -> Flow[bytes]:

@@ -134,10 +134,32 @@ class SocketClient:
         self._buffer = b"\r\n".join(taken[lines:])
         return [line.decode("utf-8", "surrogateescape") for line in taken[:lines]]
 
+    def until(self, tag: str) -> list[str]:
+        """All lines up to the tagged answer."""
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith(tag + " "):
+            more = self.receive(1)
+            if not more:
+                raise EOFError(lines[-3:])
+            lines += more
+        return lines
+
+    def literal(self) -> tuple[str, bytes]:
+        """The next line, which announces a literal, and the literal."""
+        (line,) = self.receive(1)
+        size = int(line[line.rindex("{") + 1 : -1])
+        while len(self._buffer) < size:
+            self._buffer += self._socket.recv(1 << 20)
+        octets, self._buffer = self._buffer[:size], self._buffer[size:]
+        return line, octets
+
     def receive_all(self) -> bytes:
         """Everything until the server disconnects."""
-        while octets := self._socket.recv(65536):
-            self._buffer += octets
+        try:
+            while octets := self._socket.recv(65536):
+                self._buffer += octets
+        except (ConnectionResetError, ssl.SSLError):  # it hung up while we still sent
+            pass
         return self._buffer
 
     def close(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imap_town import MailTown
 from twisted.internet import reactor as _reactor
@@ -21,6 +21,7 @@ from hosting.tls import ReloadableContext, make_self_signed
 from storage.changes import Subscriber
 
 reactor: Any = _reactor
+Result = TypeVar("Result")
 _started = threading.Event()
 
 
@@ -38,6 +39,12 @@ def _start_reactor() -> None:
         reactor.callWhenRunning(_started.set)
         threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True).start()
         _started.wait(20)
+
+
+def in_reactor(call: Callable[[], Result]) -> Result:
+    """The result of a call in the event loop."""
+    result: Result = threads.blockingCallFromThread(reactor, call)
+    return result
 
 
 @contextmanager
