@@ -72,6 +72,7 @@ class Connection(TwistedProtocol):
         self._admitted = False
         self._lost = False
         self.last_activity = time.monotonic()
+        self.ended = 0.0  # when the connection was told to end; 0: it was not
 
     # --- lifetime ---
 
@@ -130,8 +131,14 @@ class Connection(TwistedProtocol):
             cast(Any, self.transport).write(b"* BYE " + farewell + b"\r\n")
         self._disconnect()
 
+    def abort(self) -> None:
+        """Disconnects without waiting for the client to read what was written, or to end TLS."""
+        if not self._lost:
+            cast(Any, self.transport).abortConnection()
+
     def _disconnect(self) -> None:
         self._ending = True
+        self.ended = time.monotonic()
         transport = cast(Any, self.transport)
         if self._admitted:
             transport.unregisterProducer()
@@ -139,8 +146,8 @@ class Connection(TwistedProtocol):
 
     @property
     def busy(self) -> bool:
-        """A command is being worked on (IDLE is not one)."""
-        return self._flow is not None and self._waiting in (None, Work)
+        """A command is being worked on; IDLE is not one, nor one whose client does not read."""
+        return self._flow is not None and (self._waiting is Work or (self._waiting is None and not self._full))
 
     # --- input ---
 

@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _WORKERS: Final = 12
 _STOP_WITHIN: Final = 10.0
+_FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
+_LINGER: Final = 10.0  # … and otherwise
 
 Watched = tuple[AccountId, MailboxId]
 
@@ -145,8 +147,12 @@ class ImapService(Service):
             if not connection.busy:
                 connection.end(b"[UNAVAILABLE] The server is shutting down.")
         if self._connections and time.monotonic() < until:
-            self._reactor.callLater(0.05, self._wait_for_commands, until)
+            if not any(connection.busy for connection in self._connections):
+                until = min(until, time.monotonic() + _FAREWELL)
+            self._reactor.callLater(0.02, self._wait_for_commands, until)
             return
+        for connection in list(self._connections):
+            connection.abort()
         self._pool.stop()
         if self._stopped is not None:
             self._stopped.callback(None)
@@ -281,10 +287,15 @@ class ImapService(Service):
         self.end_silent()
 
     def end_silent(self, passed: float = 0.0) -> None:
-        """Ends connections that have been silent for too long (RFC 9051 §5.4), or will be when `passed` seconds have."""
+        """Ends connections that have been silent for too long (RFC 9051 §5.4), as if `passed` more seconds had passed.
+
+        What was told to end and is still there has a client that doesn't read, or doesn't end TLS: it is cut off.
+        """
         now = time.monotonic() + passed
         for connection in list(self._connections):
             session = connection.session
+            if connection.ended and now - connection.ended > _LINGER:
+                connection.abort()
             silent = now - connection.last_activity
             if session is None or session.state is State.GREETED:
                 if silent > self._limits.sign_in_timeout:

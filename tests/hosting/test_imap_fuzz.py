@@ -6,4 +6,4 @@ from scripts.fuzz.imap import fuzz
 
 
 def test_fuzz() -> None:
-    assert fuzz(3, rounds=400) == 400
+    assert fuzz(3, rounds=150) == 150

@@ -1,8 +1,9 @@
-"""The IMAP service on sockets: TLS, signing in, IDLE across connections, limits, silence, hostile input, PROXY, a clean stop."""
+"""The IMAP service on sockets: TLS, signing in, IDLE across connections, limits, hostile input, PROXY, a clean stop."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -182,10 +183,8 @@ HOSTILE = [
 @pytest.mark.parametrize(("octets", "answer"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
 def test_hostile_input_gets_an_answer_and_hurts_nobody(server: RunningServer, octets: bytes, answer: bytes) -> None:
     client, bystander = connect(server), connect(server)
-    try:
+    with contextlib.suppress(OSError):  # it may hang up on us
         client.send(octets)
-    except OSError:
-        pass  # it hung up on us
     assert client.receive_all().startswith(answer)
     play(bystander, "C: a NOOP\nS: a OK …")
 
@@ -207,7 +206,7 @@ def test_a_large_message_comes_back_in_pieces(client: SocketClient) -> None:
     client.until("b")
     client.send(b"c UID FETCH 1 (BODY.PEEK[] UID)\r\n")
     head, octets = client.literal()
-    assert head == f"* 1 FETCH (UID 1 BODY[] {{{len(data)}}}" or head == f"* 1 FETCH (BODY[] {{{len(data)}}}"
+    assert head == f"* 1 FETCH (BODY[] {{{len(data)}}}"
     assert octets == data
     client.until("c")
     client.send(b"d FETCH 1 (BODY.PEEK[TEXT]<1800000.5000000> BINARY.SIZE[1])\r\n")

@@ -117,6 +117,7 @@ class SocketClient:
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         self._buffer = b""
+        self._at = 0  # what of it was taken
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
@@ -125,14 +126,19 @@ class SocketClient:
         self._socket.sendall(octets)
 
     def receive(self, lines: int) -> list[str]:
-        while self._buffer.count(b"\r\n") < lines:
-            octets = self._socket.recv(65536)
+        taken: list[str] = []
+        while len(taken) < lines:
+            end = self._buffer.find(b"\r\n", self._at)
+            if end >= 0:
+                taken.append(self._buffer[self._at : end].decode("utf-8", "surrogateescape"))
+                self._at = end + 2
+                continue
+            octets = self._socket.recv(1 << 20)
             if not octets:
                 break
-            self._buffer += octets
-        taken = self._buffer.split(b"\r\n")
-        self._buffer = b"\r\n".join(taken[lines:])
-        return [line.decode("utf-8", "surrogateescape") for line in taken[:lines]]
+            self._buffer = self._buffer[self._at :] + octets
+            self._at = 0
+        return taken
 
     def until(self, tag: str) -> list[str]:
         """All lines up to the tagged answer."""
@@ -148,10 +154,11 @@ class SocketClient:
         """The next line, which announces a literal, and the literal."""
         (line,) = self.receive(1)
         size = int(line[line.rindex("{") + 1 : -1])
+        self._buffer, self._at = self._buffer[self._at :], 0
         while len(self._buffer) < size:
             self._buffer += self._socket.recv(1 << 20)
-        octets, self._buffer = self._buffer[:size], self._buffer[size:]
-        return line, octets
+        self._at = size
+        return line, self._buffer[:size]
 
     def receive_all(self) -> bytes:
         """Everything until the server disconnects."""
@@ -160,7 +167,7 @@ class SocketClient:
                 self._buffer += octets
         except (ConnectionResetError, ssl.SSLError):  # it hung up while we still sent
             pass
-        return self._buffer
+        return self._buffer[self._at :]
 
     def close(self) -> None:
         self._socket.close()
