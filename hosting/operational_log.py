@@ -1,9 +1,8 @@
 """The operational log: one line for each event on stderr, for journald or a terminal; ids only, never content.
 
-A line reads `level role[index] logger: event`. Of an exception its type and the places it came through are written,
-never its text: the text of somebody else's exception may quote an address or a line of a message. Errors of our own
-carry `detail`, which holds ids only. Twisted's log goes the same way; aiosmtpd's loggers, which write addresses, are
-silenced where it is used (`gateway.smtp.server`).
+A line reads `level role[index] logger: event`. Of an exception its type and the places it came through are written
+(`hosting.faults`). Twisted's log goes the same way; aiosmtpd's loggers, which write addresses, are silenced where it is
+used (`gateway.smtp.server`).
 
 Under journald a line begins with its priority, as sd-daemon(3) has it; elsewhere with the time in UTC.
 """
@@ -14,17 +13,13 @@ import logging
 import os
 import sys
 import time
-import traceback
-from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 from twisted.logger import ILogObserver, STDLibLogObserver, globalLogBeginner
 from twisted.python.failure import Failure
 
-from storage.errors import CleanmailError
+from hosting.faults import describe
 
-_ROOT = Path(__file__).resolve().parents[1]
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _QUIET = ("asyncio", "aiosmtpd", "mail.log", "mail.error", "mail.debug", "twisted")
 
@@ -56,23 +51,6 @@ class _TwistedFilter(logging.Filter):
         if record.exc_info and record.exc_info[1] is not None:
             record.msg, record.args = "unexpected error", None
         return True
-
-
-def describe(error: BaseException) -> str:
-    """The type of an exception, our own errors' ids, and the last places of our code that it came through."""
-    detail = f": {error.detail}" if isinstance(error, CleanmailError) and error.detail else ""
-    places = _places(error.__traceback__)
-    return type(error).__name__ + detail + (f" at {' < '.join(places)}" if places else "")
-
-
-def _places(trace: TracebackType | None) -> list[str]:
-    frames = [
-        (Path(frame.filename), frame.lineno, frame.name) for frame in traceback.extract_tb(trace) if frame.filename
-    ]
-    return [
-        f"{path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path.name}:{line} {name}"
-        for path, line, name in reversed(frames[-6:])
-    ]
 
 
 def begin(process: str, level: str) -> None:

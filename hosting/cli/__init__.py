@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from hosting.faults import describe
 from storage.errors import CleanmailError
 
 REFUSED, USAGE, UNAVAILABLE, UNEXPECTED, INTERRUPTED = 1, 2, 3, 70, 130
@@ -35,8 +36,6 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()  # whoever read our output has gone, and does not want to hear of it
         return REFUSED
     except Exception as error:  # noqa: BLE001 - the last border: nobody is shown a traceback
-        from hosting.operational_log import describe  # noqa: PLC0415
-
         output.fail(f"An unexpected error stopped this ({describe(error)}).", "unexpected", as_json=as_json)
         return UNEXPECTED
     return 0

@@ -17,6 +17,8 @@ def only_server(data: Path) -> Iterator[None]:
     try:
         (data / "run").mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(data / "run" / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:  # the next server may be started by the data's owner
+            os.fchown(descriptor, data.stat().st_uid, data.stat().st_gid)
     except OSError as error:
         raise Unavailable(f"{data} cannot be used: {error.strerror}.") from None
     try:

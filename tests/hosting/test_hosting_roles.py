@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from hosting import operational_log
+from hosting import faults, operational_log
 from hosting.auth.signin import Principal, SignIn
 from hosting.config import Config, Listen
 from hosting.metrics import CountingAuthenticator, Metrics
@@ -150,7 +150,7 @@ def test_a_line_names_an_exception_by_type_and_place_and_never_by_its_text() -> 
 
 
 def test_our_own_errors_show_their_ids() -> None:
-    assert operational_log.describe(Corrupt(detail="account 7")).startswith("Corrupt: account 7")
+    assert faults.describe(Corrupt(detail="account 7")).startswith("Corrupt: account 7")
 
 
 def test_under_journald_a_line_begins_with_its_priority() -> None:
