@@ -38,12 +38,14 @@ class Selected:
         "_keywords_told",
         "_synced",
         "_vanished",
+        "first_arrival",
         "flag_texts",
         "mailbox_id",
         "name",
         "read_only",
         "recent_from",
         "recent_texts",
+        "recent_told",
         "saved",
         "told",
         "uids",
@@ -58,6 +60,8 @@ class Selected:
         self.name = name
         self.read_only = read_only
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (RFC 3501 §2.3.2)
+        self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
+        self.first_arrival = view.uidnext  # messages from this UID on came after the mailbox was selected
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
         self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs
@@ -281,6 +285,7 @@ class Selected:
         return text
 
     def _take_arrivals(self) -> None:
+        self.recent_told = not self.read_only
         current = self.view.uids
         if self.stale:  # gone messages keep their numbers until they may be told: a picture of our own
             self.uids = self.uids[: self.told] + current[bisect_right(current, self.last_uid) :]

@@ -29,7 +29,7 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     if command.resync is not None and not session.qresync:
         raise Bad("ENABLE QRESYNC first.")
     if session.selected is not None:
-        session.deselect()
+        yield from session.leave()
         yield b"* OK [CLOSED] The previous mailbox is closed.\r\n"  # RFC 9051 §7.1
     account = session.mail
     mailbox = account.mailboxes.find(command.mailbox)
@@ -141,11 +141,10 @@ def close(session: Session, _: bytes, __: Close) -> Flow[bytes]:
         uids = UidSet(((1, selected.last_uid),))
         yield from blocking(lambda: account.messages.expunge(selected.mailbox_id, uids, only_deleted=True))
     told = selected.told_modseq
-    session.deselect()
+    yield from session.leave()
     return b"[HIGHESTMODSEQ %d] Closed." % told if session.qresync else b"Closed."
 
 
 def unselect(session: Session, _: bytes, __: Unselect) -> Flow[bytes]:
-    yield from ()
-    session.deselect()
+    yield from session.leave()
     return b"Unselected."

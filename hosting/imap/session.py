@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -138,6 +138,12 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the mailbox and the account. May be called twice."""
+        selected, account = self.selected, self.account
+        if selected is not None and account is not None and selected.recent_told:
+            mailboxes, mailbox_id = account.mailboxes, selected.mailbox_id
+            account.background.submit(
+                (account.account_id, "recent", mailbox_id), lambda: mailboxes.take_recent(mailbox_id) < 0
+            )
         self.deselect()
         self.state = State.ENDED
         lease, self._lease, self.account = self._lease, None, None
@@ -151,6 +157,15 @@ class Session:
         if self.selected is not None:
             self.selected = None
             self.state = State.SIGNED_IN
+
+    def leave(self) -> Flow[None]:
+        r"""Closes the mailbox; what this session told of is \Recent to no other (RFC 3501 §2.3.2)."""
+        selected = self.selected
+        if selected is not None and selected.recent_told:
+            mailboxes, mailbox_id = self.mail.mailboxes, selected.mailbox_id
+            with suppress(CleanmailError):
+                yield from blocking(lambda: mailboxes.take_recent(mailbox_id))
+        self.deselect()
 
     # --- what handlers rely on ---
 
