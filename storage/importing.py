@@ -27,6 +27,7 @@ from storage.archives.mbox import Mbox
 from storage.errors import AlreadyExists, CleanmailError, InvalidInput, LimitReached, NotFound, OverQuota, Unavailable
 from storage.mail.account import Account
 from storage.mail.messages import NewMessage
+from storage.mail.names import nearest_name
 from storage.mime.dates import parse_date
 from storage.mime.fields import read_header
 from storage.mime.normalise import to_crlf
@@ -221,7 +222,7 @@ class _Import:
         """The mailbox of a folder: "Work" goes to Work, or to Old/Work if Old is the target."""
         if not folder or folder.upper() == "INBOX":
             return self._mailbox
-        return folder if self._mailbox.upper() == "INBOX" else f"{self._mailbox}/{folder}"
+        return nearest_name(folder if self._mailbox.upper() == "INBOX" else f"{self._mailbox}/{folder}")
 
 
 def _sent(data: bytes) -> int | None:

@@ -1,12 +1,13 @@
 """Reads a folder of message files (.eml), with everything below it, as one folder in the order of the paths.
 
 A leading mbox From_ line is dropped and gives the time of arrival. A file that is not called .eml is taken if it begins
-with a header field; hidden files and links are left alone. A single .eml file is an archive of one.
+with a header field; hidden files, links and pipes are left alone. A single .eml file is an archive of one.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,5 +63,5 @@ def _walk(path: Path) -> Iterator[str]:
         below[:] = [name for name in below if not name.startswith(".")]
         for name in files:
             full = os.path.join(folder, name)
-            if not name.startswith(".") and not os.path.islink(full):
+            if not name.startswith(".") and stat.S_ISREG(os.lstat(full).st_mode):
                 yield os.path.relpath(full, path)

@@ -2,7 +2,7 @@
 
 Subfolders are taken in both layouts: Maildir++ (".Work.2024" beside cur/) and plain directories ("Work/2024", each with
 cur/; the top needs none, as mbsync and offlineimap lay them out). Folder names are decoded from modified UTF-7.
-Keywords come from Dovecot's `dovecot-keywords`.
+Keywords come from Dovecot's `dovecot-keywords`. Links are left alone: an archive has nothing outside of itself.
 Standards: the Maildir description at cr.yp.to, Maildir++, RFC 3501 §5.1.3 (modified UTF-7).
 """
 
@@ -98,6 +98,8 @@ def _files(path: Path) -> list[str]:
     """The message files of one folder, oldest first."""
     found: list[tuple[int, str, str]] = []
     for part in ("cur", "new"):
+        if (path / part).is_symlink():
+            continue
         try:
             entries = list(os.scandir(path / part))
         except FileNotFoundError:
@@ -110,8 +112,11 @@ def _files(path: Path) -> list[str]:
 
 def _keywords(path: Path) -> dict[str, str]:
     """Keyword by letter, from lines like "0 $Forwarded" (0 is "a")."""
+    file = path / "dovecot-keywords"
+    if file.is_symlink() or not file.is_file():
+        return {}
     try:
-        lines = (path / "dovecot-keywords").read_text("utf-8", "replace").splitlines()
+        lines = file.read_text("utf-8", "replace").splitlines()
     except OSError:
         return {}
     pairs = (line.split(" ", 1) for line in lines if " " in line)

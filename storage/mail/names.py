@@ -45,6 +45,15 @@ def new_name(name: str) -> str:
     return name
 
 
+def nearest_name(name: str) -> str:
+    """A name that a mailbox may have, for one that comes from elsewhere: what it can't have in it becomes "_"."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    text = "".join("_" if character in "*%" or ord(character) in _CONTROLS else character for character in text)
+    levels = [level for level in text.split(SEPARATOR) if level][:LEVELS_MAX]
+    cut = SEPARATOR.join(levels or ["_"]).encode("utf-8")[:OCTETS_MAX].decode("utf-8", "ignore")
+    return new_name(cut.rstrip(SEPARATOR))
+
+
 def parents(name: str) -> Iterator[str]:
     """The names above, from the top."""
     at = name.find(SEPARATOR)

@@ -173,3 +173,30 @@ def test_an_archive_is_recognised_by_what_it_is(tmp_path: Path) -> None:
     for path, kind in ((tmp_path / "none", "auto"), (tmp_path, "mbox"), (box, "maildir")):
         with pytest.raises(InvalidInput):
             open_archive(path, kind)  # type: ignore[arg-type]
+
+
+def test_folders_with_names_that_no_mailbox_may_have_come_in_under_the_nearest(
+    place: AccountPlace, tmp_path: Path
+) -> None:
+    tree = tmp_path / "Maildir"
+    for name in ("", "100% sure", "a*b", "bad\udcff", ".x.&AC8-etc", "x" * 200 + "/" + "y" * 200):
+        (tree / name / "cur").mkdir(parents=True)
+        (tree / name / "cur" / "1:2,S").write_bytes(b"Subject: x\r\n\r\nText\r\n")
+    report = import_archive(place.account, open_archive(tree, "maildir"))
+    assert (report.imported, report.failed) == (6, [])
+    names = {mailbox.name for mailbox in place.account.mailboxes.list()}
+    assert {"100_ sure", "a_b", "x/_etc"} <= names and any(name.startswith("bad") for name in names)
+
+
+def test_pipes_and_links_of_an_archive_are_left_alone(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "cur").mkdir(parents=True)
+    (outside / "cur" / "1").write_bytes(b"Subject: outside\r\n\r\nText\r\n")
+    eml, tree = tmp_path / "eml", tmp_path / "tree"
+    eml.mkdir()
+    (tree / "new").mkdir(parents=True)
+    os.mkfifo(eml / "pipe.eml")
+    (eml / "link.eml").symlink_to(outside / "cur" / "1")
+    (tree / "cur").symlink_to(outside / "cur")
+    for archive in (open_archive(eml, "eml"), open_archive(tree, "maildir")):
+        assert (archive.count(), list(archive.messages())) == (0, [])
