@@ -356,6 +356,8 @@ class Connection(TwistedProtocol):
         self._full = True
 
     def resumeProducing(self) -> None:
+        if self._full:
+            self.last_activity = time.monotonic()  # it reads
         self._full = False
         if self._ending or self._stepping:
             return

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+_WILD = re.compile(r"[*%]+")
+
 
 class Pattern:
     """One canonical pattern."""
@@ -17,7 +19,7 @@ class Pattern:
     __slots__ = ("_any", "_end", "_letters", "_level", "_wild")
 
     def __init__(self, text: str) -> None:
-        text = re.sub("%+", "%", re.sub(r"[*%]*\*[*%]*", "*", text))
+        text = _WILD.sub(lambda run: "*" if "*" in run[0] else "%", text)
         head, slash, rest = text.partition("/")
         if head.upper() == "INBOX":  # RFC 9051 §5.1: in any case
             text = "INBOX" + slash + rest
