@@ -189,7 +189,7 @@ class Mailboxes:
             if not renamed:
                 raise NotFound("There is no such mailbox.")
             staying = self._names(transaction).difference(before for _, before, _ in renamed)
-            if new in staying or any(name in staying for _, _, name in renamed):
+            if new in (old, *staying) or any(name in staying for _, _, name in renamed):
                 raise AlreadyExists("There is a mailbox of that name already.")
             if new.startswith(old + "/"):
                 raise NotPermitted("A mailbox cannot be moved below itself.")

@@ -1,7 +1,8 @@
 """Rows of `membership` by UID set, in slices of bounded size: what STORE, COPY, MOVE and EXPUNGE work on.
 
 A slice is read and changed in one transaction of at most `ROWS` rows; the caller goes on with what `rest_of` leaves, so
-that other writers get in between.
+that other writers get in between. A slice is one range of which so many rows are read, or as many UIDs out of several
+ranges.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from storage.schema.account import membership, message
 from storage.values import AccountId, MailboxId, UidSet
 
 ROWS = 1000  # of one transaction
-_RANGES = 1000  # of one statement
-_FEW = 4  # so few ranges are asked for one by one
 
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
 _in_range = membership.c.uid.between(bindparam("first"), bindparam("last"))
@@ -29,21 +28,13 @@ _with_message = membership.join(
 )
 _has_bits = membership.c.flags.op("&")(bindparam("bits")) != 0
 
-_range = func.json_each(bindparam("ranges")).table_valued("key", "value", name="spans")
-_in_ranges = membership.c.uid.between(
-    func.json_extract(_range.c.value, "$[0]"), func.json_extract(_range.c.value, "$[1]")
-)
 _uid_list = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
 
 _flags_in_range = prepare(
     select(*_flag_columns).where(*_in_mailbox, _in_range).order_by(membership.c.uid).limit(bindparam("most"))
 )
-_flags_in_ranges = prepare(
-    select(*_flag_columns)
-    .select_from(_range.join(membership, _in_ranges))
-    .where(*_in_mailbox)
-    .order_by(_range.c.key, membership.c.uid)
-    .limit(bindparam("most"))
+_flags_in_list = prepare(
+    select(*_flag_columns).where(*_in_mailbox, membership.c.uid.in_(_uid_list)).order_by(membership.c.uid)
 )
 _full_in_range = {
     marked: prepare(
@@ -55,13 +46,12 @@ _full_in_range = {
     )
     for marked in (False, True)
 }
-_full_in_ranges = {
+_full_in_list = {
     marked: prepare(
         select(*_full_columns)
-        .select_from(_range.join(_with_message, _in_ranges))
-        .where(*_in_mailbox, *((_has_bits,) if marked else ()))
-        .order_by(_range.c.key, membership.c.uid)
-        .limit(bindparam("most"))
+        .select_from(_with_message)
+        .where(*_in_mailbox, membership.c.uid.in_(_uid_list), *((_has_bits,) if marked else ()))
+        .order_by(membership.c.uid)
     )
     for marked in (False, True)
 }
@@ -85,36 +75,26 @@ class Memberships:
     def __init__(self, account_id: AccountId) -> None:
         self._account_id = account_id
 
-    def flags(self, connection: Connection, mailbox_id: MailboxId, uids: UidSet, most: int = ROWS) -> list[Row]:
-        """(uid, flags, modseq) of the first `most` messages in a set, ascending."""
+    def flags(self, connection: Connection, mailbox_id: MailboxId, uids: UidSet) -> list[Row]:
+        """(uid, flags, modseq) of the messages in the first slice of a set, ascending."""
         scope = {"account": self._account_id, "mailbox": mailbox_id}
-        if len(uids.ranges) > _FEW:
-            spans = json.dumps(uids.ranges[:_RANGES])
-            return _flags_in_ranges.rows(connection, **scope, ranges=spans, most=most)
-        rows: list[Row] = []
-        for first, last in uids.ranges:
-            rows += _flags_in_range.rows(connection, **scope, first=first, last=last, most=most - len(rows))
-            if len(rows) >= most:
-                break
-        return rows
+        piece = _first(uids)
+        if isinstance(piece, list):
+            return _flags_in_list.rows(connection, **scope, uids=json.dumps(piece))
+        first, last = piece
+        return _flags_in_range.rows(connection, **scope, first=first, last=last, most=ROWS)
 
-    def full(
-        self, connection: Connection, mailbox_id: MailboxId, uids: UidSet, *, having: int = 0, most: int = ROWS
-    ) -> list[Row]:
-        """(uid, flags, message id, size) of the first `most` messages in a set; those with one of some flags only."""
+    def full(self, connection: Connection, mailbox_id: MailboxId, uids: UidSet, *, having: int = 0) -> list[Row]:
+        """(uid, flags, message id, size) of the first slice of a set; of those that have some of the flags `having`."""
         scope = {"account": self._account_id, "mailbox": mailbox_id}
-        if having:
+        marked = having != 0
+        if marked:
             scope["bits"] = having
-        if len(uids.ranges) > _FEW:
-            spans = json.dumps(uids.ranges[:_RANGES])
-            return _full_in_ranges[bool(having)].rows(connection, **scope, ranges=spans, most=most)
-        rows: list[Row] = []
-        for first, last in uids.ranges:
-            statement = _full_in_range[bool(having)]
-            rows += statement.rows(connection, **scope, first=first, last=last, most=most - len(rows))
-            if len(rows) >= most:
-                break
-        return rows
+        piece = _first(uids)
+        if isinstance(piece, list):
+            return _full_in_list[marked].rows(connection, **scope, uids=json.dumps(piece))
+        first, last = piece
+        return _full_in_range[marked].rows(connection, **scope, first=first, last=last, most=ROWS)
 
     def set_flags(
         self,
@@ -163,14 +143,28 @@ class Memberships:
         )
 
 
-def rest_of(uids: UidSet, rows: Sequence[Row], most: int = ROWS) -> UidSet:
-    """What a slice has left of a set: what lies behind its last row, or behind the ranges that it asked for."""
-    if len(rows) < most:
-        return UidSet(uids.ranges[_RANGES:]) if len(uids.ranges) > _RANGES else UidSet()
-    last = rows[-1][0]
+def rest_of(uids: UidSet, rows: Sequence[Row]) -> UidSet:
+    """What the first slice of a set, which gave these rows, leaves of it."""
+    piece = _first(uids)
+    last = piece[-1]
+    if not isinstance(piece, list) and len(rows) == ROWS:
+        last = rows[-1][0]
     return UidSet(tuple((max(low, last + 1), high) for low, high in uids.ranges if high > last))
 
 
 def is_unbroken(uids: UidSet, rows: Sequence[Row], count: int) -> bool:
     """Whether `count` messages chosen from a slice's rows are all there is between the first and the last of them."""
-    return len(uids.ranges) == 1 and count == len(rows)
+    return not isinstance(_first(uids), list) and count == len(rows)
+
+
+def _first(uids: UidSet) -> tuple[int, int] | list[int]:
+    """The first slice: a range, or single UIDs out of several ranges."""
+    first, last = uids.ranges[0]
+    if len(uids.ranges) == 1 or last - first >= ROWS:
+        return first, last
+    listed: list[int] = []
+    for low, high in uids.ranges:
+        if len(listed) + high - low + 1 > ROWS:
+            break
+        listed += range(low, high + 1)
+    return listed
