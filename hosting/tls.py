@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from zope.interface import implementer
 
 from storage.errors import InvalidInput
 
@@ -76,15 +79,21 @@ def check_pair(certificate: Path, key: Path) -> None:
     _load(certificate, key)
 
 
+@implementer(IOpenSSLServerConnectionCreator)
 class ReloadableContext:
-    """What Twisted asks for a TLS context at each connection."""
+    """What Twisted asks for the TLS of each connection."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
         self._context = _load(certificate, key)
 
-    def getContext(self) -> SSL.Context:  # noqa: N802 - Twisted's name
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's name
+        return SSL.Connection(self._context, None)
+
+    @property
+    def context(self) -> SSL.Context:
+        """What new connections get."""
         return self._context
 
     def reload(self) -> None:

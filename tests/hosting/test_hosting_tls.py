@@ -47,9 +47,9 @@ def test_a_client_with_the_ca_file_trusts_every_name(tmp_path: Path) -> None:
     tls.make_self_signed(tmp_path, ["localhost", "127.0.0.1", "::1", "mail.example.test"])
     context = tls.ReloadableContext(tmp_path / "certificate.pem", tmp_path / "key.pem")
     for name in ("localhost", "127.0.0.1", "mail.example.test"):
-        assert handshake(context.getContext(), tmp_path / "ca.pem", name)["version"] == "TLSv1.3"
+        assert handshake(context.context, tmp_path / "ca.pem", name)["version"] == "TLSv1.3"
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(context.getContext(), tmp_path / "ca.pem", "elsewhere.example")
+        handshake(context.context, tmp_path / "ca.pem", "elsewhere.example")
 
 
 def test_the_key_is_for_its_owner_alone_and_the_authority_leaves_none(tmp_path: Path) -> None:
@@ -68,19 +68,19 @@ def test_it_ends_when_mail_programs_want_it_to(tmp_path: Path) -> None:
 def test_reload_takes_new_files_and_refuses_a_pair_that_does_not_fit(tmp_path: Path) -> None:
     tls.make_self_signed(tmp_path, ["localhost"])
     context = tls.ReloadableContext(tmp_path / "certificate.pem", tmp_path / "key.pem")
-    first = context.getContext()
+    first = context.context
     tls.make_self_signed(tmp_path, ["localhost"])
     context.reload()
-    assert context.getContext() is not first
-    handshake(context.getContext(), tmp_path / "ca.pem", "localhost")
+    assert context.context is not first
+    handshake(context.context, tmp_path / "ca.pem", "localhost")
 
-    kept = context.getContext()
+    kept = context.context
     other = tmp_path / "other"
     tls.make_self_signed(other, ["localhost"])
     (tmp_path / "key.pem").write_bytes((other / "key.pem").read_bytes())
     with pytest.raises(InvalidInput):
         context.reload()
-    assert context.getContext() is kept
+    assert context.context is kept
 
 
 def test_missing_files_are_told_with_what_to_do(tmp_path: Path) -> None:
