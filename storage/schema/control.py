@@ -1,7 +1,7 @@
 """Tables of control.db: which tenants and domains exist, and which tenant an address belongs to.
 
-Opened with a key derived from the master. Personal columns are sealed under the tenant's key (`storage.keys.sealing`), so
-they end with it; addresses are found by HMAC under the directory key.
+Opened with a key derived from the master. Personal columns are sealed under the tenant's key (`storage.keys.sealing`),
+so they end with it; addresses are found by HMAC under the directory key.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Tables of queue.db: messages that wait to leave or to be delivered; content lies in the tenant's spool, encrypted.
 
-An entry belongs to one tenant; its recipients have states of their own. Personal columns are sealed under the tenant's key.
+An entry belongs to one tenant; its recipients have states of their own. Personal columns are sealed under the tenant's
+key.
 """
 
 from __future__ import annotations
