@@ -113,8 +113,8 @@ TECHNICAL = {
     "audit.info.name audit.info.value audit.record.action audit.record.hash audit.record.previous",
     "control.counter.name control.domain.state control.domain.token control.info.name control.info.value",
     "control.login.login_hash control.tenant.state",
-    "queue.entry.file queue.entry.origin queue.entry.queue_id queue.info.name queue.info.value queue.recipient.queue_id",
-    "queue.recipient.state",
+    "queue.entry.file queue.entry.origin queue.entry.queue_id queue.info.name queue.info.value",
+    "queue.recipient.queue_id queue.recipient.state",
     "tenant.account.state tenant.address.kind tenant.app_password.protocols tenant.info.name tenant.info.value",
     "tenant.setting.name",
 }

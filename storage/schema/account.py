@@ -162,7 +162,8 @@ Index(
 Index("message_by_indexed", message.c.account_id, message.c.indexed, sqlite_where=message.c.indexed.is_(False))
 
 # What reads need of a message, parsed once at delivery, in four tables by who reads it: a scan over 10,000 messages
-# costs what the rows are wide. They have rowids on purpose: without, SQLite moves all but 1,000 octets of a row elsewhere.
+# costs what the rows are wide. They have rowids on purpose: without, SQLite moves all but 1,000 octets of a row
+# elsewhere.
 
 
 def _message() -> Column[int]:
