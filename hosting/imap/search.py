@@ -133,13 +133,15 @@ def _esearch_response(
 def sort(session: Session, _: bytes, command: c.Sort) -> Flow[bytes]:
     selected = session.mailbox
     _require_charset(command.charset_known)
-    yield from _prepare(session, command.key, command.by_uid)
+    with_modseq = yield from _prepare(session, command.key, command.by_uid)
     found = yield from Matcher(session).find(command.key)
     order = list(found)
     for key, reverse in reversed(command.order):  # stable sorts, the least important first; ties in mailbox order
         values = yield from _sort_values(session, key, found)
         order.sort(key=values.__getitem__, reverse=reverse)
     text = "* SORT " + " ".join(map(str, _names(selected, order, command.by_uid))) if order else "* SORT"
+    if with_modseq and order:
+        text += f" (MODSEQ {_highest_modseq(selected, found)})"  # RFC 7162 §3.1.9
     yield text.encode("ascii") + b"\r\n"
     return b"Sorted."
 

@@ -30,7 +30,10 @@ def section_writer(item: FetchItem) -> Writer:
     assert section is not None
     if item.name == "BINARY.SIZE":
         return Writer(
-            _label(item) + b" %d", _each(lambda part, at: len(_decoded(section, part, at))), (*_FILE, "parts"), True
+            _label(item) + b" %d",
+            _each(lambda part, at: len(_decoded(section, part, at) or b"")),
+            (*_FILE, "parts"),
+            True,
         )
     if item.name == "BINARY":
         return Writer(
@@ -185,13 +188,13 @@ def _with_received(template: bytes, names: frozenset[bytes], from_file: Callable
 # --- BINARY ---
 
 
-def _decoded(section: Section, part: Slice, at: int) -> bytes:
+def _decoded(section: Section, part: Slice, at: int) -> bytes | None:
     octets = part.message(at)
     if not section.part:
         return octets
     found = find_part(unpack_parts(part.rows[at][part.columns["parts"]]), section.part)
     if found is None:
-        return b""
+        return None
     body = found.body.of(octets)
     if found.children:
         return body
@@ -202,5 +205,7 @@ def _decoded(section: Section, part: Slice, at: int) -> bytes:
 
 
 def _binary(section: Section, part: Slice, at: int) -> bytes:
-    value = _cut(section, _decoded(section, part, at)) or b""
+    value = _cut(section, _decoded(section, part, at))
+    if value is None:
+        return b"NIL"
     return b"%b{%d}\r\n%b" % (b"~" if b"\0" in value else b"", len(value), value)

@@ -30,6 +30,7 @@ from hosting.imap.threads import Threads
 from storage.clock import Clock
 from storage.errors import CleanmailError
 from storage.installation import Installation
+from storage.logs.access import AccessEvent, AccessResult, AccessType
 from storage.mail.account import Account
 
 _log = logging.getLogger(__name__)
@@ -149,9 +150,25 @@ class Session:
         lease, self._lease, self.account = self._lease, None, None
         if lease is not None:
             lease.__exit__(None, None, None)
-        if self.principal is not None:
-            self.services.registry.leave(self.principal.account_id)
-            self.principal = None
+        principal, self.principal = self.principal, None
+        if principal is not None:
+            self.services.registry.leave(principal.account_id)
+            self._record_sign_out(principal)
+
+    def _record_sign_out(self, principal: Principal) -> None:
+        """The access event that ends a session; the auth role recorded its beginning."""
+        self.services.installation.access_log.record(
+            AccessEvent(
+                self.services.clock.now(),
+                AccessType.SIGN_OUT,
+                AccessResult.SUCCESS,
+                "imap",
+                principal.tenant_id,
+                principal.account_id,
+                b"",
+                self.address,
+            )
+        )
 
     def deselect(self) -> None:
         if self.selected is not None:
