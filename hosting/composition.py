@@ -228,13 +228,15 @@ class Administration:
     def rebuild(self, tenant_id: TenantId, account_id: AccountId) -> Rebuilt:
         """The account's database anew from its message files. Raises Unavailable if a process has it open."""
         installation = self.installation
-        return rebuild_account(
-            installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id),
-            tenant_id,
-            account_id,
-            installation.keys.account_key(tenant_id, account_id, "rebuild"),
-            Surroundings(installation.clock, installation.incarnation.name, installation.background),
-        )
+        key = installation.keys.account_key(tenant_id, account_id, "rebuild")
+        surroundings = Surroundings(installation.clock, installation.incarnation.name, installation.background)
+        folder = installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id)
+        try:
+            return rebuild_account(folder, tenant_id, account_id, key, surroundings)
+        except Unavailable as error:
+            raise Unavailable(
+                "The account cannot be rebuilt while a process has it open; stop the server first.", detail=error.detail
+            ) from None
 
 
 @contextmanager
