@@ -1,0 +1,193 @@
+"""Views in memory, their snapshots, and what they know of the past."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from accounts import AccountPlace
+
+from storage.errors import Gone
+from storage.mail.account import Account
+from storage.mail.columns import without
+from storage.mail.messages import NewMessage
+from storage.mail.snapshots import ROWS, pack, unpack
+from storage.mail.tombstones import Tombstones
+from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
+
+ALL = UidSet(((1, 1 << 31),))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[AccountPlace]:
+    place = AccountPlace(tmp_path)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def account(place: AccountPlace) -> Account:
+    return place.account
+
+
+@pytest.fixture
+def inbox(account: Account) -> MailboxId:
+    return account.mailboxes.find("INBOX").id
+
+
+def fill(account: Account, mailbox_id: MailboxId, count: int) -> None:
+    account.messages.append_many(mailbox_id, [NewMessage(b"Subject: %d\r\n\r\n" % n) for n in range(count)])
+
+
+def test_arrays_of_any_numbers_pack_and_unpack() -> None:
+    numbers = random.Random(1)
+    arrays = [
+        array("I", sorted(numbers.sample(range(1, 1 << 32), 1000))),
+        array("Q", [numbers.getrandbits(62) for _ in range(1000)]),
+        array("Q", [numbers.choice([1, 2, 1 << 40]) for _ in range(1000)]),
+    ]
+    assert unpack(pack(arrays), ROWS) == arrays
+    assert unpack(pack([array("I"), array("Q"), array("Q")]), ROWS) == [array("I"), array("Q"), array("Q")]
+
+
+def test_a_damaged_snapshot_is_none() -> None:
+    packed = pack([array("I", range(100)), array("Q", range(100)), array("Q", range(100))])
+    assert unpack(b"", ROWS) is None
+    assert unpack(b"\x02" + packed[1:], ROWS) is None
+    assert unpack(packed[: len(packed) // 2], ROWS) is None
+    assert unpack(packed, "IQ") is None
+
+
+def test_positions_are_cut_out_of_an_array() -> None:
+    values = array("I", range(10))
+    assert without(values, []) == values
+    assert list(without(values, [0, 4, 5, 9, 12])) == [1, 2, 3, 6, 7, 8]
+
+
+def test_arrivals_and_flags_come_in_place_and_expunges_replace(account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 5)
+    view = account.views.load(inbox)
+    uids, flags = view.uids, view.flags
+    fill(account, inbox, 2)
+    account.messages.store(inbox, UidSet.of([2]), "add", SEEN, ["work"])
+    assert len(uids) == 5
+    assert view.refresh()
+    assert view.uids is uids
+    assert (list(uids), flags[1] & SEEN, view.generation) == ([1, 2, 3, 4, 5, 6, 7], SEEN, 0)
+    assert list(view.keywords.values()) == ["work"]
+    assert not view.refresh()
+    account.messages.expunge(inbox, UidSet.of([1, 3, 7]), only_deleted=False)
+    view.refresh()
+    assert len(uids) == 7
+    assert (list(view.uids), view.generation) == ([2, 4, 5, 6], 1)
+    assert len(view.columns()) == len(view.flags) == len(view.modseqs) == 4
+
+
+def test_what_another_process_did_is_read(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 5)
+    view = account.views.load(inbox)
+    view.columns()
+    other = place.open()
+    fill(other, inbox, 3)
+    other.messages.store(inbox, UidSet.of([1, 6]), "add", FLAGGED)
+    account.messages.store(inbox, UidSet.of([5]), "add", SEEN)
+    other.messages.expunge(inbox, UidSet.of([2, 8]), only_deleted=False)
+    before = view.highest_modseq
+    view.refresh()
+    assert list(view.uids) == [1, 3, 4, 5, 6, 7]
+    assert list(view.flags) == [FLAGGED, 0, 0, SEEN, FLAGGED, 0]
+    changes = view.changes_since(before)
+    assert (changes.changed, sorted(changes.vanished)) == ([1, 5, 6, 7], [2, 8])
+    assert list(view.columns().sizes) == [len(b"Subject: 0\r\n\r\n")] * 6
+    account.close()
+
+
+def test_changes_between_two_refreshes_come_from_the_rows(account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 3)
+    view = account.views.load(inbox)
+    first = account.messages.store(inbox, UidSet.of([1]), "add", SEEN).modseq
+    account.messages.store(inbox, UidSet.of([2]), "add", SEEN)
+    gone = account.messages.expunge(inbox, UidSet.of([3]), only_deleted=False).modseq
+    view.refresh()
+    assert view.changes_since(first).changed == [2]
+    assert view.changes_since(0).changed == [1, 2]
+    assert view.changes_since(gone).vanished == []
+    assert view.changes_since(gone - 1).vanished == [3]
+
+
+def test_a_cold_view_is_the_snapshot_and_what_came_later(
+    place: AccountPlace, account: Account, inbox: MailboxId
+) -> None:
+    fill(account, inbox, 600)
+    account.views.load(inbox).columns()
+    account.views.load(inbox).save_snapshot()
+    place.settle()
+    account.messages.store(inbox, UidSet.of([5]), "add", FLAGGED)
+    account.messages.expunge(inbox, UidSet.of([1, 600]), only_deleted=False)
+    fill(account, inbox, 1)
+    account.close()
+    account = place.open()
+    view = account.views.load(inbox)
+    assert list(view.uids) == [*range(2, 600), 601]
+    assert view.flags[3] == FLAGGED
+    columns = view.columns()
+    rows = account.messages.fetch_rows(inbox, 1, 1000, ("message_id", "size", "internal_date", "sent_date"))
+    assert [tuple(row) for row in zip(*columns.arrays, strict=True)] == rows
+
+
+def test_a_snapshot_that_cannot_be_read_is_made_anew(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 600)
+    account.views.load(inbox)
+    place.settle()
+    account.database.write(lambda transaction: transaction.driver.execute("UPDATE snapshot SET rows = x'00'"))
+    account.close()
+    account = place.open()
+    assert len(account.views.load(inbox)) == 600
+    place.settle()
+    with account.database.reading() as connection:
+        assert connection.driver.execute("SELECT length(rows) FROM snapshot").fetchone()[0] > 100
+
+
+def test_behind_the_horizon_everything_is_compared(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 20)
+    view = account.views.load(inbox)
+    other = place.open()
+    other.messages.store(inbox, UidSet.of(range(1, 11)), "add", DELETED)
+    other.messages.expunge(inbox)
+    other.messages.store(inbox, UidSet.of([15]), "add", SEEN)
+    tombstones = Tombstones(account.account_id)
+    while other.database.write(lambda transaction: tombstones.forget_old(transaction, inbox, kept=0)):
+        pass
+    before = view.highest_modseq
+    view.refresh()
+    assert list(view.uids) == list(range(11, 21))
+    assert view.expunged_horizon > before
+    assert view.changes_since(before).changed == [15]
+    assert sorted(view.changes_since(before).vanished) == list(range(1, 11))
+    account.close()
+
+
+def test_the_view_of_a_deleted_mailbox_is_gone(place: AccountPlace, account: Account) -> None:
+    mailbox_id = account.mailboxes.create("Work").id
+    fill(account, mailbox_id, 3)
+    view = account.views.load(mailbox_id)
+    account.mailboxes.delete("Work")
+    with pytest.raises(Gone):
+        view.refresh()
+    with pytest.raises(Gone):
+        place.open().views.load(mailbox_id)
+    account.close()
+
+
+def test_columns_are_prepared_on_another_thread(account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 10)
+    view = account.views.load(inbox)
+    assert view.columns_missing == 10
+    view.prepare_columns()
+    fill(account, inbox, 1)
+    view.refresh()
+    assert len(view.columns()) == 11
+    assert view.columns_missing == 0
