@@ -1,0 +1,168 @@
+"""Carries out one operation on real storage, and dies at a step that was asked for: `python crash_child.py DATA`.
+
+A fork server: the imports are paid once, by a process that never opens a database; each request on stdin (a JSON line)
+is carried out by a fork of it. The fork counts its calls of fsync, rename, replace, link, unlink and write and both
+sides of every COMMIT; at step `stop` it kills itself with SIGKILL, or halts until a line comes (`halt`). A write is two
+steps: before it, and with half of it done. Lines on stdout: {"halted"}, {"acknowledged": ...} when the operation
+returned, {"ended": signal or 0, "steps": n}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlcipher3
+from crash_town import WHOSE, mail, opened, submit
+
+from storage.installation import Installation
+from storage.mail.account import Account
+from storage.sweep import sweep_account
+from storage.values import MailboxId, UidSet
+
+_write, _read = os.write, os.read
+_CALLS = ("fsync", "rename", "replace", "link", "unlink", "write")
+
+
+class Steps:
+    def __init__(self, stop: int, *, halt: bool) -> None:
+        self._stop = stop
+        self._halt = halt
+        self._lock = threading.Lock()
+        self.counting = False
+        self.count = 0
+
+    def step(self, before_end: Callable[[], object] | None = None) -> None:
+        """`before_end` is what is still done when the process dies here."""
+        with self._lock:
+            if not self.counting:
+                return
+            self.count += 1
+            if self.count != self._stop:
+                return
+            if self._halt:
+                say({"halted": self.count})
+                hear()
+                return
+            if before_end is not None:
+                before_end()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        """From here on, every call in this process is counted."""
+        for name in _CALLS:
+            setattr(os, name, self._counted(name, getattr(os, name)))
+        steps = self
+
+        class Counted(sqlcipher3.Connection):  # type: ignore[misc]
+            def execute(self, sql: str, *parameters: Any) -> Any:
+                if sql != "COMMIT":
+                    return super().execute(sql, *parameters)
+                steps.step()
+                result = super().execute(sql)
+                steps.step()
+                return result
+
+        connect = sqlcipher3.connect
+        sqlcipher3.connect = lambda *a, **k: connect(*a, factory=Counted, **k)
+
+    def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.step()
+            if name == "write":
+                descriptor, octets = arguments
+                self.step(lambda: call(descriptor, bytes(octets)[: len(octets) // 2]))
+            return call(*arguments, **options)
+
+        return counted
+
+
+def say(words: dict[str, Any]) -> None:
+    _write(1, json.dumps(words).encode() + b"\n")
+
+
+def hear() -> dict[str, Any]:
+    """The next line of stdin; nothing beyond it is read, since forks share it."""
+    line = b""
+    while not line.endswith(b"\n"):
+        octet = _read(0, 1)
+        if not octet:
+            sys.exit(0)
+        line += octet
+    words: dict[str, Any] = json.loads(line)
+    return words
+
+
+def mailbox_of(account: Account, name: str) -> MailboxId:
+    return account.mailboxes.find(name).id
+
+
+def append(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    done = account.messages.append(mailbox_of(account, "INBOX"), mail(request["token"], request["size"]))
+    return {"uid": done.uid, "modseq": done.modseq}
+
+
+def deliver(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    return {"queue_id": submit(installation, request["recipients"], mail(request["token"]))}
+
+
+def move(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    source, target = mailbox_of(account, request["source"]), mailbox_of(account, request["target"])
+    done = account.messages.move(source, UidSet.of(request["uids"]), target)
+    return {"pairs": done.pairs}
+
+
+def expunge(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    source = mailbox_of(account, request["source"])
+    done = account.messages.expunge(source, UidSet.of(request["uids"]), only_deleted=False)
+    return {"uids": done.uids, "modseq": done.modseq}
+
+
+def sweep(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    swept = sweep_account(account, installation.incarnation)
+    return {"tmp": swept.tmp, "new": swept.new}
+
+
+OPERATIONS = {each.__name__: each for each in (append, deliver, move, expunge, sweep)}
+
+
+def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
+    with opened(data) as installation:
+        installation.queue  # noqa: B018 - opened before the counting begins
+        with installation.account(*WHOSE["alice@one.test"]) as account:
+            steps.counting = True
+            acknowledged = OPERATIONS[request["operation"]](installation, account, request)
+            say({"acknowledged": acknowledged})
+            installation.background.settle()
+            steps.counting = False
+
+
+def main(data: Path) -> None:
+    while True:
+        request = hear()
+        steps = Steps(request["stop"], halt=request.get("halt", False))
+        child = os.fork()
+        if not child:
+            steps.watch()
+            status = 1
+            try:
+                carry_out(data, request, steps)
+                say({"steps": steps.count})
+                status = 0
+            finally:
+                sys.stderr.flush()
+                if status:
+                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        say({"ended": os.waitstatus_to_exitcode(ended)})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,85 @@
+"""A server with short time limits and low counts, and a well-behaved client that must be served meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from whole_server import WholeServer, forget_peak, peak_memory, running
+
+MB = 1024 * 1024
+SETTINGS = """
+[imap]
+sign_in_timeout = 3
+idle_timeout = 6
+connections_per_address = 30
+connections_per_account = 12
+message = 8000000
+[submission]
+message_size = 4000000
+command_timeout = 4
+data_timeout = 3
+sign_in_timeout = 3
+handshake_timeout = 3
+connections_per_address = 30
+connections_per_account = 12
+"""
+
+Meanwhile = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
+    with running(WholeServer(tmp_path_factory.mktemp("hostile"), settings=SETTINGS)) as server:
+        yield server
+        log = server.log()
+        assert "Traceback" not in log and "unexpected" not in log, log[-3000:]
+        assert "is started again" not in log and server.check() == []
+
+
+@pytest.fixture
+def meanwhile(server: WholeServer) -> Meanwhile:
+    """`with meanwhile(role, growth=..., answer=...)`: the role's memory grows by less than `growth` octets at any
+    moment of the block, and bob, at another address, gets each answer within `answer` seconds."""
+
+    @contextmanager
+    def watching(role: str, *, growth: int = 16 * MB, answer: float = 2.0) -> Iterator[None]:
+        [pid] = server.pids(role)
+        over = threading.Event()
+        slowest: list[float] = []
+        failures: list[BaseException] = []
+        asking = threading.Thread(target=ask, args=(server, role, over, slowest, failures))
+        before = forget_peak(pid)
+        asking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            asking.join()
+        assert failures == [] and slowest
+        grown = peak_memory(pid) - before
+        assert server.pids(role) == [pid], "the process did not survive"
+        assert grown < growth, f"memory grew by {grown / MB:.1f} MB"
+        assert max(slowest) < answer, f"somebody else waited {max(slowest):.2f} s"
+
+    return watching
+
+
+def ask(
+    server: WholeServer, role: str, over: threading.Event, slowest: list[float], failures: list[BaseException]
+) -> None:
+    """NOOP after NOOP until it is over, and at least once at the end."""
+    try:
+        with (server.smtp if role == "smtp" else server.imap)("bob@one.test", source="127.0.0.2") as client:
+            last = False
+            while not last:
+                last = over.wait(0.02)
+                begun = time.monotonic()
+                answer = client.command(b"NOOP")
+                slowest.append(time.monotonic() - begun)
+                assert getattr(answer, "ok", True) and (role != "smtp" or answer[0] == 250)
+    except BaseException as error:
+        failures.append(error)
