@@ -225,6 +225,11 @@ class Administration:
         with self.installation.account(tenant_id, account_id) as account:
             return account.usage()
 
+    def unindexed(self, tenant_id: TenantId, account_id: AccountId) -> int:
+        """Messages of the account that the search index does not hold yet."""
+        with self.installation.account(tenant_id, account_id) as account:
+            return account.index.unindexed()
+
     def rebuild(self, tenant_id: TenantId, account_id: AccountId) -> Rebuilt:
         """The account's database anew from its message files. Raises Unavailable if a process has it open."""
         installation = self.installation

@@ -129,6 +129,7 @@ def show(context: typer.Context, address: Address) -> None:
             {
                 **_values(whose),
                 **_usage(run, administration, whose),
+                "unindexed": administration.unindexed(whose.tenant.tenant_id, whose.account.account_id),
                 "may_send_as_catch_all": whose.account.catch_all_sender,
                 "app_passwords": [f"{row.app_password_id} {row.name}" for row in devices],
             }
