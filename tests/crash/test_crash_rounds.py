@@ -1,0 +1,24 @@
+"""The real server is killed under load, and started again; everything that it acknowledged is there once.
+
+A few rounds; `scripts/crash` plays as many as one likes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from crash_rounds import Rounds
+from whole_server import WholeServer
+
+
+@pytest.mark.slow
+def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
+    server = WholeServer(tmp_path)
+    rounds = Rounds(server, seed=20261123, seconds=1.5)
+    try:
+        lines = list(rounds.play(3))
+        assert len(lines) == 3 and rounds.ledger.acknowledged > 100
+        assert server.stop() == 0
+    finally:
+        server.kill()
