@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import compress
 from typing import Final
 
 from hosting.imap import commands as c
@@ -127,12 +128,12 @@ class Matcher:
             field, name = "header", key.field  # an empty needle: the field is there at all
         if not key.needle and not key.header:
             return among
-        lookup = self._session.mail.index.lookup(field, key.needle, [ids[at] for at in among], name)
+        wanted = ids[among.start : among.stop] if isinstance(among, range) else [ids[at] for at in among]
+        lookup = self._session.mail.index.lookup(field, key.needle, wanted, name)
         finished = lookup.step()
         while not finished:
             finished = yield from blocking(lookup.step)
-        matches = lookup.matches
-        return [at for at in among if ids[at] in matches]
+        return list(compress(among, map(lookup.matches.__contains__, wanted)))
 
     def _sent(self, key: c.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         """By the date as it was written: near midnight the zone decides, and the envelope is asked."""

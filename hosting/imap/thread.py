@@ -32,6 +32,9 @@ class _Forest:
         self.children: dict[int, list[int]] = {}
         self.roots: list[int] = []
         self._next = self.size
+        self._rank = [0] * self.size  # by date, then in mailbox order
+        for rank, place in enumerate(sorted(range(self.size), key=messages.dates.__getitem__)):
+            self._rank[place] = rank
 
     def dummy(self, children: list[int]) -> int:
         node = self._next
@@ -45,9 +48,8 @@ class _Forest:
             node = self.children[node][0]
         return node
 
-    def by_date(self, node: int) -> tuple[int, int]:
-        message = self.first(node)
-        return self.messages.dates[message], message
+    def by_date(self, node: int) -> int:
+        return self._rank[node if node < self.size else self.first(node)]
 
     def sort(self) -> None:
         for siblings in self.children.values():
@@ -196,9 +198,7 @@ def _written(forest: _Forest, names: Sequence[int]) -> bytes:
                 continue
             children = forest.children.get(item, ())
             if item < forest.size:
-                out.append(str(names[item]))
-                if children:
-                    out.append(" ")
+                out.append(f"{names[item]} " if children else str(names[item]))
             if len(children) == 1:
                 stack.append(children[0])
             else:
