@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlcipher3
-from sqlalchemy import types
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect, SQLiteTypeCompiler
+from sqlalchemy import PrimaryKeyConstraint, types
+from sqlalchemy.dialects.sqlite.base import SQLiteDDLCompiler, SQLiteDialect, SQLiteTypeCompiler
 
 from storage.database.errors import translated
 from storage.errors import NotFound
@@ -38,9 +38,19 @@ class _Types(SQLiteTypeCompiler):
         return "INTEGER"
 
 
+class _Definitions(SQLiteDDLCompiler):
+    def visit_primary_key_constraint(self, constraint: PrimaryKeyConstraint, **kw: Any) -> str:
+        """A table whose `info` names a column as `rowid` has that column alone as its key: no index beside the rows."""
+        rowid = constraint.table.info.get("rowid")
+        if rowid:
+            return f"PRIMARY KEY ({rowid})"
+        return str(super().visit_primary_key_constraint(constraint, **kw))  # type: ignore[no-untyped-call]
+
+
 class Dialect(SQLiteDialect):
     supports_statement_cache = False
     type_compiler_cls = _Types
+    ddl_compiler = _Definitions
 
 
 DIALECT = Dialect(paramstyle="qmark")
