@@ -308,6 +308,7 @@ def test_the_sweep_leaves_a_living_writers_files_alone(town: Town, operation: st
         through, acknowledged = town.writer.end()
         assert through and acknowledged is not None
         assert town.witness.look()[ALICE]["INBOX", token] == 1
+        assert town.witness.queued()[token] == (operation == "deliver")
 
 
 def test_what_is_left_at_the_end_is_whole(town: Town) -> None:
