@@ -27,6 +27,7 @@ PREVIEW_MAX = 200  # characters: RFC 8970 §3.2
 _PREVIEW_READ = (24 << 10, 256 << 10)  # octets of a text part that a preview is made from; more if they show nothing
 
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_PREVIEW_ENOUGH = 1000  # characters that nearly always make PREVIEW_MAX visible ones
 _BLANK = re.compile(r"[\s\u00ad\u034f\u200b-\u200f\u2060\ufeff\u0000-\u001f\u007f]+")  # and what shows as nothing
 # Each of the two takes all there is when its end is missing, so that no octet is looked at twice.
 _NO_TEXT = re.compile(r"<(script|style|title)\b(?:[^<]++|<(?!/\1))*+|<!--(?:[^-]++|-(?!->))*+(?:-->)?", re.IGNORECASE)
@@ -133,7 +134,10 @@ def _shown(text: str, *, is_html: bool) -> str:
         text = html.unescape(_TAG.sub(" ", _NO_TEXT.sub(" ", text)))
     elif "\n>" in text or text.startswith(">"):
         text = _without_quotes(text)
-    return _BLANK.sub(" ", text).strip()[:PREVIEW_MAX].rstrip()
+    shown = _BLANK.sub(" ", text[:_PREVIEW_ENOUGH]).strip()
+    if len(shown) < PREVIEW_MAX and len(text) > _PREVIEW_ENOUGH:  # invisible padding, as advertisers like it
+        shown = _BLANK.sub(" ", text).strip()
+    return shown[:PREVIEW_MAX].rstrip()
 
 
 def _readable(root: Part) -> Part | None:
