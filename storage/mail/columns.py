@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
+from storage.database.prepared import Row
 from storage.mail.snapshots import COLUMNS
 from storage.mail.view_rows import ViewRows
 from storage.values import MailboxId
@@ -37,15 +38,18 @@ class Columns:
             known = len(self)
             with rows.database.reading() as connection:
                 found = rows.columns(connection, mailbox_id, uids[known - 1] if known else 0, _SLICE)
-            complete = len(found) < _SLICE
-            last = uids[-1] if complete else found[-1][0]
-            by_uid = {row[0]: row[1:] for row in found}
-            wanted = [uid for uid in uids[known:] if uid <= last]
-            values = [by_uid.get(uid, (0, 0, 0, 0)) for uid in wanted]
-            if not values:
-                return
-            for kept, read in zip(self.arrays, zip(*values, strict=True), strict=True):
+            wanted = uids[known : known + len(found)]
+            if not found or len(found) < min(_SLICE, len(uids) - known) or array("I", [r[0] for r in found]) != wanted:
+                found = self._fitted(found, uids[known:])
+            _, *columns = zip(*found, strict=True)
+            for kept, read in zip(self.arrays, columns, strict=True):
                 kept.extend(read)
+
+    def _fitted(self, found: Sequence[Row], wanted: array[int]) -> list[Row]:
+        """One row for each wanted UID, as far as `found` goes."""
+        last = found[-1][0] if len(found) == _SLICE else wanted[-1]
+        by_uid = {row[0]: row for row in found}
+        return [by_uid.get(uid, (uid, 0, 0, 0, 0)) for uid in wanted if uid <= last]
 
 
 def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Columns:

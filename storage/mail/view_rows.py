@@ -27,10 +27,9 @@ _state = prepare(
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
 _narrow = select(membership.c.uid, membership.c.flags, membership.c.modseq).where(*_in_mailbox)
 _all = prepare(_narrow.order_by(membership.c.uid))
-_changed = prepare(_narrow.where(membership.c.modseq > bindparam("after")).order_by(membership.c.uid))
-_changed_uids = prepare(
-    select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")).order_by(membership.c.uid)
-)
+# Without ORDER BY: SQLite would rather read the whole mailbox by UID than sort what the index by modseq gives.
+_changed = prepare(_narrow.where(membership.c.modseq > bindparam("after")))
+_changed_uids = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")))
 _columns = prepare(
     select(membership.c.uid, membership.c.message_id, message.c.size, message.c.internal_date, message.c.sent_date)
     .select_from(
@@ -86,7 +85,7 @@ class ViewRows:
             state = self.state(connection, mailbox_id)
             if modseq < state.expunged_horizon:
                 return None
-            rows = _changed.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
+            rows = sorted(_changed.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq))
             vanished = self._tombstones.between(connection, mailbox_id, modseq, state.highest_modseq)
             return Changed(state, rows, vanished)
 
@@ -94,7 +93,7 @@ class ViewRows:
         """UIDs that are there and changed after `modseq`, and UIDs that were expunged after it up to `highest`."""
         with self.database.snapshot() as connection:
             rows = _changed_uids.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
-            return [row[0] for row in rows], self._tombstones.between(connection, mailbox_id, modseq, highest)
+            return sorted(row[0] for row in rows), self._tombstones.between(connection, mailbox_id, modseq, highest)
 
     def everything(self, connection: Connection, mailbox_id: MailboxId) -> list[array[int]]:
         """UIDs, flags and modseqs of all messages, from the rows."""

@@ -15,6 +15,7 @@ from storage.values import AccountId, MailboxId
 
 _KEPT = 2  # views that stay although no session uses them
 _WORTH_IT = 500  # messages from which on a snapshot is kept
+_MANY = 5000  # messages whose sizes and dates are read while the view is loaded, not when the event loop wants them
 
 
 class Views:
@@ -57,12 +58,17 @@ class Views:
             state = self._rows.state(connection, mailbox_id)
             keywords = self._rows.keywords(connection, mailbox_id)
             picture = self._rows.snapshots.rows(connection, mailbox_id)
-            if picture is None or picture.modseq < state.expunged_horizon:
-                arrays = self._rows.everything(connection, mailbox_id)
+            if picture is not None and picture.modseq >= state.expunged_horizon:
+                view = self._of_picture(mailbox_id, state, picture, keywords)
             else:
-                return self._of_picture(mailbox_id, state, picture, keywords)
-        view = MailboxView(mailbox_id, self._rows, state, arrays, keywords, self._save)
-        if len(view) >= _WORTH_IT:
+                arrays = self._rows.everything(connection, mailbox_id)
+                view = MailboxView(mailbox_id, self._rows, state, arrays, keywords, self._save)
+                picture = None
+        if len(view) >= _MANY and (picture is None or not picture.has_columns):
+            view.prepare_columns()
+            view.columns()
+            view.save_snapshot()
+        elif picture is None and len(view) >= _WORTH_IT:
             view.save_snapshot()
         return view
 

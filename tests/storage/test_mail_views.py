@@ -11,6 +11,7 @@ import pytest
 from accounts import AccountPlace
 
 from storage.errors import Gone
+from storage.mail import view_rows
 from storage.mail.account import Account
 from storage.mail.columns import without
 from storage.mail.messages import NewMessage
@@ -191,3 +192,10 @@ def test_columns_are_prepared_on_another_thread(account: Account, inbox: Mailbox
     view.refresh()
     assert len(view.columns()) == 11
     assert view.columns_missing == 0
+
+
+def test_bringing_a_view_up_to_date_reads_what_changed_only(account: Account, inbox: MailboxId) -> None:
+    for statement in (view_rows._changed, view_rows._changed_uids):
+        with account.database.reading() as connection:
+            plan = connection.driver.execute("EXPLAIN QUERY PLAN " + statement.sql, (7, inbox, 5)).fetchall()
+        assert "membership_by_modseq (account_id=? AND mailbox_id=? AND modseq>?)" in plan[0][3]
