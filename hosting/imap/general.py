@@ -8,7 +8,6 @@ from __future__ import annotations
 from hosting.imap.commands import Capability, Check, Enable, Identify, Idle, Logout, Namespace, Noop
 from hosting.imap.effects import Flow, news_or_line
 from hosting.imap.replies import Bad
-from hosting.imap.selecting import leave
 from hosting.imap.session import Session, State
 
 
@@ -28,7 +27,6 @@ def noop(session: Session, _: bytes, __: Noop | Check) -> Flow[bytes]:
 
 def logout(session: Session, tag: bytes, _: Logout) -> Flow[None]:
     yield from session.leave()
-    yield from leave(session)
     session.close()
     yield b"* BYE Good-bye.\r\n" + tag + b" OK Logged out.\r\n"
 

@@ -1,7 +1,7 @@
 """The table of commands: who runs each, in which states, and what news its answer may carry.
 
 Standards: RFC 9051 §6 (states), §7.5.1 (EXPUNGE), RFC 2177 with IDLE before any SELECT (Outlook); the rule about new
-messages is `docs/decisions`: what others bring is told in NOOP, CHECK, SELECT and IDLE only.
+messages is `docs/decisions/0006-imap.md`: what others bring is told in NOOP, CHECK, SELECT and IDLE only.
 """
 
 from __future__ import annotations

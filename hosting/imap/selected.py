@@ -38,7 +38,6 @@ class Selected:
         "_keywords_told",
         "_synced",
         "_vanished",
-        "first_arrival",
         "flag_texts",
         "mailbox_id",
         "name",
@@ -61,7 +60,6 @@ class Selected:
         self.read_only = read_only
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (RFC 3501 §2.3.2)
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
-        self.first_arrival = view.uidnext  # messages from this UID on came after the mailbox was selected
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
         self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs

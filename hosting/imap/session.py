@@ -241,7 +241,7 @@ class Session:
         self.services.counters.commands += 1
         if self.state not in rule.states:
             self.bad_commands += 1
-            yield b"%b BAD %b is not possible in this state.\r\n" % (tag, type(command).__name__.upper().encode())
+            yield b"%b BAD This command is not possible in this state.\r\n" % tag
             return
         self.bad_commands = 0
         self.tell_arrivals = False
