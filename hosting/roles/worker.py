@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from importlib import import_module
@@ -46,9 +47,13 @@ class Worker(Protocol):
         self._service = service
         self._stop_within = stop_within
         self._lines = channel.Lines()
+        self._ending = False
         self.failed = False
 
     def start(self) -> None:
+        # Ctrl-C and `systemctl stop` reach the whole group: the supervisor says when, and twice must do no harm.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(self.end))
         starting = maybeDeferred(self._service.start)
         starting.addCallbacks(lambda _: self._say(channel.READY), self._not_started)
 
@@ -58,6 +63,12 @@ class Worker(Protocol):
         stopping.addErrback(lambda failure: operational_log.log_failure(log, "not stopped cleanly", failure))
         return stopping
 
+    def end(self) -> None:
+        """Stop the reactor, once."""
+        if not self._ending:
+            self._ending = True
+            reactor.callWhenRunning(reactor.stop)
+
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         for word, _ in self._lines.feed(data):
             if word == channel.RELOAD:
@@ -65,10 +76,10 @@ class Worker(Protocol):
             elif word == channel.SWEEP:
                 self._service.sweep()
             elif word == channel.STOP:
-                _stop_reactor()
+                self.end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        _stop_reactor()
+        self.end()
 
     def _reload(self) -> None:
         try:
@@ -83,7 +94,7 @@ class Worker(Protocol):
         self._say(
             channel.FAILED, error.public if isinstance(error, CleanmailError) else "an unexpected error; see the log"
         )
-        _stop_reactor()
+        self.end()
 
     def _say(self, word: str, why: str = "") -> None:
         if self.transport is not None:
@@ -112,8 +123,3 @@ def channel_sockets(start: channel.Start) -> Sockets:
         os.set_inheritable(descriptor, False)
         sockets.append((name, socket.socket(fileno=descriptor)))
     return sockets
-
-
-def _stop_reactor() -> None:
-    if reactor.running:
-        reactor.stop()
