@@ -9,6 +9,7 @@ Raises: NotFound (no such account), AlreadyExists, Corrupt (damaged, wrong key),
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from storage.clock import Clock, boot_id
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema
+from storage.errors import CleanmailError
 from storage.files import durable
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.mail import ledger as ledgers
 from storage.mail.arrivals import Arrivals
 from storage.mail.dying import DyingMailboxes
+from storage.mail.exchange import Exchange
 from storage.mail.flags import Flags
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta, Ledger
@@ -43,6 +46,8 @@ from storage.mail.view_rows import ViewRows
 from storage.mail.views import Views
 from storage.schema import account as schema
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
+
+_log = logging.getLogger("cleanmail.storage")
 
 SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL)
 
@@ -104,6 +109,7 @@ class Account:
             Flags(self.ledger, keywords, memberships),
             transfers,
             self._removals,
+            Exchange(database, memberships, keywords, reading),
             reading,
         )
         self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
@@ -194,5 +200,10 @@ class Account:
         self.views.tell(mailbox_id, delta)
 
     def _publish(self, changes: Mapping[MailboxId, ModSeq]) -> None:
-        if self._feed is not None:
+        """Called after a commit, so nothing that happens here may look like a failure of the commit."""
+        if self._feed is None:
+            return
+        try:
             self._feed(*(Change(self.account_id, each, modseq) for each, modseq in changes.items()))
+        except (CleanmailError, OSError) as error:  # others find out when they look the next time
+            _log.warning("account %d: a change was not told: %s", self.account_id, type(error).__name__)

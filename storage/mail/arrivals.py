@@ -104,11 +104,12 @@ class Arrivals:
             for new in messages:
                 filed.append(self.file(mailbox, new))
             appended = self._ledger.database.write(lambda transaction: self.insert(transaction, mailbox_id, filed))
-        except BaseException:
+        except Exception:  # an interrupt may come after the commit: it leaves the files alone
             self._drop(filed)
             raise
         for each in filed:
-            self._maildir.settle(each.file)
+            with suppress(CleanmailError):  # it is read from new/ as well
+                self._maildir.settle(each.file)
         return appended
 
     def file(self, mailbox: str, new: NewMessage) -> Filed:

@@ -10,9 +10,11 @@ Unavailable, Corrupt. Standards: RFC 9051 §6.3.12, §6.4; RFC 7162; RFC 4315; R
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from storage.database.prepared import Row
 from storage.mail.arrivals import Arrivals
+from storage.mail.exchange import Exchange
 from storage.mail.flags import Change, Flags
 from storage.mail.mailboxes import Mailboxes
 from storage.mail.outcomes import Appended, Copied, Expunged, How, NewMessage, Stored
@@ -32,6 +34,7 @@ class Messages:
         flags: Flags,
         transfers: Transfers,
         removals: Removals,
+        exchange: Exchange,
         reading: Reading,
     ) -> None:
         self._mailboxes = mailboxes
@@ -39,6 +42,7 @@ class Messages:
         self._flags = flags
         self._transfers = transfers
         self._removals = removals
+        self._exchange = exchange
         self._reading = reading
 
     # Arriving
@@ -102,6 +106,10 @@ class Messages:
     def move(self, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
         """Each message is in exactly one of the mailboxes at any time; durable on return."""
         return self._transfers.move(source_id, uids, target_id)
+
+    def copy_to(self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
+        """Into a mailbox of another account, written anew; durable on return. What a failure leaves there stays."""
+        return self._exchange.copy(source_id, uids, partial(other.append_many, target_id))
 
     def expunge(self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True) -> Expunged:
         r"""Remove messages (None: all), those that are \Deleted or all of them; durable on return."""

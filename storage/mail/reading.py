@@ -16,6 +16,7 @@ from storage.database.database import Database
 from storage.database.prepared import Prepared, Row, prepare
 from storage.errors import Corrupt, Gone, NotFound
 from storage.files.maildir import Maildir
+from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
 from storage.mail.content import TABLES
 from storage.schema.account import membership, message
@@ -88,6 +89,13 @@ class Reading:
     def read_message(self, message_id: MessageId) -> bytes:
         """All octets of a message that is known by its id alone."""
         return self.read(message_id, self._file(message_id))
+
+    def read_file(self, message_id: MessageId) -> tuple[FileMeta, bytes]:
+        """What the file of a message says about itself, and the message without the added header fields."""
+        try:
+            return self._maildir.read(self._file(message_id), self._key)
+        except NotFound:
+            raise self._missing(message_id) from None
 
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
         """The octets [start, end) of a message; of a large one only the chunks that hold them are read."""

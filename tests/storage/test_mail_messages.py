@@ -10,12 +10,14 @@ import pytest
 from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
 from storage.errors import AlreadyExists, Busy, Corrupt, Gone, LimitReached, NotFound, OverQuota
+from storage.keys.sealing import Key
 from storage.mail.account import Account, Surroundings
 from storage.mail.ledger import BLOCK
 from storage.mail.messages import NewMessage
 from storage.mail.quota import Limits, Usage
-from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
+from storage.values import DELETED, FLAGGED, SEEN, AccountId, MailboxId, UidSet
 
+OTHER, OTHER_KEY = AccountId(8), Key("b" * 32, b"o" * 32)
 ALL = UidSet(((1, 1 << 31),))
 
 
@@ -282,3 +284,35 @@ def test_fetch_rows_gives_any_columns_by_uid(account: Account, inbox: MailboxId)
     rows = account.messages.fetch_rows(inbox, 2, 4, columns)
     assert [row[0] for row in rows] == [2, 3, 4]
     assert rows[0][1] == b"From: a@example.test\r\nSubject: letter 1\r\nMessage-ID: <1@x>\r\n"
+
+
+def test_copy_to_another_account_writes_anew(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    other = Account.create(place.data / "other", TENANT, OTHER, OTHER_KEY, place.surroundings)
+    target = other.mailboxes.find("Sent").id
+    for number in range(60):
+        account.messages.append(
+            inbox, letter(number), flags=SEEN, keywords=["k"], internal_date=number, prefix=b"Received: x\r\n"
+        )
+    copied = account.messages.copy_to(other.messages, inbox, UidSet(((2, 60),)), target)
+    assert copied.pairs == [(uid, uid - 1) for uid in range(2, 61)]
+    rows = other.messages.fetch_rows(target, 1, 1, ("message_id", "internal_date"))
+    assert rows[0][1] == 1
+    assert other.messages.read_message(rows[0][0]) == b"Received: x\r\n" + letter(1)
+    view = other.views.load(target)
+    assert (view.flags[0], view.keywords) == (SEEN | 1 << 8, {8: "k"})
+    assert account.usage().messages == 60
+    other.limits = Limits(messages=60)
+    with pytest.raises(OverQuota):
+        account.messages.copy_to(other.messages, inbox, ALL, target)
+    other.close()
+
+
+def test_a_feed_that_fails_does_not_undo_what_is_committed(place: AccountPlace, inbox: MailboxId) -> None:
+    def publish(*_: object) -> None:
+        raise OSError("the feed is broken")
+
+    surroundings = Surroundings(place.clock, place.incarnation.name, place.background, publish, boot="boot")
+    account = Account.open(place.root, TENANT, ACCOUNT, KEY, surroundings)
+    appended = account.messages.append(inbox, letter(1))
+    assert account.messages.read_message(appended.message_id) == letter(1)
+    account.close()
