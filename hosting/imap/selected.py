@@ -197,9 +197,18 @@ class Selected:
             if news:
                 self._changed = news if self._changed is None else self._changed | news
         self._synced = view.highest_modseq
-        if self.stale and not self._vanished:  # only messages went that the client never heard of
-            self._rebase()
+        if self.stale:
+            self._vanished = self._all_vanished()
+            if not self._vanished:  # only messages went that the client never heard of
+                self._rebase()
         self._settle()
+
+    def _all_vanished(self) -> set[int] | None:
+        """The noted ones; all by comparison, if tombstones were dropped before this session looked."""
+        remaining = bisect_right(self.view.uids, self.last_uid)
+        if self.told - len(self._vanished or ()) == remaining:
+            return self._vanished
+        return set(self.uids[: self.told]).difference(self.view.uids)
 
     def _rebase(self) -> None:
         last = self.last_uid
