@@ -102,6 +102,7 @@ class Mailboxes:
         self._transfers = transfers
         self._dying = dying
         self._clock = clock
+        self._last_names: dict[MailboxId, str] = {}
 
     # Looking
 
@@ -112,7 +113,16 @@ class Mailboxes:
 
     def find(self, name: str) -> Mailbox:
         with self._database.reading() as connection:
-            return self._named(connection, canonical(name))
+            found = self._named(connection, canonical(name))
+        self._last_names[found.id] = found.name
+        return found
+
+    def last_name(self, mailbox_id: MailboxId) -> str:
+        """The name under which it was found last: for a file to remember, not to find it by. Raises NotFound."""
+        name = self._last_names.get(mailbox_id)
+        if name is None:
+            name = self._last_names[mailbox_id] = self.by_id(mailbox_id).name
+        return name
 
     def by_id(self, mailbox_id: MailboxId) -> Mailbox:
         with self._database.reading() as connection:

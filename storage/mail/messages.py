@@ -64,8 +64,7 @@ class Messages:
 
     def append_many(self, mailbox_id: MailboxId, messages: Sequence[NewMessage]) -> list[Appended]:
         """All of them or none, in one commit; durable on return."""
-        name = self._mailboxes.by_id(mailbox_id).name
-        return self._arrivals.append(mailbox_id, name, messages)
+        return self._arrivals.append(mailbox_id, self._mailboxes.last_name(mailbox_id), messages)
 
     def delivered(self, delivery_ids: Collection[str | None]) -> set[str]:
         """Those of the ids under which a message is stored."""

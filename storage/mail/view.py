@@ -115,6 +115,20 @@ class MailboxView:
             self.save_snapshot()
         return True
 
+    def take_own(self) -> bool:
+        """Take in what this process wrote next, without looking at the database; False if that is not known here."""
+        delta = self._pending.pop(self.highest_modseq + 1, None)
+        if delta is None:
+            return False
+        while delta is not None:
+            self._take(delta)
+            last = self.uids[-1] if self.uids else 0
+            self._move_to(
+                MailboxState(delta.modseq, max(self.uidnext, last + 1), self.uidvalidity, self.expunged_horizon)
+            )
+            delta = self._pending.pop(self.highest_modseq + 1, None)
+        return True
+
     def tell(self, delta: Delta) -> None:
         """A transaction of this process was committed; called on any thread."""
         if len(self._pending) < _PENDING_MAX:
@@ -126,14 +140,16 @@ class MailboxView:
         if last - first >= len(pending) or any(modseq not in pending for modseq in range(first, last + 1)):
             return False
         for modseq in range(first, last + 1):
-            delta = pending.pop(modseq)
-            if delta.vanished:
-                self._remove(delta.vanished)
-            self._put(delta.uids, delta.flags, modseq)
-            self._learn_keywords(delta.flags)
-            self._note(modseq, delta.uids, delta.vanished)
+            self._take(pending.pop(modseq))
         self._move_to(state)
         return True
+
+    def _take(self, delta: Delta) -> None:
+        if delta.vanished:
+            self._remove(delta.vanished)
+        self._put(delta.uids, delta.flags, delta.modseq)
+        self._learn_keywords(delta.flags)
+        self._note(delta.modseq, delta.uids, delta.vanished)
 
     def _read_changes(self) -> None:
         found = self._rows.changed_since(self.mailbox_id, self.highest_modseq)
@@ -174,8 +190,9 @@ class MailboxView:
     def _move_to(self, state: MailboxState) -> None:
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
         if self._pending:
-            for modseq in [each for each in self._pending if each <= state.highest_modseq]:
-                self._pending.pop(modseq, None)
+            for modseq in list(self._pending):  # other threads put more into it
+                if modseq <= state.highest_modseq:
+                    self._pending.pop(modseq, None)
 
     def _put(self, changed: array[int], new_flags: array[int], modseq: int) -> None:
         """Flags of messages, ascending; those behind the last one arrive."""

@@ -199,3 +199,20 @@ def test_bringing_a_view_up_to_date_reads_what_changed_only(account: Account, in
         with account.database.reading() as connection:
             plan = connection.driver.execute("EXPLAIN QUERY PLAN " + statement.sql, (7, inbox, 5)).fetchall()
         assert "membership_by_modseq (account_id=? AND mailbox_id=? AND modseq>?)" in plan[0][3]
+
+
+def test_own_changes_are_taken_in_without_the_database(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 3)
+    view = account.views.load(inbox)
+    assert not view.take_own()
+    account.messages.store(inbox, UidSet.of([2]), "add", SEEN)
+    fill(account, inbox, 2)
+    assert view.take_own()
+    assert (list(view.flags), view.uidnext) == ([0, SEEN, 0, 0, 0], 6)
+    assert not view.refresh()
+    place.open().messages.store(inbox, UidSet.of([1]), "add", SEEN)
+    account.messages.store(inbox, UidSet.of([3]), "add", SEEN)
+    assert not view.take_own()  # somebody else was first
+    assert view.refresh()
+    assert list(view.flags) == [SEEN, SEEN, SEEN, 0, 0]
+    account.close()
