@@ -2,7 +2,7 @@
 
 When `accept` returns, the message is durable for all its destinations. If one mailbox here is the only one, it is
 committed there; otherwise one commit in queue.db holds an entry per tenant first, and delivery to the mailboxes follows
-at once, unique by (queue id, account). A mailbox that can't take it for now keeps its place in the queue.
+at once, unique by (queue id, account). Whatever keeps it from a mailbox for now, it keeps its place in the queue.
 
 Raises: Refused (rules), OverQuota, StorageFull, Unavailable and others of delivery: nothing was kept.
 Standards: RFC 6409 §6.1, §8, RFC 5321 §4.4 (Return-Path), §6.1 (responsibility).
@@ -10,6 +10,7 @@ Standards: RFC 6409 §6.1, §8, RFC 5321 §4.4 (Return-Path), §6.1 (responsibil
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ from storage.queue.entries import (
     new_queue_id,
 )
 from storage.values import EmailAddress, TenantId
+
+log = logging.getLogger(__name__)
 
 RETRY_TIME = 5 * 86_400  # how long remote recipients are tried, by default
 
@@ -88,7 +91,14 @@ class Acceptance:
         queue.enqueue(entries)
         for entry in entries:
             if any(recipient.account_id is not None for recipient in entry.recipients):
-                deliver_here(self._installation, queue.show(entry.queue_id), content=entry.content)
+                self._deliver_now(entry)
+
+    def _deliver_now(self, entry: NewEntry) -> None:
+        """The message is accepted, so nothing may refuse it any more: what fails now, the queue role repeats."""
+        try:
+            deliver_here(self._installation, self._installation.queue.show(entry.queue_id), content=entry.content)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must not send the message again
+            log.warning("entry %s stays in the queue for now: %s", entry.queue_id, type(error).__name__)
 
     def _deliver_directly(self, envelope: Envelope, message: Submitted, queue_id: str, target: MailboxTarget) -> None:
         prefix = return_path(envelope.reverse_path.address) + message.prefix
