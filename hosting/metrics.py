@@ -1,14 +1,16 @@
 """What is counted, for Prometheus: no label ever holds a tenant, an account, an address or anything else of a person.
 
-Worker processes count into memory-mapped files (prometheus_client's multiprocess mode, PROMETHEUS_MULTIPROC_DIR below
-DATA/run), which cost no message between processes; the supervisor reads them all when it is asked, so one port shows
-the whole installation and counters go on when a worker is replaced. `serve --single` counts in its own memory.
+Worker processes count into memory-mapped files (prometheus_client's multiprocess mode), which cost no message between
+processes; the supervisor reads them all when it is asked, so one port shows the whole installation and counters go on
+when a worker is replaced. The files are in memory (/dev/shm; DATA/run/metrics leads there), since a full disk ends a
+process that touches a new page of a mapped file (SIGBUS). `serve --single` counts in its own memory.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,6 +24,9 @@ from hosting.auth.signin import Authenticator, Principal, SignIn
 from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Throttled
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a name of its own and belongs to nobody else
+_PREFIX = "cleanmail-metrics-"
 
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
 
@@ -98,10 +103,25 @@ def _result(error: CleanmailError) -> str:
 
 
 def prepare_directory(path: Path) -> None:
-    """An empty folder for the counters of a new run; to be called before any worker starts."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(mode=0o700, parents=True)
+    """An empty folder for the counters of a new run, at or behind `path`; to be called before any worker starts."""
+    remove_directory(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.access(_MEMORY, os.W_OK):
+        path.symlink_to(tempfile.mkdtemp(prefix=_PREFIX, dir=_MEMORY))
+    else:
+        path.mkdir(mode=0o700)
     os.environ[DIRECTORY_VARIABLE] = str(path)
+
+
+def remove_directory(path: Path) -> None:
+    """The counters of a run that ended, however it ended."""
+    if path.is_symlink():
+        target = path.readlink()
+        if target.parent == _MEMORY and target.name.startswith(_PREFIX):
+            shutil.rmtree(target, ignore_errors=True)
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def shared_registry(path: Path) -> CollectorRegistry:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hosting.imap import encode
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
@@ -18,6 +19,7 @@ from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Bad
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
+from storage.errors import Unavailable
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
 from storage.values import SEEN, UidSet
@@ -34,10 +36,10 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     account = session.mail
     mailbox = account.mailboxes.find(command.mailbox)
     view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
-    if command.read_only or mailbox.recent_uid >= mailbox.uidnext:
-        recent_from = mailbox.recent_uid
-    else:
-        recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
+    recent_from = mailbox.recent_uid
+    if not command.read_only and recent_from < mailbox.uidnext:
+        with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
+            recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     view.refresh()
     if command.condstore:
         session.condstore = True

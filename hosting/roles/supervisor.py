@@ -97,6 +97,7 @@ class Supervisor:
             await closing
         for sockets in self._sockets:
             listening.close(sockets)
+        metrics.remove_directory(self._metrics_folder)
 
     async def reload(self) -> None:
         """SIGHUP. A configuration or certificate with mistakes changes nothing."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from wire import ImapWire, SmtpWire
 
-from hosting import tls
+from hosting import metrics, tls
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -128,6 +128,7 @@ class WholeServer:
         self.process.wait(PATIENCE)
         until(lambda: not group_members(group), "the end of the process group")
         self.process = None
+        metrics.remove_directory(self.data / "run" / "metrics")
         atexit.unregister(self.kill)
 
     def pids(self, role: str) -> list[int]:
