@@ -2,13 +2,15 @@
 
 A fork server: the imports are paid once, by a process that never opens a database; each request on stdin (a JSON line)
 is carried out by a fork of it. The fork counts its calls of fsync, rename, replace, link, unlink and write and both
-sides of every COMMIT; at step `stop` it kills itself with SIGKILL, or halts until a line comes (`halt`). A write is two
-steps: before it, and with half of it done. Lines on stdout: {"halted"}, {"acknowledged": ...} when the operation
-returned, {"ended": signal or 0, "steps": n}.
+sides of every COMMIT; at step `stop` it kills itself with SIGKILL, or halts until a line comes (`at` is "halt"), or is
+told that the disk is full ("full"; a COMMIT is no step then). A write is two steps: before it, and with half of it
+done. Lines on stdout: {"halted"}, {"acknowledged": ...} when the operation returned, {"refused": ...} when it raised
+one of our errors, {"steps": n}, and {"ended": exit status, or minus the signal}.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -21,6 +23,7 @@ from typing import Any
 import sqlcipher3
 from crash_town import WHOSE, mail, opened, submit
 
+from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.mail.account import Account
 from storage.sweep import sweep_account
@@ -31,9 +34,9 @@ _CALLS = ("fsync", "rename", "replace", "link", "unlink", "write")
 
 
 class Steps:
-    def __init__(self, stop: int, *, halt: bool) -> None:
+    def __init__(self, stop: int, at: str) -> None:
         self._stop = stop
-        self._halt = halt
+        self._at = at
         self._lock = threading.Lock()
         self.counting = False
         self.count = 0
@@ -46,7 +49,9 @@ class Steps:
             self.count += 1
             if self.count != self._stop:
                 return
-            if self._halt:
+            if self._at == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._at == "halt":
                 say({"halted": self.count})
                 hear()
                 return
@@ -62,7 +67,7 @@ class Steps:
 
         class Counted(sqlcipher3.Connection):  # type: ignore[misc]
             def execute(self, sql: str, *parameters: Any) -> Any:
-                if sql != "COMMIT":
+                if sql != "COMMIT" or steps._at == "full":
                     return super().execute(sql, *parameters)
                 steps.step()
                 result = super().execute(sql)
@@ -137,8 +142,12 @@ def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
         installation.queue  # noqa: B018 - opened before the counting begins
         with installation.account(*WHOSE["alice@one.test"]) as account:
             steps.counting = True
-            acknowledged = OPERATIONS[request["operation"]](installation, account, request)
-            say({"acknowledged": acknowledged})
+            try:
+                acknowledged = OPERATIONS[request["operation"]](installation, account, request)
+            except CleanmailError as error:
+                say({"refused": type(error).__name__, "temporary": error.temporary})
+            else:
+                say({"acknowledged": acknowledged})
             installation.background.settle()
             steps.counting = False
 
@@ -146,7 +155,7 @@ def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
 def main(data: Path) -> None:
     while True:
         request = hear()
-        steps = Steps(request["stop"], halt=request.get("halt", False))
+        steps = Steps(request["stop"], request.get("at", "kill"))
         child = os.fork()
         if not child:
             steps.watch()

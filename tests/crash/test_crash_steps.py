@@ -24,6 +24,7 @@ from whole_server import environment
 
 from hosting.submission.pending import deliver_pending
 from storage.check import check_account
+from storage.files.durable import EXIT_FSYNC_FAILED
 from storage.installation import Installation
 from storage.mail.account import Account
 from storage.sweep import sweep_account
@@ -54,8 +55,15 @@ class Writer:
             words = self.hear()
             acknowledged = words.get("acknowledged", acknowledged)
             if "ended" in words:
-                assert words["ended"] in (0, -signal.SIGKILL)
+                assert words["ended"] in (0, -signal.SIGKILL, EXIT_FSYNC_FAILED)
                 return words["ended"] == 0, acknowledged
+
+    def until_end(self) -> dict[str, Any]:
+        """All that it said, together."""
+        said: dict[str, Any] = {}
+        while "ended" not in said:
+            said |= self.hear()
+        return said
 
     def go_on(self) -> None:
         self._say({})
@@ -102,8 +110,8 @@ class Witness:
 
         A message's octets are read when it is first seen at its UID, and again if `whole`.
         """
-        with crash_town.opened(self.data) as installation:
-            deliver_pending(installation)  # as the queue role does when it starts
+        with crash_town.opened(self.data, later=True) as installation:
+            deliver_pending(installation)  # as the queue role does when it starts, and each minute
             for tenant_id in (TenantId(1), TenantId(2)):
                 installation.queue.sweep(tenant_id, installation.incarnation.is_alive)
             return {address: self._account(installation, address, whole) for address in ADDRESSES}
@@ -294,7 +302,7 @@ def test_the_sweep_leaves_a_living_writers_files_alone(town: Town, operation: st
     """The writer halts at each of its steps while another process sweeps; then it goes on and succeeds."""
     for stop in deaths(town):
         token = f"halted-{operation}-{stop}"
-        town.writer.begin(operation, stop, halt=True, token=token, size=3000, recipients=["alice@one.test", FAR])
+        town.writer.begin(operation, stop, at="halt", token=token, size=3000, recipients=["alice@one.test", FAR])
         words = town.writer.hear()
         if "halted" not in words:
             assert stop > 8
@@ -309,6 +317,30 @@ def test_the_sweep_leaves_a_living_writers_files_alone(town: Town, operation: st
         assert through and acknowledged is not None
         assert town.witness.look()[ALICE]["INBOX", token] == 1
         assert town.witness.queued()[token] == (operation == "deliver")
+
+
+def test_a_disk_that_is_full_for_one_step_refuses_for_now_and_keeps_nothing(town: Town) -> None:
+    """ENOSPC at each call: what was refused is not there, so whoever sends it again has it once."""
+    for operation, recipients in (("append", []), ("deliver", [ALICE]), ("deliver", [ALICE, "bob@one.test", FAR])):
+        refusals = 0
+        for stop in deaths(town):
+            token = f"full-{operation}-{len(recipients)}-{stop}"
+            request = {"token": token, "size": 3000, "recipients": recipients}
+            town.writer.begin(operation, stop, at="full", **request)
+            said = town.writer.until_end()
+            found = town.witness.look()
+            count = found[ALICE]["INBOX", token]
+            if "acknowledged" in said:
+                assert count == 1
+            elif "refused" in said:
+                assert count == 0 and said["temporary"]
+                refusals += 1
+            else:  # a directory could not be fsynced: the process must not go on
+                assert said["ended"] == EXIT_FSYNC_FAILED and count <= 1
+            assert town.witness.queued()[token] == (FAR in recipients and count)
+            if said.get("steps", stop) < stop:
+                break
+        assert refusals > 2
 
 
 def test_what_is_left_at_the_end_is_whole(town: Town) -> None:

@@ -47,6 +47,7 @@ class Fate:
     places: set[bytes | None]
     uid: int = 0  # where `places` is one mailbox and the UID is known
     flagged: set[bool] = field(default_factory=lambda: {False})
+    said: bytes = b""  # the last refusal
 
 
 class Ledger:
@@ -80,7 +81,7 @@ class Ledger:
         copies = [(mailbox, *copy) for mailbox, rows in found.items() for copy in rows.get(token, [])]
         assert len(copies) <= 1, f"{token} is there {len(copies)} times"
         place = copies[0][0] if copies else None
-        assert place in fate.places, f"{token} is in {place!r}, not in one of {fate.places}"
+        assert place in fate.places, f"{token} is in {place!r}, not in one of {fate.places} {fate.said!r}"
         if not copies:
             fate.places = {None}
             return
@@ -173,7 +174,7 @@ class ImapClient(Client):
         fate = self._ledger.fates[token] = Fate(self.account, {None, b"INBOX"})
         answer = imap.append(b"INBOX", self.mail(token))
         if not answer.ok:
-            fate.places = {None} if answer.tagged.startswith(b"NO") else fate.places
+            fate.places, fate.said = {None}, answer.tagged
             return
         fate.uid = answer.number(rb"APPENDUID \d+ (\d+)\]")
         fate.places = {b"INBOX"}
@@ -231,7 +232,7 @@ class SubmissionClient(Client):
                 token = self.new_token()
                 fate = self._ledger.fates[token] = Fate(self.account, {None, b"INBOX"})
                 to = [self.account, "far@elsewhere.example"] if self._random.random() < 0.3 else [self.account]
-                code, _ = smtp.submit("alice@one.test", to, self.mail(token))
+                code, fate.said = smtp.submit("alice@one.test", to, self.mail(token))
                 if code == 250:
                     fate.places = {b"INBOX"}
                     self._ledger.acknowledged += 1
