@@ -41,6 +41,9 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
     appended = yield from blocking(store)
     selected = session.selected
     if selected is not None and selected.mailbox_id == mailbox.id:
-        selected.refresh()
+        if selected.view.take_own():
+            selected.absorb()
+        else:
+            selected.refresh()
         session.tell_arrivals = True  # RFC 9051 §6.3.12
     return b"[APPENDUID %d %d] Appended." % (appended.uidvalidity, appended.uid)
