@@ -41,7 +41,7 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
     appended = yield from blocking(store)
     selected = session.selected
     if selected is not None and selected.mailbox_id == mailbox.id:
-        if selected.view.take_own():
+        if selected.view.take_own(appended.modseq):
             selected.absorb()
         else:
             selected.refresh()

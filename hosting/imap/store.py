@@ -76,7 +76,7 @@ def change_flags(
             stored = yield from blocking(work)
     else:
         stored = yield from blocking(work)
-    if not (stored.changed and selected.view.take_own()):
+    if not (stored.changed and selected.view.take_own(stored.modseq)):
         selected.view.refresh()
     selected.absorb(own_modseqs=frozenset(modseq for _uid, _flags, modseq in stored.changed))
     return stored

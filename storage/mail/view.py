@@ -115,11 +115,12 @@ class MailboxView:
             self.save_snapshot()
         return True
 
-    def take_own(self) -> bool:
-        """Take in what this process wrote next, without looking at the database; False if that is not known here."""
+    def take_own(self, modseq: int) -> bool:
+        """Take in what this process wrote, without looking at the database; False if that does not reach `modseq`.
+
+        Of works that shared a commit each tells its own change, in any order: what stands before it may be missing yet.
+        """
         delta = self._pending.pop(self.highest_modseq + 1, None)
-        if delta is None:
-            return False
         while delta is not None:
             self._take(delta)
             last = self.uids[-1] if self.uids else 0
@@ -127,7 +128,7 @@ class MailboxView:
                 MailboxState(delta.modseq, max(self.uidnext, last + 1), self.uidvalidity, self.expunged_horizon)
             )
             delta = self._pending.pop(self.highest_modseq + 1, None)
-        return True
+        return self.highest_modseq >= modseq
 
     def tell(self, delta: Delta) -> None:
         """A transaction of this process was committed; called on any thread."""

@@ -204,15 +204,29 @@ def test_bringing_a_view_up_to_date_reads_what_changed_only(account: Account, in
 def test_own_changes_are_taken_in_without_the_database(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
     fill(account, inbox, 3)
     view = account.views.load(inbox)
-    assert not view.take_own()
+    known = view.highest_modseq
+    assert not view.take_own(known + 1)
     account.messages.store(inbox, UidSet.of([2]), "add", SEEN)
     fill(account, inbox, 2)
-    assert view.take_own()
+    assert view.take_own(account.mailboxes.by_id(inbox).highest_modseq)
     assert (list(view.flags), view.uidnext) == ([0, SEEN, 0, 0, 0], 6)
     assert not view.refresh()
     place.open().messages.store(inbox, UidSet.of([1]), "add", SEEN)
-    account.messages.store(inbox, UidSet.of([3]), "add", SEEN)
-    assert not view.take_own()  # somebody else was first
+    own = account.messages.store(inbox, UidSet.of([3]), "add", SEEN)
+    assert not view.take_own(own.modseq)  # somebody else was first
     assert view.refresh()
     assert list(view.flags) == [SEEN, SEEN, SEEN, 0, 0]
+
+
+def test_own_changes_with_anothers_between_them_are_not_taken_for_all(
+    place: AccountPlace, account: Account, inbox: MailboxId
+) -> None:
+    fill(account, inbox, 3)
+    view = account.views.load(inbox)
+    account.messages.store(inbox, UidSet.of([1]), "add", SEEN)
+    place.open().messages.store(inbox, UidSet.of([2]), "add", SEEN)
+    own = account.messages.store(inbox, UidSet.of([3]), "add", SEEN)
+    assert not view.take_own(own.modseq)
+    assert view.refresh()
+    assert list(view.flags) == [SEEN, SEEN, SEEN]
     account.close()
