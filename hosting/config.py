@@ -106,7 +106,8 @@ class Storage:
 class Jobs:
     """What runs in the background."""
 
-    index_pause: float = 0.5  # seconds that arriving mail is collected before it is indexed
+    index_pause: float = 1.0  # seconds that an account must be quiet before its mail is indexed
+    index_patience: float = 30.0  # seconds after which mail is indexed though the account is busy
 
 
 @dataclass(frozen=True, slots=True)

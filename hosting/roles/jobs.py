@@ -1,7 +1,8 @@
 """The jobs role: the search index in the background, the sweep after a crash, and the end of records' retention.
 
-Indexing follows the change feed: an account whose mail changed is worked on until nothing is left. At the start, after
-a gap in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
+Indexing follows the change feed: an account whose mail changed is worked on when it has been quiet for a moment, so
+that the write lock is not taken from people who wait, or at last after [jobs] index_patience. At the start, after a gap
+in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
 account is looked at; merges of the index must go on where nothing arrives. The sweep looks at every account at the
 start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
 from people who wait.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
@@ -36,6 +38,14 @@ PAUSE = 0.5  # seconds in which changes pile up: indexing works in batches anywa
 AFTER_GAP = 60.0  # seconds between two rounds over every account that gaps in the feed asked for
 
 
+@dataclass(slots=True)
+class _Wish:
+    """When an account's mail changed: first since it was worked on, and last (seconds of the reactor's clock)."""
+
+    first: float
+    last: float
+
+
 class Rounds(Service):
     """What has to be done for accounts, and the one thread that does it."""
 
@@ -43,7 +53,8 @@ class Rounds(Service):
         self._parts = parts
         self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
-        self._waiting: set[AccountId] = set()
+        self._waiting: dict[AccountId, _Wish] = {}
+        self._overdue: set[AccountId] = set()
         self._everybody = True
         self._sweep_wanted = True
         self._stopping = False
@@ -76,10 +87,11 @@ class Rounds(Service):
         self._soon()
 
     def _changed(self, changes: list[Published | Gap]) -> None:
+        now = self._parts.reactor.seconds()
         for change in changes:
             match change:
                 case Change(account_id=account_id):
-                    self._waiting.add(account_id)
+                    self._waiting.setdefault(account_id, _Wish(now, now)).last = now
                 case Gap() if self._gap is None or not self._gap.active():
                     self._gap = self._parts.reactor.callLater(AFTER_GAP, self.look_at_everybody)
         if self._waiting:
@@ -91,11 +103,25 @@ class Rounds(Service):
             return
         self._timer = self._parts.reactor.callLater(self._parts.config.jobs.index_pause, self._begin)
 
+    def _due(self) -> set[AccountId]:
+        """Accounts that are quiet, or have waited long enough; the others wait on."""
+        now, jobs = self._parts.reactor.seconds(), self._parts.config.jobs
+        self._overdue = {
+            account_id for account_id, wish in self._waiting.items() if now - wish.first >= jobs.index_patience
+        }
+        due = self._overdue | {
+            account_id for account_id, wish in self._waiting.items() if now - wish.last >= jobs.index_pause * 0.9
+        }
+        self._waiting = {account_id: wish for account_id, wish in self._waiting.items() if account_id not in due}
+        return due
+
     def _begin(self) -> None:
-        waiting, self._waiting = self._waiting, set()
+        waiting = self._due()
         everybody, self._everybody = self._everybody, False
         sweep, self._sweep_wanted = self._sweep_wanted, False
         if not (waiting or everybody or sweep):
+            if self._waiting:
+                self._soon()
             return
         reactor = self._parts.reactor
         self._running = deferToThreadPool(
@@ -136,7 +162,9 @@ class Rounds(Service):
         with self._parts.installation.account(tenant_id, account_id) as account:
             before = account.index.unindexed()
             while not self._stopping and account.index.work():
-                pass
+                # Somebody has come back to it: they go first, and what is left follows when it is quiet again.
+                if account_id in self._waiting and account_id not in self._overdue:
+                    break
             self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
 
     def _sweep_all(self) -> None:

@@ -24,8 +24,8 @@ from storage.mail.search_text import Packed, SearchTexts, pack
 from storage.schema.account import forgotten, info, message
 from storage.values import AccountId, MessageId
 
-BATCH = 25  # messages indexed in one transaction …
-BATCH_CHARACTERS = 150_000  # … unless they are long
+BATCH = 10  # messages indexed in one transaction …
+BATCH_CHARACTERS = 60_000  # … unless they are long
 FORGET_BATCH = 50
 MERGE_PAGES = 100  # of 4 KB, written in one transaction
 PURGE_AFTER = 6 * 3600  # seconds from the first deletion to the merge that removes its trigrams from the file
