@@ -46,7 +46,7 @@ def meanwhile(server: WholeServer) -> Meanwhile:
     moment of the block, and bob, at another address, gets each answer within `answer` seconds."""
 
     @contextmanager
-    def watching(role: str, *, growth: int = 16 * MB, answer: float = 2.0) -> Iterator[None]:
+    def watching(role: str, *, growth: int = 16 * MB, answer: float = 3.0) -> Iterator[None]:
         [pid] = server.pids(role)
         over = threading.Event()
         slowest: list[float] = []

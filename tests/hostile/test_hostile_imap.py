@@ -185,7 +185,7 @@ def test_a_hostile_message_is_kept_and_read_in_bounded_time_and_memory(
     meanwhile: Any, alice: ImapWire, name: str
 ) -> None:
     message = HOSTILE[name]
-    with meanwhile("imap", growth=96 * MB, answer=3.0):  # the message itself, its encodings, a snapshot of each
+    with meanwhile("imap", growth=96 * MB, answer=4.0):  # the message itself, its encodings, a snapshot of each
         begun = time.monotonic()
         assert alice.append(b"INBOX", message).ok
         assert alice.command(b"SELECT INBOX").ok
@@ -313,7 +313,7 @@ def test_a_message_with_nul_octets_stays_itself(alice: ImapWire) -> None:
 
 
 def test_abuse_of_authenticate_ends_or_is_slowed_down(server: WholeServer, meanwhile: Any, source: str) -> None:
-    with meanwhile("imap", answer=3.0):
+    with meanwhile("imap", answer=4.0):
         with server.imap(None, source=source) as imap:
             for words in (
                 b"*",
