@@ -48,12 +48,13 @@ def meanwhile(server: WholeServer) -> Meanwhile:
     @contextmanager
     def watching(role: str, *, growth: int = 16 * MB, answer: float = 3.0) -> Iterator[None]:
         [pid] = server.pids(role)
-        over = threading.Event()
+        served, over = threading.Event(), threading.Event()
         slowest: list[float] = []
         failures: list[BaseException] = []
-        asking = threading.Thread(target=ask, args=(server, role, over, slowest, failures))
+        asking = threading.Thread(target=ask, args=(server, role, served, over, slowest, failures))
         before = forget_peak(pid)
         asking.start()
+        served.wait(30)
         try:
             yield
         finally:
@@ -69,7 +70,12 @@ def meanwhile(server: WholeServer) -> Meanwhile:
 
 
 def ask(
-    server: WholeServer, role: str, over: threading.Event, slowest: list[float], failures: list[BaseException]
+    server: WholeServer,
+    role: str,
+    served: threading.Event,
+    over: threading.Event,
+    slowest: list[float],
+    failures: list[BaseException],
 ) -> None:
     """NOOP after NOOP until it is over, and at least once at the end."""
     try:
@@ -81,5 +87,7 @@ def ask(
                 answer = client.command(b"NOOP")
                 slowest.append(time.monotonic() - begun)
                 assert getattr(answer, "ok", True) and (role != "smtp" or answer[0] == 250)
+                served.set()
     except BaseException as error:
         failures.append(error)
+        served.set()
