@@ -1,14 +1,14 @@
 """The change feed between the processes of one machine: who committed what, so that nobody has to poll.
 
 A publisher sends each commit's changes to the sockets in run/feed/, as datagrams that carry its name and a running
-number, and a heartbeat each second. Changes of mailboxes go only to subscribers that asked for them, so that a flag
-wakes nobody in vain; each of the two kinds of subscribers has running numbers of its own. It never waits and never
-fails: who could not be reached finds out. A subscriber gets `Gap` when a number is missing, a publisher is new or has
-fallen silent, or a datagram cannot be read; then it looks again at whatever it watches. A change only says that
-something happened; what happened is asked of storage.
+number of this receiver's, and a heartbeat each second. It never waits and never fails: what a receiver cannot take yet
+(kernels queue as few as 10 datagrams) is kept for it, the newest of each mailbox, and sent again within milliseconds.
+Changes of mailboxes go only to subscribers that asked for them, so that a flag wakes nobody in vain.
 
-So a subscriber that looks at the database after it subscribed learns of every later commit, at the latest some seconds
-after a crash of the process that made it.
+A subscriber gets `Gap` when a number is missing, a publisher has fallen silent without a farewell, or a datagram cannot
+be read; then it looks again at whatever it watches. A change only says that something happened; what happened is asked
+of storage. So a subscriber that looks at the database after it subscribed learns of every later commit, at the latest
+some seconds after a crash of the process that made it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import secrets
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from storage.clock import Clock
@@ -32,11 +33,13 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
-_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT = 1, 2, 3
+_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL = 1, 2, 3, 4
 _EVERYTHING, _ACCOUNTS = ".mail.sock", ".accounts.sock"  # how the sockets' names end
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
+_KEPT_MAX = 10_000  # changes kept for one receiver; beyond that it has to look again at everything
+_AGAIN = (0.002, 0.05)  # seconds until kept changes are sent again: first, and at most
 _PER_DRAIN = 2_000  # datagrams; more are read when the event loop comes around again
 _SETTLED = 0.05  # seconds: a directory that changed just now may change again within the same tick of its clock
 
@@ -82,67 +85,132 @@ class Publisher:
         self._name = secrets.token_bytes(8)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._address = _Addresses(self._directory)
-        self._audiences = (_Audience(_EVERYTHING), _Audience(_ACCOUNTS))
+        self._receivers: dict[str, _Receiver] = {}
         self._known: int | None = None  # when the directory had changed last, as of the last look; None: look again
         self._guard = threading.Lock()
+        self._kept = threading.Condition(self._guard)
+        self._again: threading.Thread | None = None
+        self._closed = False
         self.beat()
 
     def publish(self, *changes: Published) -> None:
-        """Tell everybody concerned, in one datagram; never waits, never raises for a receiver's sake."""
+        """Tell everybody concerned; never waits, never raises for a receiver's sake."""
+        everything = b"".join(_pack(change) for change in changes)
         of_accounts = [change for change in changes if not isinstance(change, Change)]
         with self._guard:
-            self._look()
-            everything, accounts = self._audiences
-            self._send(everything, b"".join(_pack(change) for change in changes))
-            if of_accounts:
-                self._send(accounts, b"".join(_pack(change) for change in of_accounts))
+            for receiver in self._look():
+                wanted = changes if receiver.mailboxes else of_accounts
+                if wanted:
+                    body = everything if receiver.mailboxes else b"".join(_pack(change) for change in wanted)
+                    self._tell(receiver, wanted, body)
 
     def beat(self) -> None:
         """To be called each second, so that receivers miss nothing for long."""
         with self._guard:
-            self._look()
-            for audience in self._audiences:
-                self._send(audience, b"")
+            for receiver in self._look():
+                if receiver.kept:
+                    self._send_kept(receiver)
+                else:
+                    self._send(receiver, b"")
 
     def close(self) -> None:
+        """Says farewell, so that nobody wonders what this publisher did not tell."""
         with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self._kept.notify()
+            for receiver in self._look():
+                if self._send_kept(receiver):
+                    self._send(receiver, _CHANGE.pack(_IS_FAREWELL, 0, 0, 0))
             self._socket.close()
             self._address.close()
 
-    def _send(self, audience: _Audience, body: bytes) -> None:
-        pieces = [body[i : i + _PIECE] for i in range(0, len(body), _PIECE)] or [b""]
-        for piece in pieces:
-            audience.number += 1
-            datagram = _HEADER.pack(self._name, audience.number) + piece
-            for receiver in audience.receivers:
-                self._send_to(receiver, datagram)
+    def _tell(self, receiver: _Receiver, changes: Sequence[Published], body: bytes) -> None:
+        if receiver.kept:  # the thread that sends again sees to it
+            receiver.keep(changes)
+        elif len(body) > _PIECE or not self._send(receiver, body):
+            receiver.keep(changes)
+            if not self._send_kept(receiver):
+                self._send_again_soon()
 
-    def _send_to(self, receiver: str, datagram: bytes) -> None:
+    def _send_kept(self, receiver: _Receiver) -> bool:
+        """Whether nothing is kept for the receiver any more."""
+        while receiver.kept:
+            part = list(islice(receiver.kept.values(), _PIECE // _CHANGE.size))
+            if not self._send(receiver, b"".join(_pack(change) for change in part)):
+                return False
+            for change in part:
+                receiver.kept.pop(_subject(change), None)
+        return True
+
+    def _send(self, receiver: _Receiver, body: bytes) -> bool:
+        """False: the receiver is full. One that is dead has left its name behind, and takes anything from now on."""
         try:
-            self._socket.sendto(datagram, self._address.of(receiver))
+            self._socket.sendto(_HEADER.pack(self._name, receiver.number + 1) + body, self._address.of(receiver.name))
         except OSError as error:
-            # A full receiver misses a number and so learns of the gap. A dead one has left its name behind.
             if error.errno == errno.ECONNREFUSED:
-                (self._directory / receiver).unlink(missing_ok=True)
+                (self._directory / receiver.name).unlink(missing_ok=True)
                 self._known = None
+            return error.errno not in (errno.EAGAIN, errno.ENOBUFS)
+        receiver.number += 1
+        return True
 
-    def _look(self) -> None:
+    def _send_again_soon(self) -> None:
+        if self._again is None:
+            self._again = threading.Thread(target=self._send_again, name="change feed", daemon=True)
+            self._again.start()
+        self._kept.notify()
+
+    def _send_again(self) -> None:
+        pause = _AGAIN[0]
+        with self._guard:
+            while not self._closed:
+                waiting = [receiver for receiver in self._look() if receiver.kept]
+                if not waiting:
+                    self._kept.wait()
+                    pause = _AGAIN[0]
+                    continue
+                self._kept.wait(pause)
+                pause = min(pause * 2, _AGAIN[1])
+                if not self._closed:
+                    for receiver in waiting:
+                        self._send_kept(receiver)
+
+    def _look(self) -> Collection[_Receiver]:
         changed = os.stat(self._directory).st_mtime_ns
         if changed != self._known:
-            names = os.listdir(self._directory)
-            for audience in self._audiences:
-                audience.receivers = [name for name in names if name.endswith(audience.suffix)]
+            names = [name for name in os.listdir(self._directory) if name.endswith((_EVERYTHING, _ACCOUNTS))]
+            self._receivers = {name: self._receivers.get(name) or _Receiver(name) for name in names}
             settled = self._clock.precise() - changed / 1e9 > _SETTLED
             self._known = changed if settled else None
+        return self._receivers.values()
 
 
-class _Audience:
-    """The subscribers of one kind, and the running number of what is sent to them."""
+class _Receiver:
+    """A subscriber as a publisher knows it."""
 
-    def __init__(self, suffix: str) -> None:
-        self.suffix = suffix
-        self.receivers: list[str] = []
-        self.number = 0
+    __slots__ = ("kept", "mailboxes", "name", "number")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.mailboxes = name.endswith(_EVERYTHING)
+        self.number = 0  # of the last datagram that it took
+        self.kept: dict[Hashable, Published] = {}  # by what they are about: the newest counts
+
+    def keep(self, changes: Sequence[Published]) -> None:
+        for change in changes:
+            subject = _subject(change)
+            self.kept.pop(subject, None)
+            self.kept[subject] = change
+        if len(self.kept) > _KEPT_MAX:
+            self.kept.clear()
+            self.number += 1  # so it learns of the gap
+
+
+def _subject(change: Published) -> Hashable:
+    """What a change is about: of several about the same, the last says all."""
+    return (change.account_id, change.mailbox_id) if isinstance(change, Change) else change
 
 
 class Subscriber:
@@ -191,14 +259,17 @@ class Subscriber:
         if len(datagram) < _HEADER.size:
             return True
         name, number = _HEADER.unpack_from(datagram)
-        last = self._last.get(name)
+        last, _ = self._last.get(name, (0, 0.0))
         self._last[name] = (number, now)
         try:
             for change in _unpack(datagram, _HEADER.size):
-                news[change] = None
+                if change is None:
+                    del self._last[name]
+                else:
+                    news[change] = None
         except (struct.error, ValueError):
             return True
-        return last is None or number != last[0] + 1
+        return bool(number != last + 1)
 
 
 def _feed(data: Path) -> Path:
@@ -230,9 +301,9 @@ def _pack(change: Published) -> bytes:
             return _CHANGE.pack(_IS_TENANT, tenant, 0, 0)
 
 
-def _unpack(datagram: bytes, position: int) -> Sequence[Published]:
-    """Raises ValueError or struct.error for what is no change."""
-    changes: list[Published] = []
+def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
+    """None is a farewell. Raises ValueError or struct.error for what is no change."""
+    changes: list[Published | None] = []
     for start in range(position, len(datagram), _CHANGE.size):
         kind, first, second, third = _CHANGE.unpack_from(datagram, start)
         if kind == _IS_CHANGE:
@@ -241,6 +312,8 @@ def _unpack(datagram: bytes, position: int) -> Sequence[Published]:
             changes.append(AccountChanged(TenantId(first), AccountId(second)))
         elif kind == _IS_TENANT:
             changes.append(TenantChanged(TenantId(first)))
+        elif kind == _IS_FAREWELL:
+            changes.append(None)
         else:
             raise ValueError("unknown kind of change")
     return changes
