@@ -6,8 +6,8 @@ Each round starts `cleanmail serve` on the same data, puts it under load from se
 STORE, EXPUNGE) and submission, and kills it with SIGKILL after a random time: in every second round the whole process
 group at once, else one to three processes of random roles one after the other, which the supervisor starts again. Then
 the server is started anew (if it was killed) and everything that was acknowledged is looked for: every message is there
-exactly once, in the mailbox and with the flags that the last acknowledged command gave it; what was expunged stays so;
-no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind what was seen, no modseq comes twice;
+exactly once, in the mailbox and with the flags that the last acknowledged command gave it (a submitted one may still be
+in the queue, and is waited for in the end); what was expunged stays so; no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind what was seen, no modseq comes twice;
 `cleanmail check --contents` finds nothing. A command whose answer never came may have happened or not, wholly.
 
 Exits with 1 at the first thing that is wrong, and says with which --seed it happens.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import re
@@ -48,6 +49,7 @@ class Fate:
     uid: int = 0  # where `places` is one mailbox and the UID is known
     flagged: set[bool] = field(default_factory=lambda: {False})
     said: bytes = b""  # the last refusal
+    submitted: bool = False  # it may wait in the queue and come later: until a killed role is back, or for a retry
 
 
 class Ledger:
@@ -68,28 +70,35 @@ class Ledger:
 
     def verify(self, server: WholeServer) -> None:
         """Everything that is there against everything that must be. Raises AssertionError."""
+        waiting = waiting_here(server)
+        late = 0
         for account in ACCOUNTS:
             with server.imap(account) as imap:
                 found = {mailbox: self._read(imap, account, mailbox) for mailbox in MAILBOXES}
             for token, fate in self.fates.items():
                 if fate.account == account:
-                    self._verify_fate(token, fate, found)
+                    late += self._verify_fate(token, fate, found)
             strangers = {token for rows in found.values() for token in rows} - self.fates.keys()
             assert not strangers, f"nobody sent {strangers}"
+        assert late <= waiting, f"{late} accepted messages are not there, and {waiting} wait in the queue"
 
-    def _verify_fate(self, token: str, fate: Fate, found: dict[bytes, dict[str, list[tuple[int, bool]]]]) -> None:
+    def _verify_fate(self, token: str, fate: Fate, found: dict[bytes, dict[str, list[tuple[int, bool]]]]) -> bool:
+        """Whether it must be there and may only be late."""
         copies = [(mailbox, *copy) for mailbox, rows in found.items() for copy in rows.get(token, [])]
         assert len(copies) <= 1, f"{token} is there {len(copies)} times"
+        if not copies and fate.submitted:
+            return None not in fate.places
         place = copies[0][0] if copies else None
         assert place in fate.places, f"{token} is in {place!r}, not in one of {fate.places} {fate.said!r}"
         if not copies:
             fate.places = {None}
-            return
+            return False
         _, uid, flagged = copies[0]
         if fate.uid and len(fate.places) == 1:
             assert uid == fate.uid, f"{token} has UID {uid}, not {fate.uid}"
         assert flagged in fate.flagged, f"a flag of {token} is {flagged}"
         fate.places, fate.uid, fate.flagged = {place}, uid, {flagged}
+        return False
 
     def _read(self, imap: ImapWire, account: str, mailbox: bytes) -> dict[str, list[tuple[int, bool]]]:
         """UID and \\Flagged of each token in a mailbox."""
@@ -116,6 +125,13 @@ class Ledger:
             modseqs[uid] = modseq
             rows.setdefault(token, []).append((uid, b"\\Flagged" in head))
         return rows
+
+
+def waiting_here(server: WholeServer) -> int:
+    """Entries of the queue that wait for a mailbox here, not only for the one elsewhere that nothing is sent to."""
+    done = server.cleanmail("queue", "list", "--limit", "1000000", "--json")
+    assert done.returncode == 0, done.stderr
+    return sum(entry["recipients"].get("queued", 0) > 1 for entry in json.loads(done.stdout))
 
 
 class Client:
@@ -152,7 +168,11 @@ class Client:
 
 class ImapClient(Client):
     def _session(self, over: threading.Event) -> None:
-        with self._server.imap(self.account, patience=10) as imap:
+        with self._server.imap(None, patience=10) as imap:
+            signed_in = imap.login(self.account, self._server.passwords[self.account])
+            if not signed_in.ok:
+                assert signed_in.tagged.startswith(b"NO [UNAVAILABLE]"), signed_in.tagged
+                raise Closed(signed_in.tagged)  # the auth role is being started again
             imap.command(b"SELECT INBOX")
             while not over.is_set():
                 self._random.choice((self._append, self._append, self._move, self._store, self._expunge))(imap)
@@ -227,10 +247,14 @@ class SubmissionClient(Client):
     """alice sends to bob, and to bob and somebody elsewhere in turns."""
 
     def _session(self, over: threading.Event) -> None:
-        with self._server.smtp("alice@one.test", patience=10) as smtp:
+        with self._server.smtp(None, patience=10) as smtp:
+            code, said = smtp.login("alice@one.test", self._server.passwords["alice@one.test"])
+            if code != 235:
+                assert code in (421, 451, 454), said
+                raise Closed(said)
             while not over.is_set():
                 token = self.new_token()
-                fate = self._ledger.fates[token] = Fate(self.account, {None, b"INBOX"})
+                fate = self._ledger.fates[token] = Fate(self.account, {None, b"INBOX"}, submitted=True)
                 to = [self.account, "far@elsewhere.example"] if self._random.random() < 0.3 else [self.account]
                 code, fate.said = smtp.submit("alice@one.test", to, self.mail(token))
                 if code == 250:
@@ -273,6 +297,13 @@ class Rounds:
             until(lambda: self.server.check("--contents") == [], "a clean check", 20)
             what = "everything" if whole else "single roles"
             yield f"round {number + 1}: {what} killed; {self.ledger.acknowledged} commands were acknowledged, all kept"
+
+    def finish(self) -> None:
+        """What a killed role postponed has its time to arrive; then everything must be there."""
+        if self.server.process is None:
+            self.server.start()
+        until(lambda: waiting_here(self.server) == 0, "delivery of what waited", 180)
+        self.ledger.verify(self.server)
 
     def _pause(self, chance: random.Random) -> None:
         threading.Event().wait(chance.uniform(0.1, self.seconds))
@@ -337,6 +368,7 @@ def main() -> int:
         try:
             for line in rounds.play(given.rounds):
                 print(line, flush=True)
+            rounds.finish()
         except AssertionError as error:
             print(f"WRONG: {error} (--seed {given.seed}; the log ends with:)\n{server.log()[-3000:]}", file=sys.stderr)
             return 1
