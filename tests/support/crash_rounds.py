@@ -7,8 +7,9 @@ STORE, EXPUNGE) and submission, and kills it with SIGKILL after a random time: i
 group at once, else one to three processes of random roles one after the other, which the supervisor starts again. Then
 the server is started anew (if it was killed) and everything that was acknowledged is looked for: every message is there
 exactly once, in the mailbox and with the flags that the last acknowledged command gave it (a submitted one may still be
-in the queue, and is waited for in the end); what was expunged stays so; no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind what was seen, no modseq comes twice;
-`cleanmail check --contents` finds nothing. A command whose answer never came may have happened or not, wholly.
+in the queue, and is waited for in the end); what was expunged stays so; no UID names another message than before, no
+UIDNEXT or HIGHESTMODSEQ falls behind what was seen, no modseq comes twice; `cleanmail check --contents` finds nothing.
+A command whose answer never came may have happened or not, wholly.
 
 Exits with 1 at the first thing that is wrong, and says with which --seed it happens.
 """
