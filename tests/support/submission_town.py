@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import uvloop
 from auth_town import CHEAP
 from certificates import write_certificate
-from storage.installation import Installation
 
 from gateway.smtp.limits import Limits
 from gateway.smtp.session import BoundSocket
@@ -32,6 +31,7 @@ from storage.changes import Subscriber
 from storage.clock import FixedClock
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
+from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.source import LocalKeys
