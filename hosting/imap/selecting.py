@@ -8,7 +8,6 @@ UNSEEN).
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,9 +21,7 @@ from hosting.imap.session import Session, State
 from storage.errors import Unavailable
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
-from storage.values import SEEN, UidSet
-
-_SEEN_OF_OCTET = bytes(octet & SEEN for octet in range(256))
+from storage.values import UidSet
 
 
 def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
@@ -60,7 +57,7 @@ def _opening(session: Session, selected: Selected, mailbox: Mailbox) -> bytes:
         lines.append(b'* LIST () "/" %b\r\n' % encode.mailbox(selected.name, utf8=True))
     else:
         lines.append(b"* %d RECENT\r\n" % selected.recent)
-        unseen = first_unseen(view.flags)
+        unseen = view.first_unseen()
         if unseen:
             lines.append(b"* OK [UNSEEN %d] First unseen.\r\n" % unseen)
     lines.append(
@@ -69,17 +66,6 @@ def _opening(session: Session, selected: Selected, mailbox: Mailbox) -> bytes:
         % (view.uidvalidity, view.uidnext, selected.told_modseq, mailbox.object_id.encode("ascii"))
     )
     return b"".join(lines)
-
-
-def first_unseen(flags: array[int]) -> int:
-    r"""The number of the first message without \Seen; 0: none. Works on octets: mailboxes of 200,000 are all seen."""
-    if not flags:
-        return 0
-    low = memoryview(flags).cast("B")[:: flags.itemsize] if _LITTLE_ENDIAN else memoryview(flags).cast("B")[7::8]
-    return low.tobytes().translate(_SEEN_OF_OCTET).find(b"\0") + 1
-
-
-_LITTLE_ENDIAN = array("Q", [1]).tobytes()[0] == 1
 
 
 def _resynchronise(selected: Selected, resync: Resync, *, rev2: bool) -> Flow[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Sequence
 
@@ -81,3 +82,17 @@ def without(values: array[int], positions: Sequence[int]) -> array[int]:
         start = position + 1
     kept += values[start:]
     return kept
+
+
+def first_without(flags: array[int], bit: int) -> int:
+    """The number (from 1) of the first entry without `bit`, one of the low eight; 0: none. Octets, in slices."""
+    lowest = 0 if sys.byteorder == "little" else flags.itemsize - 1
+    present = bytes(octet & bit for octet in range(256))
+    with memoryview(flags).cast("B") as octets:
+        for start in range(0, len(flags), _SLICE):
+            part = octets[start * flags.itemsize + lowest : (start + _SLICE) * flags.itemsize : flags.itemsize]
+            found = part.tobytes().translate(present).find(b"\0")
+            part.release()
+            if found >= 0:
+                return start + found + 1
+    return 0

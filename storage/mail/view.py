@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from storage.mail.columns import Columns, from_snapshot, without
+from storage.mail.columns import Columns, first_without, from_snapshot, without
 from storage.mail.ledger import Delta
 from storage.mail.snapshots import Picture
 from storage.mail.view_rows import MailboxState, ViewRows
-from storage.values import FIRST_KEYWORD_BIT, MailboxId
+from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
 _PENDING_MAX = 200  # transactions of this process that wait for a refresh
@@ -63,6 +63,7 @@ class MailboxView:
         "_rows",
         "_save",
         "_since_snapshot",
+        "_unseen",
         "expunged_horizon",
         "flags",
         "generation",
@@ -97,9 +98,16 @@ class MailboxView:
         self._log: deque[_Entry] = deque()
         self._log_size = 0
         self._since_snapshot = 0
+        self._unseen = (-1, 0)  # as of which modseq, and the answer of `first_unseen`
 
     def __len__(self) -> int:
         return len(self.uids)
+
+    def first_unseen(self) -> int:
+        r"""The number of the first message without \Seen; 0: none. Looked for once for each state of the mailbox."""
+        if self._unseen[0] != self.highest_modseq:
+            self._unseen = (self.highest_modseq, first_without(self.flags, SEEN))
+        return self._unseen[1]
 
     # Bringing it up to date
 

@@ -13,7 +13,7 @@ from accounts import AccountPlace
 from storage.errors import Gone
 from storage.mail import view_rows
 from storage.mail.account import Account
-from storage.mail.columns import without
+from storage.mail.columns import first_without, without
 from storage.mail.messages import NewMessage
 from storage.mail.snapshots import ROWS, pack, unpack
 from storage.mail.tombstones import Tombstones
@@ -230,3 +230,11 @@ def test_own_changes_with_anothers_between_them_are_not_taken_for_all(
     assert view.refresh()
     assert list(view.flags) == [SEEN, SEEN, SEEN]
     account.close()
+
+
+@pytest.mark.parametrize("unseen", [None, 0, 1, 4999, 5000, 12_000])
+def test_the_first_unseen_message_of_a_large_mailbox(unseen: int | None) -> None:
+    flags = array("Q", [SEEN | 4] * 12_001)
+    if unseen is not None:
+        flags[unseen] = 4 | 1 << 40
+    assert first_without(flags, SEEN) == (0 if unseen is None else unseen + 1)
