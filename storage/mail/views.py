@@ -64,7 +64,7 @@ class Views:
                 arrays = self._rows.everything(connection, mailbox_id)
                 view = MailboxView(mailbox_id, self._rows, state, arrays, keywords, self._save)
                 picture = None
-        if len(view) >= _MANY and picture is None:  # all rows were read already; otherwise whoever needs sizes reads them
+        if len(view) >= _MANY and picture is None:  # rows are read anyway; else whoever needs sizes reads them
             view.prepare_columns()
             view.columns()
             view.save_snapshot()
