@@ -13,6 +13,7 @@ import argparse
 import imaplib
 import json
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -31,6 +32,7 @@ BODY = b"From: a@example.test\r\nTo: b@example.test\r\nSubject: growth %d\r\n\r\
 
 def connect(server: peers.Server, user: str) -> Imap:
     box = Imap("127.0.0.1", server.port)
+    box.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or APPEND measures the client's Nagle algorithm
     box.login(user, peers.PASSWORD)
     return box
 
