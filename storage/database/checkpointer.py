@@ -75,7 +75,7 @@ class Checkpointer:
         return len(due)
 
     def _run(self) -> None:
-        while True:
+        while not self._stopped.is_set():  # asked anew after each round, which may have cleared what `stop` set
             self._wake.wait()
             if self._stopped.wait(self._interval):
                 return
