@@ -35,13 +35,13 @@ class StoppedMeanwhile(FixedClock):
 
 def test_a_stop_in_the_middle_of_a_round_is_heard() -> None:
     clock = StoppedMeanwhile()
-    checkpointer = Checkpointer(clock, interval=0.01)
+    checkpointer = Checkpointer(clock, interval=0.01, commits=1)
     clock.checkpointer = checkpointer
     checkpointer.start()
     checkpointer.note(Database())
     thread = checkpointer._thread
     assert thread is not None
-    thread.join(10)
+    thread.join(5)
     assert not thread.is_alive()
     assert clock.stopping is not None
     clock.stopping.join(10)
