@@ -116,7 +116,8 @@ TECHNICAL = {
     "queue.entry.file queue.entry.origin queue.entry.queue_id queue.info.name queue.info.value",
     "queue.recipient.queue_id queue.recipient.state",
     "tenant.account.state tenant.address.kind tenant.app_password.protocols tenant.info.name tenant.info.value",
-    "tenant.setting.name",
+    "tenant.setting.name tenant.dkim_key.selector tenant.dkim_key.algorithm tenant.dkim_key.private_key",
+    "tenant.dkim_key.public_key tenant.dkim_key.state tenant.route.mode tenant.route.tls tenant.srs.token",
 }
 
 

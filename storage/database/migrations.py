@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from storage.database.driver import Driver, Error, compile_statement, connect, database_key
@@ -55,6 +55,19 @@ class Schema:
         statements = [str(compile_statement(CreateTable(table))) for table in tables]
         statements += [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
         return [*statements, *self.extra_sql]
+
+
+def new_tables(version: int, *tables: Table) -> Step:
+    """The step that makes tables, with their indexes, which the version before did not have."""
+    statements = [str(compile_statement(CreateTable(table))) for table in tables]
+    statements += [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
+
+    def work(connection: Connection) -> bool:
+        for statement in statements:
+            connection.driver.execute(statement)
+        return False
+
+    return Step(version, work)
 
 
 def version_of(driver: Driver) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import delete as sql_delete
 from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema
+from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import Prepared, prepare
 from storage.directory.addresses import Addresses, insert_account_address
 from storage.directory.app_passwords import AppPasswords, make_app_password_key
@@ -30,7 +30,12 @@ from storage.keys.source import Key
 from storage.schema import tenant as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
-SCHEMA = Schema("tenant", schema.VERSION, schema.metadata)
+SCHEMA = Schema(
+    "tenant",
+    schema.VERSION,
+    schema.metadata,
+    steps=[new_tables(2, schema.route, schema.dkim_key, schema.srs, schema.frozen)],
+)
 
 QUOTA_MAX = 1 << 62
 

@@ -18,18 +18,21 @@ from enum import StrEnum
 
 from storage.clock import Clock
 from storage.keys.sealing import derive, open_sealed, seal
-from storage.values import AccountId, EmailAddress, TenantId
+from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 LOCAL = "local"  # the destination of recipients whose mailbox is here; has no dot, so it is no domain
+ROUTED = "route:"  # followed by the domain whose route leads to the tenant's own server
 
 
 class Origin(StrEnum):
     SUBMISSION = "submission"
     MX = "mx"
+    NOTICE = "notice"  # made here: bounces, delay notices, what administrators are told; never bounced itself
 
 
 class RecipientState(StrEnum):
     QUEUED = "queued"
+    HELD = "held"  # waits for `release`: by an operator, or since its account was frozen
     DELIVERED = "delivered"  # into a mailbox here
     RELAYED = "relayed"
     FAILED = "failed"
@@ -37,20 +40,58 @@ class RecipientState(StrEnum):
 
     @property
     def settled(self) -> bool:
-        return self is not RecipientState.QUEUED
+        return self not in {RecipientState.QUEUED, RecipientState.HELD}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What was said about a recipient: the next hop's words, or our own where it never came to that."""
+
+    code: int  # of SMTP; 0 if nobody said one
+    status: str  # RFC 3463, e.g. 5.1.1
+    text: str
+    mta: str = ""  # who said it: a host's name; empty: we
+
+    def encode(self) -> bytes:
+        return _json({"code": self.code, "status": self.status, "text": self.text, "mta": self.mta})
+
+    @classmethod
+    def decode(cls, octets: bytes) -> Reply:
+        try:
+            values = json.loads(octets)
+            return cls(int(values["code"]), str(values["status"]), str(values["text"]), str(values["mta"]))
+        except (ValueError, KeyError, TypeError):  # an entry of version 1 holds the text alone
+            return cls(0, "", octets.decode("utf-8", "replace"))
+
+    def __str__(self) -> str:
+        said = " ".join(part for part in (str(self.code or ""), self.status, self.text) if part)
+        return f"{self.mta} said: {said}" if self.mta else said
 
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeParameters:
-    """The parameters of MAIL that the next hop, or a DSN, will need."""
+    """The parameters of MAIL that the next hop, or a DSN, will need.
+
+    `authentic` says whether the reverse-path is known to be the sender's own (it signed in, or SPF passed): only then
+    does a bounce go there (no backscatter).
+    """
 
     ret: str = ""
     envid: str = ""
     smtputf8: bool = False
     body: str = "7BIT"
+    authentic: bool = True
 
     def encode(self) -> bytes:
-        return _json({"ret": self.ret, "envid": self.envid, "smtputf8": self.smtputf8, "body": self.body})
+        return _json(
+            {
+                "ret": self.ret,
+                "envid": self.envid,
+                "smtputf8": self.smtputf8,
+                "body": self.body,
+                "authentic": self.authentic,
+            }
+        )
 
     @classmethod
     def decode(cls, octets: bytes) -> EnvelopeParameters:
@@ -59,18 +100,25 @@ class EnvelopeParameters:
 
 @dataclass(frozen=True, slots=True)
 class RecipientParameters:
-    """The parameters of RCPT."""
+    """The parameters of RCPT, and how an address was reached that is not the one in the envelope.
+
+    `original` is the envelope's address where an alias led elsewhere (empty: the same); it becomes the Delivered-To of
+    what leaves. `reverse_path` replaces the entry's for this recipient (SRS); empty: the entry's.
+    """
 
     notify: tuple[str, ...] = ()
     orcpt: str = ""
+    original: str = ""
+    reverse_path: str = ""
 
     def encode(self) -> bytes:
-        return _json({"notify": list(self.notify), "orcpt": self.orcpt})
+        values = {"notify": list(self.notify), "orcpt": self.orcpt}
+        return _json({**values, "original": self.original, "reverse_path": self.reverse_path})
 
     @classmethod
     def decode(cls, octets: bytes) -> RecipientParameters:
         values = json.loads(octets)
-        return cls(tuple(values["notify"]), values["orcpt"])
+        return cls(tuple(values["notify"]), values["orcpt"], values.get("original", ""), values.get("reverse_path", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +128,13 @@ class NewRecipient:
     address: EmailAddress
     account_id: AccountId | None = None
     parameters: RecipientParameters = RecipientParameters()
+    routed: Domain | None = None  # goes to the server that the tenant's route of this domain names
 
     @property
     def destination(self) -> str:
-        return LOCAL if self.account_id is not None else self.address.domain.name
+        if self.account_id is not None:
+            return LOCAL
+        return self.address.domain.name if self.routed is None else f"{ROUTED}{self.routed.name}"
 
 
 @dataclass(frozen=True, slots=True)

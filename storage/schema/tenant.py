@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from storage.schema import personal, technical
 
-VERSION = 1
+VERSION = 2
 
 metadata = MetaData()
 
@@ -82,4 +82,54 @@ setting = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False, info=personal("customer", "policy, among it the postmaster's address")),
     info=technical("policy values of the tenant"),
+)
+
+# Where the mail of a domain goes; a domain without a row has its mailboxes here.
+route = Table(
+    "route",
+    metadata,
+    Column("domain", Text, primary_key=True, info=personal("customer", "mail domain")),
+    Column("mode", Text, nullable=False),  # here, server, split (mailboxes that exist here, the rest to the server)
+    Column("host", Text, nullable=False, info=personal("customer", "name or address of the customer's mail server")),
+    Column("port", Integer, nullable=False),
+    Column("tls", Text, nullable=False),  # opportunistic, encrypted, verified
+    Column("verify", Boolean, nullable=False),  # recipients are asked for there before they are accepted
+    Column("created", BigInteger, nullable=False),
+    info=technical("routes of mail domains"),
+)
+
+# DKIM keys: made, seen in DNS, signing, retiring (published, no longer signing), retired (published with empty p=).
+dkim_key = Table(
+    "dkim_key",
+    metadata,
+    Column("domain", Text, primary_key=True, info=personal("customer", "mail domain")),
+    Column("selector", Text, primary_key=True),
+    Column("algorithm", Text, nullable=False),  # rsa, ed25519
+    Column("private_key", LargeBinary, nullable=True),  # PKCS #8, DER; None once it is retired
+    Column("public_key", LargeBinary, nullable=False),  # as p= has it, before base64
+    Column("state", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # when it came to its state
+    info=technical("keys that sign what leaves"),
+)
+
+# Reverse-paths of forwarded mail that are too long to be rewritten in themselves (SRS).
+srs = Table(
+    "srs",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("address", Text, nullable=False, info=personal("correspondent", "envelope sender of forwarded mail")),
+    Column("expires", BigInteger, nullable=False),
+    info=technical("where bounces of forwarded mail lead"),
+)
+Index("srs_by_end", srs.c.expires)
+
+# Accounts that may not send for the moment, since they sent masses all at once or an operator says so.
+frozen = Table(
+    "frozen",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, info=personal("user", "why the account may not send")),
+    info=technical("accounts whose sending is stopped"),
 )
