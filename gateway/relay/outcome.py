@@ -66,6 +66,7 @@ class RelayMessage:
     parameters: EnvelopeParameters
     recipients: tuple[RelayRecipient, ...]
     content: bytes = field(repr=False)
+    author: Domain | None = None  # for `Signer.sign`: From's domain, if this tenant may sign for it; None: not signed
 
 
 class Relay(Protocol):
