@@ -67,6 +67,7 @@ class RelayMessage:
     recipients: tuple[RelayRecipient, ...]
     content: bytes = field(repr=False)
     author: Domain | None = None  # for `Signer.sign`: From's domain, if this tenant may sign for it; None: not signed
+    tenants: tuple[int, ...] = ()  # whose it is, for the transcript
 
 
 class Relay(Protocol):
@@ -88,5 +89,8 @@ class Signer(Protocol):
     """Puts a DKIM signature in front of a message that leaves; called after every conversion (RFC 6376 §5.3)."""
 
     def sign(self, content: bytes, author: Domain | None) -> bytes:
-        """The DKIM-Signature fields to put before `content`; empty if this domain signs nothing."""
+        """The DKIM-Signature fields to put before `content`; empty if this domain signs nothing.
+
+        Raises CleanmailError if the keys cannot be read now: the message has to wait, it must not leave unsigned.
+        """
         ...

@@ -1,0 +1,45 @@
+"""The *relaxed* canonical forms of header fields and bodies: what survives the usual changes on the way.
+
+Content has CRLF line ends; a CR or LF by itself is an ordinary octet here, as verifiers take it. Pure, never fails,
+linear.
+
+Standards: RFC 6376 §3.4.2 (header), §3.4.4 (body).
+"""
+
+from __future__ import annotations
+
+import re
+
+# Only what has to change is matched: nearly every blank in a message is a single space already.
+_BLANKS = re.compile(rb"[ \t]{2,}|\t")
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+
+
+def relaxed_field(name: bytes, value: bytes) -> bytes:
+    """`name:value` with its CRLF. `name` is in lower case; `value` is what stands behind the colon, folded or not."""
+    if b"\n" in value:
+        value = _FOLD.sub(b"", value.removesuffix(b"\r\n"))
+    return b"%s:%s\r\n" % (name, _BLANKS.sub(b" ", value).strip(b" \t\r\n"))
+
+
+def relaxed_body(content: bytes, start: int) -> bytes:
+    """The body that begins at `start`. What has no last CRLF gets one, since SMTP sends it with one."""
+    body = content[start:]
+    if not body:
+        return b""
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    if _BLANKS.search(body):
+        body = _BLANKS.sub(b" ", body)
+    body = body.replace(b" \r\n", b"\r\n")  # blanks are single spaces now
+    if body.endswith(b"\r\n\r\n") or body == b"\r\n":
+        body = _without_last_lines(body)
+    return body
+
+
+def _without_last_lines(body: bytes) -> bytes:
+    """The body without the empty lines at its end; nothing at all if there were only such lines."""
+    end = len(body)
+    while body.endswith(b"\r\n", 0, end):
+        end -= 2
+    return body[:end] + b"\r\n" if end else b""
