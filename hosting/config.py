@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
+from gateway.relay.settings import RelaySettings
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
@@ -139,6 +140,7 @@ class Config:
     storage: Storage = Storage()
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
+    relay: RelaySettings = field(default_factory=RelaySettings)
 
     @property
     def imap_workers(self) -> int:
@@ -225,6 +227,14 @@ def _wrong(config: Config) -> Mapping[str, str]:
     for server in config.mail.nameservers:
         if not _is_address(server):
             wrong["mail.nameservers"] = f"'{server}' in mail.nameservers is no IP address."
+    for address in config.relay.source_addresses:
+        if not _is_address(address):
+            wrong["relay.source_addresses"] = f"'{address}' in relay.source_addresses is no IP address."
+    for network in config.relay.private_networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
     return wrong
 
 
