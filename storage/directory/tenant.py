@@ -25,6 +25,7 @@ from storage.database.prepared import Prepared, prepare
 from storage.directory.addresses import Addresses, insert_account_address
 from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.dkim_keys import DkimKeys
+from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
 from storage.errors import Conflict, InvalidInput, NotFound
 from storage.keys.source import Key
@@ -95,7 +96,7 @@ class Credentials:
 
 
 class Tenant:
-    """`addresses`, `app_passwords` and `dkim_keys` are the other stores of the same database."""
+    """`addresses`, `app_passwords`, `routes` and `dkim_keys` are the other stores of the same database."""
 
     def __init__(self, database: Database, tenant_id: TenantId, clock: Clock) -> None:
         self.tenant_id = tenant_id
@@ -103,6 +104,7 @@ class Tenant:
         self._clock = clock
         self.addresses = Addresses(database)
         self.app_passwords = AppPasswords(database, clock)
+        self.routes = Routes(database, clock)
         self.dkim_keys = DkimKeys(database, clock)
 
     @classmethod
