@@ -50,14 +50,19 @@ def deliver(
     data: bytes,
     prefix: bytes,
     delivery_id: str,
+    *,
+    overrun: bool = False,
 ) -> list[Outcome]:
-    """One outcome for each target, in their order. `data` has CRLF line ends; `prefix` are fields to put before it."""
+    """One outcome for each target, in their order. `data` has CRLF line ends; `prefix` are fields to put before it.
+
+    `overrun`: the message is kept though it exceeds a quota, since its recipient was accepted before its size was known.
+    """
     kept = content_of(data, prefix)
     outcomes: dict[AccountId, CleanmailError | None] = {}
     for target in targets:
         if target.account_id not in outcomes:
             try:
-                _deliver(installation, tenant_id, target, data, kept, delivery_id)
+                _deliver(installation, tenant_id, target, data, kept, delivery_id, overrun=overrun)
                 outcomes[target.account_id] = None
             except CleanmailError as error:
                 outcomes[target.account_id] = error
@@ -65,7 +70,14 @@ def deliver(
 
 
 def _deliver(
-    installation: Installation, tenant_id: TenantId, target: Delivery, data: bytes, kept: Content, delivery_id: str
+    installation: Installation,
+    tenant_id: TenantId,
+    target: Delivery,
+    data: bytes,
+    kept: Content,
+    delivery_id: str,
+    *,
+    overrun: bool,
 ) -> None:
     row = installation.tenant(tenant_id).account(target.account_id)
     limits = Limits(row.quota_bytes, row.quota_messages)
@@ -81,6 +93,7 @@ def _deliver(
             prefix=kept.prefix,
             delivery_id=delivery_id,
             content=kept,
+            overrun=overrun,
         )
         try:
             account.messages.append_many(mailbox.id, [message])

@@ -73,6 +73,7 @@ class Filed:
     flags: int
     keywords: Sequence[str]
     delivery_id: str | None
+    overrun: bool = False  # kept though it exceeds the quota
 
 
 class Arrivals:
@@ -131,7 +132,9 @@ class Arrivals:
         self._maildir.write(name, self._key, meta, new.data)
         self._maildir.link(name)
         hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
-        return Filed(message_id, name, internal_date, kept, hashes, new.flags, new.keywords, new.delivery_id)
+        return Filed(
+            message_id, name, internal_date, kept, hashes, new.flags, new.keywords, new.delivery_id, new.overrun
+        )
 
     def insert(self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed]) -> list[Appended]:
         """The rows of messages whose files are linked; the directory is fsynced before the commit."""
@@ -151,7 +154,7 @@ class Arrivals:
             deleted=sum(bool(each & DELETED) for each in flags),
             octets=octets,
         )
-        self._ledger.charge(transaction, octets, count)
+        self._ledger.charge(transaction, octets, count, overrun=all(each.overrun for each in filed))
         uids = array("I", range(position.first_uid, position.first_uid + count))
         now = self._clock.now()
         for each, uid, bits in zip(filed, uids, flags, strict=True):

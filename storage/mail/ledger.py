@@ -159,9 +159,9 @@ class Ledger:
         transaction.changed(mailbox_id, ModSeq(delta.modseq))
         transaction.after_commit(lambda: self._tell(mailbox_id, delta))
 
-    def charge(self, transaction: Transaction, octets: int, messages: int) -> None:
-        """Raises OverQuota."""
-        quota.charge(transaction, self.account_id, octets, messages, self.limits)
+    def charge(self, transaction: Transaction, octets: int, messages: int, *, overrun: bool = False) -> None:
+        """Raises OverQuota, unless what is counted may exceed the limits."""
+        quota.charge(transaction, self.account_id, octets, messages, UNLIMITED if overrun else self.limits)
 
     def release(self, transaction: Transaction, octets: int, messages: int) -> None:
         quota.release(transaction, self.account_id, octets, messages)

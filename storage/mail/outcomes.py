@@ -23,6 +23,7 @@ class NewMessage:
     prefix: bytes = b""
     delivery_id: str | None = None  # what is there under it is not stored again
     content: Content | None = None
+    overrun: bool = False  # counted, but kept though it exceeds the quota
 
 
 @dataclass(frozen=True, slots=True)
