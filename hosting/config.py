@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from gateway.relay.settings import RelaySettings
+from gateway.dns.settings import DnsSettings
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
@@ -113,18 +114,18 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The operational log on standard error; access events are records, kept for a year and not configurable."""
+    """The operational log on standard error, and who reads records; how long those are kept is not configurable."""
 
     # ids only, at any level
     level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
+    auditors: tuple[str, ...] = ()  # Unix users who may read SMTP transcripts (`cleanmail log transcripts`)
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Addresses and DNS."""
+    """Addresses."""
 
     postmaster: str = ""  # who gets postmaster@ and abuse@ where a tenant names nobody; empty: the first account
-    nameservers: tuple[str, ...] = ()  # IP addresses for DNS questions; empty: the system's resolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class Config:
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
     relay: RelaySettings = field(default_factory=RelaySettings)
+    dns: DnsSettings = field(default_factory=DnsSettings)
 
     @property
     def imap_workers(self) -> int:
@@ -217,6 +219,10 @@ def _wrong(config: Config) -> Mapping[str, str]:
         port = getattr(listen, name)
         if port and ports.count(port) > 1:
             wrong[f"listen.{name}"] = f"listen.{name} has a port ({port}) that another listener has too."
+    if config.server.user and config.server.user in config.logs.auditors:
+        wrong["logs.auditors"] = (
+            f"logs.auditors names '{config.server.user}', whom the server runs as; its processes are no auditors."
+        )
     if config.keys.master_file and config.keys.master_command:
         wrong["keys"] = "[keys] names more than one place of the master key."
     if config.mail.postmaster:
@@ -224,9 +230,9 @@ def _wrong(config: Config) -> Mapping[str, str]:
             EmailAddress.parse(config.mail.postmaster)
         except InvalidInput as error:
             wrong["mail.postmaster"] = f"mail.postmaster: {error.public}"
-    for server in config.mail.nameservers:
+    for server in config.dns.nameservers:
         if not _is_address(server):
-            wrong["mail.nameservers"] = f"'{server}' in mail.nameservers is no IP address."
+            wrong["dns.nameservers"] = f"'{server}' in dns.nameservers is no IP address."
     for address in config.relay.source_addresses:
         if not _is_address(address):
             wrong["relay.source_addresses"] = f"'{address}' in relay.source_addresses is no IP address."

@@ -30,6 +30,9 @@ from storage.files.incarnation import Incarnation
 from storage.keys.source import KeySource
 from storage.leases import TenantLease
 from storage.logs.access import AccessLog
+from storage.logs.buffered import BufferedLog
+from storage.logs.traces import TraceLog
+from storage.logs.transcript_log import TranscriptLog
 from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits
 from storage.pool import AccountPool, Lease
@@ -80,7 +83,7 @@ class Installation:
         with self._opening:
             for tenant_id in list(self._tenants):
                 self._close_tenant(tenant_id)
-        for name in ("control", "queue", "feed", "access_log"):
+        for name in ("control", "queue", "feed", "access_log", "traces", "transcripts"):
             self._close_made(name)
         self.background.close()
         self._checkpointer.stop()
@@ -112,6 +115,16 @@ class Installation:
         return self._once("access_log", lambda: AccessLog(self.data, self.keys, self.incarnation.name, self.clock))
 
     @property
+    def traces(self) -> TraceLog:
+        """What became of messages; every process records what it does to them."""
+        return self._once("traces", lambda: TraceLog(self.data, self.keys, self.incarnation.name, self.clock))
+
+    @property
+    def transcripts(self) -> TranscriptLog:
+        """SMTP dialogues; written by the gateway's processes, read by log auditors only."""
+        return self._once("transcripts", lambda: TranscriptLog(self.data, self.keys, self.incarnation.name, self.clock))
+
+    @property
     def feed(self) -> Publisher:
         """Made when the first change is published: every new publisher makes everybody look again."""
         return self._once("feed", lambda: Publisher(self.data, self.clock))
@@ -131,6 +144,13 @@ class Installation:
                 if made is None:
                     made = self._made[name] = make()
         return cast(T, made)
+
+    def flush_logs(self) -> None:
+        """Bring what was recorded here to the disk; every process does it each second."""
+        for log in ("access_log", "traces", "transcripts"):
+            made: BufferedLog[Any] | None = self._made.get(log)
+            if made is not None:
+                made.flush()
 
     def announce(self, change: AccountChanged | TenantChanged) -> None:
         """Tell every process."""

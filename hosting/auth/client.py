@@ -73,6 +73,9 @@ class AuthClient:
     def service_key(self, name: ServiceName) -> bytes:
         return _secret(self._ask({"op": "service_key", "name": name}))
 
+    def auditor_key(self, purpose: str) -> bytes:
+        return _secret(self._ask({"op": "auditor_key", "purpose": purpose}))
+
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return _key(self._ask({"op": "tenant_key", "tenant": tenant, "purpose": purpose}))
 

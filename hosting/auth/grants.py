@@ -15,6 +15,7 @@ class Role(StrEnum):
     WEB = "web"
     JOBS = "jobs"
     ADMIN = "admin"  # the command line
+    AUDITOR = "auditor"  # the command line of a log auditor
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,11 @@ class Grant:
     tenants: bool  # tenants' keys
     sign_in: bool  # verify passwords
     provision: bool  # make and destroy keys
-    # Accounts' keys are what every role works with.
+    accounts: bool = True  # accounts' keys are what nearly every role works with
+    transcripts: bool = False  # read what all others can only write
 
 
-_DELIVERY = frozenset({"control", "directory", "queue", "logs"})
+_DELIVERY = frozenset({"control", "directory", "queue", "logs", "transcripts"})
 _ALL = _DELIVERY | {"audit"}
 
 GRANTS: dict[Role, Grant] = {
@@ -36,12 +38,15 @@ GRANTS: dict[Role, Grant] = {
     Role.WEB: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
     Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True),
     Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True),
+    Role.AUDITOR: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, transcripts=True),
 }
 
 # Requests that need more than a place in the table: which column of it.
 _COLUMN = {
     "verify": "sign_in",
     "tenant_key": "tenants",
+    "account_key": "accounts",
+    "auditor_key": "transcripts",
     "create_tenant_key": "provision",
     "create_account_key": "provision",
     "destroy_account_key": "provision",

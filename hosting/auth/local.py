@@ -25,6 +25,9 @@ class LocalAuth:
     def service_key(self, name: ServiceName) -> bytes:
         return self._keys.service_key(name)
 
+    def auditor_key(self, purpose: str) -> bytes:
+        return self._keys.auditor_key(purpose)
+
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return self._keys.tenant_key(tenant, purpose)
 

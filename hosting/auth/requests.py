@@ -4,7 +4,7 @@ Knows no socket and no event loop. A caller gets only what `hosting.auth.grants`
 making or destroying of a key is logged, with ids only; which processes hold keys of a tenant is known until they say
 that they forgot them, or end.
 
-Operations and their fields: verify, still_valid, service_key, tenant_key, account_key, create_tenant_key,
+Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
 create_account_key, destroy_account_key, forget.
 """
 
@@ -14,7 +14,7 @@ import base64
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import get_args
@@ -22,6 +22,7 @@ from typing import get_args
 from hosting.auth import grants
 from hosting.auth.frames import Fields
 from hosting.auth.messages import error_reply, number, principal_of, text
+from hosting.auth.persons import check_auditor
 from hosting.auth.signin import PROTOCOLS, Principal, SignIn
 from hosting.auth.verifier import Verifier
 from storage.errors import InvalidInput
@@ -67,14 +68,19 @@ class Holders:
 class Requests:
     """Safe to use from many threads."""
 
-    def __init__(self, verifier: Verifier, keys: KeySource, holders: Holders) -> None:
+    def __init__(
+        self, verifier: Verifier, keys: KeySource, holders: Holders, *, auditors: Collection[str] = ()
+    ) -> None:
+        """`auditors`: the Unix users whose processes may read transcripts."""
         self._verifier = verifier
         self._keys = keys
         self._holders = holders
+        self._auditors = frozenset(auditors)
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
             "still_valid": self._still_valid,
             "service_key": self._service_key,
+            "auditor_key": self._auditor_key,
             "tenant_key": self._tenant_key,
             "account_key": self._account_key,
             "create_tenant_key": self._create_tenant_key,
@@ -128,6 +134,14 @@ class Requests:
         name = text(fields, "name")
         secret = self._keys.service_key(_SERVICES[name])
         _log.info("lease service=%s role=%s pid=%d", name, caller.role, caller.pid)
+        return {"secret": base64.b64encode(secret).decode("ascii")}
+
+    def _auditor_key(self, caller: Caller, fields: Fields) -> Fields:
+        """To a person, not to a role alone: any process of our user could say that it is an auditor's."""
+        purpose = _purpose(fields)
+        person = check_auditor(caller.pid, self._auditors)
+        secret = self._keys.auditor_key(purpose)
+        _log.info("lease auditor person=%d purpose=%s role=%s pid=%d", person.uid, purpose, caller.role, caller.pid)
         return {"secret": base64.b64encode(secret).decode("ascii")}
 
     def _tenant_key(self, caller: Caller, fields: Fields) -> Fields:

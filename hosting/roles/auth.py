@@ -14,6 +14,6 @@ THREADS = 8  # that answer requests; argon2 has threads of its own
 
 def make_service(parts: Parts) -> RoleService:
     assert parts.verifier is not None
-    requests = Requests(parts.verifier, parts.keys, Holders())
+    requests = Requests(parts.verifier, parts.keys, Holders(), auditors=parts.config.logs.auditors)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, every_second(parts)])

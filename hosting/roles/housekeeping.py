@@ -1,4 +1,4 @@
-"""What every process does each second: heartbeat on the change feed, access events to their file, counters shown.
+"""What every process does each second: heartbeat on the change feed, records to their logs, counters shown.
 
 What touches a disk runs in a thread, one run at a time; a failure is logged and tried again a second later.
 """
@@ -89,4 +89,4 @@ class Ticking(Service):
 def every_second(parts: Parts, *more: Callable[[], object]) -> Ticking:
     """The housekeeping of one process; `more` are quick calls of its own."""
     installation = parts.installation
-    return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=[installation.access_log.flush])
+    return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=[installation.flush_logs])

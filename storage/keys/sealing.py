@@ -1,10 +1,11 @@
-"""The four operations that all secrecy here is made of: derive a key, hash under a key, seal a box, open it.
+"""The operations that all secrecy here is made of: derive a key, hash under a key, seal a box, open it.
 
 A box is AES-256-GCM with a random nonce; its context is authenticated but not stored, so a box opens only where it was
 made for. A key that seals more than 2**32 boxes this way needs a successor; message files derive one key each.
+A box may also be sealed to a public key: who makes it cannot open it.
 
 Raises: Corrupt when a box does not open (wrong key, wrong context, changed octets).
-Standards: NIST SP 800-38D §8.2.2, RFC 5869 §2.3, RFC 2104.
+Standards: NIST SP 800-38D §8.2.2, RFC 5869 §2, RFC 2104, RFC 7748 §6.1 (X25519).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import struct
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.errors import Corrupt
 
 KEY_SIZE = 32
 _FORMAT = b"\x01"
+_TO_PUBLIC_KEY = b"\x02"
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
 
@@ -67,3 +70,33 @@ def open_sealed(key: bytes, box: bytes, context: bytes) -> bytes:
         return AESGCM(key).decrypt(box[1 : 1 + _NONCE_SIZE], box[1 + _NONCE_SIZE :], context)
     except InvalidTag:
         raise Corrupt(detail="sealed value: does not verify") from None
+
+
+def public_key(private: bytes) -> bytes:
+    """Of any 32 octets as a private key of X25519."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def seal_to(public: bytes, plain: bytes, context: bytes) -> bytes:
+    """A box that opens only with the private key of `public`, and the same context."""
+    ephemeral = X25519PrivateKey.generate()
+    sender = ephemeral.public_key().public_bytes_raw()
+    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(public))
+    return _TO_PUBLIC_KEY + sender + seal(_agreed(shared, sender, public), plain, context)
+
+
+def open_sealed_to(private: bytes, box: bytes, context: bytes) -> bytes:
+    """What was sealed to the public key of `private`. Raises Corrupt."""
+    sender, inner = box[1 : 1 + KEY_SIZE], box[1 + KEY_SIZE :]
+    if box[:1] != _TO_PUBLIC_KEY or len(sender) != KEY_SIZE:
+        raise Corrupt(detail="sealed value: unknown format")
+    try:
+        shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(sender))
+    except ValueError:  # a point of small order
+        raise Corrupt(detail="sealed value: does not verify") from None
+    return open_sealed(_agreed(shared, sender, public_key(private)), inner, context)
+
+
+def _agreed(shared: bytes, sender: bytes, public: bytes) -> bytes:
+    """RFC 5869 §2.2 extracts, since what X25519 gives is not uniform; both keys belong to what was agreed."""
+    return derive(hmac.digest(bytes(KEY_SIZE), shared, "sha256"), "sealed to", sender, public)

@@ -11,17 +11,23 @@ from typing import Literal, Protocol
 
 from storage.errors import AlreadyExists
 from storage.keys.keystore import KeyStore
-from storage.keys.sealing import Key, derive
+from storage.keys.sealing import Key, derive, public_key
 from storage.values import AccountId, TenantId
 
 __all__ = ["Key", "KeySource", "LocalKeys", "ServiceName"]
 
-ServiceName = Literal["control", "queue", "audit", "directory", "logs"]
+ServiceName = Literal["control", "queue", "audit", "directory", "logs", "transcripts"]
 
 
 class KeySource(Protocol):
     def service_key(self, name: ServiceName) -> bytes:
-        """The key of one of our own databases, of the directory's keyed hashes, or of the logs."""
+        """The key of one of our own databases, of the directory's keyed hashes, or of the logs.
+
+        That of the transcripts is public: they are sealed to it, and only `auditor_key` opens them.
+        """
+
+    def auditor_key(self, purpose: str) -> bytes:
+        """The private key that opens SMTP transcripts."""
 
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key: ...
 
@@ -44,7 +50,16 @@ class LocalKeys:
         self._keystore = keystore
 
     def service_key(self, name: ServiceName) -> bytes:
+        if name == "transcripts":
+            return public_key(self._transcripts)
         return derive(self._keystore.service.secret, "service", name)
+
+    def auditor_key(self, purpose: str) -> bytes:
+        return self._transcripts
+
+    @property
+    def _transcripts(self) -> bytes:
+        return derive(self._keystore.service.secret, "auditor", "transcripts")
 
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return self._keystore.tenant(tenant)

@@ -1,7 +1,7 @@
 """Append-only records in segments: one for each process and UTC day, each encrypted under a key of its own.
 
     logs/<class>/<day>/<process>.log          frames: length (4), box (AES-256-GCM over zstd over records)
-    keys/logs/<class>/<day>/<process>.key     the segment's key, under the service key "logs"
+    keys/logs/<class>/<day>/<process>.key     the segment's key, wrapped as the class wants it (`SegmentKeys`)
 
 Destroying the keys of a day destroys the day, wherever copies of its segments are. When `append` returns, the records
 are on the disk; when it raises, none of them is kept. A frame that was being written at a crash is passed over.
@@ -16,17 +16,19 @@ import os
 import shutil
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from heapq import merge
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import zstandard
 
 from storage.errors import Corrupt
 from storage.files import durable
-from storage.keys.sealing import new_secret, open_sealed, seal
+from storage.keys.sealing import new_secret, open_sealed, open_sealed_to, seal, seal_to
+from storage.logs.classes import LogClass
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -34,14 +36,9 @@ _LENGTH = struct.Struct(">I")
 _RECORD = struct.Struct(">qI")
 _FRAME_MAX = 8 << 20  # octets of records in one frame, unpacked
 
-
-@dataclass(frozen=True, slots=True)
-class LogClass:
-    """One kind of record, and how long it is kept."""
-
-    name: str
-    retention_days: int
-    purpose: str
+# Looks at packed octets and says whether what is sought may be in them: at a whole frame first, then at each record.
+# It must be true of a frame if it is true of one of its records.
+Wanted = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +47,63 @@ class Record:
     data: bytes
 
 
+class SegmentKeys(Protocol):
+    """How segments' keys are wrapped."""
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes: ...
+
+    def unwrap(self, box: bytes, context: bytes) -> bytes:
+        """Raises Corrupt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKeys:
+    """Under a service key: whoever writes can read."""
+
+    key: bytes
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        return seal(self.key, secret, context)
+
+    def unwrap(self, box: bytes, context: bytes) -> bytes:
+        return open_sealed(self.key, box, context)
+
+
+@dataclass(frozen=True, slots=True)
+class WritersKeys:
+    """To a public key: who writes cannot read, not even what it wrote itself and closed."""
+
+    public: bytes
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        return seal_to(self.public, secret, context)
+
+    def unwrap(self, box: bytes, context: bytes) -> bytes:
+        raise Corrupt(detail="log segment: its key opens with the private key only")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadersKeys:
+    """With the private key that belongs to `WritersKeys`."""
+
+    private: bytes
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        raise Corrupt(detail="log segment: whoever reads does not write")
+
+    def unwrap(self, box: bytes, context: bytes) -> bytes:
+        return open_sealed_to(self.private, box, context)
+
+
 class SegmentWriter:
     """One process's segments of one class; used by one thread at a time."""
 
-    def __init__(self, data: Path, kind: LogClass, process: str, service_key: bytes) -> None:
+    def __init__(self, data: Path, kind: LogClass, process: str, keys: SegmentKeys) -> None:
         self._data = data
         self._kind = kind
         self._process = process
-        self._service_key = service_key
+        self._keys = keys
         self._segments: dict[str, _Segment] = {}
 
     def append(self, records: Sequence[Record]) -> None:
@@ -89,14 +135,14 @@ class SegmentWriter:
         if day not in self._segments:
             for earlier in sorted(self._segments)[:-1]:  # the day before may still get late records
                 self._segments.pop(earlier).close()
-            self._segments[day] = _Segment(self._data, self._kind, day, self._process, self._service_key)
+            self._segments[day] = _Segment(self._data, self._kind, day, self._process, self._keys)
         return self._segments[day]
 
 
 class _Segment:
     """One file that this process appends to; begun when it is made, never continued by another process."""
 
-    def __init__(self, data: Path, kind: LogClass, day: str, process: str, service_key: bytes) -> None:
+    def __init__(self, data: Path, kind: LogClass, day: str, process: str, wrapping: SegmentKeys) -> None:
         folder = _log_root(data, kind) / day
         keys = _key_root(data, kind) / day
         durable.make_directory(folder)
@@ -104,7 +150,7 @@ class _Segment:
         name = _free_name(keys, process)
         self._secret = new_secret()
         self._context = _context(kind, day, name)
-        durable.write_file(keys / f"{name}.key", seal(service_key, self._secret, self._context))
+        durable.write_file(keys / f"{name}.key", wrapping.wrap(self._secret, self._context))
         try:
             self._descriptor = os.open(
                 folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -131,30 +177,40 @@ class _Segment:
         os.close(self._descriptor)
 
 
-def read_records(data: Path, kind: LogClass, service_key: bytes, since: int, until: int) -> Iterator[Record]:
-    """Every record with since <= time < until, of all processes, in the order of time."""
+def read_records(
+    data: Path, kind: LogClass, keys: SegmentKeys, since: int, until: int, wanted: Wanted | None = None
+) -> Iterator[Record]:
+    """Every record with since <= time < until, of all processes, in the order of time as each process wrote them.
+
+    With `wanted`, records of which it is false are passed over, whole frames at a time.
+    """
     root = _log_root(data, kind)
     days = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     for day in days:
         if _day(since) <= day <= _day(max(since, until - 1)):
             names = sorted(file.stem for file in (root / day).glob("*.log"))
-            segments = [_read_segment(data, kind, day, name, service_key) for name in names]
+            segments = [_read_segment(data, kind, day, name, keys, wanted) for name in names]
             for record in merge(*segments, key=lambda record: record.time):
                 if since <= record.time < until:
                     yield record
 
 
 def remove_expired(data: Path, kind: LogClass, now: int) -> list[str]:
-    """Destroy the days whose retention has ended, their keys first; says which."""
-    oldest = (datetime.fromtimestamp(now, UTC).date() - timedelta(days=kind.retention_days)).isoformat()
+    """Destroy the days whose first record has reached the ceiling, their keys first; says which.
+
+    A record of midnight is as old as its day, so the day goes when its midnight has.
+    """
+    newest = (datetime.fromtimestamp(now, UTC).date() - timedelta(days=kind.ceiling_days)).isoformat()
     removed = set()
     for root in (_key_root(data, kind), _log_root(data, kind)):
         if not root.is_dir():
             continue
         for folder in sorted(root.iterdir()):
-            if _is_day(folder.name) and folder.name < oldest:
+            if _is_day(folder.name) and folder.name <= newest:
                 try:
                     shutil.rmtree(folder)
+                except FileNotFoundError:  # another process does the same
+                    shutil.rmtree(folder, ignore_errors=True)
                 except OSError as error:
                     raise durable.translated(error) from None
                 removed.add(folder.name)
@@ -162,31 +218,42 @@ def remove_expired(data: Path, kind: LogClass, now: int) -> list[str]:
     return sorted(removed)
 
 
-def _read_segment(data: Path, kind: LogClass, day: str, name: str, service_key: bytes) -> Iterator[Record]:
+def _read_segment(
+    data: Path, kind: LogClass, day: str, name: str, keys: SegmentKeys, wanted: Wanted | None
+) -> Iterator[Record]:
     """The records of one segment, as far as they verify; a segment without its key is empty."""
     context = _context(kind, day, name)
     try:
         wrapped = (_key_root(data, kind) / day / f"{name}.key").read_bytes()
-        content = (_log_root(data, kind) / day / f"{name}.log").read_bytes()
+        file = (_log_root(data, kind) / day / f"{name}.log").open("rb")
     except FileNotFoundError:  # removed meanwhile
         return
-    try:
-        secret = open_sealed(service_key, wrapped, context)
-    except Corrupt:
-        _log.error("log segment %s/%s/%s: its key does not open", kind.name, day, name)
-        return
-    position = 0
-    while position + _LENGTH.size <= len(content):
-        begin, start = position, position + _LENGTH.size
-        position = start + _LENGTH.unpack_from(content, begin)[0]
-        if position > len(content):
-            return  # torn by a crash
+    with file:
         try:
-            # A frame is bound to its place in the file.
-            yield from _records(open_sealed(secret, content[start:position], context + begin.to_bytes(8, "big")))
+            secret = keys.unwrap(wrapped, context)
         except Corrupt:
-            if position < len(content):
-                _log.error("log segment %s/%s/%s: octets from %d do not verify", kind.name, day, name, begin)
+            _log.error("log segment %s/%s/%s: its key does not open", kind.name, day, name)
+            return
+        for begin, box, is_last in _boxes(file):
+            try:
+                # A frame is bound to its place in the file.
+                yield from _records(open_sealed(secret, box, context + begin.to_bytes(8, "big")), wanted)
+            except Corrupt:
+                if not is_last:  # else it is being written, or a crash tore it
+                    _log.error("log segment %s/%s/%s: octets from %d do not verify", kind.name, day, name, begin)
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """Where each whole frame begins, its box, and whether it ends the file."""
+    size = os.fstat(file.fileno()).st_size
+    begin = 0
+    while begin + _LENGTH.size <= size:
+        length = _LENGTH.unpack(file.read(_LENGTH.size))[0]
+        end = begin + _LENGTH.size + length
+        if end > size:
+            return  # torn by a crash
+        yield begin, file.read(length), end == size
+        begin = end
 
 
 def _frames(records: Sequence[Record]) -> Iterator[bytes]:
@@ -201,19 +268,23 @@ def _frames(records: Sequence[Record]) -> Iterator[bytes]:
     yield zstandard.compress(b"".join(packed))
 
 
-def _records(frame: bytes) -> Iterator[Record]:
+def _records(frame: bytes, wanted: Wanted | None) -> Iterator[Record]:
     try:
         if zstandard.frame_content_size(frame) > 2 * _FRAME_MAX:
             raise Corrupt(detail="log segment: frame too large")
         plain = zstandard.decompress(frame, max_output_size=2 * _FRAME_MAX)
     except zstandard.ZstdError:
         raise Corrupt(detail="log segment: frame unreadable") from None
+    if wanted is not None and not wanted(plain):
+        return
     position = 0
     while position < len(plain):
         time, length = _RECORD.unpack_from(plain, position)
         position += _RECORD.size
-        yield Record(time, plain[position : position + length])
+        data = plain[position : position + length]
         position += length
+        if wanted is None or wanted(data):
+            yield Record(time, data)
 
 
 def _free_name(keys: Path, process: str) -> str:

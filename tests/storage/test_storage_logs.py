@@ -17,7 +17,7 @@ from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
 from storage.keys.source import LocalKeys
 from storage.logs.access import ACCESS, AccessEvent, AccessLog
-from storage.logs.segments import Record, SegmentWriter, read_records
+from storage.logs.segments import Record, SegmentWriter, ServiceKeys, read_records
 from storage.values import AccountId, TenantId
 
 DAY = 86_400
@@ -105,9 +105,9 @@ def test_retention(tmp_path: Path, log: AccessLog, clock: FixedClock) -> None:
         log.record(event)
     log.flush()
     assert log.expire() == []
-    clock.advance(ACCESS.retention_days * DAY)
+    clock.advance(ACCESS.ceiling_days * DAY - 15 * 3600 - 7 * 60)
     assert log.expire() == []
-    clock.advance(DAY)
+    clock.advance(60)  # a record of midnight would reach the ceiling now
     assert log.expire() == ["2025-06-15"] and log.expire() == []
     assert list(log.read(0, START * 2)) == [later]
     assert not [name for name in files(tmp_path) if "2025-06-15" in name]
@@ -181,8 +181,8 @@ def test_what_cannot_be_written_waits(
 
 
 def test_large_amounts_are_split_into_frames(tmp_path: Path) -> None:
-    writer = SegmentWriter(tmp_path, ACCESS, "one", b"k" * 32)
+    writer = SegmentWriter(tmp_path, ACCESS, "one", ServiceKeys(b"k" * 32))
     records = [Record(START, bytes([n]) * 3_000_000) for n in range(5)]
     writer.append(records)
     writer.close()
-    assert list(read_records(tmp_path, ACCESS, b"k" * 32, 0, START + 1)) == records
+    assert list(read_records(tmp_path, ACCESS, ServiceKeys(b"k" * 32), 0, START + 1)) == records

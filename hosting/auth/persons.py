@@ -1,0 +1,60 @@
+"""Which person is behind a process: who signed in to the machine, also through sudo; else whom it was started as.
+
+The kernel keeps the login uid from the sign-in on and lets nobody change it afterwards. Where nobody sets it, as in a
+container, the real uid counts; so the user that the server runs as must never be named an auditor.
+
+Raises: NotPermitted.
+"""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import NotPermitted
+
+_UNSET = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    uid: int
+    name: str  # of the Unix user; the number, if it has none
+
+
+def person_of(pid: int | str = "self") -> Person:
+    """Raises NotPermitted if the process cannot be asked about."""
+    try:
+        uid = _login_uid(pid)
+        if uid == _UNSET:
+            uid = _real_uid(pid)
+    except (OSError, ValueError, StopIteration):
+        raise NotPermitted("Who asks cannot be found out.") from None
+    try:
+        return Person(uid, pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return Person(uid, str(uid))
+
+
+def check_auditor(pid: int | str, auditors: Collection[str]) -> Person:
+    """The person behind the process, who is one of `auditors` (names of Unix users). Raises NotPermitted."""
+    person = person_of(pid)
+    if person.name not in auditors:
+        raise NotPermitted(
+            f"SMTP transcripts are for log auditors only, and '{person.name}' is none; [logs] auditors names them."
+        )
+    return person
+
+
+def _login_uid(pid: int | str) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/loginuid").read_text(encoding="ascii"))
+    except FileNotFoundError:  # a kernel without audit, or no such process: the next question tells
+        return _UNSET
+
+
+def _real_uid(pid: int | str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return int(next(line for line in lines if line.startswith("Uid:")).split()[1])
