@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
-from gateway.relay.settings import RelaySettings
 from gateway.dns.settings import DnsSettings
+from gateway.relay.settings import RelaySettings
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy

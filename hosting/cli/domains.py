@@ -43,7 +43,8 @@ def verify(
     """Look for the domain's TXT record, and take it into service if it is there."""
     run = invocation.of(context)
     with run.administration() as administration:
-        proof = None if verified else DnsTxt(run.config.mail.nameservers)
+        dns = run.config.dns
+        proof = None if verified else DnsTxt(dns.nameservers, port=dns.port, timeout=dns.timeout)
         row = administration.control.verify_domain(Domain.parse(domain), proof)
         owner = administration.control.tenant(row.tenant_id)
         run.output.done(_sentence(row), _values(row, owner.slug))

@@ -54,9 +54,8 @@ class DnsTxt:
         )
 
     def _resolver(self) -> dns.resolver.Resolver:
-        if not self._nameservers:
-            return dns.resolver.Resolver()
-        resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers = list(self._nameservers)
+        resolver = dns.resolver.Resolver(configure=not self._nameservers)
+        if self._nameservers:
+            resolver.nameservers = list(self._nameservers)
         resolver.port = self._port
         return resolver

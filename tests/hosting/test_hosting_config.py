@@ -61,6 +61,7 @@ def test_what_the_file_says_replaces_defaults_at_any_depth() -> None:
             "cleanmail.toml:2: logs.level must be one of debug, info, warning, error, not 'chatty'.",
         ),
         ("imap = 3", "cleanmail.toml:1: [imap] is a table of settings, not a value."),
+        ("[dns]\nport = 0", "cleanmail.toml:2: dns.port must be at least 1, not 0."),
         ("[tls]\ncertificate = 7", 'cleanmail.toml:2: tls.certificate must be a text in quotes, "like this", not 7.'),
         (
             "[auth]\nthrottle.login.fre = 2",
@@ -92,7 +93,7 @@ def test_a_file_that_is_no_toml_is_told_with_line_and_column() -> None:
         ("[listen]\nproxy_protocol_from = ['10.0.0.1/8']", "is no network"),
         ("[keys]\nmaster_file = '/x'\nmaster_command = ['y']", "more than one place"),
         ("[mail]\npostmaster = 'nobody'", "is not an e-mail address"),
-        ("[mail]\nnameservers = ['ns.example']", "is no IP address"),
+        ("[dns]\nnameservers = ['ns.example']", "is no IP address"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(text: str, said: str) -> None:
