@@ -13,7 +13,8 @@ Standards: RFC 6376 §3.6.1 (an empty p= revokes a key), RFC 6376 appendix C.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -21,7 +22,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
-from storage.database.prepared import prepare
+from storage.database.prepared import Connection, prepare
 from storage.errors import Conflict, NotFound
 from storage.schema import tenant as schema
 from storage.values import Domain
@@ -123,10 +124,7 @@ class DkimKeys:
 
     def show(self, domain: Domain, selector: str) -> DkimKey:
         with self._database.reading() as connection:
-            row = _ONE.one(connection, which=domain.name, name=selector)
-        if row is None:
-            raise NotFound(f"The domain {domain} has no DKIM key '{selector[:80]}'.")
-        return _row(row)
+            return _find(connection, domain, selector)
 
     def signing(self, domain: Domain) -> tuple[DkimPrivateKey, ...]:
         """The keys that sign for the domain, RSA first; none: its mail leaves unsigned."""
@@ -145,7 +143,7 @@ class DkimKeys:
             for other in map(_row, _OF_DOMAIN.rows(transaction, which=domain.name)):
                 if other.algorithm is algorithm and other.state in UNUSED:
                     raise Conflict(
-                        f"The {algorithm} key {other.selector} of {domain} has not signed yet; publish or retire it first."
+                        f"The {algorithm} key {other.selector} of {domain} has never signed; publish or retire it."
                     )
             _INSERT.run(
                 transaction,
@@ -171,7 +169,7 @@ class DkimKeys:
         """
 
         def work(transaction: Transaction) -> DkimKey:
-            key = self._must(transaction, domain, selector)
+            key = _find(transaction, domain, selector)
             if key.state is DkimState.MADE:
                 key = self._move(transaction, key, DkimState.SEEN)
                 if self._predecessor(transaction, key) is None:
@@ -182,13 +180,13 @@ class DkimKeys:
 
     def begin(self, domain: Domain, selector: str) -> DkimKey:
         """Let the key sign now; the one of its algorithm that signed retires."""
-        return self._write(lambda t: self._begin(t, self._must(t, domain, selector)))
+        return self._write(lambda t: self._begin(t, _find(t, domain, selector)))
 
     def retire(self, domain: Domain, selector: str) -> DkimKey | None:
         """Sign no longer; the record has to stay for RETIRING_FOR. None: it never signed, and is gone."""
 
         def work(transaction: Transaction) -> DkimKey | None:
-            key = self._must(transaction, domain, selector)
+            key = _find(transaction, domain, selector)
             if key.state in UNUSED:
                 _DELETE.run(transaction, which=domain.name, name=selector)
                 return None
@@ -231,12 +229,6 @@ class DkimKeys:
                 return other
         return None
 
-    def _must(self, transaction: Transaction, domain: Domain, selector: str) -> DkimKey:
-        row = _ONE.one(transaction, which=domain.name, name=selector)
-        if row is None:
-            raise NotFound(f"The domain {domain} has no DKIM key '{selector[:80]}'.")
-        return _row(row)
-
     def _move(self, transaction: Transaction, key: DkimKey, following: DkimState) -> DkimKey:
         if following not in NEXT[key.state]:
             raise Conflict(f"A DKIM key that is {key.state} cannot become {following}.")
@@ -244,11 +236,18 @@ class DkimKeys:
         _SET_STATE.run(transaction, which=key.domain.name, name=key.selector, next=following.value, time=now)
         if following is DkimState.RETIRED:
             _DESTROY.run(transaction, which=key.domain.name, name=key.selector)
-        return DkimKey(key.domain, key.selector, key.algorithm, key.public_key, following, key.created, now)
+        return replace(key, state=following, changed=now)
 
-    def _write(self, work: Any) -> DkimKey:
+    def _write(self, work: Callable[[Transaction], DkimKey]) -> DkimKey:
         key: DkimKey = self._database.write(work)
         return key
+
+
+def _find(connection: Connection, domain: Domain, selector: str) -> DkimKey:
+    row = _ONE.one(connection, which=domain.name, name=selector)
+    if row is None:
+        raise NotFound(f"The domain {domain} has no DKIM key '{selector[:80]}'.")
+    return _row(row)
 
 
 def _row(row: tuple[Any, ...]) -> DkimKey:
