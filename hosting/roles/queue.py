@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.acceptance.local import deliver_pending
 from hosting.composition import Parts
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
-from hosting.submission.pending import deliver_pending
 
 INTERVAL = 60.0  # seconds
 

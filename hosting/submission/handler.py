@@ -8,45 +8,18 @@ Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
-from contextvars import copy_context
-from typing import TypeVar
-
 from gateway.smtp.address import ForwardPath
-from gateway.smtp.content import IN_MEMORY, Content
+from gateway.smtp.content import Content
 from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, SmtpReply, reply_for
 from gateway.smtp.session import SmtpSession, Transaction
+from gateway.work import Work
 from hosting.auth.signin import Authenticator, Principal, SignIn
 from hosting.submission.acceptance import Acceptance, Envelope
 from hosting.submission.counters import Counters
-from hosting.submission.routing import refusal
 from hosting.submission.rules import NOT_YOURS
 from storage.clock import Clock
 from storage.errors import Throttled
 from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
-
-T = TypeVar("T")
-
-
-class Work:
-    """The one door from the event loop to blocking work; large messages pass one at a time each way."""
-
-    def __init__(self, executor: Executor, large_at_once: int = 2) -> None:
-        self._executor = executor
-        self._large = asyncio.Semaphore(large_at_once)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """`work` in a worker thread, with the caller's context variables."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
-
-    async def run_on(self, size: int, work: Callable[[], T]) -> T:
-        """The same for work that holds a message of `size` octets in memory."""
-        if size <= 16 * IN_MEMORY:
-            return await self.run(work)
-        async with self._large:
-            return await self.run(work)
 
 
 class SubmissionHandler:
@@ -70,6 +43,9 @@ class SubmissionHandler:
         self._work = work
         self._clock = clock
 
+    async def connect(self, session: SmtpSession) -> SmtpReply | None:
+        return None
+
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> Principal:
         attempt = SignIn("submission", login, password, session.address, session.id)
         principal = await self._work.run(lambda: self._authenticator.verify(attempt))
@@ -87,7 +63,7 @@ class SubmissionHandler:
 
     async def rcpt(self, session: SmtpSession, transaction: Transaction, path: ForwardPath) -> SmtpReply:
         resolution = await self._work.run(lambda: self._acceptance.resolve(path.address))
-        refused = refusal(resolution)
+        refused = self._acceptance.refusal(resolution)
         if refused is not None:
             return refused
         transaction.resolved.append(resolution)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+from gateway.acceptance.border import RETURN_PATH, without_border
 from gateway.smtp.replies import Refused, SmtpReply
 from storage.errors import InvalidInput
 from storage.mime.addresses import parse_addresses
@@ -25,9 +26,7 @@ BAD_FROM = SmtpReply(550, "5.6.0", "The From or Sender field cannot be read with
 BAD_HEADER = SmtpReply(550, "5.6.0", "The message has too many header fields")
 NOT_YOURS = SmtpReply(550, "5.7.1", "You may not send as this address")
 
-# Border: what only we, or nobody, may say of a message (style: nothing is edited after it is stored).
-_REMOVED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
-_OWN_PREFIX = b"x-cleanmail-"
+_REMOVED = RETURN_PATH | {b"bcc", b"resent-bcc"}
 
 _QUOTED_OR_COMMENT = re.compile(rb'"(?:[^"\\]|\\.)*"|\\.|[()"]', re.DOTALL)
 _ADDRESS_LIKE = re.compile(rb"[^\s<>,;:@\[\]\"()\\]+@[^\s<>,;:@\"()\\]+")
@@ -128,26 +127,4 @@ def submitted(data: bytes, header: Header, stamp: Stamp, senders: tuple[EmailAdd
         lines.append(f"Date: {date}\r\n")
     if header.first(b"message-id") is None:
         lines.append(f"Message-ID: <{stamp.queue_id}@{domain}>\r\n")
-    return Submitted("".join(lines).encode(), _without_border(data, header, stamp.hostname))
-
-
-def _without_border(data: bytes, header: Header, hostname: str) -> bytes:
-    kept: list[bytes] = []
-    position = 0
-    for field in header.fields:
-        name = field.name
-        if name in _REMOVED or name.startswith(_OWN_PREFIX) or _claims_us(data, name, field.value, field.end, hostname):
-            kept.append(data[position : field.start])
-            position = field.end
-    if not kept:
-        return data
-    kept.append(data[position:])
-    return b"".join(kept)
-
-
-def _claims_us(data: bytes, name: bytes, start: int, end: int, hostname: str) -> bool:
-    """Whether the field is an Authentication-Results in our name (RFC 8601 §5)."""
-    if name != b"authentication-results":
-        return False
-    words = data[start:end].replace(b";", b" ").split(None, 1)
-    return bool(words) and words[0].lower() == hostname.lower().encode()
+    return Submitted("".join(lines).encode(), without_border(data, header, stamp.hostname, _REMOVED))

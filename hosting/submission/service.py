@@ -27,10 +27,11 @@ from gateway.smtp.proxy import Network
 from gateway.smtp.server import SmtpServer
 from gateway.smtp.session import BoundSocket, Profile, SmtpSession
 from gateway.smtp.tls import ServerCertificate
+from gateway.work import Work
 from hosting.auth.signin import Authenticator, Principal
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
-from hosting.submission.handler import SubmissionHandler, Work
+from hosting.submission.handler import SubmissionHandler
 from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.directory.resolve import Resolver

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,6 +67,12 @@ _ALL_TENANTS = prepare(select(*_TENANT_COLUMNS).order_by(_tenant.c.tenant_id))
 _ONE_TENANT = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.tenant_id == bindparam("id")))
 _TENANT_BY_SLUG = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.slug == bindparam("which")))
 _TENANT_STATE = prepare(select(_tenant.c.state, _tenant.c.state_version).where(_tenant.c.tenant_id == bindparam("id")))
+_ACTIVE_TENANTS = prepare(
+    select(_tenant.c.tenant_id)
+    .where(_tenant.c.state == State.ACTIVE.value, _tenant.c.tenant_id > bindparam("after"))
+    .order_by(_tenant.c.tenant_id)
+    .limit(50)
+)
 _INSERT_TENANT = prepare(insert(_tenant))
 _SET_STATE = prepare(
     update(_tenant)
@@ -146,6 +152,17 @@ class Control:
         if row is None:
             raise NotFound(f"There is no tenant {tenant_id}.")
         return State(row[0]), int(row[1])
+
+    def active_tenant_ids(self) -> Iterator[TenantId]:
+        """The oldest first, read as far as they are wanted; no key of a tenant is asked for."""
+        after = 0
+        while True:
+            with self._database.reading() as connection:
+                rows = _ACTIVE_TENANTS.rows(connection, after=after)
+            if not rows:
+                return
+            yield from (TenantId(row[0]) for row in rows)
+            after = rows[-1][0]
 
     def next_tenant_id(self) -> TenantId:
         return TenantId(self._database.write(lambda t: _next(t, "tenant_id")))

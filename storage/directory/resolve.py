@@ -2,7 +2,9 @@
 
 Under a verified domain of a tenant an address is looked for in this order: exact (an account's own address, or an
 alias), without its subaddress (user+tag), the domain's catch-all; then postmaster and abuse, which always resolve: to
-what the tenant's setting `postmaster` names, else to the operator's address, else to the tenant's first account.
+what the tenant's setting `postmaster` names, else to the operator's address, else to the tenant's first account. A
+domain whose route leads to the tenant's own server is that server's: all of it, or (mode split) what nobody has here.
+Postmaster and abuse of this server's own name are the operator's, else the first account's of the oldest tenant.
 Targets are followed through aliases, also into other tenants of this installation; an address that was met already adds
 nothing, so a cycle that the checks at the alias's making could not see (an account deleted later) loses no mail and no
 time.
@@ -15,13 +17,15 @@ Standards: RFC 5233 (subaddress), RFC 5321 §4.5.1 (postmaster), RFC 2142 §4, �
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from storage.directory.addresses import ALIAS, Entry, Target, catch_all_key
 from storage.directory.control import Control
+from storage.directory.routes import Mode
 from storage.directory.rows import DomainState, State
 from storage.directory.tenant import Tenant
 from storage.errors import Gone, InvalidInput, LimitReached, NotFound
@@ -44,7 +48,7 @@ class Directory(Protocol):
 
 
 class Outcome(Enum):
-    LOCAL = "local"  # it leads to mailboxes here, to addresses elsewhere, or both
+    LOCAL = "local"  # it leads to mailboxes here, to servers of tenants, to addresses elsewhere, or several of them
     UNKNOWN = "unknown"  # the domain is ours, and nobody is there
     ELSEWHERE = "elsewhere"  # the domain is not ours, or not verified
     SUSPENDED = "suspended"  # the domain's tenant is
@@ -59,6 +63,7 @@ class Route(Enum):
     SUBADDRESS = "subaddress"
     CATCH_ALL = "catch-all"
     ROLE = "role"
+    SERVER = "server"  # the domain's route leads to the tenant's own server
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,20 @@ class LocalMailbox:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedAddress:
+    """An address at a tenant's own server, as the route of `domain` names it."""
+
+    address: EmailAddress
+    domain: Domain
+    tenant_id: TenantId
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
-    """`mailboxes` and `external` hold each destination once, in the order of the aliases' targets."""
+    """`mailboxes`, `external` and `routed` hold each destination once, in the order of the aliases' targets.
+
+    `tenant_id` is whose address it is; of a suspended tenant the destinations are known as well.
+    """
 
     outcome: Outcome
     tenant_id: TenantId | None = None
@@ -80,6 +97,7 @@ class Resolution:
     mailboxes: tuple[LocalMailbox, ...] = ()
     external: tuple[EmailAddress, ...] = ()
     tag: str = ""  # the subaddress
+    routed: tuple[RoutedAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +114,89 @@ class _Expansion:
     seen: set[tuple[TenantId, str]] = field(default_factory=set)
     mailboxes: dict[tuple[TenantId, AccountId], LocalMailbox] = field(default_factory=dict)
     external: dict[str, EmailAddress] = field(default_factory=dict)
+    routed: dict[str, RoutedAddress] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether it has led anywhere."""
+        return bool(self.mailboxes or self.external or self.routed)
+
+    def resolution(self, outcome: Outcome, tenant_id: TenantId, route: Route, tag: str = "") -> Resolution:
+        return Resolution(
+            outcome if self else Outcome.UNKNOWN,
+            tenant_id,
+            route,
+            tuple(self.mailboxes.values()),
+            tuple(self.external.values()),
+            tag,
+            tuple(self.routed.values()),
+        )
 
 
 class Resolver:
-    def __init__(self, directory: Directory, postmaster: EmailAddress | None = None) -> None:
+    def __init__(
+        self, directory: Directory, postmaster: EmailAddress | None = None, host: Domain | None = None
+    ) -> None:
+        """`postmaster` is the operator's address, `host` the name of this server."""
         self._directory = directory
         self._postmaster = postmaster
+        self._host = host
 
     def resolve(self, address: EmailAddress) -> Resolution:
         """Where mail to `address` goes."""
+        return self._resolve(address, by_route=True)
+
+    def resolve_here(self, address: EmailAddress) -> Resolution:
+        """As if the domain had no route: where postmaster and abuse lead if the tenant's server doesn't take them."""
+        return self._resolve(address, by_route=False)
+
+    def is_ours(self, domain: Domain) -> bool:
+        """Whether it is a verified domain of this installation, or this server's own name."""
+        return domain == self._host or self._verified_tenant(domain) is not None
+
+    def _resolve(self, address: EmailAddress, *, by_route: bool) -> Resolution:
         tenant_id = self._verified_tenant(address.domain)
         if tenant_id is None:
-            return Resolution(Outcome.ELSEWHERE)
+            return self._of_this_server(address) if address.domain == self._host else Resolution(Outcome.ELSEWHERE)
         state, _ = self._directory.control.tenant_state(tenant_id)
-        if state is not State.ACTIVE:
-            return Resolution(Outcome.SUSPENDED if state is State.SUSPENDED else Outcome.ENDED, tenant_id)
+        if state is State.ENDED:
+            return Resolution(Outcome.ENDED, tenant_id)
         try:
             tenant = self._directory.tenant(tenant_id)
         except (NotFound, Gone):  # it ended this moment
             return Resolution(Outcome.ENDED, tenant_id)
-        found = find(tenant, address) or self._role(tenant, address)
-        if found is None:
-            return Resolution(Outcome.UNKNOWN, tenant_id)
-        expansion = _Expansion()
-        self._follow(tenant, found.entry, expansion)
-        outcome = Outcome.LOCAL if expansion.mailboxes or expansion.external else Outcome.UNKNOWN
-        return Resolution(
-            outcome,
-            tenant_id,
-            found.route,
-            tuple(expansion.mailboxes.values()),
-            tuple(expansion.external.values()),
-            found.tag,
-        )
+        outcome = Outcome.LOCAL if state is State.ACTIVE else Outcome.SUSPENDED
+        resolution = Resolution(Outcome.UNKNOWN, tenant_id)
+        for met in self._meets(tenant, address, by_route=by_route):
+            expansion = _Expansion()
+            if isinstance(met, RoutedAddress):
+                expansion.routed[met.address.key] = met
+                return expansion.resolution(outcome, tenant_id, Route.SERVER)
+            self._follow(tenant, met.entry, expansion)
+            resolution = expansion.resolution(outcome, tenant_id, met.route, met.tag)
+            if expansion:
+                break
+        return resolution
+
+    def _of_this_server(self, address: EmailAddress) -> Resolution:
+        """Postmaster and abuse of the server's own name (RFC 5321 §4.5.1: a bare postmaster, too)."""
+        if not _is_role(address):
+            return Resolution(Outcome.UNKNOWN)
+        owner: TenantId | None = None
+        for tenant_id in self._directory.control.active_tenant_ids():
+            try:
+                tenant = self._directory.tenant(tenant_id)
+            except (NotFound, Gone):
+                continue
+            owner = tenant_id if owner is None else owner
+            first = tenant.first_account()
+            candidates: list[Target] = [] if self._postmaster is None else [self._postmaster]
+            candidates += [] if first is None else [first]
+            for target in candidates:
+                expansion = _Expansion()
+                self._follow(tenant, Entry(address.key, ALIAS, (target,)), expansion)
+                if expansion:
+                    return expansion.resolution(Outcome.LOCAL, owner, Route.ROLE)
+        return Resolution(Outcome.UNKNOWN)
 
     def may_send_as(self, tenant_id: TenantId, account_id: AccountId, address: EmailAddress) -> bool:
         """Whether it is the account's: own, an alias that leads to it, a subaddress of these, a granted catch-all."""
@@ -152,22 +220,37 @@ class Resolver:
         row = self._directory.control.find_domain(domain)
         return row.tenant_id if row is not None and row.state is DomainState.VERIFIED else None
 
-    def _role(self, tenant: Tenant, address: EmailAddress) -> Found | None:
-        if address.base.local.casefold() not in ROLES:
-            return None
-        return Found(Route.ROLE, Entry(address.key, ALIAS, self._role_targets(tenant)))
+    def _meets(
+        self, tenant: Tenant, address: EmailAddress, *, by_route: bool = True
+    ) -> Iterator[Found | RoutedAddress]:
+        """What an address meets in its tenant; what follows counts if the one before leads nowhere."""
+        route = tenant.routes.find(address.domain) if by_route else None
+        if route is not None and route.leads_out:
+            here = find(tenant, address) if route.mode is Mode.SPLIT else None
+            # What nobody has here is the server's, so a catch-all has nothing to catch.
+            yield (
+                here
+                if here and here.route is not Route.CATCH_ALL
+                else RoutedAddress(address, address.domain, tenant.tenant_id)
+            )
+            return
+        found = find(tenant, address)
+        if found is not None:
+            yield found
+        elif _is_role(address):
+            for target in self._role_targets(tenant):
+                yield Found(Route.ROLE, Entry(address.key, ALIAS, (target,)))
 
-    def _role_targets(self, tenant: Tenant) -> tuple[Target, ...]:
+    def _role_targets(self, tenant: Tenant) -> Iterator[Target]:
         setting = tenant.setting(POSTMASTER_SETTING)
         if setting is not None:
-            try:
-                return (EmailAddress.parse(setting),)
-            except InvalidInput:
-                pass  # a setting that is broken must not cost the postmaster his mail
+            with suppress(InvalidInput):  # a setting that is broken must not cost the postmaster his mail
+                yield EmailAddress.parse(setting)
         if self._postmaster is not None:
-            return (self._postmaster,)
+            yield self._postmaster
         first = tenant.first_account()
-        return () if first is None else (first,)
+        if first is not None:
+            yield first
 
     def _follow(self, tenant: Tenant, entry: Entry, expansion: _Expansion) -> None:
         """Depth first, so that destinations come in the order in which people wrote the targets."""
@@ -186,19 +269,24 @@ class Resolver:
         """What a target leads on to; None if it ends here: elsewhere, nowhere, or met before."""
         tenant_id = self._verified_tenant(address.domain)
         if tenant_id is None:
+            if address.domain == self._host:  # it would come back to us, and nobody lives there
+                return None
             expansion.external.setdefault(address.key, address)
             return None
         try:
             tenant = self._directory.tenant(tenant_id)
         except (NotFound, Gone):
             return None
-        found = find(tenant, address) or self._role(tenant, address)
-        if found is None or (tenant_id, found.entry.key) in expansion.seen:
+        met = next(self._meets(tenant, address), None)
+        if isinstance(met, RoutedAddress):
+            expansion.routed.setdefault(address.key, met)
             return None
-        expansion.seen.add((tenant_id, found.entry.key))
+        if met is None or (tenant_id, met.entry.key) in expansion.seen:
+            return None
+        expansion.seen.add((tenant_id, met.entry.key))
         if len(expansion.seen) > EXPANSIONS_MAX:
             raise LimitReached("The address leads through too many others.")
-        return tenant, found.entry
+        return tenant, met.entry
 
     def _reach(self, tenant: Tenant, account_id: AccountId, expansion: _Expansion) -> None:
         try:
@@ -225,6 +313,10 @@ class Resolver:
                         seen.add(found.entry.key)
                         waiting.append(found.entry)
         return False
+
+
+def _is_role(address: EmailAddress) -> bool:
+    return address.base.local.casefold() in ROLES
 
 
 def find(tenant: Tenant, address: EmailAddress, also: Entry | None = None) -> Found | None:

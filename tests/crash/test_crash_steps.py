@@ -22,7 +22,7 @@ import pytest
 from crash_town import ADDRESSES, FAR, WHOSE, mail
 from whole_server import environment
 
-from hosting.submission.pending import deliver_pending
+from gateway.acceptance.local import deliver_pending
 from storage.check import check_account
 from storage.files.durable import EXIT_FSYNC_FAILED
 from storage.installation import Installation

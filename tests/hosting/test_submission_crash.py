@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from submission_town import HOSTNAME, SubmissionTown
 
+from gateway.acceptance.local import deliver_pending
 from gateway.smtp.address import ForwardPath, ReversePath
 from hosting.submission.acceptance import Envelope
-from hosting.submission.pending import deliver_pending
 from storage.values import EmailAddress
 
 ONE_MAILBOX = ["bob@example.test"]

@@ -11,8 +11,8 @@ import pytest
 from auth_town import CHEAP
 from submission_town import PASSWORD, RunningService, SubmissionTown
 
+from gateway.acceptance.local import deliver_pending
 from gateway.smtp.limits import Limits
-from hosting.submission.pending import deliver_pending
 from storage.queue.entries import RecipientState
 
 MESSAGE = (

@@ -113,7 +113,10 @@ def test_states_are_told(town: Town, acme: TenantId) -> None:
     town.provisioning.resume_account(acme, account)
     assert may_send(town, acme, account, "ann@acme.test")
     town.provisioning.suspend_tenant(acme)
-    assert resolve(town, "ann@acme.test") == Resolution(Outcome.SUSPENDED, acme)
+    suspended = resolve(town, "ann@acme.test")
+    assert (suspended.outcome, suspended.tenant_id) == (Outcome.SUSPENDED, acme)
+    assert [(mailbox.account_id, mailbox.state) for mailbox in suspended.mailboxes] == [(account, State.SUSPENDED)]
+    assert resolve(town, "nobody@acme.test").outcome is Outcome.UNKNOWN
     assert not may_send(town, acme, account, "ann@acme.test")
     town.control.change_tenant_state(acme, State.ENDED)
     assert resolve(town, "ann@acme.test") == Resolution(Outcome.ENDED, acme)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.acceptance.targets import NO_LONGER, NO_SUCH_MAILBOX, NOT_NOW, refusal, targets
 from gateway.smtp.address import ForwardPath
-from hosting.submission.routing import NO_LONGER, NO_SUCH_MAILBOX, NOT_NOW, refusal, targets
 from storage.directory.resolve import LocalMailbox, Outcome, Resolution
 from storage.directory.rows import State
 from storage.values import AccountId, EmailAddress, TenantId

@@ -1,0 +1,36 @@
+"""What must leave a message's header at our border: what only we, or nobody, may say of a message. Pure.
+
+Everything else stays as it came, octet by octet.
+
+Standards: RFC 5321 §4.4 (Return-Path), RFC 8601 §5 (results in our name).
+"""
+
+from __future__ import annotations
+
+from storage.mime.fields import Header
+
+RETURN_PATH = frozenset({b"return-path"})
+_OWN_PREFIX = b"x-cleanmail-"
+
+
+def without_border(data: bytes, header: Header, hostname: str, remove: frozenset[bytes] = RETURN_PATH) -> bytes:
+    """`data` without the fields named in `remove` (lower case), without X-Cleanmail-*, without results in our name."""
+    kept: list[bytes] = []
+    position = 0
+    for field in header.fields:
+        name = field.name
+        if name in remove or name.startswith(_OWN_PREFIX) or _claims_us(data, name, field.value, field.end, hostname):
+            kept.append(data[position : field.start])
+            position = field.end
+    if not kept:
+        return data
+    kept.append(data[position:])
+    return b"".join(kept)
+
+
+def _claims_us(data: bytes, name: bytes, start: int, end: int, hostname: str) -> bool:
+    """Whether the field is an Authentication-Results whose authserv-id is ours."""
+    if name != b"authentication-results":
+        return False
+    words = data[start:end].replace(b";", b" ").split(None, 1)
+    return bool(words) and words[0].lower() == hostname.lower().encode()

@@ -1,0 +1,194 @@
+"""Takes responsibility for one message with all its recipients. Blocking: for worker threads.
+
+When `keep` returns, the message is durable for all its destinations. If one mailbox here is the only one, it is
+committed there; otherwise one commit in queue.db holds an entry per tenant first, each content under its tenant's own
+key, and delivery to the mailboxes follows at once, unique by (queue id, account). Whatever keeps it from a mailbox
+then, it keeps its place in the queue: nothing that happens after that commit refuses the message.
+
+Raises: OverQuota, StorageFull, Unavailable and others of delivery: nothing was kept.
+Standards: RFC 5321 §4.1.1.4, §6.1 (responsibility), §4.4 (Return-Path).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.acceptance.local import deliver_here, return_path
+from gateway.acceptance.targets import MailboxTarget, RemoteTarget, RoutedTarget, Targets
+from gateway.smtp.address import ForwardPath
+from storage.delivery import Delivery, deliver
+from storage.installation import Installation
+from storage.logs.trace import TraceEvent, TraceKind, TraceSink
+from storage.queue.entries import (
+    EnvelopeParameters,
+    NewEntry,
+    NewRecipient,
+    Origin,
+    RecipientParameters,
+    new_queue_id,
+)
+from storage.values import AccountId, EmailAddress, TenantId
+
+log = logging.getLogger(__name__)
+
+RETRY_TIME = 5 * 86_400  # seconds that recipients elsewhere are tried, by default
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who submitted a message: its recipients elsewhere are his tenant's."""
+
+    tenant_id: TenantId
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be kept. `prefix` gives the fields that we add, for the queue id that a copy is kept under.
+
+    `queue_id` is that of the sender's entry, or of the first.
+    """
+
+    queue_id: str
+    origin: Origin
+    sender: Sender | None  # None: it came from elsewhere
+    reverse_path: EmailAddress | None
+    parameters: EnvelopeParameters
+    data: bytes = field(repr=False)
+    prefix: Callable[[str], bytes] = field(repr=False)
+    retry_time: int = RETRY_TIME  # seconds
+    facts: Mapping[str, str] = field(default_factory=dict, repr=False)  # what a trace says of its arrival
+
+
+class Keeping:
+    def __init__(self, installation: Installation, traces: TraceSink | None = None) -> None:
+        self._installation = installation
+        self._clock = installation.clock
+        self._traces = traces
+
+    def keep(self, message: Message, to: Targets) -> Mapping[str, TenantId]:
+        """The queue ids under which the message was taken, `message.queue_id` first, and whose each is."""
+        if len(to.mailboxes) == 1 and not to.remote and not to.routed:
+            return self._deliver_directly(message, to.mailboxes[0])
+        entries = self._entries(message, to)
+        self._installation.queue.enqueue(entries)
+        for entry in entries:
+            self._trace(message, entry.queue_id, entry.tenant_id, len(entry.recipients))
+            if any(recipient.account_id is not None for recipient in entry.recipients):
+                self._deliver_now(entry)
+        return {entry.queue_id: entry.tenant_id for entry in entries}
+
+    def _deliver_now(self, entry: NewEntry) -> None:
+        """The message is accepted, so nothing may refuse it any more: what fails now, the queue role repeats."""
+        try:
+            waiting = self._installation.queue.show(entry.queue_id)
+            deliver_here(self._installation, waiting, content=entry.content, traces=self._traces)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must not send the message again
+            log.warning("entry %s stays in the queue for now: %s", entry.queue_id, type(error).__name__)
+
+    def _deliver_directly(self, message: Message, target: MailboxTarget) -> Mapping[str, TenantId]:
+        queue_id = message.queue_id
+        [outcome] = deliver(
+            self._installation,
+            target.tenant_id,
+            [Delivery(target.account_id)],
+            message.data,
+            return_path(message.reverse_path) + message.prefix(queue_id),
+            queue_id,
+            overrun=message.origin is not Origin.SUBMISSION,
+        )
+        if outcome.error is not None:
+            raise outcome.error
+        self._trace(message, queue_id, target.tenant_id, 1)
+        self._trace_delivery(message, queue_id, target)
+        return {queue_id: target.tenant_id}
+
+    def _entries(self, message: Message, to: Targets) -> list[NewEntry]:
+        """One entry per tenant: mailboxes and routed addresses are their tenants', the rest is the sender's."""
+        by_tenant: dict[TenantId, list[NewRecipient]] = {}
+        sender = message.sender
+        if sender is not None and (to.remote or any(each.tenant_id == sender.tenant_id for each in to.mailboxes)):
+            by_tenant[sender.tenant_id] = []  # so that it is the first
+        for mailbox in to.mailboxes:
+            recipient = NewRecipient(mailbox.path.address, mailbox.account_id, _parameters(mailbox.path))
+            by_tenant.setdefault(mailbox.tenant_id, []).append(recipient)
+        for routed in to.routed:
+            by_tenant.setdefault(routed.tenant_id, []).append(_routed(routed))
+        for remote in to.remote:
+            whose = sender.tenant_id if sender is not None else remote.tenant_id
+            assert whose is not None, "mail from elsewhere to elsewhere is never accepted"
+            by_tenant.setdefault(whose, []).append(_remote(remote))
+        expires = self._clock.now() + message.retry_time
+        ids = [message.queue_id, *(new_queue_id(self._clock) for _ in range(len(by_tenant) - 1))]
+        return [
+            self._entry(message, queue_id, tenant_id, recipients, expires)
+            for queue_id, (tenant_id, recipients) in zip(ids, by_tenant.items(), strict=True)
+        ]
+
+    def _entry(
+        self, message: Message, queue_id: str, tenant_id: TenantId, recipients: list[NewRecipient], expires: int
+    ) -> NewEntry:
+        sender = message.sender
+        return NewEntry(
+            queue_id,
+            tenant_id,
+            sender.account_id if sender is not None and sender.tenant_id == tenant_id else None,
+            message.origin,
+            message.reverse_path,
+            message.parameters,
+            tuple(recipients),
+            expires,
+            message.prefix(queue_id) + message.data,
+        )
+
+    # Traces
+
+    def _trace(self, message: Message, queue_id: str, tenant_id: TenantId, recipients: int) -> None:
+        if self._traces is None:
+            return
+        account_id = message.sender.account_id if message.sender is not None else None
+        facts = {**message.facts, "size": str(len(message.data)), "recipients": str(recipients)}
+        self._traces.record(
+            TraceEvent(
+                self._clock.now(),
+                queue_id,
+                TraceKind.RECEIVED,
+                tenant_id,
+                account_id,
+                str(message.reverse_path or ""),
+                "",
+                facts,
+            )
+        )
+
+    def _trace_delivery(self, message: Message, queue_id: str, target: MailboxTarget) -> None:
+        if self._traces is not None:
+            self._traces.record(
+                TraceEvent(
+                    self._clock.now(),
+                    queue_id,
+                    TraceKind.DELIVERED,
+                    target.tenant_id,
+                    target.account_id,
+                    str(message.reverse_path or ""),
+                    str(target.path.address),
+                )
+            )
+
+
+def _parameters(path: ForwardPath, *, original: str = "", reverse_path: str = "") -> RecipientParameters:
+    return RecipientParameters(path.notify, path.orcpt, original, reverse_path)
+
+
+def _routed(target: RoutedTarget) -> NewRecipient:
+    # The Delivered-To that `original` becomes is what breaks a loop between us and the tenant's server.
+    parameters = _parameters(target.path, original=str(target.path.address))
+    return NewRecipient(target.address, None, parameters, routed=target.domain)
+
+
+def _remote(target: RemoteTarget) -> NewRecipient:
+    original = str(target.path.address) if target.forwarded else ""
+    reverse_path = str(target.reverse_path) if target.reverse_path is not None else ""
+    return NewRecipient(target.address, None, _parameters(target.path, original=original, reverse_path=reverse_path))

@@ -1,0 +1,115 @@
+"""Delivers entries of the queue to mailboxes here: at once when accepted, and again when something kept them from it.
+
+Delivery is unique by (queue id, account), so it may be repeated: nobody gets a message twice. A recipient that cannot
+be delivered stays in the queue, whatever the reason: giving up, and telling the sender, is the queue runner's.
+Blocking: for worker threads.
+
+Standards: RFC 5321 §4.4 (Return-Path), §4.5.4.1 (retries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.smtp.replies import reply_for
+from storage.delivery import Delivery, deliver
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.installation import Installation
+from storage.logs.trace import TraceEvent, TraceKind, TraceSink
+from storage.queue.entries import Entry, Origin, Recipient, RecipientState, Reply
+from storage.values import EmailAddress
+
+RETRY_AFTER = (60, 300, 900, 1800, 3600)  # seconds after each attempt; the last one repeats
+DELIVERED = Reply(250, "2.1.5", "Delivered to the mailbox")
+
+
+def return_path(address: EmailAddress | None) -> bytes:
+    """The field that final delivery puts in front of all others."""
+    return f"Return-Path: <{address or ''}>\r\n".encode()
+
+
+def attempt_here(
+    installation: Installation, entry: Entry, *, content: bytes | None = None
+) -> Mapping[int, CleanmailError | None]:
+    """Delivers `entry` to its mailboxes here that wait: by recipient's position, what kept it from that, if anything.
+
+    Nothing is noted in the queue. Mail that was accepted from elsewhere may overrun a quota that was not used up when
+    its recipient was accepted.
+    """
+    waiting = [r for r in entry.recipients if r.account_id is not None and r.state is RecipientState.QUEUED]
+    if not waiting:
+        return {}
+    octets = installation.queue.content(entry) if content is None else content
+    outcomes = deliver(
+        installation,
+        entry.tenant_id,
+        [Delivery(recipient.account_id) for recipient in waiting if recipient.account_id is not None],
+        octets,
+        return_path(entry.reverse_path),
+        entry.queue_id,
+        overrun=entry.origin is not Origin.SUBMISSION,
+    )
+    return {recipient.position: outcome.error for recipient, outcome in zip(waiting, outcomes, strict=True)}
+
+
+def deliver_here(
+    installation: Installation, entry: Entry, *, content: bytes | None = None, traces: TraceSink | None = None
+) -> None:
+    """Delivers `entry` to its mailboxes here that wait, and settles them or says when they are tried again."""
+    attempted = attempt_here(installation, entry, content=content)
+    now = installation.clock.now()
+    settled: dict[int, tuple[RecipientState, Reply]] = {}
+    postponed: dict[int, tuple[int, Reply]] = {}
+    for recipient in entry.recipients:
+        if recipient.position not in attempted:
+            continue
+        error = attempted[recipient.position]
+        if error is None:
+            settled[recipient.position] = (RecipientState.DELIVERED, DELIVERED)
+        else:
+            postponed[recipient.position] = (now + _pause(recipient), said(error))
+        if traces is not None:
+            traces.record(_event(entry, recipient, error, now))
+    if postponed:
+        installation.queue.postpone(entry, postponed)
+    if settled:
+        installation.queue.settle(entry, settled)
+
+
+def said(error: CleanmailError) -> Reply:
+    """What the queue remembers of an error of ours."""
+    reply = reply_for(error)
+    return Reply(reply.code, reply.status, reply.text)
+
+
+def _pause(recipient: Recipient) -> int:
+    return RETRY_AFTER[min(recipient.attempts, len(RETRY_AFTER) - 1)]
+
+
+def _event(entry: Entry, recipient: Recipient, error: CleanmailError | None, now: int) -> TraceEvent:
+    return TraceEvent(
+        now,
+        entry.queue_id,
+        TraceKind.DELIVERED if error is None else TraceKind.DEFERRED,
+        entry.tenant_id,
+        recipient.account_id,
+        str(entry.reverse_path or ""),
+        str(recipient.address),
+        {} if error is None else {"reply": str(said(error))},
+    )
+
+
+def deliver_pending(installation: Installation, limit: int = 100) -> int:
+    """Delivers what is due to mailboxes here; how many entries it tried. For the queue role, each minute."""
+    tried = 0
+    for queue_id in installation.queue.due_here(limit):
+        try:
+            deliver_here(installation, installation.queue.show(queue_id))
+        except (NotFound, Gone):
+            continue  # settled meanwhile, or its tenant ended
+        except CleanmailError as error:
+            if not error.temporary:
+                raise
+            continue
+        tried += 1
+    return tried

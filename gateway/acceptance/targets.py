@@ -1,0 +1,109 @@
+"""Sorts the recipients of a message by where they go: mailboxes here, servers of tenants, addresses elsewhere. Pure.
+
+Each of them gets one copy, however many recipients of the envelope lead there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.smtp.address import ForwardPath
+from gateway.smtp.replies import SmtpReply
+from storage.directory.resolve import LocalMailbox, Outcome, Resolution
+from storage.directory.rows import State
+from storage.values import AccountId, Domain, EmailAddress, TenantId
+
+NO_SUCH_MAILBOX = SmtpReply(550, "5.1.1", "No such mailbox here")
+NOT_NOW = SmtpReply(450, "4.2.1", "The mailbox takes no mail for the moment")
+NO_LONGER = SmtpReply(550, "5.2.1", "The mailbox takes no mail any more")
+
+
+class Suspended(StrEnum):
+    """What becomes of mail for an account that is suspended, or whose tenant is."""
+
+    TAKE = "take"  # it waits in the mailbox until the suspension ends
+    DEFER = "defer"  # 450 4.2.1: the sender's server keeps it
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxTarget:
+    """A mailbox here, and the first path of the envelope that led to it."""
+
+    tenant_id: TenantId
+    account_id: AccountId
+    path: ForwardPath
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedTarget:
+    """An address whose mail goes to the server that the tenant's route of `domain` names."""
+
+    tenant_id: TenantId
+    domain: Domain
+    address: EmailAddress
+    path: ForwardPath
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTarget:
+    """An address elsewhere; `address` differs from the path's where an alias of the tenant leads outside."""
+
+    address: EmailAddress
+    path: ForwardPath
+    tenant_id: TenantId | None = None  # whose alias it is; None: the sender named the address himself
+    reverse_path: EmailAddress | None = None  # in place of the message's (SRS)
+
+    @property
+    def forwarded(self) -> bool:
+        return self.tenant_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    mailboxes: tuple[MailboxTarget, ...]
+    remote: tuple[RemoteTarget, ...] = ()
+    routed: tuple[RoutedTarget, ...] = ()
+
+
+def refusal(resolution: Resolution, suspended: Suspended = Suspended.DEFER) -> SmtpReply | None:
+    """Why a recipient that resolved so is refused at RCPT; None if its mail is taken."""
+    match resolution.outcome:
+        case Outcome.UNKNOWN:
+            return NO_SUCH_MAILBOX
+        case Outcome.ENDED:
+            return NO_LONGER
+        case Outcome.SUSPENDED if suspended is Suspended.DEFER:
+            return NOT_NOW
+        case Outcome.ELSEWHERE:
+            return None
+    if resolution.external or resolution.routed or any(_takes_mail(each, suspended) for each in resolution.mailboxes):
+        return None
+    if any(mailbox.state is State.SUSPENDED for mailbox in resolution.mailboxes):
+        return NOT_NOW
+    return NO_LONGER if resolution.mailboxes else NO_SUCH_MAILBOX
+
+
+def targets(recipients: Iterable[tuple[ForwardPath, Resolution]], suspended: Suspended = Suspended.DEFER) -> Targets:
+    """Where the accepted recipients' mail goes, in the order of the envelope."""
+    mailboxes: dict[tuple[TenantId, AccountId], MailboxTarget] = {}
+    remote: dict[str, RemoteTarget] = {}
+    routed: dict[tuple[str, str], RoutedTarget] = {}
+    for path, resolution in recipients:
+        for mailbox in resolution.mailboxes:
+            if _takes_mail(mailbox, suspended):
+                target = MailboxTarget(mailbox.tenant_id, mailbox.account_id, path)
+                mailboxes.setdefault((mailbox.tenant_id, mailbox.account_id), target)
+        for each in resolution.routed:
+            there = RoutedTarget(each.tenant_id, each.domain, each.address, path)
+            routed.setdefault((each.domain.name, each.address.key), there)
+        if resolution.outcome is Outcome.ELSEWHERE:
+            remote.setdefault(path.address.key, RemoteTarget(path.address, path))
+        for address in resolution.external:
+            remote.setdefault(address.key, RemoteTarget(address, path, resolution.tenant_id))
+    return Targets(tuple(mailboxes.values()), tuple(remote.values()), tuple(routed.values()))
+
+
+def _takes_mail(mailbox: LocalMailbox, suspended: Suspended) -> bool:
+    return mailbox.state is State.ACTIVE or (mailbox.state is State.SUSPENDED and suspended is Suspended.TAKE)
