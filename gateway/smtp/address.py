@@ -30,6 +30,8 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?\Z
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")  # RFC 3461 §4
 _ORIGINAL = re.compile(r"[A-Za-z0-9-]+;(.+)\Z")
 
+_DSN_PARAMETERS = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})  # RFC 3461 §4
+
 _BAD_SENDER = SmtpReply(501, "5.1.7", "The reverse-path is not an address in <>")
 _BAD_RECIPIENT = SmtpReply(501, "5.1.3", "The forward-path is not an address in <>")
 _NEEDS_UTF8 = SmtpReply(553, "5.6.7", "An internationalised address needs SMTPUTF8")
@@ -60,11 +62,16 @@ class ForwardPath:
     orcpt: str = ""  # "addr-type;xtext", as given
 
 
-def read_mail(argument: str, *, extended: bool = True) -> ReversePath:
-    """The argument of MAIL ("FROM:<...> ..."). `extended` is False after HELO. Raises Refused."""
+def read_mail(argument: str, *, extended: bool = True, dsn: bool = True) -> ReversePath:
+    """The argument of MAIL ("FROM:<...> ..."). `extended` is False after HELO, `dsn` where it is not offered.
+
+    Raises Refused.
+    """
     if argument[:5].upper() != "FROM:":
         raise Refused(_BAD_SENDER)
     local, domain, parameters = _read_path(argument, _BAD_SENDER, extended=extended)
+    if not dsn and not _DSN_PARAMETERS.isdisjoint(parameters):
+        raise Refused(_UNKNOWN_PARAMETER)
     mail = _mail_parameters(parameters) if parameters else _NO_MAIL_PARAMETERS
     if not local:
         address = None
@@ -77,11 +84,15 @@ def read_mail(argument: str, *, extended: bool = True) -> ReversePath:
     return ReversePath(address, mail.size, mail.body, mail.smtputf8, mail.ret, mail.envid)
 
 
-def read_rcpt(argument: str, *, smtputf8: bool, postmaster: Domain, extended: bool = True) -> ForwardPath:
+def read_rcpt(
+    argument: str, *, smtputf8: bool, postmaster: Domain, extended: bool = True, dsn: bool = True
+) -> ForwardPath:
     """The argument of RCPT ("TO:<...> ..."). A bare <postmaster> is that of the domain `postmaster`. Raises Refused."""
     if argument[:3].upper() != "TO:":
         raise Refused(_BAD_RECIPIENT)
     local, domain, parameters = _read_path(argument, _BAD_RECIPIENT, extended=extended)
+    if not dsn and not _DSN_PARAMETERS.isdisjoint(parameters):
+        raise Refused(_UNKNOWN_PARAMETER)
     if not smtputf8 and not (local.isascii() and domain.isascii()):
         raise Refused(_NEEDS_UTF8)
     if domain:

@@ -1,4 +1,4 @@
-"""The limits that an SMTP server holds, and the count of connections that two of them need.
+"""The limits that an SMTP server holds.
 
 Standards: RFC 5321 §4.5.3 (sizes and time limits that are the least a server takes).
 """
@@ -25,35 +25,10 @@ class Limits:
     sign_in_timeout: float = 120.0  # from the greeting to AUTH, where signing in is demanded
     handshake_timeout: float = 30.0  # for TLS, and for the PROXY header
     connections: int = 2000  # of one process
-    connections_per_address: int = 50  # of one process
-    connections_per_account: int = 50  # signed in, of one process
-
-
-class ConnectionCount:
-    """How many connections each client address has open."""
-
-    __slots__ = ("_by_address", "_limits", "total")
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._by_address: dict[str, int] = {}
-        self.total = 0
-
-    @property
-    def full(self) -> bool:
-        return self.total >= self._limits.connections
-
-    def crowded(self, address: str) -> bool:
-        return self._by_address.get(address, 0) >= self._limits.connections_per_address
-
-    def add(self, address: str) -> None:
-        self.total += 1
-        self._by_address[address] = self._by_address.get(address, 0) + 1
-
-    def remove(self, address: str) -> None:
-        self.total -= 1
-        left = self._by_address[address] - 1
-        if left:
-            self._by_address[address] = left
-        else:
-            del self._by_address[address]
+    connections_per_address: int = 50  # at once; of IPv6 a /64 counts as one address
+    connections_per_network: int = 250  # at once; a network is an IPv4 /24 or an IPv6 /48
+    connections_per_account: int = 50  # signed in, at once
+    connections_per_minute: int = 0  # begun by one address; 0: any number
+    messages_per_minute: int = 0  # transactions begun by one address; 0: any number
+    recipients_per_hour: int = 0  # asked for by one address; 0: any number
+    messages: int = 0  # transactions of a connection; 0: any number

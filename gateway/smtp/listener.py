@@ -1,7 +1,7 @@
 """Accepts SMTP connections on sockets that are bound already, and stops cleanly.
 
-Connection limits are held here, per process and per client address. Behind a configured proxy the client's address
-comes from the PROXY header, which precedes TLS.
+Connection limits are held here, per process, and per client address and network over all processes. Behind a configured
+proxy the client's address comes from the PROXY header, which precedes TLS.
 
 When `stop` returns, every transaction that was in flight is settled or its time was up, and all connections are closed.
 """
@@ -17,12 +17,15 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.smtp import replies
-from gateway.smtp.limits import ConnectionCount
+from gateway.smtp.admission import Admission
 from gateway.smtp.proxy import Network, is_proxy, read_header
-from gateway.smtp.replies import SmtpReply
 from gateway.smtp.server import SmtpServer
 from gateway.smtp.session import BoundSocket, Handler, Profile, SmtpSession
+from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.wire import Wire
+from gateway.transcript import Transcript, TranscriptSink
+from storage.clock import Clock, SystemClock
+from storage.logs.transcripts import Direction
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +42,18 @@ class SmtpListener:
         make_handler: Callable[[SmtpSession], Handler],
         *,
         proxies: Sequence[Network] = (),
+        shared: SharedLimits | None = None,
+        transcripts: TranscriptSink | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        """`shared`: the process's, for limits that hold over all processes; without it they hold for this listener."""
         self._profile = profile
         self._make_handler = make_handler
         self._proxies = proxies
-        self._count = ConnectionCount(profile.limits)
+        self._transcripts = transcripts
+        self._clock = clock or SystemClock()
+        shared = shared or SharedLimits.of_this_process(self._clock)
+        self._admission = Admission(profile.service, profile.limits, shared, profile.unlimited)
         self._open: dict[SmtpServer, asyncio.Event] = {}
         self._opening: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -52,7 +62,7 @@ class SmtpListener:
 
     @property
     def connections(self) -> int:
-        return self._count.total
+        return self._admission.total
 
     def sessions(self) -> Iterator[tuple[SmtpServer, SmtpSession]]:
         """Every open session, for whoever must end some of them."""
@@ -108,28 +118,29 @@ class SmtpListener:
 
     async def _serve(self, wire: Wire, address: str, *, encrypted: bool) -> None:
         """One connection, from its limits to its end."""
-        refusal = self._refusal(address)
+        refusal = replies.STOPPING if self._stopping else self._admission.enter(address)
+        session = SmtpSession(address, encrypted)
+        session.transcript = self._transcript(session)
         if refusal is not None:
+            if session.transcript is not None:
+                session.transcript.ours(refusal.encode())
+                session.transcript.close()
             wire.write(refusal.encode())
             wire.close()
             return
-        session = SmtpSession(address, encrypted)
-        server = SmtpServer(wire, session, self._make_handler(session), self._profile)
-        self._count.add(address)
+        server = SmtpServer(wire, session, self._make_handler(session), self._profile, self._admission)
         self._open[server] = gone = asyncio.Event()
         try:
             await server.run()
         finally:
-            self._count.remove(address)
+            self._admission.leave(address)
             del self._open[server]
             gone.set()
 
-    def _refusal(self, address: str) -> SmtpReply | None:
-        if self._stopping:
-            return replies.STOPPING
-        if self._count.full:
-            return replies.SERVER_BUSY
-        return replies.TOO_MANY_CONNECTIONS if self._count.crowded(address) else None
+    def _transcript(self, session: SmtpSession) -> Transcript | None:
+        if self._transcripts is None:
+            return None
+        return Transcript(self._transcripts, self._clock, Direction.IN, session.id, session.address)
 
     # Behind proxies
 

@@ -21,15 +21,20 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _V1_MAX = 107
 
 
-def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
-    """Whether the peer at `address` is one of the configured proxies."""
+def is_among(address: str, networks: Sequence[Network]) -> bool:
+    """Whether the peer at `address` is in one of `networks`."""
     try:
         peer = ipaddress.ip_address(address)
     except ValueError:
         return False
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
         peer = peer.ipv4_mapped
-    return any(peer in network for network in proxies)
+    return any(peer in network for network in networks)
+
+
+def is_proxy(address: str, proxies: Sequence[Network]) -> bool:
+    """Whether the peer at `address` is one of the configured proxies."""
+    return is_among(address, proxies)
 
 
 async def read_header(sock: socket.socket, proxy: str, timeout: float) -> str | None:

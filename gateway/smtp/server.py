@@ -30,11 +30,13 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult
 
 from gateway.smtp import replies
 from gateway.smtp.address import read_mail, read_rcpt
+from gateway.smtp.admission import Admission
 from gateway.smtp.content import Content
 from gateway.smtp.data import DataReader
 from gateway.smtp.replies import Refused, SmtpReply, reply_for
 from gateway.smtp.sasl import as_text, decode_initial_response, plain_credentials
 from gateway.smtp.session import Handler, Profile, SmtpSession, Transaction
+from gateway.smtp.transcribed import transcribed
 from gateway.smtp.wire import Ended, Wire
 from storage.errors import CleanmailError
 
@@ -65,11 +67,17 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     _auth_required = False
     _stream_reader_wr = None
 
-    def __init__(self, wire: Wire, session: SmtpSession, handler: Handler, profile: Profile) -> None:
+    def __init__(
+        self, wire: Wire, session: SmtpSession, handler: Handler, profile: Profile, admission: Admission | None = None
+    ) -> None:
+        """`admission`: who counts what the client's address does; without it nobody does."""
         self._wire = wire
         self._profile = profile
         self._limits = profile.limits
         self._handler = handler
+        self._admission = admission
+        self._transcript = session.transcript
+        self._messages = 0  # transactions begun
         self._transaction: Transaction | None = None
         self._ending: Ended | None = None
         self._commands_left = profile.limits.commands
@@ -84,8 +92,8 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         wire = self._wire
         left = False
         try:
-            self.say(self._profile.greeting())
             opened = asyncio.get_running_loop().time()
+            await self._greet()
             ahead = 0
             while True:
                 self._allow(opened)
@@ -103,12 +111,16 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         except Ended as ended:
             left = ended.reply in {None, replies.BYE}  # by the peer's own wish
             if ended.reply is not None:
-                wire.write(ended.reply.encode())
+                self._write(ended.reply)
+            elif self._transcript is not None:
+                self._transcript.note("connection lost")
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
             self._report(error)
         finally:
             self._transaction = None
             self._handler.closed(self.session)
+            if self._transcript is not None:
+                self._transcript.close()
             wire.close(linger=not left)
 
     def end(self, reply: SmtpReply, *, after_transaction: bool) -> None:
@@ -124,9 +136,15 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     def say(self, reply: SmtpReply) -> None:
         if reply.code >= 500:
             self._errors_left -= 1
-        self._wire.write(reply.encode())
+        self._write(reply)
         if self._errors_left <= 0:
             raise Ended(replies.TOO_MANY_ERRORS)
+
+    def _write(self, reply: SmtpReply) -> None:
+        octets = reply.encode()
+        self._wire.write(octets)
+        if self._transcript is not None:
+            self._transcript.ours(octets)
 
     async def push(self, status: str | bytes) -> None:
         """For aiosmtpd's own methods: a reply line, or a challenge as octets. Its texts lack most status codes."""
@@ -146,9 +164,19 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         """For aiosmtpd's challenge_auth: a line of the SASL dialogue."""
         return await self._wire.line(self._limits.sasl_line)
 
+    async def _greet(self) -> None:
+        self.session.tls = self._wire.tls
+        refusal = await self._handler.connect(self.session)
+        self.session.spoke_early = self._wire.pending
+        if refusal is not None:
+            raise Ended(refusal)
+        self.say(self._profile.greeting())
+
     # The loop's body
 
     async def _execute(self, line: bytes) -> None:
+        if self._transcript is not None:
+            self._transcript.theirs(transcribed(line))
         word, _, rest = line.partition(b" ")
         try:
             verb = word.decode("ascii").upper()
@@ -251,9 +279,12 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         if self._transaction is not None:
             raise Refused(replies.NOT_NOW)
         self.say(replies.READY_FOR_TLS)
-        await self._wire.start_tls(self._profile.tls, self._limits.handshake_timeout)
-        # RFC 3207 §4.2: all that was learnt before is forgotten.
         session = self.session
+        await self._wire.start_tls(self._profile.tls, self._limits.handshake_timeout)
+        session.tls = self._wire.tls
+        if self._transcript is not None:
+            self._transcript.note(session.tls)
+        # RFC 3207 §4.2: all that was learnt before is forgotten.
         session.encrypted = True
         session.host_name, session.extended_smtp = None, False
         session.authenticated, session.principal = False, None
@@ -306,12 +337,18 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
             raise Refused(replies.HELLO_FIRST)
         if self._transaction is not None:
             raise Refused(replies.NESTED_MAIL)
-        path = read_mail(argument or "", extended=self.session.extended_smtp)
-        if path.size > self._limits.message_size:
+        limits = self._limits
+        if limits.messages and self._messages >= limits.messages:
+            raise Ended(replies.ENOUGH_MESSAGES)
+        path = read_mail(argument or "", extended=self.session.extended_smtp, dsn=self._profile.offers_dsn)
+        if path.size > limits.message_size:
             raise Refused(replies.TOO_LARGE)
+        if self._admission is not None and not self._admission.may_begin(self.session.address):
+            raise Refused(replies.TOO_MANY_MESSAGES)
         transaction = Transaction(path)
         reply = await self._handler.mail(self.session, transaction)
         if reply.accepted:
+            self._messages += 1
             self._transaction = transaction
             self._transaction_ends = asyncio.get_running_loop().time() + self._limits.transaction_timeout
             self.session.utf8 = path.smtputf8
@@ -327,9 +364,14 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
             smtputf8=session.utf8,
             postmaster=self._profile.postmaster,
             extended=session.extended_smtp,
+            dsn=self._profile.offers_dsn,
         )
         if len(transaction.recipients) >= self._limits.recipients:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
+        if self._profile.one_bounce_recipient and transaction.recipients and transaction.reverse_path.address is None:
+            raise Refused(replies.ONE_FOR_A_BOUNCE)
+        if self._admission is not None and not self._admission.may_ask(session.address):
+            raise Refused(replies.TOO_MANY_ASKED_FOR)
         reply = await self._handler.rcpt(session, transaction, path)
         if reply.accepted:
             transaction.recipients.append(path)

@@ -1,6 +1,6 @@
 """What an SMTP server knows of a connection and of its open transaction, and whom it asks for decisions.
 
-`Handler` is the one seam between the protocol and those who decide: submission implements it, MX will. Its methods run
+`Handler` is the one seam between the protocol and those who decide: submission and MX implement it. Its methods run
 on the event loop; whoever blocks hands the work to a thread. What they raise becomes a reply (`gateway.smtp.replies`):
 CleanmailError by the table, `Refused` as it is, anything else 451 4.3.0 without a word of ours.
 """
@@ -16,7 +16,9 @@ from typing import Any, Protocol
 from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.content import Content
 from gateway.smtp.limits import Limits
+from gateway.smtp.proxy import Network
 from gateway.smtp.replies import SmtpReply
+from gateway.transcript import Transcript
 from storage.values import Domain
 
 
@@ -32,14 +34,23 @@ class Profile:
     offers_auth: bool = False
     requires_auth: bool = False
     plain_auth: bool = False  # AUTH without TLS, for tests on loopback
+    service: str = "smtp"  # whose connections are counted together, by all processes
+    banner: str = ""  # what follows the host name and "ESMTP" in the greeting
+    offers_dsn: bool = True  # RFC 3461; without it its parameters are unknown ones
+    one_bounce_recipient: bool = False  # a null reverse-path takes one recipient in each transaction
+    waits_its_turn: bool = False  # whoever sends ahead where RFC 2920 §3.1 forbids it is sent away
+    normalise: tuple[Network, ...] = ()  # networks whose lone CR and LF are taken as line ends
+    unlimited: tuple[Network, ...] = ()  # networks whose connections, messages and recipients are not counted
 
     def greeting(self) -> SmtpReply:
-        return SmtpReply(220, "", f"{self.hostname} ESMTP")
+        return SmtpReply(220, "", f"{self.hostname} ESMTP {self.banner}".rstrip())
 
     def hello(self, *, encrypted: bool) -> SmtpReply:
         """The answer to EHLO (RFC 5321 §4.1.1.1; RFC 2034 wants no status codes in it)."""
         lines = [self.hostname, f"SIZE {self.limits.message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-        lines += ["ENHANCEDSTATUSCODES", "DSN"]
+        lines.append("ENHANCEDSTATUSCODES")
+        if self.offers_dsn:
+            lines.append("DSN")
         if self.tls is not None and not encrypted:
             lines.append("STARTTLS")
         if self.offers_auth and (encrypted or self.plain_auth):
@@ -56,6 +67,9 @@ class SmtpSession:
     id: str = field(default_factory=lambda: secrets.token_hex(6))  # for log lines
     principal: Any = None  # who signed in; the handler's own type
     utf8: bool = False  # the open transaction said SMTPUTF8
+    tls: str = ""  # protocol version and cipher suite, once there is TLS
+    spoke_early: bool = False  # it did not wait for the greeting
+    transcript: Transcript | None = None  # where handlers name the messages that they took
 
     host_name: str | None = None  # what EHLO or HELO gave; no rule depends on it
     extended_smtp: bool = False
@@ -87,6 +101,10 @@ class Transaction:
 
 class Handler(Protocol):
     """Decides. One per connection."""
+
+    async def connect(self, session: SmtpSession) -> SmtpReply | None:
+        """Before the greeting: None to greet, or the refusal that takes its place (421 or 554, RFC 5321 §3.1)."""
+        ...
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> Any:
         """The principal that signed in. Raises AuthenticationFailed, Throttled, Suspended, Unavailable."""

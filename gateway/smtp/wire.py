@@ -110,6 +110,17 @@ class Wire(asyncio.Protocol):
         return str(peer[0]) if peer else ""
 
     @property
+    def tls(self) -> str:
+        """Protocol version and cipher suite; empty without TLS."""
+        cipher = self.transport.get_extra_info("cipher") if self.transport is not None else None
+        return f"{cipher[1]} {cipher[0]}" if cipher else ""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something has come that nobody has read."""
+        return self._position < len(self._input)
+
+    @property
     def lost(self) -> bool:
         return self.transport is None
 

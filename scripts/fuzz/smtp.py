@@ -116,6 +116,9 @@ class Taker:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
 
+    async def connect(self, session: SmtpSession) -> SmtpReply | None:
+        return None
+
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> str:
         if password != "right":
             raise AuthenticationFailed

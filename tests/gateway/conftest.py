@@ -35,6 +35,10 @@ class Recorder:
     closed_sessions: list[SmtpSession] = field(default_factory=list)
     on_data: Callable[[], Any] | None = None
     on_rcpt: Callable[[ForwardPath], SmtpReply] | None = None
+    on_connect: Callable[[SmtpSession], SmtpReply | None] | None = None
+
+    async def connect(self, session: SmtpSession) -> SmtpReply | None:
+        return self.on_connect(session) if self.on_connect else None
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> str:
         if password != "right":
