@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar, cast
 
+from storage.audit import Audit
 from storage.background import Background
 from storage.changes import AccountChanged, Published, Publisher, TenantChanged
 from storage.clock import Clock
@@ -65,11 +66,12 @@ class Installation:
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock) -> None:
-        """Folders, control.db and queue.db of a new installation. Repeated after a crash it goes on."""
+        """Folders, control.db, queue.db and audit.db of a new installation. Repeated after a crash it goes on."""
         for folder in ("run", "tenants", "logs"):
             durable.make_directory(data / folder)
         with suppress(AlreadyExists):
             Control.create(data / "control.db", keys, clock).close()
+        Audit.open(data, keys, clock).close()
         incarnation = Incarnation(data)
         try:
             with suppress(AlreadyExists):
@@ -83,7 +85,7 @@ class Installation:
         with self._opening:
             for tenant_id in list(self._tenants):
                 self._close_tenant(tenant_id)
-        for name in ("control", "queue", "feed", "access_log", "traces", "transcripts"):
+        for name in ("control", "queue", "feed", "access_log", "traces", "transcripts", "audit"):
             self._close_made(name)
         self.background.close()
         self._checkpointer.stop()
@@ -109,6 +111,11 @@ class Installation:
     @property
     def queue(self) -> Queue:
         return self._once("queue", lambda: Queue.open(self.data, self.keys, self.clock, self.incarnation.name))
+
+    @property
+    def audit(self) -> Audit:
+        """What administrators did."""
+        return self._once("audit", lambda: Audit.open(self.data, self.keys, self.clock))
 
     @property
     def access_log(self) -> AccessLog:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import typer
 
 from hosting import composition
+from hosting.auth.persons import person_of
 from hosting.cli.output import Output
 from hosting.composition import Administration
 from hosting.config import Config, load
@@ -29,6 +30,8 @@ class Invocation:
     data: Path
     config_path: Path
     output: Output
+    # The Unix user whom audit records name; found out before the process gives up its rights.
+    operator: str = field(default_factory=lambda: person_of().name)
 
     @cached_property
     def config(self) -> Config:

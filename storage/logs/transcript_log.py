@@ -1,7 +1,7 @@
 """The log of SMTP transcripts: what the gateway's processes write, and only log auditors read.
 
 Segments' keys are sealed to a public key, so a process that writes can read nothing but the segment that it has open,
-and support or an administrator nothing at all. Reading takes the private key, which the auth role gives to a log auditor
+and support or an administrator nothing at all. Reading takes the private key, which the auth role gives to log auditors
 for a purpose that it logs; who reads writes an audit record first (`hosting.cli.transcripts`). `record` keeps a
 transcript in memory; it is on the disk after the next `flush`.
 """
