@@ -1,7 +1,8 @@
 """Starts the servers that are measured, each on loopback with a folder of its own, and ends them again.
 
-Cleanmail is started with the README's command; the peer is Debian's Dovecot with Maildir (packages dovecot-core and
-dovecot-imapd). Both keep plain-text sign-in for the load generator, on loopback only.
+Cleanmail is started with the README's command; the peers are Debian's Dovecot with Maildir (packages dovecot-core and
+dovecot-imapd) and Debian's Postfix (package postfix), which also brings the sink that takes what is relayed. Cleanmail
+and Dovecot keep plain-text sign-in for the load generator, on loopback only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PASSWORD = "correct-horse-battery"
+RELAYED, PARKED, KEPT = "relayed.test", "parked.test", "kept.test"  # where the mail of each domain goes
 ROOT = Path(__file__).resolve().parents[2]
 
 DOVECOT = """\
@@ -166,6 +168,101 @@ def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Serve
         )
     finally:
         end(process)
+
+
+POSTFIX = """\
+compatibility_level = 3.6
+queue_directory = {d}/queue
+data_directory = {d}/data
+maillog_file = {d}/mail.log
+maillog_file_prefixes = {d}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = postfix.test
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+local_recipient_maps =
+relay_domains = {relayed}, {parked}
+transport_maps = inline:{{ {relayed}=smtp:[127.0.0.1]:{sink}, {parked}=parked:[127.0.0.1]:{sink} }}
+defer_transports = parked
+virtual_mailbox_domains = {kept}
+virtual_mailbox_base = {d}/mail
+virtual_mailbox_maps = regexp:{d}/mailboxes
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+virtual_minimum_uid = 1
+smtpd_recipient_restrictions = permit_mynetworks, reject
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_error_sleep_time = 0
+message_size_limit = 60000000
+virtual_mailbox_limit = 0
+in_flow_delay = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """An SMTP server that takes mail for RELAYED (to the sink), PARKED (nobody takes it) and KEPT (its mailboxes)."""
+
+    name: str
+    port: int
+    pid: int
+    folder: Path
+
+
+@contextlib.contextmanager
+def sink(port: int) -> Iterator[None]:
+    """Postfix's smtp-sink, which takes everything and keeps nothing."""
+    process = subprocess.Popen(
+        ["smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), f"127.0.0.1:{port}", "1000"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for_port(port, process)
+        yield
+    finally:
+        end(process)
+
+
+@contextlib.contextmanager
+def postfix(folder: Path, sink_port: int) -> Iterator[MailServer]:
+    """Debian's Postfix. It wants to be started by root."""
+    if not shutil.which("postfix"):
+        sys.exit("Postfix is not installed: apt-get install --no-install-recommends postfix")
+    if os.geteuid():
+        sys.exit("Postfix has to be started by root; run this as root, or with --only cleanmail.")
+    folder.mkdir(parents=True)
+    for name, owner in (("queue", "root"), ("data", "postfix"), ("mail", "mail")):
+        (folder / name).mkdir()
+        shutil.chown(folder / name, owner)
+    [port] = free_ports(1)
+    mail = pwd.getpwnam("mail")
+    places = {"d": folder, "sink": sink_port, "uid": mail.pw_uid, "gid": mail.pw_gid}
+    domains = {"relayed": RELAYED, "parked": PARKED, "kept": KEPT}
+    (folder / "main.cf").write_text(POSTFIX.format(**places, **domains))
+    (folder / "mailboxes").write_text(f"/^(u[0-9]+)@{KEPT}$/ $1/\n")
+    services = Path("/usr/share/postfix/master.cf.dist").read_text()
+    services = services.replace("\nsmtp      inet  n ", f"\n127.0.0.1:{port} inet n ").replace(
+        " y       -  ", " n       -  "
+    )
+    (folder / "master.cf").write_text(f"{services}\nparked unix - - n - - smtp\n")
+    subprocess.run(["postfix", "-c", folder, "check"], check=True, capture_output=True)
+    process = subprocess.Popen(["postfix", "-c", folder, "start-fg"], stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_for_port(port, process)
+        yield MailServer("postfix", port, process.pid, folder)
+    finally:
+        subprocess.run(["postfix", "-c", folder, "stop"], check=False, capture_output=True)
+        end(process)
+
+
+@contextlib.contextmanager
+def mail_server(folder: Path) -> Iterator[MailServer]:
+    """Cleanmail with its MX, as `scripts/serve` starts it."""
+    with cleanmail(folder, 0) as server:
+        yield MailServer("cleanmail", server.port - 143 + 25, server.pid, server.folder)
 
 
 def provision(data: Path, addresses: list[str]) -> None:
