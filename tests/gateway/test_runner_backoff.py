@@ -51,4 +51,4 @@ def test_no_pause_is_nothing_and_none_beyond_the_cap(failures: int, chance: floa
     for backoff in (ELSEWHERE, HERE, Backoff(1, 1)):
         assert 1 <= backoff.pause(failures, chance) <= backoff.cap
         assert now < backoff.next_attempt(now, failures, chance, expires) <= now + backoff.cap
-    assert LAST_ATTEMPT < ELSEWHERE.first
+    assert ELSEWHERE.first > LAST_ATTEMPT
