@@ -3,7 +3,7 @@
 A publisher sends each commit's changes to the sockets in run/feed/, as datagrams that carry its name and a running
 number of this receiver's, and a heartbeat each second. It never waits and never fails: what a receiver cannot take yet
 (kernels queue as few as 10 datagrams) is kept for it, the newest of each mailbox, and sent again within milliseconds.
-Changes of mailboxes go only to subscribers that asked for them, so that a flag wakes nobody in vain.
+Changes of mailboxes, and of the queue, go only to subscribers that asked for them, so that a flag wakes nobody in vain.
 
 A subscriber gets `Gap` when a number is missing, a publisher has fallen silent without a farewell, or a datagram cannot
 be read; then it looks again at whatever it watches. A change only says that something happened; what happened is asked
@@ -33,8 +33,8 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
-_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL = 1, 2, 3, 4
-_EVERYTHING, _ACCOUNTS = ".mail.sock", ".accounts.sock"  # how the sockets' names end
+_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE = 1, 2, 3, 4, 5
+_MAIL, _QUEUE, _SOCKET = ".mail", ".queue", ".sock"  # how the sockets' names end: what is asked for, and this
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
@@ -69,11 +69,16 @@ class TenantChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """Something in the queue became due earlier than was known: `Queue.news` tells what."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Something may have been missed: look again."""
 
 
-Published = Change | AccountChanged | TenantChanged
+Published = Change | AccountChanged | TenantChanged | QueueChanged
 
 
 class Publisher:
@@ -95,14 +100,12 @@ class Publisher:
 
     def publish(self, *changes: Published) -> None:
         """Tell everybody concerned; never waits, never raises for a receiver's sake."""
-        everything = b"".join(_pack(change) for change in changes)
-        of_accounts = [change for change in changes if not isinstance(change, Change)]
+        packed = [(change, _pack(change)) for change in changes]
         with self._guard:
             for receiver in self._look():
-                wanted = changes if receiver.mailboxes else of_accounts
+                wanted = [(change, octets) for change, octets in packed if not isinstance(change, receiver.unwanted)]
                 if wanted:
-                    body = everything if receiver.mailboxes else b"".join(_pack(change) for change in wanted)
-                    self._tell(receiver, wanted, body)
+                    self._tell(receiver, [change for change, _ in wanted], b"".join(octets for _, octets in wanted))
 
     def beat(self) -> None:
         """To be called each second, so that receivers miss nothing for long."""
@@ -180,7 +183,7 @@ class Publisher:
     def _look(self) -> Collection[_Receiver]:
         changed = os.stat(self._directory).st_mtime_ns
         if changed != self._known:
-            names = [name for name in os.listdir(self._directory) if name.endswith((_EVERYTHING, _ACCOUNTS))]
+            names = [name for name in os.listdir(self._directory) if name.endswith(_SOCKET)]
             self._receivers = {name: self._receivers.get(name) or _Receiver(name) for name in names}
             settled = self._clock.precise() - changed / 1e9 > _SETTLED
             self._known = changed if settled else None
@@ -190,11 +193,12 @@ class Publisher:
 class _Receiver:
     """A subscriber as a publisher knows it."""
 
-    __slots__ = ("kept", "mailboxes", "name", "number")
+    __slots__ = ("kept", "name", "number", "unwanted")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.mailboxes = name.endswith(_EVERYTHING)
+        asked = ((_MAIL, Change), (_QUEUE, QueueChanged))
+        self.unwanted: tuple[type[Published], ...] = tuple(kind for part, kind in asked if part not in name)
         self.number = 0  # of the last datagram that it took
         self.kept: dict[Hashable, Published] = {}  # by what they are about: the newest counts
 
@@ -216,11 +220,12 @@ def _subject(change: Published) -> Hashable:
 class Subscriber:
     """One for each process that watches; used by one thread, its event loop's."""
 
-    def __init__(self, data: Path, clock: Clock, *, mailboxes: bool = True) -> None:
-        """`mailboxes`: changes of mailboxes too, not of accounts and tenants alone."""
+    def __init__(self, data: Path, clock: Clock, *, mailboxes: bool = True, queue: bool = False) -> None:
+        """`mailboxes`, `queue`: changes of these too, not of accounts and tenants alone."""
         directory = _feed(data)
         self._clock = clock
-        self._path = directory / (secrets.token_hex(8) + (_EVERYTHING if mailboxes else _ACCOUNTS))
+        asked = (_MAIL if mailboxes else "") + (_QUEUE if queue else "")
+        self._path = directory / (secrets.token_hex(8) + asked + _SOCKET)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         addresses = _Addresses(directory)
@@ -299,6 +304,8 @@ def _pack(change: Published) -> bytes:
             return _CHANGE.pack(_IS_ACCOUNT, tenant, account, 0)
         case TenantChanged(tenant):
             return _CHANGE.pack(_IS_TENANT, tenant, 0, 0)
+        case QueueChanged():
+            return _CHANGE.pack(_IS_QUEUE, 0, 0, 0)
 
 
 def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
@@ -312,6 +319,8 @@ def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
             changes.append(AccountChanged(TenantId(first), AccountId(second)))
         elif kind == _IS_TENANT:
             changes.append(TenantChanged(TenantId(first)))
+        elif kind == _IS_QUEUE:
+            changes.append(QueueChanged())
         elif kind == _IS_FAREWELL:
             changes.append(None)
         else:

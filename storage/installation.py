@@ -110,7 +110,17 @@ class Installation:
 
     @property
     def queue(self) -> Queue:
-        return self._once("queue", lambda: Queue.open(self.data, self.keys, self.clock, self.incarnation.name))
+        return self._once(
+            "queue",
+            lambda: Queue.open(
+                self.data,
+                self.keys,
+                self.clock,
+                self.incarnation.name,
+                checkpointer=self._checkpointer,
+                announce=self._publish,
+            ),
+        )
 
     @property
     def audit(self) -> Audit:

@@ -151,6 +151,10 @@ class NewEntry:
     expires: int
     content: bytes = field(repr=False)
 
+    @property
+    def lane(self) -> int:
+        return -self.tenant_id if self.account_id is None else self.account_id
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
@@ -162,7 +166,8 @@ class Recipient:
     state: RecipientState
     attempts: int
     next_attempt: int
-    reply: str
+    warned: bool  # its sender was told that it is late
+    reply: Reply | None  # the last one; None: it was not tried yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ class Entry:
     arrived: int
     expires: int
     held: bool
+    given_up: bool  # it is not tried any more: what waits is to be returned to its sender, for the reason in `reply`
     recipients: tuple[Recipient, ...]
 
 
@@ -194,7 +200,48 @@ class EntrySummary:
     expires: int
     held: bool
     states: Mapping[RecipientState, int]
-    next_attempt: int | None  # the earliest, of recipients that still wait
+    next_attempt: int | None  # the earliest, of recipients that are queued
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one sender has for one destination: the queue takes turns between lanes, so that nobody waits behind masses.
+
+    `lane` is the submitter's account, or the tenant's number, negative, for mail that nobody here submitted.
+    """
+
+    destination: str
+    lane: int
+    earliest: int  # Unix seconds: when the first of its recipients is due
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Lanes in which something may be due earlier than was known, and the number to ask with next time."""
+
+    lanes: tuple[Lane, ...]
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """A destination that could not be reached, whichever the recipient."""
+
+    name: str
+    failures: int  # in a row
+    since: int  # the first of them
+    retry_at: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much is in the queue, for the metrics."""
+
+    queued: int  # entries
+    held: int
+    oldest: int | None  # when the one that waits longest arrived
+    failing: int  # destinations that do not answer
 
 
 def new_queue_id(clock: Clock) -> str:

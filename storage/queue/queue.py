@@ -2,7 +2,8 @@
 
 When `enqueue` returns, every entry's content is fsynced in its tenant's spool and all rows are in one FULL commit; when
 it raises, nothing is queued and what is left of files goes with the sweep. When the last recipient of an entry is
-settled its rows go in the same commit, and its content right after it.
+settled its rows go in the same commit, and its content right after it. What follows from an outcome, a bounce for one,
+is queued in the commit that notes the outcome: neither is there without the other, and neither twice.
 
 Raises: NotFound, Conflict (the state doesn't allow it), Gone and NotFound of tenants' keys, StorageFull, Unavailable.
 Standards: RFC 5321 §4.5.4, §6.1 (responsibility).
@@ -10,132 +11,70 @@ Standards: RFC 5321 §4.5.4, §6.1 (responsibility).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, or_, select, update
 
+from storage.changes import QueueChanged
 from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema
 from storage.database.prepared import prepare
 from storage.errors import Conflict, NotFound
-from storage.keys.sealing import Key
 from storage.keys.source import KeySource
-from storage.queue.entries import (
-    LOCAL,
-    Entry,
-    EntrySummary,
-    EnvelopeParameters,
-    NewEntry,
-    Origin,
-    Recipient,
-    RecipientParameters,
-    RecipientState,
-    Sealing,
-)
+from storage.queue.destinations import Destinations
+from storage.queue.entries import Entry, NewEntry, RecipientState, Reply
+from storage.queue.listing import Listing
+from storage.queue.operations import Operations
+from storage.queue.retention import Retention
+from storage.queue.rows import ENTRY_COLUMNS, RECIPIENT_COLUMNS, SCHEMA, NewRows, next_news, opened, remove_entry
+from storage.queue.sent import count_sent
 from storage.queue.spool import Spool
 from storage.schema import queue as schema
-from storage.values import AccountId, EmailAddress, TenantId
+from storage.values import TenantId
 
-SCHEMA = Schema("queue", schema.VERSION, schema.metadata, (), ())
-PURPOSE = "queue"  # why a tenant's key is asked for
-_KEYS_MAX = 500
+__all__ = ["SCHEMA", "Queue"]
 
 _entry, _recipient = schema.entry, schema.recipient
-_ENTRY_COLUMNS = (
-    _entry.c.queue_id,
-    _entry.c.tenant_id,
-    _entry.c.account_id,
-    _entry.c.origin,
-    _entry.c.file,
-    _entry.c.size,
-    _entry.c.reverse_path,
-    _entry.c.parameters,
-    _entry.c.arrived,
-    _entry.c.expires,
-    _entry.c.held,
-)
-_RECIPIENT_COLUMNS = (
-    _recipient.c.position,
-    _recipient.c.address,
-    _recipient.c.parameters,
-    _recipient.c.account_id,
-    _recipient.c.destination,
-    _recipient.c.state,
-    _recipient.c.attempts,
-    _recipient.c.next_attempt,
-    _recipient.c.reply,
-)
-_QUEUED = RecipientState.QUEUED.value
+_QUEUED, _HELD = RecipientState.QUEUED.value, RecipientState.HELD.value
 
-_INSERT_ENTRY = prepare(insert(_entry))
-_INSERT_RECIPIENT = prepare(insert(_recipient))
-_ONE_ENTRY = prepare(select(*_ENTRY_COLUMNS).where(_entry.c.queue_id == bindparam("id")))
+_this = (_recipient.c.queue_id == bindparam("id"), _recipient.c.position == bindparam("place"))
+# A recipient that was held while it was being delivered is settled or tried all the same: it did happen.
+_waits = or_(_recipient.c.state == _QUEUED, _recipient.c.state == _HELD)
+
+_ONE_ENTRY = prepare(select(*ENTRY_COLUMNS).where(_entry.c.queue_id == bindparam("id")))
 _RECIPIENTS = prepare(
-    select(*_RECIPIENT_COLUMNS).where(_recipient.c.queue_id == bindparam("id")).order_by(_recipient.c.position)
+    select(*RECIPIENT_COLUMNS).where(_recipient.c.queue_id == bindparam("id")).order_by(_recipient.c.position)
 )
-_PAGE = prepare(
-    select(*_ENTRY_COLUMNS)
-    .where(_entry.c.queue_id > bindparam("after"))
-    .order_by(_entry.c.queue_id)
-    .limit(bindparam("most"))
-)
-_PAGE_OF_TENANT = prepare(
-    select(*_ENTRY_COLUMNS)
-    .where(_entry.c.tenant_id == bindparam("tenant"), _entry.c.queue_id > bindparam("after"))
-    .order_by(_entry.c.queue_id)
-    .limit(bindparam("most"))
-)
-_STATES = prepare(
-    select(_recipient.c.state, func.count(), func.min(_recipient.c.next_attempt))
-    .where(_recipient.c.queue_id == bindparam("id"))
-    .group_by(_recipient.c.state)
-)
-_DUE_HERE = prepare(
-    select(_recipient.c.queue_id)
-    .distinct()
-    .where(
-        _recipient.c.destination == LOCAL,
-        _recipient.c.state == _QUEUED,
-        _recipient.c.next_attempt <= bindparam("now"),
-    )
-    .limit(bindparam("most"))
+_RECIPIENTS_FOR = prepare(
+    select(*RECIPIENT_COLUMNS)
+    .where(_recipient.c.queue_id == bindparam("id"), _recipient.c.destination == bindparam("destination"))
+    .order_by(_recipient.c.position)
 )
 _SETTLE = prepare(
     update(_recipient)
-    .where(
-        _recipient.c.queue_id == bindparam("id"),
-        _recipient.c.position == bindparam("place"),
-        _recipient.c.state == _QUEUED,
-    )
+    .where(*_this, _waits)
     .values(state=bindparam("reached"), attempts=_recipient.c.attempts + 1, reply=bindparam("said"))
 )
 _POSTPONE = prepare(
     update(_recipient)
-    .where(
-        _recipient.c.queue_id == bindparam("id"),
-        _recipient.c.position == bindparam("place"),
-        _recipient.c.state == _QUEUED,
-    )
+    .where(*_this, _waits)
     .values(next_attempt=bindparam("again"), attempts=_recipient.c.attempts + 1, reply=bindparam("said"))
 )
-_WAITING = prepare(select(func.count()).where(_recipient.c.queue_id == bindparam("id"), _recipient.c.state == _QUEUED))
-_DELETE_RECIPIENTS = prepare(delete(_recipient).where(_recipient.c.queue_id == bindparam("id")))
-_DELETE_ENTRY = prepare(delete(_entry).where(_entry.c.queue_id == bindparam("id")))
-_FILES_OF_TENANT = prepare(select(_entry.c.file).where(_entry.c.tenant_id == bindparam("tenant")))
+_WARN = prepare(update(_recipient).where(*_this, _waits, _recipient.c.warned == 0).values(warned=1))
+_COUNT_DOWN = prepare(
+    update(_entry)
+    .where(_entry.c.queue_id == bindparam("id"))
+    .values(waiting=_entry.c.waiting - bindparam("settled"))
+    .returning(_entry.c.waiting, _entry.c.file)
+)
 
 
-class Queue:
-    def __init__(self, database: Database, spool: Spool, keys: KeySource, clock: Clock) -> None:
-        self._database = database
-        self._spool = spool
-        self._keys = keys
-        self._clock = clock
-        self._tenant_keys: dict[TenantId, Key] = {}  # of tenants in use; see `forget`
+class Queue(Listing, Operations, Destinations, Retention):
+    """All of it. The parts are modules of their own, with the questions and changes that belong together."""
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock, incarnation: str) -> Self:
@@ -145,223 +84,172 @@ class Queue:
 
     @classmethod
     def open(
-        cls, data: Path, keys: KeySource, clock: Clock, incarnation: str, *, checkpointer: Checkpointer | None = None
+        cls,
+        data: Path,
+        keys: KeySource,
+        clock: Clock,
+        incarnation: str,
+        *,
+        checkpointer: Checkpointer | None = None,
+        announce: Callable[[QueueChanged], None] | None = None,
     ) -> Self:
         """`incarnation` is the name of this process's writer, which spool files carry."""
         key = keys.service_key("queue")
         database = Database.open(data / "queue.db", key, SCHEMA, clock, checkpointer=checkpointer)
-        return cls(database, Spool(data, incarnation), keys, clock)
+        return cls(database, Spool(data, incarnation), keys, clock, announce)
 
     def close(self) -> None:
         self._tenant_keys.clear()
-        self._database.close()
-
-    def forget(self, tenant_id: TenantId) -> None:
-        """Lets go of the tenant's key."""
-        self._tenant_keys.pop(tenant_id, None)
-
-    def _key(self, tenant_id: TenantId) -> Key:
-        """The tenant's key, asked for once: a lease is a round trip to the auth role."""
-        key = self._tenant_keys.get(tenant_id)
-        if key is None:
-            if len(self._tenant_keys) >= _KEYS_MAX:
-                self._tenant_keys.clear()
-            key = self._tenant_keys[tenant_id] = self._keys.tenant_key(tenant_id, PURPOSE)
-        return key
+        try:
+            self.tls_results.flush()
+        finally:
+            self._database.close()
 
     # Taking responsibility
 
     def enqueue(self, entries: Sequence[NewEntry]) -> None:
         """All entries, or none. They belong to one message: one commit makes all of them durable."""
-        now = self._clock.now()
-        written: list[tuple[TenantId, str]] = []
-        rows: list[dict[str, Any]] = []
-        recipients: list[dict[str, Any]] = []
+        written = _Written(self, entries)
         try:
-            for entry in entries:
-                key = self._key(entry.tenant_id)
-                file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, now)
-                written.append((entry.tenant_id, file))
-                sealing = Sealing(key.secret, entry.queue_id)
-                rows.append(_entry_row(entry, file, sealing, now))
-                recipients += _recipient_rows(entry, sealing, now)
-
-            def work(transaction: Transaction) -> None:
-                _INSERT_ENTRY.run_many(transaction, rows)
-                _INSERT_RECIPIENT.run_many(transaction, recipients)
-                for tenant_id, _ in written:  # concurrent messages of a tenant share this fsync too
-                    transaction.before_commit(partial(self._spool.sync, tenant_id), ("spool", tenant_id))
-
-            self._database.write(work)
+            self._database.write(written.insert)
         except BaseException:
-            for tenant_id, file in written:
-                self._spool.remove(tenant_id, file)
+            written.discard()
             raise
+        self._changed()
 
-    # Settling
+    # Outcomes
 
-    def settle(self, entry: Entry, reached: Mapping[int, tuple[RecipientState, str]]) -> bool:
-        """Notes the final state, and the reply, of recipients by position; True if the entry is thereby gone."""
+    def settle(
+        self, entry: Entry, reached: Mapping[int, tuple[RecipientState, Reply]], follow_ups: Sequence[NewEntry] = ()
+    ) -> bool:
+        """Notes the final state, and the reply, of recipients by position; True if the entry is thereby gone.
+
+        `follow_ups` are queued in the same commit. Repeated it changes nothing: a recipient that is settled stays as
+        it is, and if all of them are, or the entry was withdrawn, nothing follows.
+        """
         sealing = self._sealing(entry.tenant_id, entry.queue_id)
+        rows = []
+        for position, (state, reply) in reached.items():
+            if not state.settled:
+                raise Conflict(detail=f"queue {entry.queue_id}: {state} settles nothing")
+            said = sealing.seal(reply.encode(), "reply", position)
+            rows.append({"id": entry.queue_id, "place": position, "reached": state.value, "said": said})
 
-        def work(transaction: Transaction) -> bool:
-            for position, (state, reply) in reached.items():
-                if not state.settled:
-                    raise Conflict(detail=f"queue {entry.queue_id}: {state} settles nothing")
-                said = sealing.seal(reply.encode(), "reply", position)
-                _SETTLE.run(transaction, id=entry.queue_id, place=position, reached=state.value, said=said)
-            return self._remove_if_settled(transaction, entry)
+        def work(transaction: Transaction) -> tuple[bool, bool]:
+            settled = _SETTLE.run_many(transaction, rows)
+            row = _COUNT_DOWN.one(transaction, id=entry.queue_id, settled=settled)
+            if row is None:
+                return True, False
+            waiting, file = row
+            if not waiting:
+                remove_entry(transaction, self._spool, entry.tenant_id, entry.queue_id, file)
+            return not waiting, settled > 0
 
-        return self._database.write(work)
+        return self._with_follow_ups(work, follow_ups)
 
-    def postpone(self, entry: Entry, until: Mapping[int, tuple[int, str]]) -> None:
-        """Notes when recipients, by position, are tried again, and the reply that says why."""
+    def postpone(self, entry: Entry, until: Mapping[int, tuple[int, Reply]]) -> None:
+        """Notes when recipients, by position, are tried again, and the reply that says why. What is held stays so."""
         sealing = self._sealing(entry.tenant_id, entry.queue_id)
+        rows = [
+            {
+                "id": entry.queue_id,
+                "place": position,
+                "again": again,
+                "said": sealing.seal(reply.encode(), "reply", position),
+            }
+            for position, (again, reply) in until.items()
+        ]
 
         def work(transaction: Transaction) -> None:
-            for position, (again, reply) in until.items():
-                said = sealing.seal(reply.encode(), "reply", position)
-                _POSTPONE.run(transaction, id=entry.queue_id, place=position, again=again, said=said)
+            _POSTPONE.run_many(transaction, rows)
 
         self._database.write(work)
 
-    def _remove_if_settled(self, transaction: Transaction, entry: Entry) -> bool:
-        if _WAITING.rows(transaction, id=entry.queue_id)[0][0]:
-            return False
-        _DELETE_RECIPIENTS.run(transaction, id=entry.queue_id)
-        _DELETE_ENTRY.run(transaction, id=entry.queue_id)
-        transaction.after_commit(lambda: self._spool.remove(entry.tenant_id, entry.file))
-        return True
+    def warn(self, entry: Entry, positions: Collection[int], follow_ups: Sequence[NewEntry] = ()) -> None:
+        """Notes that recipients are late and their sender is told, by `follow_ups`, in the same commit.
+
+        Repeated it changes nothing, and nothing follows.
+        """
+        rows = [{"id": entry.queue_id, "place": position} for position in positions]
+
+        def work(transaction: Transaction) -> tuple[bool, bool]:
+            warned = _WARN.run_many(transaction, rows) > 0
+            return warned, warned
+
+        self._with_follow_ups(work, follow_ups)
+
+    def _with_follow_ups(
+        self, work: Callable[[Transaction], tuple[bool, bool]], follow_ups: Sequence[NewEntry]
+    ) -> bool:
+        """`work` gives its result, and whether the follow-ups are called for."""
+        written = _Written(self, follow_ups)
+
+        def both(transaction: Transaction) -> tuple[bool, bool]:
+            result, follow = work(transaction)
+            if follow:
+                written.insert(transaction)
+            return result, follow
+
+        try:
+            result, follow = self._database.write(both)
+        except BaseException:
+            written.discard()
+            raise
+        if not follow:
+            written.discard()
+        elif follow_ups:
+            self._changed()
+        return result
 
     # Looking
 
-    def entries(self, *, tenant: TenantId | None = None, after: str = "", limit: int = 1000) -> list[EntrySummary]:
-        """Entries in the order of their ids, which is that of their arrival, from behind the id `after`."""
+    def show(self, queue_id: str, *, destination: str | None = None) -> Entry:
+        """One entry with its addresses; only with recipients of one destination, if it is given. Raises NotFound."""
         with self._database.reading() as connection:
-            if tenant is None:
-                rows = _PAGE.rows(connection, after=after, most=limit)
+            row = _ONE_ENTRY.one(connection, id=queue_id)
+            if row is None:
+                raise NotFound("There is no such entry in the queue.")
+            if destination is None:
+                recipients = _RECIPIENTS.rows(connection, id=queue_id)
             else:
-                rows = _PAGE_OF_TENANT.rows(connection, tenant=tenant, after=after, most=limit)
-            return [_summary(row, _STATES.rows(connection, id=row[0])) for row in rows]
-
-    def show(self, queue_id: str) -> Entry:
-        """One entry with its addresses. Raises NotFound."""
-        with self._database.reading() as connection:
-            rows = _ONE_ENTRY.rows(connection, id=queue_id)
-            recipients = _RECIPIENTS.rows(connection, id=queue_id)
-        if not rows:
-            raise NotFound("There is no such entry in the queue.")
-        return _opened(rows[0], recipients, self._sealing(TenantId(rows[0][1]), queue_id))
-
-    def due_here(self, limit: int = 100) -> list[str]:
-        """The ids of entries that have recipients with a mailbox here whose delivery is due."""
-        with self._database.reading() as connection:
-            return [row[0] for row in _DUE_HERE.rows(connection, now=self._clock.now(), most=limit)]
+                recipients = _RECIPIENTS_FOR.rows(connection, id=queue_id, destination=destination)
+        return opened(row, recipients, self._sealing(TenantId(row[1]), queue_id))
 
     def content(self, entry: Entry) -> bytes:
         """The message of `entry`. Raises Corrupt, and NotFound if it was settled meanwhile."""
         return self._spool.read(entry.tenant_id, entry.file, self._key(entry.tenant_id))
 
-    def sweep(self, tenant_id: TenantId, is_alive: Callable[[str], bool]) -> int:
-        """Removes the tenant's spool files that no row names and whose writer is dead; how many.
 
-        Files first: one that a living writer has yet to name is spared for its writer's sake.
-        """
-        dead = [file for file, incarnation in self._spool.files(tenant_id) if not is_alive(incarnation)]
-        if not dead:
-            return 0
-        with self._database.reading() as connection:
-            named = {row[0] for row in _FILES_OF_TENANT.rows(connection, tenant=tenant_id)}
-        rubbish = [file for file in dead if file not in named]
-        for file in rubbish:
+class _Written:
+    """Entries whose content is in the spool and whose rows are sealed: what is left to do is short."""
+
+    def __init__(self, queue: Queue, entries: Sequence[NewEntry]) -> None:
+        self._spool = queue._spool
+        self._entries = entries
+        self._files: list[tuple[TenantId, str]] = []
+        self._rows: list[NewRows] = []
+        self._now = queue._clock.now()
+        try:
+            for entry in entries:
+                key = queue._key(entry.tenant_id)
+                file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, self._now)
+                self._files.append((entry.tenant_id, file))
+                self._rows.append(NewRows(entry, file, queue._sealing(entry.tenant_id, entry.queue_id), self._now))
+        except BaseException:
+            self.discard()
+            raise
+
+    def insert(self, transaction: Transaction) -> None:
+        if not self._entries:
+            return
+        news = next_news(transaction)
+        for entry, rows in zip(self._entries, self._rows, strict=True):
+            rows.insert(transaction, news)
+            count_sent(transaction, entry, self._now)
+            # Concurrent messages of a tenant share this fsync too.
+            transaction.before_commit(partial(self._spool.sync, entry.tenant_id), ("spool", entry.tenant_id))
+
+    def discard(self) -> None:
+        """Nothing names the files: gone, or left to the sweep."""
+        for tenant_id, file in self._files:
             self._spool.remove(tenant_id, file)
-        return len(rubbish)
-
-    def _sealing(self, tenant_id: TenantId, queue_id: str) -> Sealing:
-        return Sealing(self._key(tenant_id).secret, queue_id)
-
-
-def _entry_row(entry: NewEntry, file: str, sealing: Sealing, now: int) -> dict[str, Any]:
-    reverse_path = str(entry.reverse_path) if entry.reverse_path is not None else ""
-    return {
-        "queue_id": entry.queue_id,
-        "tenant_id": entry.tenant_id,
-        "account_id": entry.account_id,
-        "origin": entry.origin.value,
-        "file": file,
-        "size": len(entry.content),
-        "reverse_path": sealing.seal(reverse_path.encode(), "reverse_path"),
-        "parameters": sealing.seal(entry.parameters.encode(), "parameters"),
-        "arrived": now,
-        "expires": entry.expires,
-        "held": 0,
-    }
-
-
-def _recipient_rows(entry: NewEntry, sealing: Sealing, now: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "queue_id": entry.queue_id,
-            "position": position,
-            "address": sealing.seal(str(recipient.address).encode(), "address", position),
-            "parameters": sealing.seal(recipient.parameters.encode(), "parameters", position),
-            "account_id": recipient.account_id,
-            "destination": recipient.destination,
-            "state": _QUEUED,
-            "attempts": 0,
-            "next_attempt": now,
-            "reply": None,
-        }
-        for position, recipient in enumerate(entry.recipients)
-    ]
-
-
-def _summary(row: tuple[Any, ...], states: Sequence[tuple[Any, ...]]) -> EntrySummary:
-    queue_id, tenant_id, account_id, origin, _file, size, _path, _parameters, arrived, expires, held = row
-    waiting = [earliest for state, _, earliest in states if state == _QUEUED]
-    return EntrySummary(
-        queue_id,
-        TenantId(tenant_id),
-        None if account_id is None else AccountId(account_id),
-        Origin(origin),
-        size,
-        arrived,
-        expires,
-        bool(held),
-        {RecipientState(state): count for state, count, _ in states},
-        waiting[0] if waiting else None,
-    )
-
-
-def _opened(row: tuple[Any, ...], recipients: Sequence[tuple[Any, ...]], sealing: Sealing) -> Entry:
-    queue_id, tenant_id, account_id, origin, file, size, path, parameters, arrived, expires, held = row
-    reverse_path = sealing.open(path, "reverse_path").decode()
-    return Entry(
-        queue_id,
-        TenantId(tenant_id),
-        None if account_id is None else AccountId(account_id),
-        Origin(origin),
-        file,
-        size,
-        EmailAddress.parse(reverse_path) if reverse_path else None,
-        EnvelopeParameters.decode(sealing.open(parameters, "parameters")),
-        arrived,
-        expires,
-        bool(held),
-        tuple(_recipient_of(recipient, sealing) for recipient in recipients),
-    )
-
-
-def _recipient_of(row: tuple[Any, ...], sealing: Sealing) -> Recipient:
-    position, address, parameters, account_id, destination, state, attempts, next_attempt, reply = row
-    return Recipient(
-        position,
-        EmailAddress.parse(sealing.open(address, "address", position).decode()),
-        None if account_id is None else AccountId(account_id),
-        destination,
-        RecipientParameters.decode(sealing.open(parameters, "parameters", position)),
-        RecipientState(state),
-        attempts,
-        next_attempt,
-        "" if reply is None else sealing.open(reply, "reply", position).decode(),
-    )

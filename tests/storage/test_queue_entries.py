@@ -28,6 +28,7 @@ from storage.queue.entries import (
     Origin,
     RecipientParameters,
     RecipientState,
+    Reply,
     new_queue_id,
 )
 from storage.queue.queue import Queue
@@ -35,6 +36,7 @@ from storage.values import AccountId, EmailAddress, TenantId
 
 ONE, TWO = TenantId(1), TenantId(2)
 ALICE = EmailAddress.parse("alice@one.example")
+OK = Reply(250, "2.0.0", "")
 CONTENT = b"Subject: very secret token\r\n\r\n" + b"body of the message\r\n" * 5000
 
 
@@ -155,13 +157,13 @@ def test_pages(place: Place) -> None:
 
 def test_settled_entries_are_gone(place: Place) -> None:
     entry = enqueued(place)
-    assert not place.queue.settle(entry, {0: (RecipientState.DELIVERED, "")})
+    assert not place.queue.settle(entry, {0: (RecipientState.DELIVERED, OK)})
     assert [r.state for r in place.queue.show(entry.queue_id).recipients] == [
         RecipientState.DELIVERED,
         RecipientState.QUEUED,
     ]
     assert len(place.spooled()) == 1
-    assert place.queue.settle(entry, {1: (RecipientState.FAILED, "550 no")})
+    assert place.queue.settle(entry, {1: (RecipientState.FAILED, Reply(550, "5.1.1", "no"))})
     assert place.spooled() == []
     assert place.queue.entries() == []
     with pytest.raises(NotFound):
@@ -171,19 +173,22 @@ def test_settled_entries_are_gone(place: Place) -> None:
 def test_settling_needs_a_final_state(place: Place) -> None:
     entry = enqueued(place)
     with pytest.raises(Conflict):
-        place.queue.settle(entry, {0: (RecipientState.QUEUED, "")})
+        place.queue.settle(entry, {0: (RecipientState.QUEUED, OK)})
 
 
 def test_what_is_due_here(place: Place) -> None:
     entry = enqueued(place)
     place.queue.enqueue([place.entry(recipients=(NewRecipient(EmailAddress.parse("x@far.example")),))])
+    assert place.queue.due_here() == []  # whoever accepted it is about to deliver it
+    place.clock.advance(30)
     assert place.queue.due_here() == [entry.queue_id]
-    place.queue.postpone(entry, {0: (place.clock.now() + 60, "452 full")})
+    full = Reply(452, "4.2.2", "The mailbox is full.")
+    place.queue.postpone(entry, {0: (place.clock.now() + 60, full)})
     assert place.queue.due_here() == []
     place.clock.advance(60)
     assert place.queue.due_here() == [entry.queue_id]
     again = place.queue.show(entry.queue_id).recipients[0]
-    assert (again.attempts, again.reply) == (1, "452 full")
+    assert (again.attempts, again.reply) == (1, full)
 
 
 def test_sweep_touches_the_dead_only(place: Place) -> None:
