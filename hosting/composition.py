@@ -25,6 +25,7 @@ from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
 from hosting.auth.local import LocalAuth
 from hosting.auth.passwords import Passwords
+from hosting.auth.persons import check_auditor
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import Authenticator
@@ -254,6 +255,18 @@ def key_source(data: Path, config: Config) -> Iterator[KeySource]:
     client = AuthClient(auth_socket(data), Role.ADMIN, connections=4)
     try:
         yield client
+    finally:
+        client.close()
+
+
+def auditor_key(data: Path, config: Config, purpose: str) -> bytes:
+    """What opens SMTP transcripts, for the person who runs this process. Raises NotPermitted if that is no auditor."""
+    check_auditor("self", config.logs.auditors)
+    if not auth_role_answers(data):
+        return LocalKeys(open_keystore(data, config, SystemClock())).auditor_key(purpose)
+    client = AuthClient(auth_socket(data), Role.AUDITOR, connections=1)
+    try:
+        return client.auditor_key(purpose)
     finally:
         client.close()
 

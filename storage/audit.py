@@ -112,7 +112,7 @@ class Audit:
         """
         text = json.dumps(dict(details or {}), ensure_ascii=False, separators=(",", ":"))
         key = self._key(tenant_id)
-        plain = text.encode("utf-8", "backslashreplace")
+        plain = text.encode("utf-8", "replace")
 
         def work(transaction: Transaction) -> int:
             head = _head(_LAST.one(transaction))
@@ -168,7 +168,7 @@ class Audit:
         head = Head(0, _BEGIN)
         for row in self._rows():
             number, *_, previous, hashed = row
-            if number != head.number + 1 or previous != head.hash or hashed != _hash(*row[:7], previous):
+            if number != head.number + 1 or previous != head.hash or hashed != _hash(*row[:8]):
                 raise Corrupt(f"The audit chain is broken at record {head.number + 1}.")
             head = Head(number, hashed)
         return head

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.audit import SCHEMA as AUDIT
 from storage.clock import Clock
 from storage.database.database import Database
 from storage.database.migrations import Schema, pending
@@ -41,6 +42,7 @@ def databases(data: Path, keys: KeySource) -> Iterator[Found]:
     """All of them, the installation's own first."""
     yield _found(data, "control.db", CONTROL, lambda: keys.service_key("control"))
     yield _found(data, "queue.db", QUEUE, lambda: keys.service_key("queue"))
+    yield _found(data, "audit.db", AUDIT, lambda: keys.service_key("audit"))
     for tenant in _numbered(data / "tenants"):
         yield _found(data, f"tenants/{tenant}/tenant.db", TENANT, _tenant_key(keys, tenant))
         for account in _numbered(data / "tenants" / str(tenant) / "accounts"):

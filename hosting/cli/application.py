@@ -24,6 +24,7 @@ from hosting.cli import (
     queue,
     server,
     tenants,
+    trace,
 )
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import Output
@@ -53,6 +54,7 @@ app.command("import")(archives.import_)
 app.command("check")(maintenance.check)
 app.command("upgrade")(maintenance.upgrade)
 app.add_typer(queue.app, name="queue")
+app.command("trace")(trace.trace)
 app.add_typer(log.app, name="log")
 
 

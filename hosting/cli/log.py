@@ -1,4 +1,4 @@
-"""cleanmail log: the records of who had access, when and how it ended."""
+"""cleanmail log: records of who had access, of SMTP dialogues (log auditors only), and of what administrators did."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from hosting.cli import invocation, quantities
+from hosting.cli import invocation, quantities, transcripts
 from hosting.cli.output import moment
 from hosting.composition import Administration
+from storage.audit import AuditRecord
 from storage.logs.access import AccessEvent, AccessType
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records: access.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records: access, transcripts, audit.")
+app.command("transcripts")(transcripts.transcripts)
 
 _ORDER = {AccessType.SIGN_IN.value: 0, AccessType.SUBMIT.value: 1, AccessType.SIGN_OUT.value: 2}
 
 
 @app.callback()
 def log() -> None:
-    """Records: access."""
+    """Records: access, transcripts, audit."""
 
 
 @app.command()
@@ -59,12 +61,59 @@ def access(
     run.output.rows(columns, rows, "There is no access event in that time.")
 
 
+@app.command()
+def audit(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(help="From when: 2026-05-01, 2026-05-01T12:30, 3h, 2d.")] = "30d",
+    until: Annotated[str | None, typer.Option(help="Until when; now if not given.")] = None,
+    action: Annotated[str, typer.Option(help="Only this action, or all of a noun: queue.drop, queue.")] = "",
+    actor: Annotated[str, typer.Option(help="Only of this Unix user.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compute the whole chain again, and show what stands for it.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="The last so many; 0 for all.", min=0)] = 1000,
+) -> None:
+    """Show what administrators did; with --verify, prove that no record was changed or taken out."""
+    run = invocation.of(context)
+    now = int(time.time())
+    first, last = quantities.moment(since, now), quantities.moment(until, now) if until else now + 1
+    with run.administration() as administration:
+        chain = administration.installation.audit
+        if verify:
+            head = chain.verify()
+            run.output.done(
+                f"All {head.number} records fit together. Write down the last one's hash to prove later that none was "
+                f"cut off: {head.hash.hex()}",
+                {"records": head.number, "hash": head.hash.hex()},
+            )
+            return
+        owner = invocation.find_tenant(administration, tenant).tenant_id if tenant else None
+        records = list(chain.read(first, last, action=action, actor=actor, tenant_id=owner))
+        names = _Names(administration)
+        rows = [_audited(record, names) for record in (records[-limit:] if limit else records)]
+    columns = {
+        "number": "number",
+        "time": "time",
+        "action": "action",
+        "actor": "by",
+        "tenant": "tenant",
+        "account": "account",
+        "text": "details",
+    }
+    run.output.rows(columns, rows, "There is no audit record in that time.")
+
+
 class _Names:
     """Accounts' addresses by their numbers, each tenant read once."""
 
     def __init__(self, administration: Administration) -> None:
         self._administration = administration
         self._known: dict[int, dict[int, str]] = {}
+
+    def slug(self, tenant_id: int) -> str:
+        slugs = {int(row.tenant_id): row.slug for row in self._administration.control.tenants()}
+        return slugs.get(tenant_id, f"number {tenant_id}, gone")
 
     def of(self, tenant_id: int, account_id: int) -> str:
         if tenant_id not in self._known:
@@ -90,4 +139,24 @@ def _values(event: AccessEvent, names: _Names) -> dict[str, Any]:
         "account_number": event.account_id,
         "tenant_number": event.tenant_id,
         "address": event.address,
+    }
+
+
+def _audited(record: AuditRecord, names: _Names) -> dict[str, Any]:
+    details = record.details
+    return {
+        "number": record.number,
+        "time": moment(record.time),
+        "action": record.action,
+        "actor": record.actor,
+        "tenant": names.slug(record.tenant_id) if record.tenant_id is not None else None,
+        "account": names.of(record.tenant_id, record.account_id)
+        if record.tenant_id is not None and record.account_id is not None
+        else None,
+        "account_number": record.account_id,
+        "tenant_number": record.tenant_id,
+        "text": "erased with the tenant"
+        if details is None
+        else ", ".join(f"{name} {value}" for name, value in details.items() if value),
+        "details": details,
     }

@@ -52,6 +52,20 @@ class Output:
             table.add_row(*(_cell(row[key]) for key in columns))
         self._console.print(table)
 
+    def blocks(self, blocks: Sequence[tuple[str, Sequence[str]]], values: Sequence[Any], empty: str) -> None:
+        """For people, a heading with its lines for each thing, never wrapped; for scripts, the values of all."""
+        if self.as_json:
+            self._print_json(values)
+            return
+        if not blocks:
+            self.note(empty)
+        for number, (heading, lines) in enumerate(blocks):
+            if number:
+                self._console.print()
+            self._console.print(Text(heading, style="bold"), soft_wrap=True)
+            for line in lines:
+                self._console.print(Text(f"  {line}"), soft_wrap=True)
+
     def record(self, values: Mapping[str, Any]) -> None:
         """One thing, a line for each of its values."""
         if self.as_json:

@@ -9,6 +9,8 @@ import grp
 import os
 import pwd
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import Unavailable
@@ -47,6 +49,23 @@ def become_owner(path: Path) -> None:
     except KeyError:
         name = ""
     _switch(owner.st_uid, owner.st_gid, name)
+
+
+@contextmanager
+def acting_as_owner(path: Path) -> Iterator[None]:
+    """As `become_owner`, while the context lasts; the real user stays, so that others can see who it is."""
+    owner = path.stat() if path.exists() else None
+    if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
+        yield
+        return
+    gid = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
 
 
 def _switch(uid: int, gid: int, name: str) -> None:

@@ -135,7 +135,7 @@ class TraceLog(BufferedLog[TraceEvent]):
 def pack(event: TraceEvent) -> Record:
     values = [event.id, event.kind.value, event.tenant_id, event.account_id, event.sender, event.recipient]
     text = json.dumps([*values, dict(event.details)], ensure_ascii=False, separators=(",", ":"))
-    return Record(event.time, text.encode("utf-8", "backslashreplace"))
+    return Record(event.time, text.encode("utf-8", "replace"))
 
 
 def unpack(record: Record) -> TraceEvent:
@@ -184,7 +184,7 @@ def _needle(address: str) -> bytes:
 
 def _text(text: str) -> bytes:
     """As it stands inside of a packed event."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "backslashreplace")
+    return json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "replace")
 
 
 def _contains(needles: Iterable[bytes]) -> Wanted | None:

@@ -40,7 +40,7 @@ class TranscriptQuery:
     def wanted(self) -> Wanted | None:
         """Of packed transcripts, before they are read."""
         needles = [
-            json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "backslashreplace")
+            json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "replace")
             for text in (self.queue_id, self.address)
             if text and text.isascii()  # what is not ASCII has upper case that bytes.lower does not know
         ]
@@ -73,7 +73,7 @@ class TranscriptLog(BufferedLog[TranscriptRecord]):
 def pack(record: TranscriptRecord) -> Record:
     values = [record.direction.value, record.id, record.peer, record.queue_ids, record.tenants, record.text]
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
-    return Record(record.time, text.encode("utf-8", "backslashreplace"))
+    return Record(record.time, text.encode("utf-8", "replace"))
 
 
 def unpack(record: Record) -> TranscriptRecord:
