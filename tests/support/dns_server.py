@@ -145,7 +145,7 @@ class DnsServer:
             question = query.question[0]
         except (dns.exception.DNSException, IndexError):
             return b"", 0.0
-        name, rdtype = _key(question.name.to_text()), dns.rdatatype.to_text(question.rdtype)
+        name, rdtype = _key(_text(question.name)), dns.rdatatype.to_text(question.rdtype)
         self.questions[name, rdtype] += 1
         if tcp:
             self.over_tcp[name, rdtype] += 1
@@ -183,7 +183,7 @@ class DnsServer:
 
     def _fill(self, reply: dns.message.Message, name: dns.name.Name, rdtype: str) -> None:
         for _ in range(CHAIN):
-            key = _key(name.to_text())
+            key = _key(_text(name))
             records = self._records(key)
             ttl = self.ttls.get(key, self.ttl)
             if records is not None and rdtype in records:
@@ -248,6 +248,11 @@ def _sockets() -> tuple[socket.socket, socket.socket]:
 
 def _key(name: str) -> str:
     return name.lower().rstrip(".")
+
+
+def _text(name: dns.name.Name) -> str:
+    """Without the escapes of zone files: a space in a label is a space."""
+    return b".".join(name.labels).decode("latin-1")
 
 
 def _rrset(name: dns.name.Name, ttl: int, rdtype: str, records: Records) -> dns.rrset.RRset:
