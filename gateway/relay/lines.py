@@ -1,0 +1,96 @@
+"""Lines that are longer than SMTP carries, found and folded; and lines of quoted-printable. Pure.
+
+A folded line goes on after CRLF and white space: in a header that changes nothing (RFC 5322 §2.2.3) where the line had
+white space; where it had none, and in text that cannot be encoded, a space is the price. UTF-8 is never cut in the
+middle of a character.
+
+Standards: RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1 and §2.2.3, RFC 2045 §6.7.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+LINE_MAX = 998  # octets without CRLF
+QUOTED_MAX = 76  # RFC 2045 §6.7 (5)
+
+_LONG = re.compile(rb"[^\r\n]{%d,}" % (LINE_MAX + 1))
+_DASHES = re.compile(rb"(?m)^--[^\r\n]*")
+_TO_QUOTE = re.compile(rb"(?m)^[^\r\n]*[\x80-\xff][^\r\n]*|^[^\r\n]{%d,}" % (LINE_MAX + 1))
+_EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+
+
+def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Looks at one octet in a thousand: where the next line end is, from as far as it may be."""
+    if end is None:
+        end = len(content)
+    position = start
+    while end - position > LINE_MAX:
+        last = content.rfind(b"\n", position, min(position + LINE_MAX + 2, end))
+        if last < 0:
+            break
+        position = last + 1
+    else:
+        return False
+    line_end = content.find(b"\r\n", position, end)
+    return (end if line_end < 0 else line_end) - position > LINE_MAX
+
+
+def fold(text: bytes) -> bytes:
+    """`text` with every line that is too long folded, at white space if there is any."""
+    return _LONG.sub(lambda match: _folded(match[0]), text)
+
+
+def _folded(line: bytes) -> bytes:
+    pieces: list[bytes] = []
+    while len(line) > LINE_MAX:
+        indent = len(line) - len(line.lstrip(b" \t"))
+        cut = max(line.rfind(b" ", indent + 1, LINE_MAX + 1), line.rfind(b"\t", indent + 1, LINE_MAX + 1))
+        if cut > 0 and line[cut:].strip(b" \t"):
+            pieces.append(line[:cut])
+            line = line[cut:]
+        else:
+            cut = LINE_MAX
+            while cut > LINE_MAX - 4 and line[cut] & 0xC0 == 0x80:
+                cut -= 1
+            pieces.append(line[:cut])
+            line = b" " + line[cut:]
+    return b"\r\n".join((*pieces, line))
+
+
+def quoted(text: bytes) -> bytes:
+    """`text`, with CRLF line ends, in quoted-printable. No line of it begins like a boundary."""
+    encoded = binascii.b2a_qp(text, quotetabs=False, istext=True, header=False)
+    return _DASHES.sub(lambda match: _wrapped(match[0]), encoded)
+
+
+def requoted(encoded: bytes) -> bytes:
+    """Quoted-printable `encoded` in short lines of ASCII; it stands for the same octets."""
+    return _TO_QUOTE.sub(lambda match: _wrapped(_EIGHT_BIT.sub(_escape, match[0])), encoded)
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return b"=%02X" % match[0][0]
+
+
+def _wrapped(line: bytes) -> bytes:
+    """A line of quoted-printable in several with soft breaks between them; none begins with "--"."""
+    pieces: list[bytes] = []
+    position = 0
+    while True:
+        start = b""
+        if line.startswith(b"--", position):
+            start = b"=2D"
+            position += 1
+        room = QUOTED_MAX - len(start)
+        if len(line) - position <= room:
+            pieces.append(start + line[position:])
+            return b"=\r\n".join(pieces)
+        cut = position + room - 1
+        if line[cut - 1 : cut] == b"=":
+            cut -= 1
+        elif line[cut - 2 : cut - 1] == b"=":
+            cut -= 2
+        pieces.append(start + line[position:cut])
+        position = cut
