@@ -3,17 +3,18 @@
 From aiosmtpd come the commands' names and signatures, the SASL dialogue with its challenges, and the small commands.
 Replaced here, each for a reason:
 - construction: its __init__ inspects every method of the server and its handler, for every connection;
-- reading: lines and DATA come from our own buffer, DATA in chunks; its reader keeps any amount of a line without end;
+- reading: lines and messages come from our own buffer, messages in pieces; its reader keeps any amount of a line
+  without end, and it knows no BDAT;
 - MAIL and RCPT: `gateway.smtp.address` in place of the header parser of `email`;
 - replies: collected while commands are at hand and written at once (RFC 2920 §3.1), each with its enhanced status code;
 - STARTTLS: the loop's own start_tls; what was sent ahead of the handshake is thrown away (RFC 3207 §4.2);
-- AUTH: off the loop, under implicit TLS too, the authorization identity checked, mechanism names in any case;
+- AUTH: `gateway.smtp.sign_in`;
 - limits of every kind; and exceptions: a temporary reply, where it says 500 with the text of the exception;
 - its loggers, which write addresses at INFO and bodies at DEBUG: silenced.
 
 Nothing cancels a command that has begun; a stop or a changed credential ends the session where it waits for the peer.
 
-Standards: RFC 5321, 1870, 2034, 2920, 3207, 3461, 4616, 4954, 6152, 6531.
+Standards: RFC 5321, 1870, 2034, 2920, 3030 (no BINARYMIME), 3207, 3461, 4616, 4954, 6152, 6531, 9422.
 """
 
 # ruff: noqa: N802 - aiosmtpd finds commands by these names
@@ -24,18 +25,19 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, NamedTuple
-
-from aiosmtpd.smtp import MISSING, SMTP, AuthResult
+from typing import ClassVar
 
 from gateway.smtp import replies
 from gateway.smtp.address import read_mail, read_rcpt
 from gateway.smtp.admission import Admission
+from gateway.smtp.chunks import ChunkSize, read_size
 from gateway.smtp.content import Content
-from gateway.smtp.data import DataReader
+from gateway.smtp.incoming import Incoming, discard
+from gateway.smtp.proxy import is_among
 from gateway.smtp.replies import Refused, SmtpReply, reply_for
-from gateway.smtp.sasl import as_text, decode_initial_response, plain_credentials
 from gateway.smtp.session import Handler, Profile, SmtpSession, Transaction
+from gateway.smtp.sign_in import SignInCommands
+from gateway.smtp.stages import ENDS_A_GROUP, NOT_FOR_US, OTHER_PROTOCOLS, Stage, refusal
 from gateway.smtp.transcribed import transcribed
 from gateway.smtp.wire import Ended, Wire
 from storage.errors import CleanmailError
@@ -48,24 +50,14 @@ for _name in ("mail.log", "mail.debug"):
 
 _YIELD_AFTER = 64  # commands sent ahead that are answered before other connections get a turn
 _BEFORE_TLS = frozenset({"NOOP", "EHLO", "HELO", "STARTTLS", "QUIT", "RSET", "HELP"})  # RFC 3207 §4
+_FULL_CHUNK = 4096  # octets; so large a chunk counts as no command, or large messages would need too many
+_TURNED_AWAY_TIME = 30.0  # seconds for QUIT
 
 
-_Aiosmtpd: Any = SMTP  # its annotations know less than ours
-
-
-class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
+class SmtpServer(SignInCommands):
     """Serves one connection: `run` returns when it is over."""
 
-    AuthLoginUsernameChallenge: ClassVar[str] = "Username:"  # what clients look for; aiosmtpd says "User Name\0"
-    AuthLoginPasswordChallenge: ClassVar[str] = "Password:"
     _commands: ClassVar[dict[str, Callable[[SmtpServer, str | None], Awaitable[None]]]]
-    _auth_methods: ClassVar[dict[str, _Mechanism]]
-
-    # What aiosmtpd's methods look at, fixed once for all connections
-    _handle_hooks: ClassVar[dict[str, Any]] = {}
-    _auth_require_tls = False  # checked in smtp_AUTH here, for implicit TLS too
-    _auth_required = False
-    _stream_reader_wr = None
 
     def __init__(
         self, wire: Wire, session: SmtpSession, handler: Handler, profile: Profile, admission: Admission | None = None
@@ -77,12 +69,16 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         self._handler = handler
         self._admission = admission
         self._transcript = session.transcript
-        self._messages = 0  # transactions begun
+        self._normalise = bool(profile.normalise) and is_among(session.address, profile.normalise)
+        self._stage = Stage.NEW
         self._transaction: Transaction | None = None
+        self._incoming: Incoming | None = None  # its message, once a BDAT has come
         self._ending: Ended | None = None
+        self._transactions = 0
         self._commands_left = profile.limits.commands
         self._errors_left = profile.limits.errors
         self._sign_ins_left = profile.limits.failed_sign_ins
+        self._opened = 0.0
         self._transaction_ends = 0.0
         self.session = session
         self.transport = None
@@ -92,14 +88,14 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         wire = self._wire
         left = False
         try:
-            opened = asyncio.get_running_loop().time()
             await self._greet()
             ahead = 0
             while True:
-                self._allow(opened)
+                self._allow()
                 try:
                     line = await wire.line(self._limits.command_line)
                 except Refused as refused:
+                    self._note("a line that is no command")
                     self.say(refused.reply)
                 else:
                     await self._execute(line)
@@ -112,12 +108,12 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
             left = ended.reply in {None, replies.BYE}  # by the peer's own wish
             if ended.reply is not None:
                 self._write(ended.reply)
-            elif self._transcript is not None:
-                self._transcript.note("connection lost")
+            else:
+                self._note("the connection was lost")
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
             self._report(error)
         finally:
-            self._transaction = None
+            self._forget()
             self._handler.closed(self.session)
             if self._transcript is not None:
                 self._transcript.close()
@@ -134,6 +130,8 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     # Replies
 
     def say(self, reply: SmtpReply) -> None:
+        if reply.code == 421:  # RFC 5321 §3.8: it closes the connection, whoever says it
+            raise Ended(reply)
         if reply.code >= 500:
             self._errors_left -= 1
         self._write(reply)
@@ -146,33 +144,32 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         if self._transcript is not None:
             self._transcript.ours(octets)
 
-    async def push(self, status: str | bytes) -> None:
-        """For aiosmtpd's own methods: a reply line, or a challenge as octets. Its texts lack most status codes."""
-        if isinstance(status, bytes):
-            self._wire.write(status + b"\r\n")
-            return
-        code, _, text = status.partition(" ")
-        has_status = text[:2] in {"2.", "4.", "5."}
-        enhanced, text = text.split(" ", 1) if has_status else (replies.USUAL_STATUS.get(code, f"{code[0]}.5.0"), text)
-        self.say(SmtpReply(int(code), enhanced, text))
-
-    @property
-    def _reader(self) -> SmtpServer:  # what aiosmtpd's challenge_auth reads lines from
-        return self
-
-    async def readline(self) -> bytes:
-        """For aiosmtpd's challenge_auth: a line of the SASL dialogue."""
-        return await self._wire.line(self._limits.sasl_line)
-
-    async def _greet(self) -> None:
-        self.session.tls = self._wire.tls
-        refusal = await self._handler.connect(self.session)
-        self.session.spoke_early = self._wire.pending
-        if refusal is not None:
-            raise Ended(refusal)
-        self.say(self._profile.greeting())
+    def _note(self, text: str) -> None:
+        if self._transcript is not None:
+            self._transcript.note(text)
 
     # The loop's body
+
+    async def _greet(self) -> None:
+        session = self.session
+        session.tls = self._wire.tls
+        self._wire.takes_lone_lf = self._normalise
+        self._opened = asyncio.get_running_loop().time()
+        if session.tls:
+            self._note(session.tls)
+        try:
+            turned_away = await self._handler.connect(session)
+        except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
+            self._report(error)
+            raise Ended(replies.CANNOT_SERVE) from None
+        session.spoke_early = self._wire.pending
+        if turned_away is None:
+            self.say(self._profile.greeting())
+        elif turned_away.temporary:
+            raise Ended(turned_away)
+        else:
+            self._stage = Stage.TURNED_AWAY
+            self.say(turned_away)
 
     async def _execute(self, line: bytes) -> None:
         if self._transcript is not None:
@@ -184,17 +181,22 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         except UnicodeDecodeError:
             self.say(replies.BAD_LINE)
             return
-        command = self._commands.get(verb)
         self._commands_left -= 1
         if self._commands_left <= 0:
             raise Ended(replies.TOO_MANY_COMMANDS)
+        command = self._commands.get(verb)
         if command is None:
-            self.say(replies.UNKNOWN_COMMAND)
+            self._unknown(verb)
             return
-        if self._profile.requires_auth and not self._may(verb):
-            return
+        self._check_turn(verb)
+        refused = self._not_yet(verb) or refusal(self._stage, verb)
         try:
-            await command(self, argument)
+            if refused is None:
+                await command(self, argument)
+            elif verb == "BDAT":
+                await self._refuse_chunk(self._chunk_size(argument), refused)
+            else:
+                self.say(refused)
         except Ended:
             raise
         except (Refused, CleanmailError) as error:
@@ -203,23 +205,38 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
             self._report(error)
             self.say(reply_for(error))
 
-    def _may(self, verb: str) -> bool:
-        """Whether `verb` may be used yet, where mail is taken only from those who signed in."""
-        if self.session.authenticated or verb in _BEFORE_TLS or verb == "AUTH":
-            return True
-        sheltered = self.session.encrypted or self._profile.plain_auth
-        self.say(replies.AUTH_NEEDED if sheltered else replies.TLS_NEEDED)
-        return False
+    def _unknown(self, verb: str) -> None:
+        if verb in OTHER_PROTOCOLS:
+            raise Ended(replies.NO_SMTP)
+        self.say(replies.NOT_IMPLEMENTED if verb in NOT_FOR_US else replies.UNKNOWN_COMMAND)
 
-    def _allow(self, opened: float) -> None:
+    def _check_turn(self, verb: str) -> None:
+        """Sends away whoever sent more than it may before `verb` is answered, where that is asked for."""
+        if (
+            self._profile.waits_its_turn
+            and self._wire.pending
+            and (verb in ENDS_A_GROUP or not self.session.extended_smtp)
+        ):
+            raise Ended(replies.OUT_OF_TURN)
+
+    def _not_yet(self, verb: str) -> SmtpReply | None:
+        """The refusal of `verb` where mail is taken only from those who signed in."""
+        if not self._profile.requires_auth or self.session.authenticated or verb in _BEFORE_TLS or verb == "AUTH":
+            return None
+        return replies.AUTH_NEEDED if self.session.encrypted or self._profile.plain_auth else replies.TLS_NEEDED
+
+    def _allow(self) -> None:
         """How long the peer may take for its next command."""
-        now = asyncio.get_running_loop().time()
-        seconds = self._limits.command_timeout
-        if self._profile.requires_auth and not self.session.authenticated:
-            seconds = min(seconds, opened + self._limits.sign_in_timeout - now)
+        seconds = self._limits.command_timeout if self._stage is not Stage.TURNED_AWAY else _TURNED_AWAY_TIME
+        self._wire.allow(max(min(seconds, self._until() - asyncio.get_running_loop().time()), 0.0))
+
+    def _until(self) -> float:
+        """When what the peer is about must be over at the latest, in the loop's time."""
         if self._transaction is not None:
-            seconds = min(seconds, self._transaction_ends - now)
-        self._wire.allow(max(seconds, 0.0))
+            return self._transaction_ends
+        if self._profile.requires_auth and not self.session.authenticated:
+            return self._opened + self._limits.sign_in_timeout
+        return asyncio.get_running_loop().time() + self._limits.transaction_timeout
 
     def _report(self, error: Exception) -> None:
         """Where it happened, never what was said: the text of an exception may quote the peer."""
@@ -230,10 +247,18 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
 
     def _settle(self) -> None:
         """The transaction is over, whatever came of it."""
-        self._transaction = None
-        self.session.utf8 = False
+        self._forget()
+        if self._stage not in {Stage.NEW, Stage.TURNED_AWAY}:
+            self._stage = Stage.IDLE
         if self._ending is not None:
             raise self._ending
+
+    def _forget(self) -> None:
+        self._transaction = None
+        self.session.utf8 = False
+        if self._incoming is not None:
+            self._incoming.content.close()
+            self._incoming = None
 
     # Commands
 
@@ -241,20 +266,20 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         self._settle()
 
     async def smtp_HELO(self, hostname: str | None) -> None:
-        if hostname is None:
-            raise Refused(replies.ARGUMENT_NEEDED)
-        self._settle()
-        self.session.extended_smtp = False
-        self.session.host_name = hostname
+        self._hello(hostname, extended=False)
         self.say(SmtpReply(250, "", self._profile.hostname))
 
     async def smtp_EHLO(self, hostname: str | None) -> None:
+        self._hello(hostname, extended=True)
+        self.say(self._profile.hello(encrypted=self.session.encrypted))
+
+    def _hello(self, hostname: str | None, *, extended: bool) -> None:
         if hostname is None:
             raise Refused(replies.ARGUMENT_NEEDED)
         self._settle()
-        self.session.extended_smtp = True
+        self._stage = Stage.IDLE
+        self.session.extended_smtp = extended
         self.session.host_name = hostname
-        self.say(self._profile.hello(encrypted=self.session.encrypted))
 
     async def smtp_QUIT(self, argument: str | None) -> None:
         if argument is not None:
@@ -262,7 +287,10 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
         raise Ended(replies.BYE)
 
     async def smtp_HELP(self, argument: str | None) -> None:
-        self.say(SmtpReply(214, "2.0.0", "Commands: " + " ".join(sorted(self._commands))))
+        hidden = set() if self._profile.offers_auth else {"AUTH"}
+        if self._profile.tls is None or self.session.encrypted:
+            hidden.add("STARTTLS")
+        self.say(SmtpReply(214, "2.0.0", "Commands: " + " ".join(sorted(self._commands.keys() - hidden))))
 
     async def smtp_VRFY(self, argument: str | None) -> None:
         if argument is None:
@@ -272,93 +300,46 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     async def smtp_STARTTLS(self, argument: str | None) -> None:
         if argument is not None:
             raise Refused(replies.NO_ARGUMENT_ALLOWED)
-        if self.session.encrypted:
+        session = self.session
+        if session.encrypted:
             raise Refused(replies.TLS_ACTIVE)
         if self._profile.tls is None:
             raise Refused(replies.TLS_UNAVAILABLE)
-        if self._transaction is not None:
-            raise Refused(replies.NOT_NOW)
         self.say(replies.READY_FOR_TLS)
-        session = self.session
-        await self._wire.start_tls(self._profile.tls, self._limits.handshake_timeout)
+        try:
+            await self._wire.start_tls(self._profile.tls, self._limits.handshake_timeout)
+        except Ended:
+            self._note("the TLS handshake failed")
+            raise
         session.tls = self._wire.tls
-        if self._transcript is not None:
-            self._transcript.note(session.tls)
+        self._note(session.tls)
         # RFC 3207 §4.2: all that was learnt before is forgotten.
+        self._stage = Stage.NEW
         session.encrypted = True
         session.host_name, session.extended_smtp = None, False
         session.authenticated, session.principal = False, None
 
-    async def smtp_AUTH(self, argument: str | None) -> None:
-        if self._transaction is not None:
-            raise Refused(replies.NOT_NOW)  # RFC 4954 §4
-        if not self._profile.offers_auth:
-            raise Refused(replies.UNKNOWN_COMMAND)
-        if not (self.session.encrypted or self._profile.plain_auth):
-            raise Refused(replies.AUTH_NEEDS_TLS)
-        words = (argument or "").split()
-        await super().smtp_AUTH(" ".join([words[0].upper(), *words[1:]]) if words else None)
-
-    async def auth_PLAIN(self, _: object, words: list[str]) -> AuthResult:
-        message = await self._first_response(words, "")
-        if message is None:
-            return AuthResult(success=False)
-        return await self._sign_in(*plain_credentials(message))
-
-    async def auth_LOGIN(self, _: object, words: list[str]) -> AuthResult:
-        login = await self._first_response(words, self.AuthLoginUsernameChallenge)
-        if login is None:
-            return AuthResult(success=False)
-        password = await self.challenge_auth(self.AuthLoginPasswordChallenge)
-        if password is MISSING:
-            return AuthResult(success=False)
-        return await self._sign_in(login, password)
-
-    async def _first_response(self, words: list[str], challenge: str) -> bytes | None:
-        """The initial response if there is one, or the answer to the first challenge; None if that was refused."""
-        if len(words) > 1:
-            return decode_initial_response(words[1])
-        answer = await self.challenge_auth(challenge)
-        return None if answer is MISSING else bytes(answer)
-
-    async def _sign_in(self, login: bytes, password: bytes) -> AuthResult:
-        try:
-            self.session.principal = await self._handler.sign_in(self.session, *as_text(login, password))
-        except CleanmailError as error:
-            self._sign_ins_left -= 1
-            self.say(reply_for(error))
-            if self._sign_ins_left <= 0:
-                raise Ended(replies.TOO_MANY_ERRORS) from None
-            return AuthResult(success=False)
-        return AuthResult(success=True)
-
     async def smtp_MAIL(self, argument: str | None) -> None:
-        if self.session.host_name is None:
-            raise Refused(replies.HELLO_FIRST)
-        if self._transaction is not None:
-            raise Refused(replies.NESTED_MAIL)
-        limits = self._limits
-        if limits.messages and self._messages >= limits.messages:
+        session, limits = self.session, self._limits
+        if limits.messages and self._transactions >= limits.messages:
             raise Ended(replies.ENOUGH_MESSAGES)
-        path = read_mail(argument or "", extended=self.session.extended_smtp, dsn=self._profile.offers_dsn)
+        path = read_mail(argument or "", extended=session.extended_smtp, dsn=self._profile.offers_dsn)
         if path.size > limits.message_size:
             raise Refused(replies.TOO_LARGE)
-        if self._admission is not None and not self._admission.may_begin(self.session.address):
+        if self._admission is not None and not self._admission.may_begin(session.address):
             raise Refused(replies.TOO_MANY_MESSAGES)
         transaction = Transaction(path)
-        reply = await self._handler.mail(self.session, transaction)
+        reply = await self._handler.mail(session, transaction)
         if reply.accepted:
-            self._messages += 1
+            self._transactions += 1
             self._transaction = transaction
-            self._transaction_ends = asyncio.get_running_loop().time() + self._limits.transaction_timeout
-            self.session.utf8 = path.smtputf8
+            self._transaction_ends = asyncio.get_running_loop().time() + limits.transaction_timeout
+            self._stage = Stage.ENVELOPE
+            session.utf8 = path.smtputf8
         self.say(reply)
 
     async def smtp_RCPT(self, argument: str | None) -> None:
-        transaction = self._transaction
-        if transaction is None:
-            raise Refused(replies.MAIL_FIRST)
-        session = self.session
+        session, transaction = self.session, self._open_transaction()
         path = read_rcpt(
             argument or "",
             smtputf8=session.utf8,
@@ -380,37 +361,49 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
     async def smtp_DATA(self, argument: str | None) -> None:
         if argument is not None:
             raise Refused(replies.NO_ARGUMENT_ALLOWED)
-        transaction = self._transaction
-        if transaction is None:
-            raise Refused(replies.MAIL_FIRST)
-        if not transaction.recipients:
-            raise Refused(SmtpReply(554, "5.5.1", replies.RCPT_FIRST.text))  # RFC 5321 §3.3
+        if not self._open_transaction().recipients:
+            raise Refused(replies.NO_RECIPIENTS)  # RFC 5321 §3.3
         self.say(replies.START_DATA)
+        incoming = self._begin_message()
+        await self._finish(await incoming.data())
+
+    async def smtp_BDAT(self, argument: str | None) -> None:
+        size = self._chunk_size(argument)
+        if not self._open_transaction().recipients:
+            await self._refuse_chunk(size, replies.NO_RECIPIENTS)
+            return
+        self._stage = Stage.CHUNKS
+        if size.octets >= _FULL_CHUNK:
+            self._commands_left += 1
+        refused = await (self._incoming or self._begin_message()).chunk(size)
+        if size.last:
+            await self._finish(refused)
+        elif refused is not None:
+            self._fail(refused)
+        else:
+            self.say(SmtpReply(250, "2.0.0", f"{size.octets} octets received"))
+
+    # The message
+
+    def _open_transaction(self) -> Transaction:
+        assert self._transaction is not None, "the stage allows no command that needs one"
+        return self._transaction
+
+    def _begin_message(self) -> Incoming:
         content = Content(self._profile.spill_directory, self._limits.message_size)
-        try:
-            reply = await self._receive(content) or await self._decide(transaction, content)
-        finally:
-            content.close()
+        self._incoming = Incoming(self._wire, content, self._limits, self._transaction_ends, normalise=self._normalise)
+        return self._incoming
+
+    async def _finish(self, refused: SmtpReply | None) -> None:
+        """The whole message has come: it is decided, unless its form refuses it, and the transaction is over."""
+        transaction, incoming = self._open_transaction(), self._incoming
+        assert incoming is not None
+        self._note(f"a message of {incoming.content.size} octets")
+        reply = refused or await self._decide(transaction, incoming.content)
         if reply.accepted:
             self._commands_left = self._limits.commands
         self.say(reply)
         self._settle()
-
-    async def _receive(self, content: Content) -> SmtpReply | None:
-        """Reads the message to its end; the reply, if its form alone refuses it."""
-        reader = DataReader(content.write)
-        loop = asyncio.get_running_loop()
-        wire = self._wire
-        while not reader.done:
-            wire.allow(max(0.0, min(self._limits.data_timeout, self._transaction_ends - loop.time())))
-            wire.unread(reader.feed(await wire.chunk()))
-        if content.too_large:
-            return replies.TOO_LARGE
-        if reader.bare_line_end:
-            return replies.BARE_LINE_END
-        if reader.nul:
-            return replies.NUL_OCTET
-        return None if content.failed is None else reply_for(content.failed)
 
     async def _decide(self, transaction: Transaction, content: Content) -> SmtpReply:
         try:
@@ -420,18 +413,36 @@ class SmtpServer(_Aiosmtpd):  # type: ignore[misc]
                 self._report(error)
             return reply_for(error)
 
+    def _chunk_size(self, argument: str | None) -> ChunkSize:
+        """What BDAT announces. If nobody can say where the next command begins, the connection ends."""
+        size = read_size(argument)
+        if size is None:
+            self.say(replies.BAD_CHUNK_SIZE)
+            raise Ended(replies.OUT_OF_STEP)
+        return size
 
-class _Mechanism(NamedTuple):
-    """What aiosmtpd's AUTH looks up: it calls `method(server, words)`."""
+    async def _refuse_chunk(self, size: ChunkSize, reply: SmtpReply) -> None:
+        """Reads a chunk that nobody wants, so that the next command is found behind it (RFC 3030 §2)."""
+        again = self._stage is Stage.FAILED
+        await discard(self._wire, size.octets, self._limits, self._until())
+        if self._transaction is None:
+            self.say(reply)
+        elif size.last:
+            self._write(reply)
+            self._settle()
+        elif again:
+            self._write(reply)  # it may have been sent ahead of the first refusal: no further error of the client
+        else:
+            self._fail(reply)
 
-    method: Callable[[SmtpServer, list[str]], Awaitable[AuthResult]]
-    is_builtin: bool = True
+    def _fail(self, reply: SmtpReply) -> None:
+        """A chunk is refused, and with it the message."""
+        self._stage = Stage.FAILED
+        if self._incoming is not None:
+            self._incoming.content.discard()
+        self.say(reply)
 
 
-SmtpServer._auth_methods = {
-    "PLAIN": _Mechanism(lambda server, words: server.auth_PLAIN(server, words)),
-    "LOGIN": _Mechanism(lambda server, words: server.auth_LOGIN(server, words)),
-}
 SmtpServer._commands = {
     name.removeprefix("smtp_"): getattr(SmtpServer, name) for name in dir(SmtpServer) if name.startswith("smtp_")
 }

@@ -47,8 +47,10 @@ class Profile:
 
     def hello(self, *, encrypted: bool) -> SmtpReply:
         """The answer to EHLO (RFC 5321 §4.1.1.1; RFC 2034 wants no status codes in it)."""
-        lines = [self.hostname, f"SIZE {self.limits.message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-        lines.append("ENHANCEDSTATUSCODES")
+        limits = self.limits
+        lines = [self.hostname, f"SIZE {limits.message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "CHUNKING"]
+        most = f" MAILMAX={limits.messages}" if limits.messages else ""
+        lines += ["ENHANCEDSTATUSCODES", f"LIMITS{most} RCPTMAX={limits.recipients}"]  # RFC 9422 §4
         if self.offers_dsn:
             lines.append("DSN")
         if self.tls is not None and not encrypted:

@@ -47,6 +47,7 @@ class Wire(asyncio.Protocol):
         "_task",
         "_timer",
         "_waiting",
+        "takes_lone_lf",
         "transport",
     )
 
@@ -65,6 +66,7 @@ class Wire(asyncio.Protocol):
         self._closing = False
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.takes_lone_lf = False
         self.transport: asyncio.Transport | None = None
 
     # What the event loop calls
@@ -155,7 +157,10 @@ class Wire(asyncio.Protocol):
         return self._output_size > _OUTPUT_MAX
 
     async def line(self, longest: int) -> bytes:
-        """The next line without its CRLF. Raises Refused, once it is over, if it is too long or ends otherwise."""
+        """The next line without its CRLF. Raises Refused, once it is over, if it is too long or ends otherwise.
+
+        Where lone LFs are taken, one of them ends a line too.
+        """
         while (end := self._input.find(b"\n", self._position)) < 0:
             if len(self._input) - self._position > longest:
                 await self._skip_line()
@@ -163,18 +168,27 @@ class Wire(asyncio.Protocol):
             await self._more()
         line = self._input[self._position : end]
         self._position = end + 1
-        if not line.endswith(b"\r") or b"\r" in line[:-1] or b"\0" in line:
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        elif not self.takes_lone_lf:
             raise Refused(BAD_LINE)
-        if len(line) > longest:
+        if b"\r" in line or b"\0" in line:
+            raise Refused(BAD_LINE)
+        if len(line) >= longest:
             raise Refused(LINE_TOO_LONG)
-        return line[:-1]
+        return line
 
-    async def chunk(self) -> bytes:
-        """All that has come; waits if that is nothing."""
+    async def chunk(self, most: int | None = None) -> bytes:
+        """All that has come, or its first `most` octets; waits if nothing has."""
         if self._position >= len(self._input):
             await self._more()
-        octets, self._input, self._position = self._input[self._position :], b"", 0
-        self._read_on()
+        end = len(self._input) if most is None else self._position + most
+        octets = self._input[self._position : end]
+        if end >= len(self._input):
+            self._input, self._position = b"", 0
+            self._read_on()
+        else:
+            self._position = end
         return octets
 
     def unread(self, octets: bytes) -> None:

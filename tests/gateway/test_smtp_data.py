@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -81,3 +82,50 @@ def test_any_split_gives_the_same(wire: bytes, cuts: list[int]) -> None:
     chunks = [wire[a:b] for a, b in pairwise(places)]
     assert read(chunks) == plain_reading(wire)
     assert read([wire[i : i + 1] for i in range(len(wire))]) == plain_reading(wire)
+
+
+# Lone line ends as CRLF, where that is asked for
+
+
+def read_normalised(chunks: list[bytes]) -> tuple[bytes, bytes, bool]:
+    """(message, what follows, done)"""
+    pieces: list[bytes] = []
+    reader = DataReader(pieces.append, normalise=True)
+    rest = b""
+    for chunk in chunks:
+        rest = rest + chunk if reader.done else reader.feed(chunk)
+    assert not reader.bare_line_end
+    return b"".join(pieces), rest, reader.done
+
+
+@pytest.mark.parametrize(
+    ("wire", "message"),
+    [
+        (b"a\nb\r\n.\r\n", b"a\r\nb\r\n"),
+        (b"a\rb\r\n.\r\n", b"a\r\nb\r\n"),
+        (b"a\r\r\n.\r\n", b"a\r\n\r\n"),
+        (b"a\n..b\r\n.\r\n", b"a\r\n.b\r\n"),  # its sender ends lines with LF, and doubles their dots
+        (b"a\n.\nMAIL FROM:<x@y>\n.\r\n\r\n.\r\n", b"a\r\n\r\nMAIL FROM:<x@y>\r\n\r\n\r\n"),
+        (b"\n.\r\n.\r\n", b"\r\n\r\n"),
+    ],
+)
+def test_normalised_and_only_crlf_dot_crlf_ends(wire: bytes, message: bytes) -> None:
+    for cut in range(len(wire) + 1):
+        assert read_normalised([wire[:cut], wire[cut:] + b"QUIT\r\n"]) == (message, b"QUIT\r\n", True)
+
+
+def plain_normalising(wire: bytes) -> tuple[bytes, bytes, bool]:
+    whole = b"\r\n" + wire
+    end = whole.find(b"\r\n.\r\n")
+    lines = re.split(rb"\r\n|\r|\n", whole[: end + 2])[1:-1]
+    message = b"".join((line[1:] if line.startswith(b".") else line) + b"\r\n" for line in lines)
+    return message, whole[end + 5 :], True
+
+
+@given(octets, st.lists(st.integers(0, 60)))
+@settings(max_examples=500, deadline=None)
+def test_any_split_normalises_the_same(wire: bytes, cuts: list[int]) -> None:
+    wire += b"\r\n.\r\n"
+    places = sorted({min(cut, len(wire)) for cut in cuts} | {0, len(wire)})
+    assert read_normalised([wire[a:b] for a, b in pairwise(places)]) == plain_normalising(wire)
+    assert read_normalised([wire[i : i + 1] for i in range(len(wire))]) == plain_normalising(wire)

@@ -42,7 +42,9 @@ def test_a_message(listen: Listen) -> None:
         b"8BITMIME",
         b"SMTPUTF8",
         b"PIPELINING",
+        b"CHUNKING",
         b"ENHANCEDSTATUSCODES",
+        b"LIMITS RCPTMAX=1000",
         b"DSN",
         b"STARTTLS",
     ]
