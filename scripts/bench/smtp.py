@@ -75,7 +75,7 @@ def measure(server: peers.MailServer, a: argparse.Namespace) -> Iterator[Row]:
     for scenario, domain in DOMAINS.items():
         if a.only in (None, scenario):
             for load in loads(a):
-                parked = waiting(server)
+                parked = at_rest(server)
                 began, spent = time.monotonic(), cpu_seconds(server.pid)
                 done = subprocess.run(load.command(server, domain), capture_output=True, text=True, check=False)
                 if done.returncode:
@@ -97,6 +97,15 @@ def waiting(server: peers.MailServer) -> int:
         else list(server.folder.glob("tenants/*/spool"))
     )
     return sum(len(names) for folder in folders for _, _, names in os.walk(folder))
+
+
+def at_rest(server: peers.MailServer) -> int:
+    """The same, once it stands still: a file that is renamed may be seen twice, or not."""
+    before = -1
+    while before != (now := waiting(server)):
+        before = now
+        time.sleep(0.5)
+    return now
 
 
 def _has(server: peers.MailServer, due: int) -> bool:
