@@ -116,7 +116,7 @@ TECHNICAL = {
     "queue.entry.file queue.entry.origin queue.entry.queue_id queue.info.name queue.info.value",
     "queue.recipient.queue_id queue.recipient.state queue.counter.name queue.destination.status",
     "queue.destination.text queue.sts_policy.policy_id queue.sts_policy.mode",
-    "queue.tls_result.policy_type queue.tls_result.result_type",
+    "queue.unlink.file queue.tls_result.policy_type queue.tls_result.result_type",
     "tenant.account.state tenant.address.kind tenant.app_password.protocols tenant.info.name tenant.info.value",
     "tenant.setting.name tenant.dkim_key.selector tenant.dkim_key.algorithm tenant.dkim_key.private_key",
     "tenant.dkim_key.public_key tenant.dkim_key.state tenant.route.mode tenant.route.tls tenant.srs.token",

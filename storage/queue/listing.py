@@ -127,19 +127,20 @@ class Listing(Lanes):
         return Totals(queued, sum(counts.values()), None if oldest is None else oldest[0], failing)
 
     def sweep(self, tenant_id: TenantId, is_alive: Callable[[str], bool]) -> int:
-        """Removes the tenant's spool files that no row names and whose writer is dead; how many.
+        """Removes the tenant's spool files that were to go, or that no row names and whose writer is dead; how many.
 
         Files first: one that a living writer has yet to name is spared for its writer's sake.
         """
+        removed = self._removals.finish(tenant_id)
         dead = [file for file, incarnation in self._spool.files(tenant_id) if not is_alive(incarnation)]
         if not dead:
-            return 0
+            return removed
         with self._database.reading() as connection:
             named = {row[0] for row in _FILES_OF_TENANT.rows(connection, tenant=tenant_id)}
         rubbish = [file for file in dead if file not in named]
         for file in rubbish:
             self._spool.remove(tenant_id, file)
-        return len(rubbish)
+        return removed + len(rubbish)
 
 
 def _merged(pages: list[list[Row]], limit: int) -> list[Row]:

@@ -25,12 +25,13 @@ from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import Conflict, NotFound
 from storage.keys.source import KeySource
+from storage.queue.bulk import BulkOperations
 from storage.queue.destinations import Destinations
 from storage.queue.entries import Entry, NewEntry, RecipientState, Reply
 from storage.queue.listing import Listing
 from storage.queue.operations import Operations
 from storage.queue.retention import Retention
-from storage.queue.rows import ENTRY_COLUMNS, RECIPIENT_COLUMNS, SCHEMA, NewRows, next_news, opened, remove_entry
+from storage.queue.rows import ENTRY_COLUMNS, RECIPIENT_COLUMNS, SCHEMA, NewRows, next_news, opened
 from storage.queue.sent import count_sent
 from storage.queue.spool import Spool
 from storage.schema import queue as schema
@@ -73,7 +74,7 @@ _COUNT_DOWN = prepare(
 )
 
 
-class Queue(Listing, Operations, Destinations, Retention):
+class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
     """All of it. The parts are modules of their own, with the questions and changes that belong together."""
 
     @classmethod
@@ -101,6 +102,7 @@ class Queue(Listing, Operations, Destinations, Retention):
     def close(self) -> None:
         self._tenant_keys.clear()
         try:
+            self._removals.flush()
             self.tls_results.flush()
         finally:
             self._database.close()
@@ -142,7 +144,7 @@ class Queue(Listing, Operations, Destinations, Retention):
                 return True, False
             waiting, file = row
             if not waiting:
-                remove_entry(transaction, self._spool, entry.tenant_id, entry.queue_id, file)
+                self._removals.remove(transaction, entry.tenant_id, entry.queue_id, file)
             return not waiting, settled > 0
 
         return self._with_follow_ups(work, follow_ups)

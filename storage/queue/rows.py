@@ -6,10 +6,9 @@ Raises: Corrupt (a sealed value does not open).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from storage.database.database import Connection, Transaction
 from storage.database.migrations import Schema
@@ -28,7 +27,6 @@ from storage.queue.entries import (
     Sealing,
 )
 from storage.queue.migration import STEPS
-from storage.queue.spool import Spool
 from storage.schema import queue as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
@@ -89,15 +87,6 @@ _COUNT_ON = prepare(
 )
 _COUNT_FROM = prepare(insert(_counter).values(name=NEWS, value=1))
 _COUNTED = prepare(select(_counter.c.value).where(_counter.c.name == NEWS))
-_DELETE_RECIPIENTS = prepare(delete(_recipient).where(_recipient.c.queue_id == bindparam("id")))
-_DELETE_ENTRY = prepare(delete(_entry).where(_entry.c.queue_id == bindparam("id")))
-
-
-def remove_entry(transaction: Transaction, spool: Spool, tenant_id: TenantId, queue_id: str, file: str) -> None:
-    """Its rows now, its content after the commit; what cannot be removed then is left to the sweep."""
-    _DELETE_RECIPIENTS.run(transaction, id=queue_id)
-    _DELETE_ENTRY.run(transaction, id=queue_id)
-    transaction.after_commit(partial(spool.remove, tenant_id, file))
 
 
 def next_news(transaction: Transaction) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from storage.database.database import Transaction
-from storage.database.prepared import prepare
+from storage.database.database import Database, Transaction
+from storage.database.prepared import Prepared, prepare
 from storage.queue.entries import NewEntry, Origin
 from storage.queue.store import QueueStore
 from storage.schema.queue import sent
@@ -42,6 +42,11 @@ _OLD = prepare(
     select(sent.c.tenant_id, sent.c.account_id, sent.c.hour)
     .where(sent.c.hour < bindparam("before"))
     .order_by(sent.c.hour)
+    .limit(_SLICE)
+)
+_OF_TENANT = prepare(
+    select(sent.c.tenant_id, sent.c.account_id, sent.c.hour)
+    .where(sent.c.tenant_id == bindparam("tenant"))
     .limit(_SLICE)
 )
 _FORGET = prepare(
@@ -81,15 +86,25 @@ class SentCounts(QueueStore):
 
     def forget_sent(self, before_hour: int) -> int:
         """Removes the counts of earlier hours; how many."""
-        forgotten = 0
-        while True:
-            with self._database.reading() as connection:
-                rows = _OLD.rows(connection, before=before_hour)
-            if not rows:
-                return forgotten
-            parameters = [{"tenant": tenant, "account": account, "of": hour} for tenant, account, hour in rows]
-            forgotten += self._database.write(partial(_forget, parameters))
+        return _forget(self._database, _OLD, {"before": before_hour})
 
 
-def _forget(parameters: list[dict[str, Any]], transaction: Transaction) -> int:
-    return _FORGET.run_many(transaction, parameters)
+def forget_sent_of(database: Database, tenant_id: TenantId) -> int:
+    """Removes all counts of a tenant."""
+    return _forget(database, _OF_TENANT, {"tenant": tenant_id})
+
+
+def _forget(database: Database, which: Prepared, parameters: Mapping[str, int]) -> int:
+    """What `which` finds, a slice after the other."""
+    forgotten = 0
+    while True:
+        with database.reading() as connection:
+            found = which.rows(connection, **parameters)
+        if not found:
+            return forgotten
+        rows = [{"tenant": tenant, "account": account, "of": hour} for tenant, account, hour in found]
+        forgotten += database.write(partial(_forget_rows, rows), durable=False)
+
+
+def _forget_rows(rows: list[dict[str, Any]], transaction: Transaction) -> int:
+    return _FORGET.run_many(transaction, rows)

@@ -72,8 +72,13 @@ class Spool:
         except FileNotFoundError:
             raise NotFound("The message is not in the queue any more.") from None
 
-    def remove(self, tenant_id: TenantId, name: str) -> None:
-        (self.folder(tenant_id) / name).unlink(missing_ok=True)
+    def remove(self, tenant_id: TenantId, name: str) -> bool:
+        """Whether it is gone; what cannot be removed is left to the sweep."""
+        try:
+            (self.folder(tenant_id) / name).unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
 
     def files(self, tenant_id: TenantId) -> Iterator[tuple[str, str]]:
         """(base name, incarnation of its writer) of each file."""

@@ -10,6 +10,7 @@ from storage.database.database import Database
 from storage.keys.sealing import Key
 from storage.keys.source import KeySource
 from storage.queue.entries import Sealing
+from storage.queue.removal import Removals
 from storage.queue.spool import Spool
 from storage.queue.sts import StsStore
 from storage.queue.tls_results import TlsResults
@@ -34,6 +35,7 @@ class QueueStore:
         self._keys = keys
         self._clock = clock
         self._announce = announce
+        self._removals = Removals(database, spool)
         self.sts = StsStore(database)
         self.tls_results = TlsResults(database)
         self._tenant_keys: dict[TenantId, Key] = {}  # of tenants in use; see `forget`

@@ -94,6 +94,16 @@ held_account = Table(
     sqlite_with_rowid=False,
 )
 
+# Content of entries that are gone, until it is removed.
+unlink = Table(
+    "unlink",
+    metadata,
+    Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("file", Text, primary_key=True),
+    info=technical("spool files that are to be removed"),
+    sqlite_with_rowid=False,
+)
+
 # Destinations that could not be reached as a whole; one that answers has no row.
 destination = Table(
     "destination",

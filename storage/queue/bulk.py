@@ -1,0 +1,231 @@
+"""What operators do with many entries: retry them, hold what an account has sent, withdraw a tenant's.
+
+Each is durable on return, in transactions of some 1,000 rows, so that nobody who accepts mail waits; interrupted, the
+same call goes on where it stopped. It is safe while the runner works on the same entries.
+
+Raises: NotFound (no such entry), Unavailable, StorageFull.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.database.database import Transaction
+from storage.database.prepared import Row, prepare
+from storage.queue.destinations import forget_all_destinations, forget_destination
+from storage.queue.entries import RecipientState
+from storage.queue.lanes import Lanes
+from storage.queue.operations import found_entry, hold_entry, release_entry
+from storage.queue.rows import BY_OPERATOR, FREE, WITH_ACCOUNT, next_news
+from storage.queue.sent import forget_sent_of
+from storage.schema import queue as schema
+from storage.values import AccountId, TenantId
+
+SLICE = 1000  # rows in one transaction
+
+_entry, _recipient, _held = schema.entry, schema.recipient, schema.held_account
+_QUEUED = RecipientState.QUEUED.value
+
+_this = _recipient.c.queue_id == bindparam("id")
+_SHOWN = (_entry.c.queue_id, _entry.c.tenant_id, _entry.c.account_id, _entry.c.file, _entry.c.waiting)
+_PAGE = prepare(select(*_SHOWN).where(_entry.c.queue_id > bindparam("after")).order_by(_entry.c.queue_id).limit(SLICE))
+_PAGE_OF_TENANT = prepare(
+    select(*_SHOWN)
+    .where(
+        _entry.c.tenant_id == bindparam("tenant"),
+        _entry.c.held == bindparam("how"),
+        _entry.c.queue_id > bindparam("after"),
+    )
+    .order_by(_entry.c.queue_id)
+    .limit(SLICE)
+)
+_at_once = case((_recipient.c.next_attempt > bindparam("now"), bindparam("now")), else_=_recipient.c.next_attempt)
+_RETRY = prepare(
+    update(_recipient)
+    .where(_this, _recipient.c.state == _QUEUED)
+    .values(next_attempt=_at_once, news=bindparam("number"))
+)
+_DESTINATIONS = prepare(select(_recipient.c.destination).distinct().where(_this, _recipient.c.state == _QUEUED))
+# What waits for a destination and is not due yet: what is retried leaves the range.
+_LATER = prepare(
+    select(_recipient.c.queue_id, _recipient.c.position)
+    .where(
+        _recipient.c.state == _QUEUED,
+        _recipient.c.destination == bindparam("name"),
+        _recipient.c.lane == bindparam("lane"),
+        _recipient.c.next_attempt > bindparam("now"),
+    )
+    .limit(SLICE)
+)
+_FIRST = prepare(
+    select(_recipient.c.queue_id, _recipient.c.position)
+    .where(
+        _recipient.c.state == _QUEUED,
+        _recipient.c.destination == bindparam("name"),
+        _recipient.c.lane == bindparam("lane"),
+    )
+    .order_by(_recipient.c.next_attempt)
+    .limit(1)
+)
+_COUNT = prepare(
+    select(func.count()).where(
+        _recipient.c.state == _QUEUED,
+        _recipient.c.destination == bindparam("name"),
+        _recipient.c.lane == bindparam("lane"),
+    )
+)
+_RETRY_ONE = prepare(
+    update(_recipient)
+    .where(_this, _recipient.c.position == bindparam("place"), _recipient.c.state == _QUEUED)
+    .values(next_attempt=_at_once, news=bindparam("number"))
+)
+_MARK_ACCOUNT = prepare(insert(_held).on_conflict_do_nothing())
+_UNMARK_ACCOUNT = prepare(
+    delete(_held).where(_held.c.tenant_id == bindparam("tenant"), _held.c.account_id == bindparam("account"))
+)
+_UNMARK_TENANT = prepare(delete(_held).where(_held.c.tenant_id == bindparam("tenant")))
+_FILE = prepare(select(_entry.c.file).where(_entry.c.queue_id == bindparam("id")))
+
+
+class BulkOperations(Lanes):
+    """A part of Queue."""
+
+    def retry(
+        self, queue_id: str | None = None, *, destination: str | None = None, tenant: TenantId | None = None
+    ) -> int:
+        """Makes recipients due now, and their destinations worth a try: of an entry, a destination, a tenant, or all.
+
+        How many recipients; held ones stay held.
+        """
+        if queue_id is not None:
+            with self._database.reading() as connection:
+                found_entry(connection, queue_id)
+            retried = self._database.write(partial(self._retry_entries, [queue_id]))
+        elif destination is not None:
+            retried = self._retry_destination(destination)
+        else:
+            if tenant is None:
+                self._database.write(forget_all_destinations)
+            retried = self._in_slices(self._pages(tenant, (FREE,)), self._retry_entries)
+        if retried:
+            self._changed()
+        return retried
+
+    def hold_account(self, tenant_id: TenantId, account_id: AccountId) -> int:
+        """Holds what the account has in the queue, and what it had accepted but not queued yet; how many entries."""
+
+        def mark(transaction: Transaction) -> None:
+            _MARK_ACCOUNT.run(transaction, tenant_id=tenant_id, account_id=account_id)
+
+        def work(queue_ids: Sequence[str], transaction: Transaction) -> int:
+            held = 0
+            for queue_id in queue_ids:
+                held += hold_entry(transaction, queue_id, FREE, WITH_ACCOUNT)
+            return held
+
+        self._database.write(mark)
+        return self._in_slices(self._pages(tenant_id, (FREE,), account_id), work)
+
+    def release_account(self, tenant_id: TenantId, account_id: AccountId) -> int:
+        """Ends `hold_account`; entries that an operator holds stay held. How many entries."""
+
+        def unmark(transaction: Transaction) -> None:
+            _UNMARK_ACCOUNT.run(transaction, tenant=tenant_id, account=account_id)
+
+        def work(queue_ids: Sequence[str], transaction: Transaction) -> int:
+            number = next_news(transaction)
+            return sum(release_entry(transaction, queue_id, WITH_ACCOUNT, number) for queue_id in queue_ids)
+
+        self._database.write(unmark)
+        released = self._in_slices(self._pages(tenant_id, (WITH_ACCOUNT,), account_id), work)
+        if released:
+            self._changed()
+        return released
+
+    def withdraw_tenant(self, tenant_id: TenantId) -> int:
+        """All that the tenant has in the queue is gone, and nobody is told; how many entries. Needs no key."""
+
+        def work(queue_ids: Sequence[str], transaction: Transaction) -> int:
+            withdrawn = 0
+            for queue_id in queue_ids:
+                row = _FILE.one(transaction, id=queue_id)
+                if row is not None:
+                    self._removals.remove(transaction, tenant_id, queue_id, row[0])
+                    withdrawn += 1
+            return withdrawn
+
+        withdrawn, more = 0, True
+        while more:  # an entry may be held or released meanwhile
+            found = self._in_slices(self._pages(tenant_id, (FREE, BY_OPERATOR, WITH_ACCOUNT)), work)
+            withdrawn, more = withdrawn + found, found > 0
+        self._removals.finish(tenant_id)
+        self._database.write(lambda transaction: _UNMARK_TENANT.run(transaction, tenant=tenant_id))
+        forget_sent_of(self._database, tenant_id)
+        return withdrawn
+
+    def _retry_entries(self, queue_ids: Sequence[str], transaction: Transaction) -> int:
+        number, now, retried = next_news(transaction), self._clock.now(), 0
+        for queue_id in queue_ids:
+            for (destination,) in _DESTINATIONS.rows(transaction, id=queue_id):
+                forget_destination(transaction, destination)
+            retried += _RETRY.run(transaction, id=queue_id, now=now, number=number)
+        return retried
+
+    def _retry_destination(self, destination: str) -> int:
+        now = self._clock.now()
+        self._database.write(lambda transaction: forget_destination(transaction, destination))
+        retried = 0
+        for lane in self.lanes(destination=destination):
+            with self._database.reading() as connection:
+                rows = _FIRST.rows(connection, name=destination, lane=lane.lane)  # tells the runner of the lane
+            while rows:
+                self._database.write(partial(_retry_recipients, rows, now))
+                with self._database.reading() as connection:
+                    rows = _LATER.rows(connection, name=destination, lane=lane.lane, now=now)
+            with self._database.reading() as connection:
+                retried += _COUNT.rows(connection, name=destination, lane=lane.lane)[0][0]
+        return retried
+
+    def _pages(
+        self, tenant_id: TenantId | None, held: Iterable[int], account_id: AccountId | None = None
+    ) -> Iterable[list[Row]]:
+        """Entries as they are now, in pages: of everybody, or of a tenant, or only those an account submitted."""
+        for how in held:
+            after = ""
+            while True:
+                with self._database.reading() as connection:
+                    if tenant_id is None:
+                        rows = _PAGE.rows(connection, after=after)
+                    else:
+                        rows = _PAGE_OF_TENANT.rows(connection, tenant=tenant_id, how=how, after=after)
+                if not rows:
+                    break
+                after = rows[-1][0]
+                yield [row for row in rows if account_id is None or row[2] == account_id]
+
+    def _in_slices(self, pages: Iterable[list[Row]], work: Callable[[Sequence[str], Transaction], int]) -> int:
+        """Calls `work` with the ids of entries that together have some 1,000 recipients, each in a transaction."""
+        done = 0
+        for page in pages:
+            ids: list[str] = []
+            recipients = 0
+            for row in page:
+                ids.append(row[0])
+                recipients += row[4]
+                if recipients >= SLICE:
+                    done += self._database.write(partial(work, ids))
+                    ids, recipients = [], 0
+            if ids:
+                done += self._database.write(partial(work, ids))
+        return done
+
+
+def _retry_recipients(rows: Sequence[Row], now: int, transaction: Transaction) -> None:
+    number = next_news(transaction)
+    _RETRY_ONE.run_many(
+        transaction, [{"id": queue_id, "place": place, "now": now, "number": number} for queue_id, place in rows]
+    )
