@@ -22,6 +22,7 @@ from pathlib import Path
 
 PASSWORD = "correct-horse-battery"
 RELAYED, PARKED, KEPT = "relayed.test", "parked.test", "kept.test"  # where the mail of each domain goes
+MAILBOXES = 10  # u0 to u9 of KEPT
 ROOT = Path(__file__).resolve().parents[2]
 
 DOVECOT = """\
@@ -188,7 +189,7 @@ transport_maps = inline:{{ {relayed}=smtp:[127.0.0.1]:{sink}, {parked}=parked:[1
 defer_transports = parked
 virtual_mailbox_domains = {kept}
 virtual_mailbox_base = {d}/mail
-virtual_mailbox_maps = regexp:{d}/mailboxes
+virtual_mailbox_maps = inline:{{ {mailboxes} }}
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
@@ -239,10 +240,10 @@ def postfix(folder: Path, sink_port: int) -> Iterator[MailServer]:
         shutil.chown(folder / name, owner)
     [port] = free_ports(1)
     mail = pwd.getpwnam("mail")
-    places = {"d": folder, "sink": sink_port, "uid": mail.pw_uid, "gid": mail.pw_gid}
+    mailboxes = ", ".join(f"u{n}@{KEPT}=u{n}/" for n in range(MAILBOXES))
+    places = {"d": folder, "sink": sink_port, "uid": mail.pw_uid, "gid": mail.pw_gid, "mailboxes": mailboxes}
     domains = {"relayed": RELAYED, "parked": PARKED, "kept": KEPT}
     (folder / "main.cf").write_text(POSTFIX.format(**places, **domains))
-    (folder / "mailboxes").write_text(f"/^(u[0-9]+)@{KEPT}$/ $1/\n")
     services = Path("/usr/share/postfix/master.cf.dist").read_text()
     services = services.replace("\nsmtp      inet  n ", f"\n127.0.0.1:{port} inet n ").replace(
         " y       -  ", " n       -  "

@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import peers
 
-USERS = 10
 DOMAINS = {"accept": peers.PARKED, "relay": peers.RELAYED, "deliver": peers.KEPT}
 LOAD_TOOL = peers.ROOT.parent / "shared" / "tools" / "smtp_load.py"
 
@@ -65,7 +64,7 @@ def loads(a: argparse.Namespace) -> Iterator[Load]:
             return [
                 sys.executable, str(a.load_tool), "--port", str(server.port), "--sessions", str(sessions),
                 "--count", str(a.messages), "--size", str(a.size), "--sender", "load@sender.test",
-                "--to", f"u%@{domain}", "--rcpt-space", str(USERS), "--pipelining",
+                "--to", f"u%@{domain}", "--rcpt-space", str(peers.MAILBOXES), "--pipelining",
             ]  # fmt: skip
 
         yield Load(f"load, {sessions}", tool)
@@ -113,10 +112,10 @@ def _has(server: peers.MailServer, due: int) -> bool:
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 300
+    end = time.monotonic() + 120
     while not holds():
         if time.monotonic() > end:
-            sys.exit(f"{what} within 5 minutes.")
+            sys.exit(f"{what} within 2 minutes.")
         time.sleep(0.02)
 
 
@@ -145,7 +144,7 @@ def prepare(server: peers.MailServer, sink_port: int) -> peers.MailServer:
         peers.administer(data, "domain", "add", "example", domain, "--verified")
     for domain, port in ((peers.RELAYED, sink_port), (peers.PARKED, dead)):
         peers.administer(data, "route", "set", domain, "--server", f"127.0.0.1:{port}", "--no-verify")
-    peers.provision(data, [f"u{n}@{peers.KEPT}" for n in range(USERS + 1)])
+    peers.provision(data, [f"u{n}@{peers.KEPT}" for n in range(peers.MAILBOXES)])
     return server
 
 
