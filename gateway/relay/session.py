@@ -52,8 +52,8 @@ class Transaction:
 class Session:
     """After EHLO, and after STARTTLS where there is TLS."""
 
-    def __init__(self, peer: Place, wire: ClientWire, server: Capabilities, timeouts: Timeouts) -> None:
-        self.peer = peer
+    def __init__(self, place: Place, wire: ClientWire, server: Capabilities, timeouts: Timeouts) -> None:
+        self.place = place
         self.server = server
         self.messages = 0  # transactions that were begun
         self._wire = wire
@@ -88,7 +88,7 @@ class Session:
             return Transaction(tuple(outcomes), broken.outcome)
         except TimeoutError:
             self.abort()
-            late = deferred("4.4.2", "The transaction took too long.", self.peer.host)
+            late = deferred("4.4.2", "The transaction took too long.", self.place.host)
             return Transaction(tuple([outcome or late for outcome in outcomes]), late)
         except BaseException:
             self.abort()
@@ -142,7 +142,7 @@ class Session:
         answer = await self._reply("MAIL", self._timeouts.mail)
         taken = _positive(answer)
         if not taken:
-            outcomes[:] = [refused(answer, self.peer.host)] * len(recipients)
+            outcomes[:] = [refused(answer, self.place.host)] * len(recipients)
             if not self.server.pipelining:
                 return []
         accepted: list[int] = []
@@ -156,9 +156,9 @@ class Session:
                 accepted.append(position)
             elif accepted and too_many_recipients(answer):
                 too_many.append(position)
-                outcomes[position] = RecipientOutcome(Result.DEFERRED, reply_of(answer, self.peer.host))
+                outcomes[position] = RecipientOutcome(Result.DEFERRED, reply_of(answer, self.place.host))
             else:
-                outcomes[position] = refused(answer, self.peer.host)
+                outcomes[position] = refused(answer, self.place.host)
         if not self.server.pipelining:
             if not accepted:
                 return []
@@ -169,7 +169,7 @@ class Session:
                 await self._nothing()
         else:
             for position in accepted:
-                outcomes[position] = refused(answer, self.peer.host)
+                outcomes[position] = refused(answer, self.place.host)
             accepted = []
             self._usable = answer.code >= 400  # otherwise the dialogue is out of step
         return accepted
@@ -189,14 +189,14 @@ class Session:
             said = self._wire.read_what_came()
             self.abort()
             if said is not None and not _positive(said):  # it refuses and closes before it has read everything
-                return refused(said, self.peer.host)
+                return refused(said, self.place.host)
             return self._lost(error, "the content").outcome
         if answer.code == SERVICE_CLOSES:
             self.abort()
         elif _positive(answer):
             self._to_reset = False
-            return RecipientOutcome(Result.RELAYED, reply_of(answer, self.peer.host), notify_passed_on=notify)
-        return refused(answer, self.peer.host)
+            return RecipientOutcome(Result.RELAYED, reply_of(answer, self.place.host), notify_passed_on=notify)
+        return refused(answer, self.place.host)
 
     async def _begin(self, *commands: bytes) -> None:
         """The first commands of a transaction; what the last one left is reset ahead of them."""
@@ -204,7 +204,7 @@ class Session:
             self._say(b"RSET", *(commands if self.server.pipelining else ()))
             answer = await self._reply("RSET", self._timeouts.reset)
             if not _positive(answer):
-                raise Broken(deferred("4.5.0", "RSET was refused.", self.peer.host))
+                raise Broken(deferred("4.5.0", "RSET was refused.", self.place.host))
         if not self._to_reset or not self.server.pipelining:
             self._say(*commands)
         self._to_reset = True
@@ -221,16 +221,16 @@ class Session:
         except (SMTPException, OSError) as error:
             raise self._lost(error, step) from None
         if answer.code == SERVICE_CLOSES:  # RFC 5321 §3.8
-            raise Broken(refused(answer, self.peer.host))
+            raise Broken(refused(answer, self.place.host))
         return answer
 
     def _lost(self, error: Exception, step: str) -> Broken:
         if isinstance(error, SMTPReadTimeoutError):
-            outcome = deferred("4.4.2", f"No reply to {step} in time.", self.peer.host)
+            outcome = deferred("4.4.2", f"No reply to {step} in time.", self.place.host)
         elif isinstance(error, Garbled):
-            outcome = deferred("4.5.0", f"The reply to {step} is not SMTP.", self.peer.host)
+            outcome = deferred("4.5.0", f"The reply to {step} is not SMTP.", self.place.host)
         else:
-            outcome = deferred("4.4.2", f"The connection was lost before the reply to {step}.", self.peer.host)
+            outcome = deferred("4.4.2", f"The connection was lost before the reply to {step}.", self.place.host)
         return Broken(outcome)
 
     def _note(self, text: str) -> None:
