@@ -22,7 +22,7 @@ from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
 from storage.errors import InvalidInput, Unavailable
-from storage.values import EmailAddress
+from storage.values import Domain, EmailAddress
 
 FILE_NAME = "cleanmail.toml"
 
@@ -123,9 +123,13 @@ class Logs:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Addresses."""
+    """Addresses, and names that stand in the DNS records of mail domains."""
 
     postmaster: str = ""  # who gets postmaster@ and abuse@ where a tenant names nobody; empty: the first account
+    exchangers: tuple[str, ...] = ()  # names of this installation's MX hosts, best first; empty: server.hostname
+    spf_include: str = ""  # a domain whose SPF record names all addresses that mail leaves from; empty: mx and host
+    reports: str = ""  # who gets DMARC and TLS reports about the tenants' domains; empty: each domain's postmaster
+    certificate_authorities: tuple[str, ...] = ("letsencrypt.org",)  # for CAA records; empty: none is suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +229,20 @@ def _wrong(config: Config) -> Mapping[str, str]:
         )
     if config.keys.master_file and config.keys.master_command:
         wrong["keys"] = "[keys] names more than one place of the master key."
-    if config.mail.postmaster:
-        try:
-            EmailAddress.parse(config.mail.postmaster)
-        except InvalidInput as error:
-            wrong["mail.postmaster"] = f"mail.postmaster: {error.public}"
+    for name in ("postmaster", "reports"):
+        address = getattr(config.mail, name)
+        if address:
+            try:
+                EmailAddress.parse(address)
+            except InvalidInput as error:
+                wrong[f"mail.{name}"] = f"mail.{name}: {error.public}"
+    for name, hosts in (("exchangers", config.mail.exchangers), ("spf_include", (config.mail.spf_include,))):
+        for host in hosts:
+            if host and not _is_name(host):
+                wrong[f"mail.{name}"] = f"'{host}' in mail.{name} is no full domain name."
+    for authority in config.mail.certificate_authorities:
+        if not authority.isascii() or any(character in authority for character in ' "\\'):
+            wrong["mail.certificate_authorities"] = f"'{authority}' in mail.certificate_authorities is no CAA value."
     for server in config.dns.nameservers:
         if not _is_address(server):
             wrong["dns.nameservers"] = f"'{server}' in dns.nameservers is no IP address."
@@ -248,6 +261,14 @@ def _is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    try:
+        Domain.parse(text)
+    except InvalidInput:
         return False
     return True
 

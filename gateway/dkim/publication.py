@@ -46,7 +46,7 @@ def published_text(key: DkimKey) -> str:
 
 def make(keys: DkimKeys, domain: Domain, algorithms: Sequence[DkimAlgorithm], clock: Clock) -> list[DkimKey]:
     """New keys under selectors that were never used. Conflict, before any is made, if one of a kind waits already."""
-    for key in keys.keys(domain):
+    for key in keys.find(domain):
         if key.algorithm in algorithms and key.state in UNUSED:
             raise Conflict(
                 f"The {key.algorithm} key {key.selector} of {domain} has never signed; publish it, or retire it first."

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     MTA_STS = "mta-sts"
     SRV = "srv"
     CAA = "caa"
+    ADDRESS = "address"  # of our own hosts
+    REVERSE = "reverse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Offer:
     spf_include: str = ""  # the domain whose SPF record names where mail comes from; empty: named one by one
     reports: EmailAddress | None = None  # who reads reports of receivers; None: the domain's postmaster
     authorities: tuple[str, ...] = ()  # who may issue certificates (CAA); empty: no such record
+    senders: tuple[str, ...] = ()  # IP addresses that mail leaves from; empty: those of `host`
 
 
 def wanted(
@@ -79,7 +82,7 @@ def wanted(
     """
     records = _ownership(domain, ownership) + _mx(domain, offer)
     records.append(_spf(domain, offer))
-    records += [_dkim(key) for key in keys]
+    records += [dkim_record(key) for key in keys]
     records += _policies(domain, offer, signs=any(key.state is DkimState.SIGNING for key in keys))
     if sts_id is not None:
         purpose = "Servers that send here are to demand TLS with a valid certificate."
@@ -128,7 +131,7 @@ def _spf(domain: Domain, offer: Offer) -> Record:
     return Record(Kind.SPF, domain.name, "TXT", spf_text(offer), Importance.REQUIRED, purpose)
 
 
-def _dkim(key: DkimKey) -> Record:
+def dkim_record(key: DkimKey) -> Record:
     importance = Importance.RECOMMENDED if key.state is DkimState.RETIRED else Importance.REQUIRED
     return Record(Kind.DKIM, key.name, "TXT", published_text(key), importance, _DKIM_PURPOSE[key.state])
 

@@ -18,6 +18,8 @@ from hosting.cli import (
     aliases,
     app_passwords,
     archives,
+    dkim,
+    dns,
     domains,
     log,
     maintenance,
@@ -47,6 +49,8 @@ app.command("init")(server.init)
 app.command("serve")(server.serve)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(domains.app, name="domain")
+app.add_typer(dkim.app, name="dkim")
+app.add_typer(dns.app, name="dns")
 app.add_typer(accounts.app, name="account")
 app.add_typer(aliases.app, name="alias")
 app.add_typer(app_passwords.app, name="app-password")

@@ -23,6 +23,7 @@ from rich.text import Text
 from storage.values import Domain, EmailAddress
 
 _STYLES = {"active": "green", "verified": "green", "suspended": "yellow", "pending": "yellow", "ended": "red"}
+_STYLES |= {"right": "green", "wrong": "red", "missing": "red", "unknown": "yellow", "unused": "dim"}
 _UNITS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 

@@ -116,7 +116,7 @@ class DkimKeys:
         self._database = database
         self._clock = clock
 
-    def keys(self, domain: Domain | None = None) -> list[DkimKey]:
+    def find(self, domain: Domain | None = None) -> list[DkimKey]:
         """The keys of a domain, or of all, oldest first."""
         with self._database.reading() as connection:
             rows = _ALL.rows(connection) if domain is None else _OF_DOMAIN.rows(connection, which=domain.name)
@@ -208,7 +208,7 @@ class DkimKeys:
                     moved.append(self._move(transaction, key, DkimState.RETIRED))
             return moved
 
-        if not any(key.state in (DkimState.SEEN, DkimState.RETIRING) for key in self.keys()):
+        if not any(key.state in (DkimState.SEEN, DkimState.RETIRING) for key in self.find()):
             return []
         changed: list[DkimKey] = self._database.write(work)
         return changed

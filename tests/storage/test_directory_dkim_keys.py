@@ -40,7 +40,7 @@ def add(keys: DkimKeys, selector: str, algorithm: DkimAlgorithm = RSA, domain: D
 
 
 def states(keys: DkimKeys, domain: Domain = ORG) -> dict[str, DkimState]:
-    return {key.selector: key.state for key in keys.keys(domain)}
+    return {key.selector: key.state for key in keys.find(domain)}
 
 
 def signing(keys: DkimKeys, domain: Domain = ORG) -> list[str]:
@@ -118,13 +118,13 @@ def test_algorithms_and_domains_do_not_touch_each_other(keys: DkimKeys) -> None:
     keys.begin(ORG, "c")
     assert states(keys) == {"a": RETIRING, "b": SIGNING, "c": SIGNING}
     assert signing(keys, NET) == ["a"]
-    assert len(keys.keys()) == 4
+    assert len(keys.find()) == 4
 
 
 def test_what_never_signed_is_discarded(keys: DkimKeys) -> None:
     add(keys, "a")
     assert keys.retire(ORG, "a") is None
-    assert keys.keys() == []
+    assert keys.find() == []
     add(keys, "a")
     keys.saw(ORG, "a")
     retired = keys.retire(ORG, "a")
