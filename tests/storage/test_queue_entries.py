@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from queue_place import ALICE, CONTENT, OK, ONE, TWO, Place
 
 from storage.clock import FixedClock
 from storage.errors import Conflict, Corrupt, NotFound
@@ -21,73 +21,21 @@ from storage.keys.master import Master
 from storage.keys.source import LocalKeys
 from storage.queue.entries import (
     LOCAL,
-    Entry,
-    EnvelopeParameters,
-    NewEntry,
     NewRecipient,
     Origin,
     RecipientParameters,
     RecipientState,
     Reply,
-    new_queue_id,
 )
 from storage.queue.queue import Queue
-from storage.values import AccountId, EmailAddress, TenantId
-
-ONE, TWO = TenantId(1), TenantId(2)
-ALICE = EmailAddress.parse("alice@one.example")
-OK = Reply(250, "2.0.0", "")
-CONTENT = b"Subject: very secret token\r\n\r\n" + b"body of the message\r\n" * 5000
-
-
-class Place:
-    """A data directory with two tenants and a queue."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.clock = FixedClock()
-        self.keys = LocalKeys(KeyStore.create(data / "keys", Master.generate(), self.clock))
-        for tenant_id in (ONE, TWO):
-            self.keys.create_tenant_key(tenant_id)
-            (data / "tenants" / str(tenant_id)).mkdir(parents=True)
-        self.incarnation = Incarnation(data)
-        self.queue = Queue.create(data, self.keys, self.clock, self.incarnation.name)
-
-    def entry(self, tenant_id: TenantId = ONE, **changes: object) -> NewEntry:
-        entry = NewEntry(
-            new_queue_id(self.clock),
-            tenant_id,
-            AccountId(5),
-            Origin.SUBMISSION,
-            ALICE,
-            EnvelopeParameters("HDRS", "x+2B", True, "8BITMIME"),
-            (
-                NewRecipient(EmailAddress.parse("bob@one.example"), AccountId(6)),
-                NewRecipient(
-                    EmailAddress.parse("jörg@bücher.example"), None, RecipientParameters(("FAILURE",), "rfc822;x")
-                ),
-            ),
-            self.clock.now() + 1000,
-            CONTENT,
-        )
-        return dataclasses.replace(entry, **changes)  # type: ignore[arg-type]
-
-    def spooled(self, tenant_id: TenantId = ONE) -> list[Path]:
-        return sorted((self.data / "tenants" / str(tenant_id) / "spool").glob("*"))
+from storage.values import EmailAddress, TenantId
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     yield place
-    place.queue.close()
-    place.incarnation.close()
-
-
-def enqueued(place: Place) -> Entry:
-    new = place.entry()
-    place.queue.enqueue([new])
-    return place.queue.show(new.queue_id)
+    place.close()
 
 
 def test_what_comes_back(place: Place) -> None:
@@ -111,14 +59,14 @@ def test_what_comes_back(place: Place) -> None:
 
 
 def test_another_process_finds_it(place: Place) -> None:
-    entry = enqueued(place)
+    entry = place.enqueued()
     place.queue.close()
     place.queue = Queue.open(place.data, place.keys, place.clock, "other")
     assert place.queue.content(place.queue.show(entry.queue_id)) == CONTENT
 
 
 def test_nothing_readable_on_disk(place: Place) -> None:
-    enqueued(place)
+    place.enqueued()
     place.queue.close()
     for path in place.data.rglob("*"):
         if path.is_file():
@@ -138,7 +86,7 @@ def test_one_commit_for_all_tenants(place: Place) -> None:
 
 
 def test_content_of_one_entry_is_not_that_of_another(place: Place) -> None:
-    first, second = enqueued(place), enqueued(place)
+    first, second = place.enqueued(), place.enqueued()
     os.replace(*place.spooled())
     with pytest.raises((Corrupt, NotFound)):
         place.queue.content(second)
@@ -150,13 +98,13 @@ def test_pages(place: Place) -> None:
     ids = []
     for _ in range(5):
         place.clock.advance(1)
-        ids.append(enqueued(place).queue_id)
+        ids.append(place.enqueued().queue_id)
     assert [entry.queue_id for entry in place.queue.entries(limit=3)] == ids[:3]
     assert [entry.queue_id for entry in place.queue.entries(after=ids[2])] == ids[3:]
 
 
 def test_settled_entries_are_gone(place: Place) -> None:
-    entry = enqueued(place)
+    entry = place.enqueued()
     assert not place.queue.settle(entry, {0: (RecipientState.DELIVERED, OK)})
     assert [r.state for r in place.queue.show(entry.queue_id).recipients] == [
         RecipientState.DELIVERED,
@@ -171,13 +119,13 @@ def test_settled_entries_are_gone(place: Place) -> None:
 
 
 def test_settling_needs_a_final_state(place: Place) -> None:
-    entry = enqueued(place)
+    entry = place.enqueued()
     with pytest.raises(Conflict):
         place.queue.settle(entry, {0: (RecipientState.QUEUED, OK)})
 
 
 def test_what_is_due_here(place: Place) -> None:
-    entry = enqueued(place)
+    entry = place.enqueued()
     place.queue.enqueue([place.entry(recipients=(NewRecipient(EmailAddress.parse("x@far.example")),))])
     assert place.queue.due_here() == []  # whoever accepted it is about to deliver it
     place.clock.advance(30)
@@ -192,7 +140,7 @@ def test_what_is_due_here(place: Place) -> None:
 
 
 def test_sweep_touches_the_dead_only(place: Place) -> None:
-    entry = enqueued(place)
+    entry = place.enqueued()
     folder = place.spooled()[0].parent
     (folder / f"0a.{place.incarnation.name}").write_bytes(b"being written")
     (folder / "0b.dead").write_bytes(b"left")
