@@ -68,8 +68,10 @@ def ours(status: str, text: str, mta: str = "") -> Reply:
 
 
 def refused(response: SMTPResponse, mta: str) -> RecipientOutcome:
-    """The outcome of a reply that is not positive: 5yz is final, everything else is not (RFC 5321 §4.2.1)."""
+    """The outcome of a reply that is not what it should be: 5yz is final, everything else is not (RFC 5321 §4.2.1)."""
     reply = reply_of(response, mta)
+    if response.code < 400:  # a reply to something else
+        reply = Reply(reply.code, "4.5.0", reply.text, mta)
     return RecipientOutcome(Result.FAILED if 500 <= response.code <= 599 else Result.DEFERRED, reply)
 
 
