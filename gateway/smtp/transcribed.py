@@ -8,11 +8,14 @@ Standards: RFC 4954 §4 (AUTH), RFC 3030 §2 (BDAT).
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-_KEPT_WHOLE: Final = frozenset({b"EHLO", b"HELO", b"BDAT"})
-_BARE: Final = frozenset({b"DATA", b"RSET", b"NOOP", b"QUIT", b"STARTTLS", b"HELP", b"VRFY", b"EXPN", b"ETRN", b"TURN"})
-_PATHS: Final = {b"MAIL": b"FROM:", b"RCPT": b"TO:"}
+_NAMES_A_PARTY: Final = re.compile(rb"(?:EHLO|HELO) \S+ *\Z|MAIL +FROM:|RCPT +TO:|BDAT [0-9]+(?: LAST)?\Z", re.I)
+_OTHERS: Final = frozenset(
+    {b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"STARTTLS", b"HELP", b"VRFY", b"EXPN", b"ETRN", b"TURN", b"EHLO"}
+    | {b"HELO"}
+)
 _MECHANISMS: Final = frozenset(
     {b"PLAIN", b"LOGIN", b"CRAM-MD5", b"DIGEST-MD5", b"NTLM", b"GSSAPI", b"EXTERNAL", b"ANONYMOUS", b"XOAUTH2"}
     | {b"OAUTHBEARER", b"SCRAM-SHA-1", b"SCRAM-SHA-256", b"SCRAM-SHA-1-PLUS", b"SCRAM-SHA-256-PLUS"}
@@ -21,16 +24,14 @@ _MECHANISMS: Final = frozenset(
 
 def transcribed(line: bytes) -> bytes:
     """A command line as its transcript shows it."""
+    if _NAMES_A_PARTY.match(line):
+        return line
     word, space, rest = line.partition(b" ")
     verb = word.upper()
-    if verb in _KEPT_WHOLE:
-        return line
-    path = _PATHS.get(verb)
-    if path is not None and rest[: len(path)].upper() == path:
-        return line
     if verb == b"AUTH":
-        mechanism = rest.split(b" ", 1)[0].upper()
-        return b"AUTH " + (mechanism if mechanism in _MECHANISMS else b"[a mechanism that is not known]")
-    if verb in _BARE:
-        return word + (b" [%d octets]" % len(rest) if space else b"")
+        mechanism = rest.strip().split(b" ", 1)[0].upper()
+        known = mechanism if mechanism in _MECHANISMS else b"[a mechanism that is not known]"
+        return b"AUTH " + known if mechanism else verb
+    if verb in _OTHERS:
+        return verb + (b" [%d octets]" % len(rest) if space else b"")
     return b"[no command, %d octets]" % len(line)

@@ -170,11 +170,12 @@ def profile(tmp_path: Path, certificate: ServerCertificate) -> Profile:
 
 @pytest.fixture
 def listen(profile: Profile) -> Iterator[Callable[..., RunningListener]]:
-    """listen(limits=Limits(...), requires_auth=True, proxies=...) -> a running listener."""
+    """listen(limits=Limits(...), requires_auth=True, proxies=..., transcripts=...) -> a running listener."""
     running: list[RunningListener] = []
 
-    def start(*, proxies: Any = (), recorder: Recorder | None = None, **changes: Any) -> RunningListener:
-        running.append(RunningListener(replace(profile, **changes), recorder or Recorder(), proxies=proxies))
+    def start(*, recorder: Recorder | None = None, **changes: Any) -> RunningListener:
+        options = {name: changes.pop(name) for name in ("proxies", "shared", "transcripts", "clock") if name in changes}
+        running.append(RunningListener(replace(profile, **changes), recorder or Recorder(), **options))
         return running[-1]
 
     yield start
