@@ -1,0 +1,353 @@
+"""Works the queue: takes what is due in turns, hands it on, and has the outcome written down.
+
+All state is in the database; what is in memory here can be lost at any moment. A message that was handed over when the
+process died, before its outcome was committed, is handed over once more: to a mailbox that makes no second copy, to
+another server it is what SMTP's own rules make unavoidable. `stop` lets what is under way finish for a while; what is
+cut off then is as if it had not been tried.
+
+The runner learns of new work from the change feed, and of the queue only what changed since it last asked.
+Standards: RFC 5321 §4.5.4.1 (sending strategy), §6.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from gateway.queue.attempt import Attempted, deferred, destination_failed, relayed
+from gateway.queue.backoff import ELSEWHERE
+from gateway.queue.orders import Large, Order, Orders, Settled
+from gateway.queue.room import Room
+from gateway.queue.schedule import Limits, Schedule, Turn
+from gateway.queue.settlement import Settlement
+from gateway.queue.transactions import Transaction
+from gateway.relay.outcome import RecipientOutcome, Relay
+from gateway.work import LARGE, Work
+from storage.changes import Gap, QueueChanged, Subscriber
+from storage.clock import Clock
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.queue.entries import DestinationState, Entry, NewEntry, Reply
+from storage.queue.queue import Queue
+
+log = logging.getLogger(__name__)
+
+_TICK = 1.0  # seconds; times in the queue are whole seconds
+_BATCH = 50  # entries of a lane that are claimed together
+_EXPIRED_EACH = 15  # seconds between looks for entries whose time is over
+_EXPIRED_MOST = 50  # of them in one look
+_PAUSE, _LONG_PAUSE = 30, 600  # seconds that a lane waits whose tenant's data cannot be read for now; is gone
+_RECORD_AGAIN = (1.0, 30.0)  # seconds until an outcome that could not be written is tried again: first, and at most
+_LARGE_TOGETHER = 64 * LARGE  # octets of large messages that are in memory at the same time
+
+
+@dataclass(slots=True, eq=False)
+class _Claims:
+    """What was read of a lane in advance, and what of it is under way."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ids: deque[str] = field(default_factory=deque)
+    working: set[str] = field(default_factory=set)
+    look_again: bool = False  # when something that is under way is done
+    turns: int = 0
+
+
+class Runner:
+    def __init__(
+        self,
+        queue: Queue,
+        orders: Orders,
+        settlement: Settlement,
+        relay: Relay,
+        work: Work,
+        clock: Clock,
+        limits: Limits,
+        *,
+        feed: Subscriber | None = None,
+        stop_within: float = 30.0,
+    ) -> None:
+        """`feed` must hear of the queue; without one, `look` has to be called."""
+        self._queue = queue
+        self._orders = orders
+        self._settlement = settlement
+        self._relay = relay
+        self._work = work
+        self._clock = clock
+        self._schedule = Schedule(limits)
+        self._feed = feed
+        self._stop_within = stop_within
+        self._claims: dict[tuple[str, int], _Claims] = {}
+        self._under_way: dict[str, set[str]] = {}  # queue id → destinations
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._large = Room(_LARGE_TOGETHER)
+        self._woken = asyncio.Event()
+        self._changed = True
+        self._upto = 0
+        self._expired_at = 0
+        self._stopping = False
+
+    # Life
+
+    async def run(self) -> None:
+        """Until `stop`. Trouble with the database is waited out."""
+        loop = asyncio.get_running_loop()
+        if self._feed is not None:
+            loop.add_reader(self._feed.fileno(), self._hear)
+        try:
+            while not self._stopping:
+                try:
+                    await self._learn()
+                except CleanmailError as error:
+                    log.warning("the queue cannot be read for now: %s", type(error).__name__)
+                except Exception:
+                    log.error("the queue cannot be read", exc_info=True)
+                self._begin_turns()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _TICK)
+                self._woken.clear()
+                self._hear()
+        finally:
+            if self._feed is not None:
+                loop.remove_reader(self._feed.fileno())
+            await self._finish()
+
+    def stop(self) -> None:
+        """Ends `run` when what is under way is done, or has had its time."""
+        self._stopping = True
+        self._woken.set()
+
+    def look(self) -> None:
+        """The queue may have changed, or time has passed."""
+        self._changed = True
+        self._woken.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and nothing that is known of is due."""
+        next_time = self._schedule.next_time()
+        due = next_time is not None and next_time <= self._clock.now()
+        return not self._tasks and not self._changed and not self._woken.is_set() and not due
+
+    async def _finish(self) -> None:
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._stop_within)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("stopped with %d deliveries under way; they are tried again", len(late))
+                await asyncio.wait(late)
+        await self._relay.close()
+
+    def _hear(self) -> None:
+        if self._feed is not None and any(isinstance(news, (QueueChanged, Gap)) for news in self._feed.drain()):
+            self.look()
+
+    # What there is to do
+
+    async def _learn(self) -> None:
+        if not self._upto:
+            for state in await self._work.run(self._all_destinations):
+                self._schedule.failed(state.name, state.retry_at)
+        now = self._clock.now()
+        if self._changed:
+            self._changed = False
+            try:
+                news = await self._work.run(partial(self._queue.news, self._upto))
+            except BaseException:
+                self._changed = True
+                raise
+            self._upto = news.upto
+            for lane in news.lanes:
+                if self._schedule.is_failing(lane.destination):
+                    await self._check_destination(lane.destination)
+                self._schedule.news(lane.destination, lane.lane, lane.earliest)
+            self._expired_at = min(self._expired_at, now)
+        if now >= self._expired_at:
+            self._expired_at = now + _EXPIRED_EACH
+            await self._expire(now)
+
+    def _all_destinations(self) -> list[DestinationState]:
+        states: list[DestinationState] = []
+        while page := self._queue.destinations(after=states[-1].name if states else ""):
+            states += page
+        return states
+
+    async def _check_destination(self, name: str) -> None:
+        """Somebody may have wished that it is tried again."""
+        state = await self._work.run(partial(self._queue.destination_state, name))
+        if state is None:
+            self._schedule.answered(name)
+
+    async def _expire(self, now: int) -> None:
+        """Gives up what is over, whatever its destinations do."""
+        found = await self._work.run(partial(self._queue.expired, now, _EXPIRED_MOST + len(self._under_way)))
+        for queue_id in found:
+            busy = frozenset(self._under_way.get(queue_id, ()))
+            try:
+                settled = await self._work.run(partial(self._orders.expire, queue_id, busy))
+            except (NotFound, Gone):
+                continue
+            except CleanmailError as error:
+                log.warning("entry %s: not given up yet: %s", queue_id, type(error).__name__)
+                continue
+            await self._deliver_here(settled.queued)
+        if len(found) >= _EXPIRED_MOST:
+            self._expired_at = now
+            self._woken.set()
+
+    # Turns
+
+    def _begin_turns(self) -> None:
+        now = self._clock.now()
+        while not self._stopping and (turn := self._schedule.take(now)) is not None:
+            task = asyncio.create_task(self._turn(turn))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _turn(self, turn: Turn) -> None:
+        claims = self._claims.setdefault((turn.destination, turn.lane), _Claims())
+        claims.turns += 1
+        try:
+            queue_id = await self._claim(turn, claims)
+            if queue_id is not None:
+                try:
+                    await self._attempt(turn, queue_id)
+                finally:
+                    self._let_go(turn, claims, queue_id)
+        except (CleanmailError, OSError) as error:
+            log.warning("lane %d: has to wait: %s", turn.lane, type(error).__name__)
+            self._schedule.pause(turn, self._clock.now() + (_LONG_PAUSE if isinstance(error, Gone) else _PAUSE))
+        except Exception:
+            log.error("lane %d: failed", turn.lane, exc_info=True)
+            self._schedule.pause(turn, self._clock.now() + _PAUSE)
+        finally:
+            claims.turns -= 1
+            if self._schedule.is_failing(turn.destination):
+                claims.ids.clear()
+            if not claims.turns and not claims.ids:
+                del self._claims[turn.destination, turn.lane]
+            self._schedule.done(turn)
+            self._woken.set()
+
+    async def _claim(self, turn: Turn, claims: _Claims) -> str | None:
+        """An entry of the lane that nobody else works on at this destination; None: there is none now."""
+        async with claims.lock:
+            if not claims.ids:
+                most = _BATCH + len(claims.working)
+                due = partial(self._queue.due, turn.destination, turn.lane, self._clock.now(), most)
+                claims.ids.extend(id_ for id_ in await self._work.run(due) if id_ not in claims.working)
+            if claims.ids:
+                queue_id = claims.ids.popleft()
+                claims.working.add(queue_id)
+                return queue_id
+            if claims.working:  # these are due still, and hide what comes after them
+                claims.look_again = True
+                self._schedule.looked(turn, None)
+                return None
+            earliest = await self._work.run(partial(self._queue.lane, turn.destination, turn.lane))
+            self._schedule.looked(turn, earliest)
+            return None
+
+    def _let_go(self, turn: Turn, claims: _Claims, queue_id: str) -> None:
+        claims.working.discard(queue_id)
+        if claims.look_again:
+            claims.look_again = False
+            self._schedule.news(turn.destination, turn.lane, self._clock.now())
+
+    async def _attempt(self, turn: Turn, queue_id: str) -> None:
+        destinations = self._under_way.setdefault(queue_id, set())
+        destinations.add(turn.destination)
+        room = 0
+        try:
+            taken = await self._take(turn, queue_id, LARGE)
+            if isinstance(taken, Large):
+                room = await self._large.take(taken.size)
+                taken = await self._take(turn, queue_id, taken.size)
+            if isinstance(taken, Order):
+                await self._relay_order(turn, taken)
+            elif isinstance(taken, Settled):
+                await self._deliver_here(taken.queued)
+        except NotFound:
+            pass  # settled or withdrawn meanwhile
+        finally:
+            self._large.give_back(room)
+            destinations.discard(turn.destination)
+            if not destinations:
+                del self._under_way[queue_id]
+
+    async def _take(self, turn: Turn, queue_id: str, at_most: int) -> Order | Settled | Large:
+        return await self._work.run_on(at_most, partial(self._orders.take, queue_id, turn.destination, at_most))
+
+    async def _relay_order(self, turn: Turn, order: Order) -> None:
+        last = len(order.transactions) - 1
+        dead: Reply | None = None
+        for number, transaction in enumerate(order.transactions):
+            if dead is not None:
+                reply = dead
+                attempts = [deferred(recipient, reply) for recipient in transaction.recipients]
+            else:
+                more = number < last or self._schedule.more(turn.destination)
+                outcomes = await self._relay.send(order.hop, transaction.message, more=more)
+                attempts = _attempted(transaction, outcomes)
+                dead = await self._judge_destination(turn, outcomes)
+            await self._record(order.entry, order.header, attempts)
+
+    async def _judge_destination(self, turn: Turn, outcomes: Sequence[RecipientOutcome]) -> Reply | None:
+        """The reply for which the destination is left alone for a while, if it is."""
+        name = turn.destination
+        if not destination_failed(outcomes):
+            if self._schedule.is_failing(name):
+                self._schedule.answered(name)
+                await self._work.run(partial(self._queue.destination_answered, name))
+            return None
+        reply = outcomes[0].reply
+        if turn.was_failing or not self._schedule.is_failing(name):  # of several at the same time the first counts
+            now = self._clock.now()
+            self._schedule.failed(name, now + ELSEWHERE.first)
+            try:
+                retry_at = await self._work.run(partial(self._destination_failed, name, reply))
+            except CleanmailError as error:
+                log.warning("a destination's failure could not be noted: %s", type(error).__name__)
+            else:
+                self._schedule.failed(name, retry_at)
+        return reply
+
+    def _destination_failed(self, name: str, reply: Reply) -> int:
+        known = self._queue.destination_state(name)
+        failures = 1 if known is None else known.failures + 1
+        retry_at = self._clock.now() + ELSEWHERE.pause(failures, self._settlement.chance())
+        return self._queue.destination_failed(name, retry_at, reply).retry_at
+
+    # Outcomes
+
+    async def _record(self, entry: Entry, header: bytes, attempts: Sequence[Attempted]) -> None:
+        """Does not give up while the process lives: what was handed over would be handed over again."""
+        pause = _RECORD_AGAIN[0]
+        while True:
+            try:
+                queued = await self._work.run(partial(self._settlement.record, entry, header, attempts))
+                break
+            except (NotFound, Gone):
+                return  # withdrawn with its tenant
+            except CleanmailError as error:
+                log.warning("entry %s: its outcome cannot be written yet: %s", entry.queue_id, type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _RECORD_AGAIN[1])
+        await self._deliver_here(queued)
+
+    async def _deliver_here(self, queued: Sequence[NewEntry]) -> None:
+        """What was just queued for mailboxes here; whatever keeps it from them, it is in the queue."""
+        for entry in queued:
+            if any(recipient.account_id is not None for recipient in entry.recipients):
+                try:
+                    await self._work.run(partial(self._orders.deliver, entry))
+                except CleanmailError as error:
+                    log.warning("entry %s stays in the queue for now: %s", entry.queue_id, type(error).__name__)
+
+
+def _attempted(transaction: Transaction, outcomes: Sequence[RecipientOutcome]) -> list[Attempted]:
+    return [relayed(recipient, outcome) for recipient, outcome in zip(transaction.recipients, outcomes, strict=True)]
