@@ -89,6 +89,7 @@ class Runner:
         self._upto = 0
         self._expired_at = 0
         self._stopping = False
+        self._waiting = False  # for something to do
 
     # Life
 
@@ -106,8 +107,10 @@ class Runner:
                 except Exception:
                     log.error("the queue cannot be read", exc_info=True)
                 self._begin_turns()
+                self._waiting = True
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), _TICK)
+                self._waiting = False
                 self._woken.clear()
                 self._hear()
         finally:
@@ -130,7 +133,7 @@ class Runner:
         """Nothing is under way, and nothing that is known of is due."""
         next_time = self._schedule.next_time()
         due = next_time is not None and next_time <= self._clock.now()
-        return not self._tasks and not self._changed and not self._woken.is_set() and not due
+        return self._waiting and not self._tasks and not self._changed and not self._woken.is_set() and not due
 
     async def _finish(self) -> None:
         if self._tasks:
@@ -341,6 +344,8 @@ class Runner:
 
     async def _deliver_here(self, queued: Sequence[NewEntry]) -> None:
         """What was just queued for mailboxes here; whatever keeps it from them, it is in the queue."""
+        if queued:
+            self.look()
         for entry in queued:
             if any(recipient.account_id is not None for recipient in entry.recipients):
                 try:
