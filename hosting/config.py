@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from gateway.dns.settings import DnsSettings
+from gateway.mx.settings import MxSettings
 from gateway.relay.settings import RelaySettings
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
@@ -52,6 +53,7 @@ class Listen:
     """Addresses and ports; a port of 0 is not listened on. Changes need a restart."""
 
     addresses: tuple[str, ...] = EVERYWHERE  # IP addresses of this machine
+    mx: int = field(default=25, metadata=_PORT)  # mail from other servers; STARTTLS
     imap: int = field(default=143, metadata=_PORT)  # STARTTLS
     imaps: int = field(default=993, metadata=_PORT)  # TLS from the start (RFC 8314)
     submission: int = field(default=587, metadata=_PORT)  # STARTTLS
@@ -141,6 +143,7 @@ class Config:
     auth: Auth = Auth()
     imap: ImapLimits = field(default_factory=ImapLimits)
     submission: SmtpLimits = field(default_factory=SmtpLimits)
+    mx: MxSettings = field(default_factory=MxSettings)
     mail: Mail = Mail()
     storage: Storage = Storage()
     jobs: Jobs = Jobs()
@@ -218,8 +221,8 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["listen.proxy_protocol_from"] = f"'{network}' in listen.proxy_protocol_from is no network."
-    ports = [getattr(listen, name) for name in ("imap", "imaps", "submission", "submissions", "operations")]
-    for name in ("imap", "imaps", "submission", "submissions"):
+    ports = [getattr(listen, name) for name in ("mx", "imap", "imaps", "submission", "submissions", "operations")]
+    for name in ("mx", "imap", "imaps", "submission", "submissions"):
         port = getattr(listen, name)
         if port and ports.count(port) > 1:
             wrong[f"listen.{name}"] = f"listen.{name} has a port ({port}) that another listener has too."
@@ -227,6 +230,10 @@ def _wrong(config: Config) -> Mapping[str, str]:
         wrong["logs.auditors"] = (
             f"logs.auditors names '{config.server.user}', whom the server runs as; its processes are no auditors."
         )
+    for name in ("normalise", "unlimited"):
+        for network in getattr(config.mx, name):
+            if not _is_network(network):
+                wrong[f"mx.{name}"] = f"'{network}' in mx.{name} is no network."
     if config.keys.master_file and config.keys.master_command:
         wrong["keys"] = "[keys] names more than one place of the master key."
     for name in ("postmaster", "reports"):
@@ -269,6 +276,14 @@ def _is_name(text: str) -> bool:
     try:
         Domain.parse(text)
     except InvalidInput:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
         return False
     return True
 

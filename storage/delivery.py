@@ -55,7 +55,8 @@ def deliver(
 ) -> list[Outcome]:
     """One outcome for each target, in their order. `data` has CRLF line ends; `prefix` are fields to put before it.
 
-    `overrun`: the message is kept though it exceeds a quota, since its recipient was accepted before its size was known.
+    `overrun`: the message is kept though it exceeds a quota of which something is left: its recipient was accepted
+    before its size was known.
     """
     kept = content_of(data, prefix)
     outcomes: dict[AccountId, CleanmailError | None] = {}

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.replies import SmtpReply
-from storage.directory.resolve import LocalMailbox, Outcome, Resolution
+from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Route
 from storage.directory.rows import State
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
@@ -53,6 +53,7 @@ class RemoteTarget:
     address: EmailAddress
     path: ForwardPath
     tenant_id: TenantId | None = None  # whose alias it is; None: the sender named the address himself
+    returned: bool = False  # the alias is a rewritten reverse-path of ours (SRS)
     reverse_path: EmailAddress | None = None  # in place of the message's (SRS)
 
     @property
@@ -101,7 +102,8 @@ def targets(recipients: Iterable[tuple[ForwardPath, Resolution]], suspended: Sus
         if resolution.outcome is Outcome.ELSEWHERE:
             remote.setdefault(path.address.key, RemoteTarget(path.address, path))
         for address in resolution.external:
-            remote.setdefault(address.key, RemoteTarget(address, path, resolution.tenant_id))
+            returned = resolution.route is Route.RETURN
+            remote.setdefault(address.key, RemoteTarget(address, path, resolution.tenant_id, returned))
     return Targets(tuple(mailboxes.values()), tuple(remote.values()), tuple(routed.values()))
 
 

@@ -1,42 +1,83 @@
-"""The smtp role: submission, on the asyncio reactor. (The MX will listen here too.)"""
+"""The smtp role: MX and submission, on the asyncio reactor. They share limits, resolver, transcripts and traces."""
 
 from __future__ import annotations
 
+from gateway.acceptance.targets import Suspended
+from gateway.dns.resolver import Resolver as DnsResolver
+from gateway.relay.callout import Callout
 from gateway.smtp.session import BoundSocket
+from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from hosting.composition import Parts
+from hosting.mx.service import MxService, MxServiceSettings
+from hosting.outgoing import next_hops
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
+from hosting.smtp_service import own_domain
 from hosting.submission.service import SubmissionService, SubmissionSettings
 from storage.directory.resolve import Resolver
 
 
 def make_service(parts: Parts) -> RoleService:
     config = parts.config
-    certificate = ServerCertificate(config.certificate(parts.data), config.certificate_key(parts.data))
+    shared = SharedLimits.open(parts.data / "run", parts.clock)
+    resolver = Resolver(parts.installation, config.postmaster, own_domain(config.server.name))
+    submission = _submission(parts, resolver, shared)
+    mx = _mx(parts, resolver, shared)
+
+    def show() -> None:
+        parts.metrics.connections.labels("submission").set(submission.connections)
+        messages = submission.counters.messages
+        parts.metrics.count_up_to("submission", {f"message_{result}": count for result, count in messages.items()})
+        parts.metrics.connections.labels("mx").set(mx.connections)
+        for what, counts in (("message", mx.counters.messages), ("recipient", mx.counters.recipients)):
+            parts.metrics.count_up_to("mx", {f"{what}_{result}": count for result, count in counts.items()})
+
+    return RoleService([mx, submission, every_second(parts, show)], reload=[mx.reload, submission.reload])
+
+
+def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:
+    config = parts.config
+    dns = DnsResolver(config.dns, parts.clock)
+    return MxService(
+        parts.installation,
+        resolver,
+        dns,
+        Callout(next_hops(parts, dns), parts.clock),
+        shared,
+        MxServiceSettings(
+            config.server.name, config.mx, config.proxies, config.relay.retry_time, config.server.stop_within
+        ),
+        [BoundSocket(sock, False) for sock in parts.listeners("mx")],
+        _certificate(parts),
+    )
+
+
+def _submission(parts: Parts, resolver: Resolver, shared: SharedLimits) -> SubmissionService:
+    config = parts.config
     sockets = [BoundSocket(sock, False) for sock in parts.listeners("submission")]
     sockets += [BoundSocket(sock, True) for sock in parts.listeners("submissions")]
     assert parts.authenticator is not None
-    submission = SubmissionService(
+    return SubmissionService(
         parts.installation,
         parts.authenticator,
-        Resolver(parts.installation, config.postmaster),
+        resolver,
         parts.clock,
         SubmissionSettings(
             hostname=config.server.name,
             limits=config.submission,
             plain_text_sign_in=config.listen.plain_text_sign_in,
             proxies=config.proxies,
+            suspended=Suspended(config.mx.suspended),
+            retry_time=config.relay.retry_time,
             stop_within=config.server.stop_within,
         ),
         sockets,
-        certificate,
+        _certificate(parts),
         parts.subscribe(mailboxes=False),
+        shared,
     )
 
-    def show() -> None:
-        parts.metrics.connections.labels("submission").set(submission.connections)
-        messages = submission.counters.messages
-        parts.metrics.count_up_to("submission", {f"message_{result}": count for result, count in messages.items()})
 
-    return RoleService([submission, every_second(parts, show)], reload=[submission.reload])
+def _certificate(parts: Parts) -> ServerCertificate:
+    return ServerCertificate(parts.config.certificate(parts.data), parts.config.certificate_key(parts.data))

@@ -38,8 +38,8 @@ ROLES: tuple[RoleSpec, ...] = (
         1,
         "asyncio",
         lambda c: c.smtp_workers,
-        ("submission", "submissions"),
-        ("submission", "mail", "tls", "listen"),
+        ("mx", "submission", "submissions"),
+        ("mx", "submission", "mail", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail",)),
     RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "mail")),
@@ -63,6 +63,7 @@ def needs_restart(old: Config, new: Config) -> list[str]:
         ("listen", name)
         for name in (
             "addresses",
+            "mx",
             "imap",
             "imaps",
             "submission",

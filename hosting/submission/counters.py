@@ -1,12 +1,12 @@
-"""What submission counts: for the limit of connections per account, and for metrics (plain numbers, no addresses)."""
+"""What submission counts: signed-in connections of each account, over all processes, and messages for metrics."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from gateway.smtp.shared_limits import SharedLimits
 from storage.logs.access import AccessResult
 from storage.values import AccountId
 
+_KIND = "submission account"
 _RESULTS = (
     AccessResult.SUCCESS,
     AccessResult.REFUSED,  # by the rules, for good
@@ -14,23 +14,15 @@ _RESULTS = (
 )
 
 
-@dataclass(slots=True)
 class Counters:
-    connections_per_account: int
-    sign_ins_open: dict[AccountId, int] = field(default_factory=dict)
-    messages: dict[AccessResult, int] = field(default_factory=lambda: dict.fromkeys(_RESULTS, 0))
+    def __init__(self, connections_per_account: int, shared: SharedLimits) -> None:
+        self._most = connections_per_account
+        self._shared = shared
+        self.messages: dict[AccessResult, int] = dict.fromkeys(_RESULTS, 0)
 
     def enter(self, account_id: AccountId) -> bool:
         """Counts one more signed-in connection of the account; False, and it isn't, if there are too many."""
-        open_now = self.sign_ins_open.get(account_id, 0)
-        if open_now >= self.connections_per_account:
-            return False
-        self.sign_ins_open[account_id] = open_now + 1
-        return True
+        return self._shared.enter(_KIND, str(account_id), self._most)
 
     def leave(self, account_id: AccountId) -> None:
-        left = self.sign_ins_open[account_id] - 1
-        if left:
-            self.sign_ins_open[account_id] = left
-        else:
-            del self.sign_ins_open[account_id]
+        self._shared.leave(_KIND, str(account_id))

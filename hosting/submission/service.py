@@ -1,8 +1,6 @@
-"""The submission service: sockets, sessions, and what ends them. For the asyncio reactor, alone or beside IMAP.
+"""The submission service: sockets, sessions, and what ends them. For the asyncio reactor, alone or beside others.
 
-`startService` listens on sockets that are bound already (`listening` fires when it does); `stopService` fires when
-every transaction in flight is settled, or its time is up, and all connections are closed. Sessions whose credential,
-account or tenant changed end with 421 before their next command.
+Sessions whose credential, account or tenant changed end with 421 before their next command.
 
 Standards: RFC 6409, RFC 8314 (implicit TLS and STARTTLS).
 """
@@ -11,33 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
+from gateway.acceptance.keep import RETRY_TIME
+from gateway.acceptance.targets import Suspended
 from gateway.smtp import replies
 from gateway.smtp.limits import Limits
 from gateway.smtp.listener import SmtpListener
 from gateway.smtp.proxy import Network
 from gateway.smtp.server import SmtpServer
 from gateway.smtp.session import BoundSocket, Profile, SmtpSession
+from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from gateway.work import Work
 from hosting.auth.signin import Authenticator, Principal
+from hosting.smtp_service import SmtpService, own_domain, spill_directory
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
 from hosting.submission.handler import SubmissionHandler
-from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, Subscriber, TenantChanged
+from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, QueueChanged, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError
 from storage.installation import Installation
-from storage.values import Domain
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +46,13 @@ class SubmissionSettings:
     limits: Limits = field(default_factory=Limits)
     plain_text_sign_in: bool = False  # AUTH without TLS; only where all addresses are loopback
     proxies: tuple[Network, ...] = ()
+    suspended: Suspended = Suspended.DEFER  # mail for accounts here that are suspended
+    retry_time: int = RETRY_TIME
     stop_within: float = 30.0  # seconds that transactions in flight get at a stop
     threads: int = 16  # messages that are stored, and passwords that are asked for, at the same time
 
 
-class SubmissionService(Service):
+class SubmissionService(SmtpService):
     def __init__(
         self,
         installation: Installation,
@@ -63,64 +63,63 @@ class SubmissionService(Service):
         sockets: Sequence[BoundSocket],
         certificate: ServerCertificate | None,
         subscriber: Subscriber | None = None,
+        shared: SharedLimits | None = None,
     ) -> None:
-        """`subscriber`: a change feed of our own; without one, whoever reads the feed calls `changed`."""
+        """`subscriber`: a change feed of our own; without one, whoever reads the feed calls `changed`.
+
+        `shared`: the process's limits; without them they hold for this service.
+        """
         self._authenticator = authenticator
-        self._settings = settings
-        self._sockets = sockets
-        self._certificate = certificate
         self._subscriber = subscriber
-        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="submission")
-        self._work = Work(self._pool)
+        pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="submission")
+        self._work = Work(pool)
         self._clock = clock
         self._access_log = installation.access_log
-        self._acceptance = Acceptance(installation, resolver, clock, settings.hostname)
-        self.counters = Counters(settings.limits.connections_per_account)
-        self._listener = SmtpListener(
+        self._acceptance = Acceptance(
+            installation,
+            resolver,
+            clock,
+            settings.hostname,
+            suspended=settings.suspended,
+            retry_time=settings.retry_time,
+            traces=installation.traces,
+        )
+        shared = shared or SharedLimits.of_this_process(clock)
+        self.counters = Counters(settings.limits.connections_per_account, shared)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._feed_timer: asyncio.TimerHandle | None = None
+        listener = SmtpListener(
             Profile(
                 hostname=settings.hostname,
-                postmaster=_own_domain(settings.hostname),
-                spill_directory=str(_spill_directory(installation.data)),
+                postmaster=own_domain(settings.hostname),
+                spill_directory=spill_directory(installation.data),
                 limits=settings.limits,
                 tls=None if certificate is None else certificate.context,
+                service="submission",
                 offers_auth=True,
                 requires_auth=True,
                 plain_auth=settings.plain_text_sign_in,
             ),
             self._make_handler,
             proxies=settings.proxies,
+            shared=shared,
+            transcripts=installation.transcripts,
+            clock=clock,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._feed_timer: asyncio.TimerHandle | None = None
-        self.listening: Deferred[None] | None = None
-
-    @property
-    def connections(self) -> int:
-        return self._listener.connections
+        super().__init__(listener, sockets, certificate, pool, settings.stop_within)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        super().startService()  # type: ignore[no-untyped-call]
-        self.listening = _deferred(self._listener.start(self._sockets))
+        super().startService()
         if self._subscriber is not None:
             asyncio.get_event_loop().add_reader(self._subscriber.fileno(), self._read_feed)
             self._look_at_feed()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        super().stopService()  # type: ignore[no-untyped-call]
         if self._subscriber is not None:
             asyncio.get_event_loop().remove_reader(self._subscriber.fileno())
         if self._feed_timer is not None:
             self._feed_timer.cancel()
-        return _deferred(self._stop())
-
-    async def _stop(self) -> None:
-        await self._listener.stop(self._settings.stop_within)
-        self._pool.shutdown(wait=False)
-
-    def reload(self) -> None:
-        """Takes the certificate's files as they are now. Raises InvalidInput, and nothing changes, if they are bad."""
-        if self._certificate is not None:
-            self._certificate.reload()
+        return super().stopService()
 
     def _make_handler(self, session: SmtpSession) -> SubmissionHandler:
         return SubmissionHandler(
@@ -135,7 +134,7 @@ class SubmissionService(Service):
 
     # Changes of credentials and states
 
-    def changed(self, changes: Iterable[Change | AccountChanged | TenantChanged | Gap]) -> None:
+    def changed(self, changes: Iterable[Change | AccountChanged | TenantChanged | QueueChanged | Gap]) -> None:
         """Looks at the sessions that `changes` may concern, and ends those that are not valid any more."""
         tenants: set[int] = set()
         accounts: set[int] = set()
@@ -150,7 +149,7 @@ class SubmissionService(Service):
                     anybody = True
         if not (anybody or tenants or accounts):
             return
-        for server, session in self._listener.sessions():
+        for server, session in self.listener.sessions():
             principal: Principal | None = session.principal
             if principal is not None and (
                 anybody or principal.account_id in accounts or principal.tenant_id in tenants
@@ -176,16 +175,3 @@ class SubmissionService(Service):
         """Each second: that a publisher has fallen silent is seen only by looking."""
         self._read_feed()
         self._feed_timer = asyncio.get_event_loop().call_later(HEARTBEAT, self._look_at_feed)
-
-
-def _own_domain(hostname: str) -> Domain:
-    """The domain of a bare <postmaster>: the server's own name."""
-    return Domain(hostname.lower())
-
-
-def _spill_directory(data: Path) -> Path:
-    return data / "run"
-
-
-def _deferred(work: Coroutine[Any, Any, None]) -> Deferred[None]:
-    return Deferred.fromFuture(asyncio.ensure_future(work, loop=asyncio.get_event_loop()))

@@ -64,6 +64,7 @@ class Route(Enum):
     CATCH_ALL = "catch-all"
     ROLE = "role"
     SERVER = "server"  # the domain's route leads to the tenant's own server
+    RETURN = "return"  # a rewritten reverse-path that comes back (SRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,12 @@ class Resolver:
         """Whether it is a verified domain of this installation, or this server's own name."""
         return domain == self._host or self._verified_tenant(domain) is not None
 
+    def owner(self, domain: Domain) -> TenantId | None:
+        """Whose a verified domain is; the server's own name is the oldest tenant's."""
+        if domain == self._host:
+            return next(self._directory.control.active_tenant_ids(), None)
+        return self._verified_tenant(domain)
+
     def _resolve(self, address: EmailAddress, *, by_route: bool) -> Resolution:
         tenant_id = self._verified_tenant(address.domain)
         if tenant_id is None:
@@ -179,7 +186,7 @@ class Resolver:
 
     def _of_this_server(self, address: EmailAddress) -> Resolution:
         """Postmaster and abuse of the server's own name (RFC 5321 §4.5.1: a bare postmaster, too)."""
-        if not _is_role(address):
+        if not is_role(address):
             return Resolution(Outcome.UNKNOWN)
         owner: TenantId | None = None
         for tenant_id in self._directory.control.active_tenant_ids():
@@ -237,7 +244,7 @@ class Resolver:
         found = find(tenant, address)
         if found is not None:
             yield found
-        elif _is_role(address):
+        elif is_role(address):
             for target in self._role_targets(tenant):
                 yield Found(Route.ROLE, Entry(address.key, ALIAS, (target,)))
 
@@ -315,7 +322,8 @@ class Resolver:
         return False
 
 
-def _is_role(address: EmailAddress) -> bool:
+def is_role(address: EmailAddress) -> bool:
+    """Whether it is a postmaster's or an abuse desk's, of whatever domain."""
     return address.base.local.casefold() in ROLES
 
 

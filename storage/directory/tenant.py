@@ -27,6 +27,7 @@ from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.dkim_keys import DkimKeys
 from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
+from storage.directory.srs import Srs
 from storage.errors import Conflict, InvalidInput, NotFound
 from storage.keys.source import Key
 from storage.schema import tenant as schema
@@ -96,15 +97,16 @@ class Credentials:
 
 
 class Tenant:
-    """`addresses`, `app_passwords`, `routes` and `dkim_keys` are the other stores of the same database."""
+    """`addresses`, `app_passwords`, `routes`, `srs` and `dkim_keys` are the other stores of the same database."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, clock: Clock) -> None:
+    def __init__(self, database: Database, tenant_id: TenantId, key: Key, clock: Clock) -> None:
         self.tenant_id = tenant_id
         self._database = database
         self._clock = clock
         self.addresses = Addresses(database)
         self.app_passwords = AppPasswords(database, clock)
         self.routes = Routes(database, clock)
+        self.srs = Srs(database, key.secret, clock)
         self.dkim_keys = DkimKeys(database, clock)
 
     @classmethod
@@ -114,13 +116,13 @@ class Tenant:
         database = Database.create(
             path, key.secret, SCHEMA, clock, fill=make_app_password_key, checkpointer=checkpointer
         )
-        return cls(database, tenant_id, clock)
+        return cls(database, tenant_id, key, clock)
 
     @classmethod
     def open(
         cls, path: Path, tenant_id: TenantId, key: Key, clock: Clock, *, checkpointer: Checkpointer | None = None
     ) -> Self:
-        return cls(Database.open(path, key.secret, SCHEMA, clock, checkpointer=checkpointer), tenant_id, clock)
+        return cls(Database.open(path, key.secret, SCHEMA, clock, checkpointer=checkpointer), tenant_id, key, clock)
 
     def close(self) -> None:
         self._database.close()

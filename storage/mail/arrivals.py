@@ -73,7 +73,7 @@ class Filed:
     flags: int
     keywords: Sequence[str]
     delivery_id: str | None
-    overrun: bool = False  # kept though it exceeds the quota
+    overrun: bool = False  # see NewMessage
 
 
 class Arrivals:

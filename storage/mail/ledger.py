@@ -160,8 +160,8 @@ class Ledger:
         transaction.after_commit(lambda: self._tell(mailbox_id, delta))
 
     def charge(self, transaction: Transaction, octets: int, messages: int, *, overrun: bool = False) -> None:
-        """Raises OverQuota, unless what is counted may exceed the limits."""
-        quota.charge(transaction, self.account_id, octets, messages, UNLIMITED if overrun else self.limits)
+        """Raises OverQuota; with `overrun` only if nothing is left."""
+        quota.charge(transaction, self.account_id, octets, messages, self.limits, overrun=overrun)
 
     def release(self, transaction: Transaction, octets: int, messages: int) -> None:
         quota.release(transaction, self.account_id, octets, messages)

@@ -23,7 +23,7 @@ class NewMessage:
     prefix: bytes = b""
     delivery_id: str | None = None  # what is there under it is not stored again
     content: Content | None = None
-    overrun: bool = False  # counted, but kept though it exceeds the quota
+    overrun: bool = False  # kept though it exceeds the quota, as long as some of that is left
 
 
 @dataclass(frozen=True, slots=True)

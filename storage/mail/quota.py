@@ -58,9 +58,22 @@ def usage_of(connection: Connection, account_id: AccountId) -> Usage:
     return Usage(*row) if row else Usage(0, 0)
 
 
-def charge(transaction: Transaction, account_id: AccountId, octets: int, messages: int, limits: Limits) -> None:
-    """Count what is being inserted. Raises OverQuota when it does not fit; the caller's transaction ends with it."""
+def charge(
+    transaction: Transaction,
+    account_id: AccountId,
+    octets: int,
+    messages: int,
+    limits: Limits,
+    *,
+    overrun: bool = False,
+) -> None:
+    """Count what is being inserted. Raises OverQuota when it does not fit; the caller's transaction ends with it.
+
+    With `overrun` it fits as long as something is left, however little.
+    """
     used_octets, used_messages = _add.rows(transaction, account=account_id, octets=octets, count=messages)[0]
+    if overrun:
+        used_octets, used_messages = used_octets - octets + 1, used_messages - messages + 1
     if limits.bytes and used_octets > limits.bytes:
         raise OverQuota
     if limits.messages and used_messages > limits.messages:

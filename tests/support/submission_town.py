@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import smtplib
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import uvloop
 from auth_town import CHEAP
 from certificates import write_certificate
+from loop_thread import LoopThread
 
 from gateway.smtp.limits import Limits
 from gateway.smtp.session import BoundSocket
@@ -39,8 +37,6 @@ from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 PASSWORD = "correct horse"
 HOSTNAME = "mail.example.test"
-
-T = TypeVar("T")
 
 
 class SubmissionTown:
@@ -93,14 +89,12 @@ class SubmissionTown:
             return [account.messages.read_message(row[0]) for row in rows]
 
 
-class RunningService:
+class RunningService(LoopThread):
     """The service on a loop of its own in a thread of its own."""
 
     def __init__(self, town: SubmissionTown, **settings: Any) -> None:
+        super().__init__()
         self.town = town
-        self.loop = uvloop.new_event_loop()
-        self.thread = threading.Thread(target=self._run_loop, daemon=True)
-        self.thread.start()
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         self.port, self.tls_port = (sock.getsockname()[1] for sock in sockets)
         bound = [BoundSocket(sockets[0], implicit_tls=False), BoundSocket(sockets[1], implicit_tls=True)]
@@ -121,24 +115,6 @@ class RunningService:
         self.on_loop(self.service.startService)
         self.settled(lambda: self.service.listening)
 
-    def _run_loop(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-
-    def on_loop(self, work: Callable[[], T]) -> T:
-        async def call() -> T:
-            return work()
-
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(20)
-
-    def settled(self, work: Callable[[], Any]) -> None:
-        """Waits for a Deferred that `work` gives on the loop."""
-
-        async def wait() -> None:
-            await work().asFuture(self.loop)
-
-        asyncio.run_coroutine_threadsafe(wait(), self.loop).result(20)
-
     def stop_sessions(self) -> None:
         """Ends all sessions, and waits until they are over."""
         if self.service.running:
@@ -146,9 +122,7 @@ class RunningService:
 
     def stop(self) -> None:
         self.stop_sessions()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
-        self.loop.close()
+        super().stop()
 
     @contextmanager
     def client(self, name: str = "alice", password: str = PASSWORD, *, tls: bool = True) -> Iterator[smtplib.SMTP]:

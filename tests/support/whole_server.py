@@ -27,7 +27,7 @@ from hosting import metrics, tls
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
-PORTS = ("imap", "imaps", "submission", "submissions", "operations")
+PORTS = ("mx", "imap", "imaps", "submission", "submissions", "operations")
 ROLES = ("auth", "imap", "smtp", "queue", "jobs")
 PASSWORD = "correct horse battery"
 TOWN: Mapping[str, Any] = {

@@ -1,0 +1,34 @@
+"""How this installation connects to other mail servers: one set of rules for the queue, for call-outs and for policies.
+
+Standards: RFC 5321 §5.1 and §6.3 (loops).
+"""
+
+from __future__ import annotations
+
+from gateway.dns.answers import Dns
+from gateway.networks import Reachable, networks
+from gateway.relay.next_hops import NextHops, make_next_hops
+from hosting.composition import Parts
+from hosting.config import Config
+
+
+def reachable(config: Config) -> Reachable:
+    """Public addresses and the configured networks; never the ports where this installation takes mail."""
+    listen = config.listen
+    ports = [port for port in (listen.mx, listen.submission, listen.submissions) if port]
+    own = [(address, port) for address in listen.addresses for port in ports]
+    return Reachable(networks(config.relay.private_networks), own)
+
+
+def next_hops(parts: Parts, dns: Dns) -> NextHops:
+    """For one process."""
+    config = parts.config
+    return make_next_hops(
+        config.relay,
+        config.server.name,
+        dns,
+        reachable(config),
+        parts.clock,
+        own_names=config.mail.exchangers,
+        transcripts=parts.installation.transcripts,
+    )
