@@ -168,14 +168,14 @@ class Wire(asyncio.Protocol):
             await self._more()
         line = self._input[self._position : end]
         self._position = end + 1
+        if len(line) > longest:
+            raise Refused(LINE_TOO_LONG)
         if line.endswith(b"\r"):
             line = line[:-1]
         elif not self.takes_lone_lf:
             raise Refused(BAD_LINE)
         if b"\r" in line or b"\0" in line:
             raise Refused(BAD_LINE)
-        if len(line) >= longest:
-            raise Refused(LINE_TOO_LONG)
         return line
 
     async def chunk(self, most: int | None = None) -> bytes:

@@ -6,4 +6,4 @@ from scripts.fuzz.smtp import fuzz
 
 
 def test_fuzz() -> None:
-    assert fuzz(7, rounds=60) == 60
+    assert fuzz(7, rounds=80) == 80
