@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ssl
 
+from gateway.tls_policy.results import TlsOutcome
 from storage.errors import InvalidInput
 
 # OpenSSL's X509_V_ERR_* by TLS-RPT's words for them (RFC 8460 §4.3.2.1).
@@ -43,13 +44,13 @@ def _new_context() -> ssl.SSLContext:
     return context
 
 
-def result_type(error: Exception) -> str:
-    """How TLS-RPT calls a handshake that failed (RFC 8460 §4.3)."""
+def outcome_of(error: Exception) -> TlsOutcome:
+    """How TLS-RPT calls a handshake that failed (RFC 8460 §4.3.1)."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _EXPIRED:
-            return "certificate-expired"
+            return TlsOutcome.CERTIFICATE_EXPIRED
         if error.verify_code in _MISMATCH:
-            return "certificate-host-mismatch"
+            return TlsOutcome.CERTIFICATE_HOST_MISMATCH
         if error.verify_code in _NOT_TRUSTED:
-            return "certificate-not-trusted"
-    return "validation-failure"
+            return TlsOutcome.CERTIFICATE_NOT_TRUSTED
+    return TlsOutcome.VALIDATION_FAILURE

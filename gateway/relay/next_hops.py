@@ -22,10 +22,12 @@ from gateway.dns.answers import Dns
 from gateway.networks import Reachable
 from gateway.relay.hosts import Hosts, Place, Unroutable
 from gateway.relay.kept import KeptSessions
-from gateway.relay.opening import Opener
+from gateway.relay.opening import Opener, Terms
 from gateway.relay.outcome import NextHop, OwnServer, TlsDemand
+from gateway.relay.replies import deferred
 from gateway.relay.session import Broken, Session
 from gateway.relay.settings import RelaySettings, Timeouts
+from gateway.tls_policy.policy import TlsPolicies
 from gateway.transcript import TranscriptSink
 from storage.clock import Clock
 
@@ -36,25 +38,29 @@ AVOIDED_MAX = 10_000  # addresses
 
 
 class NextHops:
-    def __init__(self, hosts: Hosts, opener: Opener, kept: KeptSessions, clock: Clock) -> None:
+    """`policies`: what domains demand of TLS with their servers; None: opportunistic TLS with all of them."""
+
+    def __init__(
+        self, hosts: Hosts, opener: Opener, kept: KeptSessions, clock: Clock, policies: TlsPolicies | None = None
+    ) -> None:
         self._hosts = hosts
         self._opener = opener
         self._kept = kept
         self._clock = clock
+        self._policies = policies
         self._avoided: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def sessions(self, hop: NextHop) -> AsyncGenerator[Session, None]:
         kept = self._kept.take(hop)
         if kept is not None:
             yield kept
-        demand = hop.tls if isinstance(hop, OwnServer) else TlsDemand.OPPORTUNISTIC
         trouble = None
         tries = opened = 0
         async with aclosing(self._places(hop)) as places:
             async for place in places:
                 try:
                     tries += 1
-                    session = await self._opener.open(place, demand)
+                    session = await self._open(hop, place)
                 except Broken as broken:
                     trouble = broken.outcome
                     self._avoid(place)
@@ -65,6 +71,28 @@ class NextHops:
                     break
         if not opened and trouble is not None:
             raise Unroutable(trouble)
+
+    async def _open(self, hop: NextHop, place: Place) -> Session:
+        """Raises Broken."""
+        if isinstance(hop, OwnServer):
+            session, _ = await self._opener.open(place, Terms(hop.tls, hop.tls, place.host))
+            return session
+        if self._policies is None:
+            opportunistic = Terms(TlsDemand.OPPORTUNISTIC, TlsDemand.OPPORTUNISTIC, place.host)
+            session, _ = await self._opener.open(place, opportunistic)
+            return session
+        policy = await self._policies.for_host(hop, place.host, place.port, place.secure)
+        if policy.excluded:
+            self._policies.record(policy)
+            raise Broken(deferred("4.7.5", "The domain's policy excludes this server for now.", place.host))
+        try:
+            session, outcome = await self._opener.open(place, Terms.of_policy(policy))
+        except Broken as broken:
+            if broken.tls:
+                self._policies.record(policy, broken.tls)
+            raise
+        self._policies.record(policy, outcome)
+        return session
 
     def release(self, hop: NextHop, session: Session, *, more: bool) -> None:
         """The session has done its work; `more`: the next message for this hop is waiting."""
@@ -108,10 +136,11 @@ def make_next_hops(
     *,
     own_names: Iterable[str] = (),
     transcripts: TranscriptSink | None = None,
+    policies: TlsPolicies | None = None,
     timeouts: Timeouts | None = None,
 ) -> NextHops:
     """Everything that is between the settings and an open session. `own_names`: what MX records call us."""
     hosts = Hosts(dns, reachable, settings.port, (hostname, *own_names))
     opener = Opener(settings, hostname, clock, transcripts, timeouts)
     kept = KeptSessions(settings.messages_per_connection, settings.idle_time, settings.connections)
-    return NextHops(hosts, opener, kept, clock)
+    return NextHops(hosts, opener, kept, clock, policies)

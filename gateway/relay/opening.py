@@ -4,8 +4,8 @@
 address is of no use now and the next one is to be tried. A greeting or EHLO that is refused for good counts as that
 too, since it is said of us or of the host, never of a recipient.
 
-Opportunistic TLS that fails is given up for plain text, on a new connection (RFC 7435 §3). What is demanded and
-cannot be had is no session.
+TLS that fails is tried with less, on a new connection, down to what is insisted on: opportunistic TLS is given up for
+plain text in the end (RFC 7435 §3). What is demanded and cannot be had is no session.
 
 Standards: RFC 5321 §3.1, §3.2 and §4.5.3.2, RFC 3207 (STARTTLS).
 """
@@ -16,28 +16,47 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from aiosmtplib.errors import SMTPException
 from aiosmtplib.response import SMTPResponse
 
 from gateway.relay.capabilities import Capabilities
-from gateway.relay.contexts import TlsContexts
+from gateway.relay.contexts import TlsContexts, outcome_of
 from gateway.relay.hosts import Place
 from gateway.relay.outcome import RecipientOutcome, Result, TlsDemand
 from gateway.relay.replies import Garbled, deferred, reply_of
 from gateway.relay.session import Broken, Session
 from gateway.relay.settings import RelaySettings, Timeouts
 from gateway.relay.wire import ClientWire
+from gateway.tls_policy.policy import TlsPolicy
+from gateway.tls_policy.results import TlsOutcome
 from gateway.transcript import Transcript, TranscriptSink
 from storage.clock import Clock
 from storage.logs.transcripts import Direction
 
 
-class _HandshakeFailed(Exception):  # noqa: N818
-    def __init__(self, cause: Exception) -> None:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`aim` is the TLS that is tried; `demand` what is insisted on. `policy`: where the domain's own policy says so."""
+
+    demand: TlsDemand
+    aim: TlsDemand
+    server_name: str
+    policy: TlsPolicy | None = None
+
+    @classmethod
+    def of_policy(cls, policy: TlsPolicy) -> Terms:
+        return cls(policy.demand, policy.aim, policy.server_name, policy)
+
+
+class _NoTls(Exception):  # noqa: N818
+    """TLS was tried and is not what it was to be."""
+
+    def __init__(self, outcome: TlsOutcome) -> None:
         super().__init__()
-        self.cause = cause
+        self.outcome = outcome
 
 
 class Opener:
@@ -59,34 +78,44 @@ class Opener:
         self._contexts = TlsContexts(settings.ca_file)
         self._sources = _by_family(settings.source_addresses)
 
-    async def open(self, place: Place, demand: TlsDemand) -> Session:
-        try:
-            return await self._open(place, demand, try_tls=True)
-        except _HandshakeFailed:
-            if demand is not TlsDemand.OPPORTUNISTIC:
-                text = "No TLS with a certificate that this server's name can be trusted by, and it is demanded."
-                raise Broken(deferred("4.7.5", text, place.host)) from None
-        try:
-            return await self._open(place, demand, try_tls=False)
-        except _HandshakeFailed:  # it was not tried
-            raise AssertionError from None
+    async def open(self, place: Place, terms: Terms) -> tuple[Session, TlsOutcome]:
+        """The session, and how TLS went by what was aimed at. Raises Broken; its `tls` says how TLS went, if it did."""
+        first = TlsOutcome.SUCCESS
+        for attempt in _attempts(terms):
+            try:
+                session, found = await self._open(place, terms, attempt)
+            except _NoTls as error:
+                first = first or error.outcome
+            except Broken as broken:
+                broken.tls = first or broken.tls
+                raise
+            else:
+                return session, first or found
+        text = "TLS with a certificate that can be trusted is demanded, and cannot be had."
+        raise Broken(deferred("4.7.5", text, place.host), first)
 
-    async def _open(self, place: Place, demand: TlsDemand, *, try_tls: bool) -> Session:
+    async def _open(self, place: Place, terms: Terms, attempt: TlsDemand | None) -> tuple[Session, TlsOutcome]:
+        """`attempt`: which TLS to try, None: none. Raises _NoTls if that fails."""
         wire = await self._connect(place)
         try:
             greeting = await self._reply(wire, self._timeouts.greeting, place, "a greeting")
             if greeting.code != 220:
                 raise Broken(_unwilling(greeting, place))
             server = await self._hello(wire, place)
-            if try_tls and server.starttls and await self._start_tls(wire, place, demand):
-                server = await self._hello(wire, place)
-            elif demand is not TlsDemand.OPPORTUNISTIC:
-                raise Broken(deferred("4.7.4", "TLS is demanded, and the server does not offer it.", place.host))
+            found = TlsOutcome.SUCCESS
+            if attempt is not None:
+                if server.starttls and await self._start_tls(wire, place, terms, attempt):
+                    server = await self._hello(wire, place)
+                elif terms.demand is not TlsDemand.OPPORTUNISTIC:
+                    reply = deferred("4.7.4", "TLS is demanded, and the server does not offer it.", place.host)
+                    raise Broken(reply, TlsOutcome.STARTTLS_NOT_SUPPORTED)
+                else:
+                    found = TlsOutcome.STARTTLS_NOT_SUPPORTED
         except BaseException:
             wire.abort()
             wire.finish()
             raise
-        return Session(place, wire, server, self._timeouts)
+        return Session(place, wire, server, self._timeouts), found
 
     async def _connect(self, place: Place) -> ClientWire:
         loop = asyncio.get_running_loop()
@@ -102,8 +131,7 @@ class Opener:
                     lambda: wire, place.address, place.port, local_addr=(source, 0) if source else None
                 )
         except (OSError, TimeoutError):
-            if transcript is not None:
-                transcript.note("no connection")
+            wire.note("no connection")
             wire.finish()
             raise Broken(deferred("4.4.1", "No connection to the server.", place.host)) from None
         except BaseException:
@@ -122,20 +150,29 @@ class Opener:
                 return Capabilities()
         raise Broken(_unwilling(answer, place))
 
-    async def _start_tls(self, wire: ClientWire, place: Place, demand: TlsDemand) -> bool:
+    async def _start_tls(self, wire: ClientWire, place: Place, terms: Terms, attempt: TlsDemand) -> bool:
+        """Whether the server began TLS. Raises _NoTls if that ended badly."""
         answer = await self._ask(wire, b"STARTTLS", place)
         if answer.code != 220:
             return False  # RFC 3207 §4: the dialogue goes on without
-        context = self._contexts.verified if demand is TlsDemand.VERIFIED else self._contexts.unverified
+        context = self._contexts.verified if attempt is TlsDemand.VERIFIED else self._contexts.unverified
         try:
-            await wire.upgrade(context, place.host, self._timeouts.handshake)
+            await wire.upgrade(context, terms.server_name, self._timeouts.handshake)
         except (OSError, ValueError, SMTPException) as error:  # ValueError: a name that no certificate can have
-            if wire.transcript is not None:
-                wire.transcript.note(f"TLS failed: {type(error).__name__}")
-            raise _HandshakeFailed(error) from None
-        if wire.transcript is not None:
-            wire.transcript.note(_described(wire.ssl_object))
+            outcome = outcome_of(error)
+        else:
+            wire.note(_described(wire.ssl_object))
+            outcome = self._checked(wire, terms)
+        if outcome is not TlsOutcome.SUCCESS:
+            wire.note(f"TLS failed: {outcome}")
+            raise _NoTls(outcome)
         return True
+
+    def _checked(self, wire: ClientWire, terms: Terms) -> TlsOutcome:
+        """What the domain's policy finds out about the server's certificates beyond the handshake."""
+        if terms.policy is None or wire.ssl_object is None:
+            return TlsOutcome.SUCCESS
+        return terms.policy.check(wire.ssl_object, self._clock.now())
 
     async def _ask(self, wire: ClientWire, command: bytes, place: Place) -> SMTPResponse:
         try:
@@ -153,6 +190,16 @@ class Opener:
             raise Broken(deferred("4.4.2", f"The server did not give {what} in time.", place.host)) from None
         except (SMTPException, OSError):
             raise Broken(deferred("4.4.2", f"The connection was lost before {what}.", place.host)) from None
+
+
+def _attempts(terms: Terms) -> list[TlsDemand | None]:
+    """What is tried one after the other, each on a new connection, down to what is insisted on."""
+    attempts: list[TlsDemand | None] = [terms.aim]
+    if terms.aim is TlsDemand.VERIFIED and terms.demand is not TlsDemand.VERIFIED:
+        attempts.append(terms.demand)
+    if terms.demand is TlsDemand.OPPORTUNISTIC:
+        attempts.append(None)
+    return attempts
 
 
 def _unwilling(answer: SMTPResponse, place: Place) -> RecipientOutcome:

@@ -30,14 +30,19 @@ from gateway.relay.replies import (
 )
 from gateway.relay.settings import Timeouts
 from gateway.relay.wire import ClientWire
+from gateway.tls_policy.results import TlsOutcome
 
 
 class Broken(Exception):  # noqa: N818 - what happened to the session
-    """The session is over. `outcome` is what that means for a recipient who was not answered."""
+    """The session is over, or never began. `outcome` is what that means for a recipient who was not answered.
 
-    def __init__(self, outcome: RecipientOutcome) -> None:
+    `tls` is what was wrong with TLS, if that was it.
+    """
+
+    def __init__(self, outcome: RecipientOutcome, tls: TlsOutcome = TlsOutcome.SUCCESS) -> None:
         super().__init__()
         self.outcome = outcome
+        self.tls = tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ class Session:
     async def _content(self, content: bytes, notify: bool) -> RecipientOutcome:
         """The content and its reply, which is the outcome of every accepted recipient."""
         try:
-            self._note(f"content of {len(content)} octets")
+            self._wire.note(f"content of {len(content)} octets")
             await self._wire.send_content(content, self._timeouts.block)
             answer = await self._wire.read_response(self._timeouts.final)
         except (SMTPException, OSError) as error:
@@ -232,10 +237,6 @@ class Session:
         else:
             outcome = deferred("4.4.2", f"The connection was lost before the reply to {step}.", self.place.host)
         return Broken(outcome)
-
-    def _note(self, text: str) -> None:
-        if self._wire.transcript is not None:
-            self._wire.transcript.note(text)
 
 
 def _positive(answer: SMTPResponse) -> bool:

@@ -131,6 +131,11 @@ class ClientWire(SMTPProtocol):
         if self.transport is not None:
             cast(asyncio.WriteTransport, self.transport).abort()
 
+    def note(self, text: str) -> None:
+        """For the transcript."""
+        if self.transcript is not None:
+            self.transcript.note(text)
+
     def finish(self) -> None:
         """The connection is over, and so is its transcript."""
         if self.transcript is not None:
