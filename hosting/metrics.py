@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from hosting.auth.signin import Authenticator, Principal, SignIn
 from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Throttled
+from storage.queue.entries import Totals
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -60,6 +61,32 @@ class Metrics:
         self.swept = Counter(
             "cleanmail_swept_files", "Files of interrupted writers that were removed", registry=registry
         )
+        self.queue_entries = Gauge(
+            "cleanmail_queue_entries",
+            "Messages in the queue",
+            ["state"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.queue_oldest = Gauge(
+            "cleanmail_queue_oldest_seconds",
+            "Age of the message that waits longest",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.queue_failing = Gauge(
+            "cleanmail_queue_failing_destinations",
+            "Destinations that do not answer",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+
+    def show_queue(self, totals: Totals, now: int) -> None:
+        """How much waits, from one process for the whole installation."""
+        self.queue_entries.labels("queued").set(totals.queued)
+        self.queue_entries.labels("held").set(totals.held)
+        self.queue_oldest.set(0 if totals.oldest is None else max(0, now - totals.oldest))
+        self.queue_failing.set(totals.failing)
 
     def count_up_to(self, protocol: str, totals: Mapping[str, int]) -> None:
         """Take over numbers that a protocol counts by itself and that only grow, by kind."""

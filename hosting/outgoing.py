@@ -8,6 +8,7 @@ from __future__ import annotations
 from gateway.dns.answers import Dns
 from gateway.networks import Reachable, networks
 from gateway.relay.next_hops import NextHops, make_next_hops
+from gateway.tls_policy.policy import TlsPolicies
 from hosting.composition import Parts
 from hosting.config import Config
 
@@ -20,8 +21,8 @@ def reachable(config: Config) -> Reachable:
     return Reachable(networks(config.relay.private_networks), own)
 
 
-def next_hops(parts: Parts, dns: Dns) -> NextHops:
-    """For one process."""
+def next_hops(parts: Parts, dns: Dns, policies: TlsPolicies | None = None) -> NextHops:
+    """For one process. `policies`: what domains demand of TLS with their servers; None: nothing."""
     config = parts.config
     return make_next_hops(
         config.relay,
@@ -31,4 +32,5 @@ def next_hops(parts: Parts, dns: Dns) -> NextHops:
         parts.clock,
         own_names=config.mail.exchangers,
         transcripts=parts.installation.transcripts,
+        policies=policies,
     )

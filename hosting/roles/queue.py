@@ -1,17 +1,114 @@
-"""The queue role: delivers here what a crash left between queue and mailbox. (Relaying to other servers comes here.)"""
+"""The queue role: relays what waits to leave, delivers what waits for mailboxes here, reports what failed. On asyncio.
+
+`stopService` fires when what is under way is done or has had its time ([server] stop_within, less a little so that its
+end is written down); nothing is lost by a kill.
+"""
+
+# ruff: noqa: N802 - Twisted calls these methods by these names
 
 from __future__ import annotations
 
-from gateway.acceptance.local import deliver_pending
+import asyncio
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from gateway.dkim.signer import TenantSigner
+from gateway.dns.resolver import Resolver as DnsResolver
+from gateway.dsn.follow_ups import Telling
+from gateway.queue.orders import Orders
+from gateway.queue.runner import Runner
+from gateway.queue.schedule import Limits
+from gateway.queue.settlement import Settlement
+from gateway.relay.relay import SmtpRelay
+from gateway.tls_policy.policy import TlsPolicies
+from gateway.tls_policy.sts import StsPolicies
+from gateway.tls_policy.sts_fetch import StsFetcher
+from gateway.work import Work
 from hosting.composition import Parts
+from hosting.outgoing import next_hops, reachable
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
+from hosting.smtp_service import own_domain
+from storage.directory.resolve import Resolver
 
-INTERVAL = 60.0  # seconds
+THREADS = 8  # for storage; commits are shared between them
+LOOK_EACH = 15.0  # seconds between two looks at how much waits
+_LEFT_FOR_THE_END = 2.0  # seconds of stop_within
+
+
+class QueueService(Service):
+    """Runs a `Runner` while it runs itself."""
+
+    def __init__(self, runner: Runner, pool: ThreadPoolExecutor) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._running: asyncio.Future[None] | None = None
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._running = asyncio.ensure_future(self._runner.run())
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._running is None:
+            return None
+        self._runner.stop()
+        stopping = Deferred.fromFuture(self._running)
+        self._running = None
+
+        def over(result: object) -> object:
+            self._pool.shutdown(wait=False)
+            return result
+
+        return stopping.addBoth(over)
 
 
 def make_service(parts: Parts) -> RoleService:
-    def pending() -> int:
-        return deliver_pending(parts.installation)
+    installation, config, metrics = parts.installation, parts.config, parts.metrics
+    queue = installation.queue
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="queue")
+    work = Work(pool)
+    resolver = Resolver(installation, config.postmaster, own_domain(config.server.name))
+    telling = Telling(resolver, installation.control, parts.clock, config.server.name, config.relay.retry_time)
+    settlement = Settlement(
+        queue, telling, parts.clock, traces=installation.traces, delay_notice=config.relay.delay_notice
+    )
+    signer = TenantSigner(installation)
+    runner = Runner(
+        queue,
+        Orders(installation, resolver, settlement, signer.author),
+        settlement,
+        _relay(parts, work, signer),
+        work,
+        parts.clock,
+        Limits(config.relay.connections, config.relay.connections_per_destination),
+        feed=parts.subscribe(mailboxes=False, queue=True),
+        stop_within=max(0.0, config.server.stop_within - _LEFT_FOR_THE_END),
+    )
 
-    return RoleService([Ticking(parts.reactor, INTERVAL, blocking=[pending], at_once=True), every_second(parts)])
+    def show() -> None:
+        metrics.count_up_to("queue", {ending.value: count for ending, count in settlement.counts.items()})
+
+    def look() -> None:
+        metrics.show_queue(queue.totals(), parts.clock.now())
+
+    return RoleService(
+        [
+            QueueService(runner, pool),
+            every_second(parts, show),
+            Ticking(parts.reactor, LOOK_EACH, blocking=[look, queue.tls_results.flush], at_once=True),
+        ]
+    )
+
+
+def _relay(parts: Parts, work: Work, signer: TenantSigner) -> SmtpRelay:
+    config, queue = parts.config, parts.installation.queue
+    dns = DnsResolver(config.dns, parts.clock)
+    trusted = ssl.create_default_context(cafile=config.relay.ca_file or None)
+    fetcher = StsFetcher(dns, reachable(config), trusted)
+    sts = StsPolicies(dns, fetcher, queue.sts, work, parts.clock, queue.tls_results)
+    policies = TlsPolicies(dns, sts, parts.clock, queue.tls_results)
+    return SmtpRelay(next_hops(parts, dns, policies), work, signer)

@@ -41,7 +41,7 @@ ROLES: tuple[RoleSpec, ...] = (
         ("mx", "submission", "submissions"),
         ("mx", "submission", "mail", "tls", "listen", "dns", "relay"),
     ),
-    RoleSpec("queue", 1, "asyncio", _one, sections=("mail",)),
+    RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
     RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "mail")),
 )
 
