@@ -96,4 +96,5 @@ class TlsResults:
 
     def forget(self, before_day: int) -> int:
         """Removes the results of earlier days; how many."""
+        self.flush()
         return self._database.write(lambda transaction: _FORGET.run(transaction, before=before_day), durable=False)
