@@ -7,15 +7,16 @@ policy's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.dkim.publication import Seen, look
 from gateway.dns.answers import Answer, CaaRecord, Dns, MxRecord, SrvRecord
-from gateway.dns_records.policy import PolicyAnswer
+from gateway.dns_records.policy import PolicyAnswer, ask_policy
 from gateway.dns_records.wanted import Offer
 from gateway.spf.check import check_host
 from gateway.spf.result import SpfResult
+from gateway.tls_policy.sts_fetch import StsFetcher
 from storage.directory.dkim_keys import DkimKey
 from storage.values import Domain, EmailAddress
 
@@ -57,7 +58,7 @@ async def look_up(
     offer: Offer,
     keys: Sequence[DkimKey],
     services: Sequence[str],
-    policy: Callable[[], Coroutine[None, None, PolicyAnswer]],
+    fetcher: StsFetcher,
 ) -> Facts:
     """`services`: the names of SRV records. Mail comes from `offer.senders`, or from the addresses of `offer.host`."""
     async with asyncio.TaskGroup() as group:
@@ -65,7 +66,7 @@ async def look_up(
         hosts = [ask(_host(dns, name)) for name in dict.fromkeys((*offer.exchangers, offer.host))]
         answered = {name: ask(dns.srv(name)) for name in services}
         mx, texts, caa = ask(dns.mx(domain.name)), ask(dns.txt(domain.name)), ask(dns.caa(domain.name))
-        seen, policy_answer = ask(look(dns, keys)), ask(policy())
+        seen, policy_answer = ask(look(dns, keys)), ask(ask_policy(fetcher, domain))
         dmarc, tls_rpt = ask(dns.txt(f"_dmarc.{domain}")), ask(dns.txt(f"_smtp._tls.{domain}"))
         mta_sts, ownership = ask(dns.txt(f"_mta-sts.{domain}")), ask(dns.txt(f"_cleanmail.{domain}"))
     found = tuple(host.result() for host in hosts)

@@ -18,7 +18,9 @@ from gateway.dns.answers import Answer, DnsStatus
 from gateway.dns_records.facts import Facts, HostFacts
 from gateway.dns_records.wanted import Importance, Kind, Offer, Record
 from gateway.spf.result import Spf
+from gateway.tls_policy.sts_text import policy_id
 from storage.directory.dkim_keys import DkimState
+from storage.queue.sts import StsMode
 from storage.values import Domain
 
 
@@ -231,23 +233,15 @@ def _mta_sts(domain: Domain, offer: Offer, facts: Facts) -> Finding:
         if not texts:
             return about(Standing.UNUSED, policy.reason, Importance.OPTIONAL)
         return about(Standing.WRONG, f"take it away until the policy host answers: {policy.reason}")
-    uncovered = [host for host in offer.exchangers if not any(_matches(p, host) for p in policy.exchangers)]
-    if texts and uncovered:
-        importance = Importance.REQUIRED if policy.mode == "enforce" else Importance.RECOMMENDED
+    uncovered = [host for host in offer.exchangers if not policy.covers(host)]
+    if texts and uncovered and policy.mode is not StsMode.NONE:
+        importance = Importance.REQUIRED if policy.mode is StsMode.ENFORCE else Importance.RECOMMENDED
         return about(Standing.WRONG, f"the policy does not name {', '.join(uncovered)}", importance)
     if not texts:
         return about(Standing.MISSING)
-    valid = [text for text in texts if _tags(text).get("v") == "STSv1" and _tags(text).get("id", "").isalnum()]
-    if len(valid) != 1:
-        return about(Standing.WRONG, "several records are none" if valid else "cannot be read")
+    if policy_id(facts.mta_sts.records) is None:
+        return about(Standing.WRONG, "cannot be read, or is not the only one")
     return about(Standing.RIGHT, f"policy: {policy.mode}")
-
-
-def _matches(pattern: str, host: str) -> bool:
-    """RFC 8461 §4.1: a wildcard stands for one label."""
-    if pattern.startswith("*."):
-        return host.partition(".")[2] == pattern[2:].lower()
-    return host == pattern.lower()
 
 
 def _srv(record: Record, facts: Facts) -> Finding:

@@ -17,11 +17,11 @@ from gateway.dkim import publication
 from gateway.dns.resolver import Resolver
 from gateway.dns_records.facts import Facts, look_up
 from gateway.dns_records.findings import Finding, Standing, Verdict, judge, verdict
-from gateway.dns_records.policy import PolicyAnswer
+from gateway.dns_records.policy import PolicyAnswer, ask_policy
 from gateway.dns_records.wanted import Importance, Kind, Offer, Record, wanted
 from gateway.dns_records.zone import data, zone_text
 from gateway.networks import is_public
-from hosting.cli import REFUSED, UNAVAILABLE, invocation, policy_hosts, resolving
+from hosting.cli import REFUSED, UNAVAILABLE, invocation, resolving
 from hosting.cli.invocation import Invocation
 from hosting.composition import Administration
 from hosting.config import Config
@@ -43,7 +43,9 @@ def records(context: typer.Context, domain: DomainName) -> None:
     with run.administration() as administration:
         row, store = _domain(administration, domain)
         offer, keys = offer_of(run.config), store.find(row.domain)
-        policy = resolving.ask(run.config, lambda dns: policy_hosts.ask(dns, run.config, row.domain))
+        policy = resolving.ask(
+            run.config, lambda dns: ask_policy(resolving.policy_fetcher(run.config, dns), row.domain)
+        )
     found = _wanted(row, offer, keys, policy)
     notes = []
     if "." not in offer.host:
@@ -147,9 +149,8 @@ class _Survey:
     async def _look(self, dns: Resolver) -> list[Finding]:
         domain, keys = self._row.domain, self._store.find(self._row.domain)
         services = [record.name for record in wanted(domain, self._offer) if record.kind is Kind.SRV]
-        facts = await look_up(
-            dns, domain, self._offer, keys, services, lambda: policy_hosts.ask(dns, self._run.config, domain)
-        )
+        fetcher = resolving.policy_fetcher(self._run.config, dns)
+        facts = await look_up(dns, domain, self._offer, keys, services, fetcher)
         facts = self._let_sign(facts)
         current = [seen.key for seen in facts.keys]
         return judge(domain, self._offer, _wanted(self._row, self._offer, current, facts.policy), facts)

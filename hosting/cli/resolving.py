@@ -1,12 +1,15 @@
-"""How commands ask DNS: one event loop for one piece of work, with the resolver that [dns] describes."""
+"""How commands ask DNS and policy hosts: one event loop for one piece of work, as [dns] and [relay] describe it."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.dns.resolver import Resolver
+from gateway.networks import Reachable, networks
+from gateway.tls_policy.sts_fetch import StsFetcher
 from hosting.config import Config
 
 T = TypeVar("T")
@@ -19,3 +22,9 @@ def ask(config: Config, question: Callable[[Resolver], Awaitable[T]]) -> T:
         return await question(Resolver(config.dns))
 
     return asyncio.run(asking())
+
+
+def policy_fetcher(config: Config, dns: Resolver, *, port: int = 443, limit: float = 15.0) -> StsFetcher:
+    """`limit` is shorter than a server's: somebody waits before a terminal."""
+    context = ssl.create_default_context(cafile=config.relay.ca_file or None)
+    return StsFetcher(dns, Reachable(networks(config.relay.private_networks)), context, port=port, limit=limit)

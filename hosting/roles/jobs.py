@@ -1,4 +1,4 @@
-"""The jobs role: the search index in the background, the sweep after a crash, and the end of records' retention.
+"""The jobs role: the search index in the background, the sweep after a crash, and the end of what is kept for a time.
 
 Indexing follows the change feed: an account whose mail changed is worked on when it has been quiet for a moment, so
 that the write lock is not taken from people who wait, or at last after [jobs] index_patience. At the start, after a gap
@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from hosting.composition import Parts
+from hosting.dkim_round import EVERY, DkimRound
 from hosting.operational_log import log_failure
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
@@ -28,6 +29,7 @@ from hosting.roles.service import RoleService
 from storage.changes import Change, Gap, Published
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
+from storage.retention import remove_due
 from storage.sweep import sweep_account
 from storage.values import AccountId, TenantId
 
@@ -197,5 +199,9 @@ class Rounds(Service):
 def make_service(parts: Parts) -> RoleService:
     rounds = Rounds(parts)
     hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
-    retention = Ticking(parts.reactor, HOUR, blocking=[parts.installation.access_log.expire], at_once=True)
-    return RoleService([rounds, hourly, retention, every_second(parts)], sweep=rounds.sweep)
+    dkim_round = DkimRound(parts.installation, parts.config.dns)
+    dkim = Ticking(parts.reactor, EVERY, blocking=[dkim_round], at_once=True)
+    retention = Ticking(
+        parts.reactor, HOUR, blocking=[lambda: remove_due(parts.installation)], at_once=True, at_stop=False
+    )
+    return RoleService([rounds, hourly, dkim, retention, every_second(parts)], sweep=rounds.sweep)
