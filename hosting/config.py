@@ -23,6 +23,7 @@ from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
 from storage.errors import InvalidInput, Unavailable
+from storage.sending import SendingLimits
 from storage.values import Domain, EmailAddress
 
 FILE_NAME = "cleanmail.toml"
@@ -148,6 +149,7 @@ class Config:
     storage: Storage = Storage()
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
+    sending: SendingLimits = field(default_factory=SendingLimits)
     relay: RelaySettings = field(default_factory=RelaySettings)
     dns: DnsSettings = field(default_factory=DnsSettings)
 

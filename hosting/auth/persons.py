@@ -15,6 +15,7 @@ from pathlib import Path
 
 from storage.errors import NotPermitted
 
+PROC = Path("/proc")
 _UNSET = 0xFFFFFFFF
 
 
@@ -50,11 +51,11 @@ def check_auditor(pid: int | str, auditors: Collection[str]) -> Person:
 
 def _login_uid(pid: int | str) -> int:
     try:
-        return int(Path(f"/proc/{pid}/loginuid").read_text(encoding="ascii"))
+        return int((PROC / str(pid) / "loginuid").read_text(encoding="ascii"))
     except FileNotFoundError:  # a kernel without audit, or no such process: the next question tells
         return _UNSET
 
 
 def _real_uid(pid: int | str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     return int(next(line for line in lines if line.startswith("Uid:")).split()[1])

@@ -18,12 +18,13 @@ from hosting.cli.output import moment, size
 from hosting.composition import Administration, passwords_of
 from storage.directory.rows import AccountRow
 from storage.errors import InvalidInput
+from storage.sending import Sending
 from storage.values import EmailAddress
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, delete.",
+    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, freeze, unfreeze, delete.",
 )
 
 Address = Annotated[str, typer.Argument(help="The account's address.")]
@@ -124,6 +125,7 @@ def show(context: typer.Context, address: Address) -> None:
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
         tenant = administration.installation.tenant(whose.tenant.tenant_id)
+        frozen = tenant.frozen.find(whose.account.account_id)
         devices = [row for row in tenant.app_passwords.list(whose.account.account_id) if row.revoked is None]
         run.output.record(
             {
@@ -131,6 +133,7 @@ def show(context: typer.Context, address: Address) -> None:
                 **_usage(run, administration, whose),
                 "unindexed": administration.unindexed(whose.tenant.tenant_id, whose.account.account_id),
                 "may_send_as_catch_all": whose.account.catch_all_sender,
+                "frozen": f"since {moment(frozen.since)}: {frozen.reason}" if frozen else None,
                 "app_passwords": [f"{row.app_password_id} {row.name}" for row in devices],
             }
         )
@@ -146,6 +149,47 @@ def suspend(context: typer.Context, address: Address) -> None:
 def resume(context: typer.Context, address: Address) -> None:
     """End a suspension."""
     _change(context, address, suspended=False)
+
+
+Reason = Annotated[str, typer.Option(help="Why; kept with the account and in the audit records.")]
+
+
+@app.command()
+def freeze(context: typer.Context, address: Address, reason: Reason) -> None:
+    """Let the account send nothing, and hold what it has in the queue; it still signs in and gets mail."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = _recorded(run, administration, address, "account.freeze", reason)
+        sending = Sending(administration.installation, run.config.sending)
+        changed = sending.freeze(whose.tenant.tenant_id, whose.account.account_id, reason)
+        sentence = f"{whose.account.login} may send nothing now; what it has in the queue is held."
+        values = {"address": str(whose.account.login), "frozen": True, "changed": changed}
+        run.output.done(sentence if changed else f"{whose.account.login} was frozen already.", values)
+
+
+@app.command()
+def unfreeze(context: typer.Context, address: Address, reason: Reason) -> None:
+    """Let the account send again, and what was held of it go out."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        whose = _recorded(run, administration, address, "account.unfreeze", reason)
+        sending = Sending(administration.installation, run.config.sending)
+        released = sending.thaw(whose.tenant.tenant_id, whose.account.account_id)
+        run.output.done(
+            f"{whose.account.login} may send again; messages of it that go out now: {released}.",
+            {"address": str(whose.account.login), "frozen": False, "released": released},
+        )
+
+
+def _recorded(run: Invocation, administration: Administration, address: str, action: str, reason: str) -> Whose:
+    """The account, after an audit record that says what is about to be done to it."""
+    if not reason.strip():
+        raise InvalidInput("A reason is needed.")
+    whose = invocation.find_account(administration, address)
+    administration.installation.audit.append(
+        action, run.operator, whose.tenant.tenant_id, whose.account.account_id, {"reason": reason}
+    )
+    return whose
 
 
 @app.command("catch-all-sender")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +11,14 @@ from hosting.cli import invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
 from storage.directory.rows import TenantRow
+from storage.sending import Sending
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume, sending."
+)
 
 Slug = Annotated[str, typer.Argument(help="Short name of the tenant, or its number.")]
+Limit = Annotated[int | None, typer.Option(min=0, show_default=False)]
 
 
 @app.command()
@@ -77,6 +82,40 @@ def resume(context: typer.Context, slug: Slug) -> None:
     with run.administration() as administration:
         row = administration.provisioning.resume_tenant(invocation.find_tenant(administration, slug).tenant_id)
         run.output.done(f"Tenant '{row.slug}' is active.", _values(row))
+
+
+@app.command()
+def sending(
+    context: typer.Context,
+    slug: Slug,
+    account_per_hour: Limit = None,
+    account_per_day: Limit = None,
+    tenant_per_hour: Limit = None,
+    tenant_per_day: Limit = None,
+    freeze_above: Limit = None,
+    freeze_factor: Limit = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Let the installation's values count again.")] = False,
+) -> None:
+    """Show or set what the tenant's accounts may send to addresses elsewhere; see [sending] of the configuration."""
+    run = invocation.of(context)
+    given = {
+        "account_per_hour": account_per_hour,
+        "account_per_day": account_per_day,
+        "tenant_per_hour": tenant_per_hour,
+        "tenant_per_day": tenant_per_day,
+        "freeze_above": freeze_above,
+        "freeze_factor": freeze_factor,
+    }
+    changes = {name: value for name, value in given.items() if reset or value is not None}
+    with run.administration() as administration:
+        tenant_id = invocation.find_tenant(administration, slug).tenant_id
+        limits = Sending(administration.installation, run.config.sending)
+        if changes:
+            details = {name: "default" if value is None else str(value) for name, value in changes.items()}
+            administration.installation.audit.append("tenant.sending", run.operator, tenant_id, None, details)
+        for name, value in changes.items():
+            limits.set_limit(tenant_id, name, value)
+        run.output.record(asdict(limits.limits(tenant_id)))
 
 
 def _values(row: TenantRow) -> dict[str, Any]:

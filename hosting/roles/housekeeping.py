@@ -34,12 +34,15 @@ class Ticking(Service):
         quick: Sequence[Callable[[], object]] = (),
         blocking: Sequence[Callable[[], object]] = (),
         at_once: bool = False,
+        at_stop: bool = True,
     ) -> None:
+        """`at_stop`: `blocking` is called a last time, so that nothing is left unwritten."""
         self._reactor = reactor
         self._interval = interval
         self._quick = quick
         self._blocking = blocking
         self._at_once = at_once
+        self._at_stop = at_stop
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[Any] | None = None
@@ -49,11 +52,11 @@ class Ticking(Service):
         self._loop.start(self._interval, now=self._at_once)
 
     def stopService(self) -> Deferred[Any] | None:
-        """Fires when a run in a thread is over; the last one is made here, so that nothing is left unwritten."""
+        """Fires when a run in a thread is over."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
-        return self._run_blocking()
+        return self._run_blocking() if self._at_stop or self._running is not None else None
 
     def _tick(self) -> Deferred[Any] | None:
         for call in self._quick:

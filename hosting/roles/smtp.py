@@ -29,6 +29,7 @@ def make_service(parts: Parts) -> RoleService:
         parts.metrics.connections.labels("submission").set(submission.connections)
         messages = submission.counters.messages
         parts.metrics.count_up_to("submission", {f"message_{result}": count for result, count in messages.items()})
+        parts.metrics.count_up_to("submission", {"account_frozen": submission.gate.frozen})
         parts.metrics.connections.labels("mx").set(mx.connections)
         for what, counts in (("message", mx.counters.messages), ("recipient", mx.counters.recipients)):
             parts.metrics.count_up_to("mx", {f"{what}_{result}": count for result, count in counts.items()})
@@ -70,6 +71,7 @@ def _submission(parts: Parts, resolver: Resolver, shared: SharedLimits) -> Submi
             proxies=config.proxies,
             suspended=Suspended(config.mx.suspended),
             retry_time=config.relay.retry_time,
+            sending=config.sending,
             stop_within=config.server.stop_within,
         ),
         sockets,

@@ -17,6 +17,7 @@ from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.replies import Refused, SmtpReply
 from hosting.auth.signin import Principal
 from hosting.submission.rules import NOT_YOURS, Stamp, claimed_senders, read_submitted_header, submitted
+from hosting.submission.sending import SendingGate
 from storage.clock import Clock
 from storage.directory.resolve import Resolution, Resolver
 from storage.installation import Installation
@@ -46,16 +47,27 @@ class Acceptance:
         suspended: Suspended = Suspended.DEFER,
         retry_time: int = RETRY_TIME,
         traces: TraceSink | None = None,
+        gate: SendingGate | None = None,
     ) -> None:
+        """`gate`: what limits sending; without one nothing does."""
         self._resolver = resolver
         self._clock = clock
         self._hostname = hostname
         self._suspended = suspended
         self._retry_time = retry_time
+        self._gate = gate
         self._keeping = Keeping(installation, traces)
 
     def may_send_as(self, principal: Principal, address: EmailAddress) -> bool:
         return self._resolver.may_send_as(principal.tenant_id, principal.account_id, address)
+
+    def sender_refusal(self, principal: Principal, address: EmailAddress | None) -> SmtpReply | None:
+        """Why the account may not send with this reverse-path, or not at all; None if it may."""
+        try:
+            self._limit(principal, 0)
+        except Refused as refused:
+            return refused.reply
+        return None if address is None or self.may_send_as(principal, address) else NOT_YOURS
 
     def resolve(self, address: EmailAddress) -> Resolution:
         return self._resolver.resolve(address)
@@ -72,6 +84,8 @@ class Acceptance:
         for sender in senders:
             if not self.may_send_as(principal, sender):
                 raise Refused(NOT_YOURS)
+        to = targets(envelope.recipients, self._suspended)
+        self._limit(principal, len(to.remote))
         queue_id = new_queue_id(self._clock)
         stamp = Stamp(self._hostname, envelope.protocol, queue_id, self._clock.now())
         made = submitted(data, header, stamp, senders)
@@ -86,5 +100,9 @@ class Acceptance:
             self._retry_time,
             {"protocol": envelope.protocol},
         )
-        self._keeping.keep(message, targets(envelope.recipients, self._suspended))
+        self._keeping.keep(message, to)
         return queue_id
+
+    def _limit(self, principal: Principal, recipients: int) -> None:
+        if self._gate is not None:
+            self._gate.check(principal, recipients)

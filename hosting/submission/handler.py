@@ -16,7 +16,6 @@ from gateway.work import Work
 from hosting.auth.signin import Authenticator, Principal, SignIn
 from hosting.submission.acceptance import Acceptance, Envelope
 from hosting.submission.counters import Counters
-from hosting.submission.rules import NOT_YOURS
 from storage.clock import Clock
 from storage.errors import Throttled
 from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
@@ -56,9 +55,10 @@ class SubmissionHandler:
     async def mail(self, session: SmtpSession, transaction: Transaction) -> SmtpReply:
         address = transaction.reverse_path.address
         principal: Principal = session.principal
-        if address is not None and not await self._work.run(lambda: self._acceptance.may_send_as(principal, address)):
-            self._note(NOT_YOURS)
-            return NOT_YOURS
+        refused = await self._work.run(lambda: self._acceptance.sender_refusal(principal, address))
+        if refused is not None:
+            self._note(refused)
+            return refused
         return SENDER_OK
 
     async def rcpt(self, session: SmtpSession, transaction: Transaction, path: ForwardPath) -> SmtpReply:

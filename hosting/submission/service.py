@@ -31,11 +31,13 @@ from hosting.smtp_service import SmtpService, own_domain, spill_directory
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
 from hosting.submission.handler import SubmissionHandler
+from hosting.submission.sending import SendingGate
 from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, QueueChanged, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError
 from storage.installation import Installation
+from storage.sending import Sending, SendingLimits
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class SubmissionSettings:
     proxies: tuple[Network, ...] = ()
     suspended: Suspended = Suspended.DEFER  # mail for accounts here that are suspended
     retry_time: int = RETRY_TIME
+    sending: SendingLimits = field(default_factory=SendingLimits)
     stop_within: float = 30.0  # seconds that transactions in flight get at a stop
     threads: int = 16  # messages that are stored, and passwords that are asked for, at the same time
 
@@ -75,6 +78,7 @@ class SubmissionService(SmtpService):
         self._work = Work(pool)
         self._clock = clock
         self._access_log = installation.access_log
+        self.gate = SendingGate(installation, resolver, Sending(installation, settings.sending), settings.hostname)
         self._acceptance = Acceptance(
             installation,
             resolver,
@@ -83,6 +87,7 @@ class SubmissionService(SmtpService):
             suspended=settings.suspended,
             retry_time=settings.retry_time,
             traces=installation.traces,
+            gate=self.gate,
         )
         shared = shared or SharedLimits.of_this_process(clock)
         self.counters = Counters(settings.limits.connections_per_account, shared)

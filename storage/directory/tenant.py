@@ -25,6 +25,7 @@ from storage.database.prepared import Prepared, prepare
 from storage.directory.addresses import Addresses, insert_account_address
 from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.dkim_keys import DkimKeys
+from storage.directory.frozen import FrozenAccounts
 from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
 from storage.directory.srs import Srs
@@ -83,6 +84,7 @@ _SET_QUOTA = prepare(
 _SET_CATCH_ALL_SENDER = prepare(update(_account).where(_THIS).values(catch_all_sender=bindparam("granted")))
 _DELETE = prepare(sql_delete(_account).where(_THIS))
 _GET_SETTING = prepare(select(_setting.c.value).where(_setting.c.name == bindparam("which")))
+_ALL_SETTINGS = prepare(select(_setting.c.name, _setting.c.value))
 _INSERT_SETTING = prepare(insert(_setting))
 _UPDATE_SETTING = prepare(update(_setting).where(_setting.c.name == bindparam("which")).values(value=bindparam("text")))
 _DELETE_SETTING = prepare(sql_delete(_setting).where(_setting.c.name == bindparam("which")))
@@ -104,6 +106,7 @@ class Tenant:
         self._database = database
         self._clock = clock
         self.addresses = Addresses(database)
+        self.frozen = FrozenAccounts(database, clock)
         self.app_passwords = AppPasswords(database, clock)
         self.routes = Routes(database, clock)
         self.srs = Srs(database, key.secret, clock)
@@ -246,6 +249,7 @@ class Tenant:
                 raise Conflict("The account is still in use.")
             self.app_passwords.remove_account(transaction, account_id)
             self.addresses.remove_account(transaction, account_id)
+            self.frozen.remove_account(transaction, account_id)
             _DELETE.run(transaction, id=account_id)
 
         self._database.write(work)
@@ -260,6 +264,11 @@ class Tenant:
         with self._database.reading() as connection:
             row = _GET_SETTING.one(connection, which=name)
         return str(row[0]) if row is not None else None
+
+    def settings(self, beginning: str) -> dict[str, str]:
+        """All whose names begin so."""
+        with self._database.reading() as connection:
+            return {name: value for name, value in _ALL_SETTINGS.rows(connection) if name.startswith(beginning)}
 
     def set_setting(self, name: str, value: str | None) -> None:
         """None removes it."""

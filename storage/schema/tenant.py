@@ -124,12 +124,14 @@ srs = Table(
 )
 Index("srs_by_end", srs.c.expires)
 
-# Accounts that may not send for the moment, since they sent masses all at once or an operator says so.
+# Accounts that may not send for the moment, since they sent masses all at once or an operator says so; and those that
+# an operator let send again a short while ago.
 frozen = Table(
     "frozen",
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("since", BigInteger, nullable=False),
     Column("reason", Text, nullable=False, info=personal("user", "why the account may not send")),
+    Column("thawed", BigInteger, nullable=True),  # since when it may send again
     info=technical("accounts whose sending is stopped"),
 )
