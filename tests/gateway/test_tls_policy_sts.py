@@ -16,6 +16,7 @@ from dns_server import DnsServer, Lie
 from hypothesis import given
 from hypothesis import strategies as st
 from policy_host import PolicyHost, http
+from queue_place import Place
 
 from gateway.dns.resolver import Resolver
 from gateway.dns.settings import DnsSettings
@@ -27,7 +28,7 @@ from gateway.tls_policy.sts_text import PolicyInvalid, PolicyText, matches, pars
 from gateway.work import Work
 from storage.clock import FixedClock
 from storage.errors import Unavailable
-from storage.queue.sts import StsMode, StsPolicy
+from storage.queue.sts import StsMode, StsPolicy, StsStore
 from storage.values import Domain
 
 DOMAIN = Domain("example.test")
@@ -266,24 +267,24 @@ def test_private_addresses_are_not_connected_to(server: DnsServer, certified: ss
 # How long a policy binds
 
 
-@dataclass
 class Shelf:
-    """What `storage.queue.sts.StsStore` is to the cache: shared, and sometimes not there."""
+    """The store of queue.db, with a count of how often it is asked, and sometimes not there."""
 
-    policies: dict[Domain, StsPolicy] = field(default_factory=dict)
-    broken: bool = False
-    read: int = 0
+    def __init__(self, store: StsStore) -> None:
+        self.store = store
+        self.broken = False
+        self.read = 0
 
     def get(self, domain: Domain) -> StsPolicy | None:
         self.read += 1
         if self.broken:
             raise Unavailable
-        return self.policies.get(domain)
+        return self.store.get(domain)
 
     def put(self, policy: StsPolicy) -> None:
         if self.broken:
             raise Unavailable
-        self.policies[policy.domain] = policy
+        self.store.put(policy)
 
 
 @dataclass
@@ -300,16 +301,16 @@ class Surroundings:
 
     server: DnsServer
     host: PolicyHost
-    clock: FixedClock = field(default_factory=FixedClock)
-    shelf: Shelf = field(default_factory=Shelf)
+    clock: FixedClock
+    shelf: Shelf
     counted: Counted = field(default_factory=Counted)
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def process(self) -> Callable[[], StsPolicy | None]:
         """Another process's cache; called, it looks for the domain's policy and lets what goes on behind end."""
-        pool = ThreadPoolExecutor(1)
         dns = resolver(self.server, cache=0)
         fetcher = StsFetcher(dns, Reachable(networks(["127.0.0.1"])), ROOT.client_context(), port=self.host.port)
-        policies = StsPolicies(dns, fetcher, self.shelf, Work(pool), self.clock, self.counted)
+        policies = StsPolicies(dns, fetcher, self.shelf, Work(self.pool), self.clock, self.counted)
 
         async def look() -> StsPolicy | None:
             found = await policies.policy_for(DOMAIN)
@@ -323,9 +324,13 @@ class Surroundings:
 
 
 @pytest.fixture
-def around(server: DnsServer, certified: ssl.SSLContext) -> Iterator[Surroundings]:
+def around(server: DnsServer, certified: ssl.SSLContext, tmp_path: Path) -> Iterator[Surroundings]:
+    place = Place(tmp_path)
     with PolicyHost(certified, http(POLICY)) as host:
-        yield Surroundings(server, host)
+        around = Surroundings(server, host, place.clock, Shelf(place.queue.sts))
+        yield around
+    around.pool.shutdown()
+    place.close()
 
 
 def test_a_policy_is_fetched_once_for_all_processes(around: Surroundings) -> None:
@@ -419,9 +424,8 @@ def test_many_messages_share_one_fetch(around: Surroundings) -> None:
     fetcher = StsFetcher(dns, Reachable(networks(["127.0.0.1"])), ROOT.client_context(), port=around.host.port)
 
     async def look() -> list[StsPolicy | None]:
-        with ThreadPoolExecutor(1) as pool:
-            policies = StsPolicies(dns, fetcher, around.shelf, Work(pool), around.clock)
-            return await asyncio.gather(*(policies.policy_for(DOMAIN) for _ in range(50)))
+        policies = StsPolicies(dns, fetcher, around.shelf, Work(around.pool), around.clock)
+        return await asyncio.gather(*(policies.policy_for(DOMAIN) for _ in range(50)))
 
     assert None not in asyncio.run(look())
     assert len(around.host.requests) == 1
