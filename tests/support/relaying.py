@@ -53,7 +53,7 @@ class Relaying:
         **options: Any,
     ) -> None:
         self.transcripts: list[TranscriptRecord] = []
-        self.dns_server = DnsServer(zone or {})
+        self.dns_server = DnsServer(zone) if zone is not None else None
         self._settings = settings or RelaySettings()
         self._options = {
             "timeouts": timeouts or Timeouts(quit=1.0),
@@ -71,7 +71,8 @@ class Relaying:
         self.transcripts.append(record)
 
     def __enter__(self) -> Relaying:
-        self.dns_server.__enter__()
+        if self.dns_server is not None:
+            self.dns_server.__enter__()
         self.run(self._build())
         return self
 
@@ -80,13 +81,16 @@ class Relaying:
     ) -> None:
         self.run(self.callout.close())
         self.run(self.relay.close())
-        self.dns_server.__exit__(kind, error, trace)
+        if self.dns_server is not None:
+            self.dns_server.__exit__(kind, error, trace)
         self._executor.shutdown()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     async def _build(self) -> None:
-        self.dns = Resolver(DnsSettings(nameservers=("127.0.0.1",), port=self.dns_server.port, timeout=2.0))
+        self.dns = Resolver(
+            DnsSettings(nameservers=("127.0.0.1",), port=self.dns_server.port if self.dns_server else 1, timeout=2.0)
+        )
         self.hops = make_next_hops(self._settings, HOSTNAME, self.dns, self._reachable, self._clock, **self._options)
         self.relay = SmtpRelay(self.hops, Work(self._executor), self._signer)
         self.callout = Callout(self.hops, self._clock)
