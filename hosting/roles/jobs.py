@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -21,7 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from hosting.composition import Parts
-from hosting.dkim_round import EVERY, DkimRound
+from hosting.dkim_round import EVERY, dkim_round
 from hosting.operational_log import log_failure
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
@@ -199,8 +200,8 @@ class Rounds(Service):
 def make_service(parts: Parts) -> RoleService:
     rounds = Rounds(parts)
     hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
-    dkim_round = DkimRound(parts.installation, parts.config.dns)
-    dkim = Ticking(parts.reactor, EVERY, blocking=[dkim_round], at_once=True)
+    look = partial(dkim_round, parts.installation, parts.config.dns)
+    dkim = Ticking(parts.reactor, EVERY, blocking=[look], at_once=True, at_stop=False)
     retention = Ticking(
         parts.reactor, HOUR, blocking=[lambda: remove_due(parts.installation)], at_once=True, at_stop=False
     )
