@@ -245,10 +245,12 @@ def _wrong(config: Config) -> Mapping[str, str]:
                 EmailAddress.parse(address)
             except InvalidInput as error:
                 wrong[f"mail.{name}"] = f"mail.{name}: {error.public}"
-    for name, hosts in (("exchangers", config.mail.exchangers), ("spf_include", (config.mail.spf_include,))):
-        for host in hosts:
-            if host and not _is_name(host):
-                wrong[f"mail.{name}"] = f"'{host}' in mail.{name} is no full domain name."
+    for host in config.mail.exchangers:
+        if not _is_name(host):
+            wrong["mail.exchangers"] = f"'{host}' in mail.exchangers is no full domain name."
+    # Its first label begins with an underscore in most places.
+    if config.mail.spf_include and not _is_name(config.mail.spf_include.lstrip("_")):
+        wrong["mail.spf_include"] = f"mail.spf_include: '{config.mail.spf_include}' is no full domain name."
     for authority in config.mail.certificate_authorities:
         if not authority.isascii() or any(character in authority for character in ' "\\'):
             wrong["mail.certificate_authorities"] = f"'{authority}' in mail.certificate_authorities is no CAA value."

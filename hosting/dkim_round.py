@@ -28,49 +28,38 @@ EVERY = 900.0  # seconds between two rounds
 AT_ONCE = 100  # keys that DNS is asked about at the same time
 
 
-class DkimRound:
-    """Called every EVERY seconds. A call that comes earlier does nothing: a process that stops makes one."""
+def dkim_round(installation: Installation, settings: DnsSettings) -> None:
+    """Every tenant's keys. A tenant that cannot be opened is logged, and looked at again the next time."""
+    waiting: list[tuple[TenantId, DkimKey]] = []
+    for tenant in installation.control.tenants():
+        if tenant.state is not State.ENDED:
+            with _looking_at(tenant.tenant_id):
+                keys = installation.tenant(tenant.tenant_id).dkim_keys
+                _tell(tenant.tenant_id, keys.progress())
+                waiting += [(tenant.tenant_id, key) for key in keys.find() if key.state is DkimState.MADE]
+    if not waiting:
+        return
+    for tenant_id, seen in asyncio.run(_ask(settings, waiting)):
+        with _looking_at(tenant_id):
+            keys = installation.tenant(tenant_id).dkim_keys
+            _tell(tenant_id, publication.progress(keys, [seen]))
 
-    def __init__(self, installation: Installation, settings: DnsSettings) -> None:
-        self._installation = installation
-        self._settings = settings
-        self._last: float | None = None
 
-    def __call__(self) -> None:
-        now = self._installation.clock.monotonic()
-        if self._last is None or now - self._last >= EVERY * 0.9:
-            self._last = now
-            self.run()
+async def _ask(settings: DnsSettings, waiting: list[tuple[TenantId, DkimKey]]) -> list[tuple[TenantId, Seen]]:
+    """What DNS says about them, a number at a time; when it says nothing at all, the rest waits."""
+    dns, found = Resolver(settings), list[tuple[TenantId, Seen]]()
+    rest = iter(waiting)
+    while some := list(islice(rest, AT_ONCE)):
+        seen = await publication.look(dns, [key for _, key in some])
+        found += [(tenant_id, each) for (tenant_id, _), each in zip(some, seen, strict=True)]
+        if all(each.sighting is Sighting.UNKNOWN for each in seen):
+            break
+    return found
 
-    def run(self) -> None:
-        """Every tenant's keys. A tenant that cannot be opened is logged, and looked at again the next time."""
-        waiting: list[tuple[TenantId, DkimKey]] = []
-        tenants = [row.tenant_id for row in self._installation.control.tenants() if row.state is not State.ENDED]
-        for tenant_id in tenants:
-            with _looking_at(tenant_id):
-                keys = self._installation.tenant(tenant_id).dkim_keys
-                self._tell(tenant_id, keys.progress())
-                waiting += [(tenant_id, key) for key in keys.find() if key.state is DkimState.MADE]
-        if waiting:
-            for tenant_id, seen in asyncio.run(self._ask(waiting)):
-                with _looking_at(tenant_id):
-                    keys = self._installation.tenant(tenant_id).dkim_keys
-                    self._tell(tenant_id, publication.progress(keys, [seen]))
 
-    async def _ask(self, waiting: list[tuple[TenantId, DkimKey]]) -> list[tuple[TenantId, Seen]]:
-        """What DNS says about them, a number at a time; when it says nothing at all, the rest waits."""
-        dns, found = Resolver(self._settings), list[tuple[TenantId, Seen]]()
-        rest = iter(waiting)
-        while some := list(islice(rest, AT_ONCE)):
-            seen = await publication.look(dns, [key for _, key in some])
-            found += [(tenant_id, each) for (tenant_id, _), each in zip(some, seen, strict=True)]
-            if all(each.sighting is Sighting.UNKNOWN for each in seen):
-                break
-        return found
-
-    def _tell(self, tenant_id: TenantId, moved: list[DkimKey]) -> None:
-        for key in moved:
-            log.info("DKIM key %s of tenant %d is %s", key.selector, tenant_id, key.state)
+def _tell(tenant_id: TenantId, moved: list[DkimKey]) -> None:
+    for key in moved:
+        log.info("DKIM key %s of tenant %d is %s", key.selector, tenant_id, key.state)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.dkim import publication
+from gateway.dns.names import normal
 from gateway.dns.resolver import Resolver
 from gateway.dns_records.facts import Facts, look_up
 from gateway.dns_records.findings import Finding, Standing, Verdict, judge, verdict
@@ -173,25 +174,20 @@ class _Survey:
 
 def offer_of(config: Config) -> Offer:
     """What the configuration says that we offer."""
-    host = _name(config.server.name)
+    host = normal(config.server.name) or config.server.name
     sources = config.relay.source_addresses
     return Offer(
         host,
-        tuple(_name(name) for name in config.mail.exchangers) or (host,),
+        tuple(Domain.parse(name).name for name in config.mail.exchangers) or (host,),
         config.listen.imaps,
         config.listen.submissions,
         config.listen.submission,
-        _name(config.mail.spf_include),
+        normal(config.mail.spf_include) or "",
         EmailAddress.parse(config.mail.reports) if config.mail.reports else None,
         config.mail.certificate_authorities,
         # Behind address translation nobody sees these; then the host's own addresses in DNS are the best we know.
         sources if sources and all(map(is_public, sources)) else (),
     )
-
-
-def _name(text: str) -> str:
-    """As DNS has it; a name without a dot stays what it is (it is noted)."""
-    return Domain.parse(text).name if "." in text.strip(".") else text.lower()
 
 
 def _domain(administration: Administration, domain: str) -> tuple[DomainRow, DkimKeys]:
