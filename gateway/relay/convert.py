@@ -145,14 +145,14 @@ class _Converter:
     def _between(self, start: int, end: int, *, is_boundary: bool) -> None:
         """What stands around parts and is nobody's content; at its end there may be the line of a boundary."""
         text = self.data[start:end]
+        if self.seven_bit:
+            text = _EIGHT_BIT.sub(b"?", text)
         boundary = b""
         if is_boundary:
             line = text.rfind(b"\n", 0, len(text) - 1) + 1
             text, boundary = text[:line], text[line:]
             if has_long_line(boundary):
                 boundary = boundary.rstrip() + b"\r\n"
-        if self.seven_bit:
-            text = _EIGHT_BIT.sub(b"?", text)
         self.pieces.append(fold(text) + boundary)
 
     def _header(self, part: Part, encoding: bytes | None = None) -> None:

@@ -18,7 +18,9 @@ QUOTED_MAX = 76  # RFC 2045 §6.7 (5)
 _LONG = re.compile(rb"[^\r\n]{%d,}" % (LINE_MAX + 1))
 _DASHES = re.compile(rb"(?m)^--[^\r\n]*")
 _TO_QUOTE = re.compile(rb"(?m)^[^\r\n]*[\x80-\xff][^\r\n]*|^[^\r\n]{%d,}" % (LINE_MAX + 1))
-_EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+# What in a line has to be escaped, after the escapes and soft breaks that are there: 8-bit octets, and "=" that begins
+# nothing. A doubled one is read as one by those who forgive it.
+_UNQUOTED = re.compile(rb"=[0-9A-Fa-f]{2}|=\Z|==?|[\x80-\xff]")
 
 
 def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
@@ -62,16 +64,20 @@ def _folded(line: bytes) -> bytes:
 def quoted(text: bytes) -> bytes:
     """`text`, with CRLF line ends, in quoted-printable. No line of it begins like a boundary."""
     encoded = binascii.b2a_qp(text, quotetabs=False, istext=True, header=False)
+    if b"\n" not in text:  # nothing told it which line ends we use
+        encoded = encoded.replace(b"\n", b"\r\n")
     return _DASHES.sub(lambda match: _wrapped(match[0]), encoded)
 
 
 def requoted(encoded: bytes) -> bytes:
     """Quoted-printable `encoded` in short lines of ASCII; it stands for the same octets."""
-    return _TO_QUOTE.sub(lambda match: _wrapped(_EIGHT_BIT.sub(_escape, match[0])), encoded)
+    return _TO_QUOTE.sub(lambda match: _wrapped(_UNQUOTED.sub(_escape, match[0].rstrip(b" \t"))), encoded)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
-    return b"=%02X" % match[0][0]
+    found = match[0]
+    is_sound = len(found) == 3 or (found == b"=" and match.end() == len(match.string))
+    return found if is_sound else b"=%02X" % found[0]
 
 
 def _wrapped(line: bytes) -> bytes:
