@@ -218,7 +218,8 @@ class Runner:
             queue_id = await self._claim(turn, claims)
             if queue_id is not None:
                 try:
-                    await self._attempt(turn, queue_id)
+                    if not self._stopping:
+                        await self._attempt(turn, queue_id)
                 finally:
                     self._let_go(turn, claims, queue_id)
         except (CleanmailError, OSError) as error:
