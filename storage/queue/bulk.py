@@ -49,7 +49,10 @@ _RETRY = prepare(
     .where(_this, _recipient.c.state == _QUEUED)
     .values(next_attempt=_at_once, news=bindparam("number"))
 )
-_DESTINATIONS = prepare(select(_recipient.c.destination).distinct().where(_this, _recipient.c.state == _QUEUED))
+# Every position: so SQLite, which knows nothing of how many rows there are, goes by the entry and not by the state.
+_DESTINATIONS = prepare(
+    select(_recipient.c.destination).distinct().where(_this, _recipient.c.position >= 0, _recipient.c.state == _QUEUED)
+)
 # What waits for a destination and is not due yet: what is retried leaves the range.
 _LATER = prepare(
     select(_recipient.c.queue_id, _recipient.c.position)

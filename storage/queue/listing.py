@@ -50,10 +50,10 @@ _PLACES = prepare(
     .order_by(*_place)
     .limit(bindparam("most"))
 )
-_PLACE_OF = prepare(
-    select(_recipient.c.lane, func.min(_recipient.c.next_attempt))
-    .where(*_of_destination, _recipient.c.queue_id == bindparam("id"))
-    .group_by(_recipient.c.lane)
+_PLACES_OF = prepare(
+    select(_recipient.c.state, _recipient.c.destination, _recipient.c.lane, _recipient.c.next_attempt).where(
+        _recipient.c.queue_id == bindparam("id")
+    )
 )
 _COUNTS = prepare(select(_entry.c.held, func.count()).group_by(_entry.c.held))
 _OLDEST = prepare(select(_entry.c.arrived).order_by(_entry.c.queue_id).limit(1))
@@ -149,7 +149,12 @@ def _merged(pages: list[list[Row]], limit: int) -> list[Row]:
 
 
 def _place_of(connection: Connection, queue_id: str, which: dict[str, str]) -> tuple[int, int]:
-    row = _PLACE_OF.one(connection, id=queue_id, **which)
-    if row is None:
+    """Where the entry stands among those that wait for a destination: its lane, and its first recipient's time."""
+    places = [
+        (lane, time)
+        for state, destination, lane, time in _PLACES_OF.rows(connection, id=queue_id)
+        if (state, destination) == (which["state"], which["destination"])
+    ]
+    if not places:
         raise NotFound("The entry does not wait for this destination any more.")
-    return row[0], row[1]
+    return min(places)
