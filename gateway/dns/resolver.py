@@ -41,6 +41,7 @@ T = TypeVar("T")
 RESOLV_CONF = "/etc/resolv.conf"
 UDP_PAYLOAD = 1232  # no fragments: DNS flag day 2020
 CHAIN = 8  # CNAMEs that we follow where the name server left the chain unfinished
+AT_ONCE = 512  # questions under way, each with a socket; more wait their turn, within their time
 SILENCES = 3  # questions in a row that nobody answered before the log says so
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Resolver:
         self._settings = settings or DnsSettings()
         self._cache = AnswerCache(self._settings.cache, clock or SystemClock())
         self._asking: dict[Key, asyncio.Task[Answer[Any]]] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._backend: Any = ConnectedBackend()
         self._resolv_conf = resolv_conf
         self._version = -1  # of resolv.conf
@@ -125,12 +127,15 @@ class Resolver:
     async def _find(self, key: Key, read: records.Reader[T]) -> Answer[T]:
         name, rdtype = key[0], RdataType(key[1])
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(self._settings.timeout), self._turns:
                 answer, ttl = await self._follow(to_dns(name), rdtype, read)
             self._heard()
-        except (dns.exception.DNSException, OSError, TimeoutError, ValueError) as error:
+        except (dns.exception.DNSException, OSError, TimeoutError) as error:
             answer, ttl = Answer(DnsStatus.FAILED, name=name), 0
             self._missed(error)
+        except Exception as error:  # noqa: BLE001 - what a name server sends must not end what asked it
+            answer, ttl = Answer(DnsStatus.FAILED, name=name), 0
+            _log.error("an answer of DNS could not be read: %s", type(error).__name__)
         self._cache.put(key, answer, ttl)
         return answer
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gateway.spf.macros import MacroString, PermError, parse_domain, parse_string
 from gateway.spf.result import Spf
 
 OCTETS = 16_384  # of one record: some thousand addresses; what is longer is an attack on our time
+KNOWN, KNOWN_OCTETS = 1000, 1000  # records that are kept parsed, and how long they may be
 
 QUALIFIERS = {"+": Spf.PASS, "-": Spf.FAIL, "~": Spf.SOFTFAIL, "?": Spf.NEUTRAL}
 
@@ -54,6 +56,10 @@ def parse(octets: bytes) -> Record:
     """Of a record that `select` returned."""
     if len(octets) > OCTETS:
         raise PermError("the record is too long")
+    return _parse_known(octets) if len(octets) <= KNOWN_OCTETS else _parse(octets)
+
+
+def _parse(octets: bytes) -> Record:
     try:
         text = octets.decode("ascii")
     except UnicodeDecodeError:
@@ -75,6 +81,10 @@ def parse(octets: bytes) -> Record:
         else:
             modifiers[name] = parse_domain(value)
     return Record(tuple(mechanisms), modifiers.get("redirect"), modifiers.get("exp"))
+
+
+# Large senders' records come with every message; parsing one costs more than evaluating it.
+_parse_known = lru_cache(KNOWN)(_parse)
 
 
 def _mechanism(term: str) -> Mechanism:

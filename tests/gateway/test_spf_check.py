@@ -24,14 +24,14 @@ def server() -> Iterator[DnsServer]:
         yield server
 
 
-def resolver(server: DnsServer, timeout: float = 1.0) -> Resolver:
+def resolver(server: DnsServer, timeout: float = 5.0) -> Resolver:
     return Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=timeout))
 
 
 @pytest.fixture
 def check(server: DnsServer) -> Check:
     def run(sender: str | None, ip: str = "192.0.2.1", helo: str = "mx.example.test", **options: Any) -> SpfResult:
-        timeout = options.pop("timeout", 1.0)
+        timeout = options.pop("timeout", 5.0)
         path = EmailAddress.parse(sender) if sender else None
         return asyncio.run(check_host(resolver(server, timeout), ip, helo, path, **options))
 

@@ -77,7 +77,7 @@ CASES = [
 @pytest.mark.parametrize(("scenario", "test"), CASES)
 def test_rfc_7208(servers: dict[str, DnsServer], scenario: dict[str, Any], test: dict[str, Any]) -> None:
     server = serving(servers, scenario)
-    dns = Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=2.0))
+    dns = Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=5.0))
     helo, sender = test["helo"], test["mailfrom"]
     local, _, domain = sender.rpartition("@")
     checked = evaluate(dns, test["host"], domain or helo, local, helo, receiver="receiver.test", explain=True)

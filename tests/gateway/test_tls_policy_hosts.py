@@ -64,7 +64,7 @@ def server() -> Iterator[DnsServer]:
 
 
 def find(server: DnsServer, lookup: Published | None = None, secure: bool = True, host: str = HOST) -> TlsPolicy:
-    dns = Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=1.0, validating=True))
+    dns = Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=5.0, validating=True))
     return asyncio.run(TlsPolicies(dns, lookup, FixedClock()).for_host(DOMAIN, host, 25, secure))
 
 

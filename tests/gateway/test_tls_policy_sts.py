@@ -158,7 +158,7 @@ def server() -> Iterator[DnsServer]:
 
 
 def resolver(server: DnsServer, **settings: Any) -> Resolver:
-    return Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=1.0, **settings))
+    return Resolver(DnsSettings(nameservers=server.nameservers, port=server.port, timeout=5.0, **settings))
 
 
 def fetch(server: DnsServer, host: PolicyHost, allowed: str = "127.0.0.0/8", limit: float = 5.0) -> PolicyText:

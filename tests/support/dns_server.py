@@ -15,6 +15,7 @@ CNAMEs are followed within the zone, as a recursive name server does. `zone` may
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 import threading
@@ -52,6 +53,7 @@ class Lie:
     garbage: bool = False  # octets that are no DNS message
     endless: bool = False  # a CNAME that leads to another name, for ever
     other_question: bool = False  # an answer to what nobody asked
+    scrambled: bool = False  # octets behind the header are others, by chance
     times: int = -1  # how often; -1: always
 
 
@@ -65,6 +67,7 @@ class DnsServer:
         self.questions: Counter[tuple[str, str]] = Counter()
         self.over_tcp: Counter[tuple[str, str]] = Counter()
         self.port = 0
+        self._chance = random.Random(1)
         self._lies: dict[tuple[str, str], Lie] = {}
         self._told: Counter[tuple[str, str]] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -170,7 +173,7 @@ class DnsServer:
         if lie.other_question:
             reply.question = [dns.rrset.from_text("other.test.", 0, "IN", rdtype)]
         wire = b"\x00garbage" if lie.garbage else self._wire(reply, query, tcp)
-        return wire, lie.delay
+        return self._scrambled(wire) if lie.scrambled else wire, lie.delay
 
     def _wire(self, reply: dns.message.Message, query: dns.message.Message, tcp: bool) -> bytes:
         limit = 65535 if tcp else max(512, query.payload if query.edns >= 0 else 512)
@@ -180,6 +183,12 @@ class DnsServer:
             reply.flags |= dns.flags.TC
             reply.answer.clear()
             return reply.to_wire()
+
+    def _scrambled(self, wire: bytes) -> bytes:
+        octets = bytearray(wire)
+        for _ in range(self._chance.randint(1, 4)):
+            octets[self._chance.randrange(2, len(octets))] = self._chance.randrange(256)
+        return bytes(octets[: self._chance.choice((len(octets), self._chance.randrange(2, len(octets))))])
 
     def _fill(self, reply: dns.message.Message, name: dns.name.Name, rdtype: str) -> None:
         for _ in range(CHAIN):
