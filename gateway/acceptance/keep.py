@@ -70,7 +70,7 @@ class Keeping:
 
     def keep(self, message: Message, to: Targets) -> Mapping[str, TenantId]:
         """The queue ids under which the message was taken, `message.queue_id` first, and whose each is."""
-        if len(to.mailboxes) == 1 and not to.remote and not to.routed:
+        if _is_one_mailbox(to):
             return self._deliver_directly(message, to.mailboxes[0])
         entries = self._entries(message, to)
         self._installation.queue.enqueue(entries)
@@ -176,6 +176,12 @@ class Keeping:
                     str(target.path.address),
                 )
             )
+
+
+def _is_one_mailbox(to: Targets) -> bool:
+    """And nobody asked to hear of it (RFC 3461 §4.1): a report is queued when its recipient is settled."""
+    alone = len(to.mailboxes) == 1 and not to.remote and not to.routed
+    return alone and "SUCCESS" not in to.mailboxes[0].path.notify
 
 
 def _parameters(path: ForwardPath, *, original: str = "", reverse_path: str = "") -> RecipientParameters:

@@ -9,17 +9,18 @@ Standards: RFC 5321 §4.4 (Return-Path), §4.5.4.1 (retries).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
+from gateway.queue.backoff import HERE
 from gateway.smtp.replies import reply_for
 from storage.delivery import Delivery, deliver
-from storage.errors import CleanmailError, Gone, NotFound
+from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
 from storage.queue.entries import Entry, Origin, Recipient, RecipientState, Reply
 from storage.values import EmailAddress
 
-RETRY_AFTER = (60, 300, 900, 1800, 3600)  # seconds after each attempt; the last one repeats
 DELIVERED = Reply(250, "2.1.5", "Delivered to the mailbox")
 
 
@@ -55,7 +56,10 @@ def attempt_here(
 def deliver_here(
     installation: Installation, entry: Entry, *, content: bytes | None = None, traces: TraceSink | None = None
 ) -> None:
-    """Delivers `entry` to its mailboxes here that wait, and settles them or says when they are tried again."""
+    """Delivers `entry` to its mailboxes here that wait, and settles them or says when they are tried again.
+
+    Who asked to hear of a success waits on: the queue's runner finds it delivered, and settles it with the report.
+    """
     attempted = attempt_here(installation, entry, content=content)
     now = installation.clock.now()
     settled: dict[int, tuple[RecipientState, Reply]] = {}
@@ -64,10 +68,13 @@ def deliver_here(
         if recipient.position not in attempted:
             continue
         error = attempted[recipient.position]
+        if error is None and "SUCCESS" in recipient.parameters.notify:
+            continue
         if error is None:
             settled[recipient.position] = (RecipientState.DELIVERED, DELIVERED)
         else:
-            postponed[recipient.position] = (now + _pause(recipient), said(error))
+            again = HERE.next_attempt(now, recipient.attempts + 1, random.random(), entry.expires)
+            postponed[recipient.position] = (again, said(error))
         if traces is not None:
             traces.record(_event(entry, recipient, error, now))
     if postponed:
@@ -82,10 +89,6 @@ def said(error: CleanmailError) -> Reply:
     return Reply(reply.code, reply.status, reply.text)
 
 
-def _pause(recipient: Recipient) -> int:
-    return RETRY_AFTER[min(recipient.attempts, len(RETRY_AFTER) - 1)]
-
-
 def _event(entry: Entry, recipient: Recipient, error: CleanmailError | None, now: int) -> TraceEvent:
     return TraceEvent(
         now,
@@ -97,19 +100,3 @@ def _event(entry: Entry, recipient: Recipient, error: CleanmailError | None, now
         str(recipient.address),
         {} if error is None else {"reply": str(said(error))},
     )
-
-
-def deliver_pending(installation: Installation, limit: int = 100) -> int:
-    """Delivers what is due to mailboxes here; how many entries it tried. For the queue role, each minute."""
-    tried = 0
-    for queue_id in installation.queue.due_here(limit):
-        try:
-            deliver_here(installation, installation.queue.show(queue_id))
-        except (NotFound, Gone):
-            continue  # settled meanwhile, or its tenant ended
-        except CleanmailError as error:
-            if not error.temporary:
-                raise
-            continue
-        tried += 1
-    return tried

@@ -20,9 +20,9 @@ from typing import Any
 import crash_town
 import pytest
 from crash_town import ADDRESSES, FAR, WHOSE, mail
+from pending import deliver_pending
 from whole_server import environment
 
-from gateway.acceptance.local import deliver_pending
 from storage.check import check_account
 from storage.files.durable import EXIT_FSYNC_FAILED
 from storage.installation import Installation

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from dns_server import DnsServer
 from mx_town import FROM, MESSAGE, ZONE, MxTown, RunningMx, SilentKeys
+from pending import deliver_pending
 from submission_town import HOSTNAME
 
-from gateway.acceptance.local import deliver_pending
 from storage.directory.rows import State
 from storage.logs.trace import TraceKind
 from storage.queue.entries import RecipientState

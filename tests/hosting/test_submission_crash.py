@@ -9,9 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pending import deliver_pending
 from submission_town import HOSTNAME, SubmissionTown
 
-from gateway.acceptance.local import deliver_pending
 from gateway.smtp.address import ForwardPath, ReversePath
 from hosting.submission.acceptance import Envelope
 from storage.values import EmailAddress

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from auth_town import CHEAP
+from pending import deliver_pending
 from submission_town import PASSWORD, RunningService, SubmissionTown
 
-from gateway.acceptance.local import deliver_pending
 from gateway.smtp.limits import Limits
 from storage.queue.entries import RecipientState
 
@@ -189,7 +189,7 @@ def test_over_quota_is_for_now(running: RunningService) -> None:
     assert len(town.installation.queue.entries()) == 1
     town.provisioning.set_quota(*town.accounts["bob"], quota_bytes=0, quota_messages=0)
     assert deliver_pending(town.installation) == 0  # not due yet
-    town.clock.advance(60)
+    town.clock.advance(75)
     assert deliver_pending(town.installation) == 1
     assert len(town.inbox("bob")) == len(town.inbox("alice")) == 1
     assert town.installation.queue.entries() == []
