@@ -3,7 +3,8 @@
 A table is locked by its process as long as it lives, however it ends; the table of a dead one counts for nothing and is
 removed by whoever notices. The folder is in memory (/dev/shm, where there is one; DATA/run/limits leads there), so that
 no write ever waits for a disk, and a file's pages are taken when it is made, so that a full one ends no process
-(SIGBUS). Beside the tables lies the key of their hashes, made anew with the folder: no table names anybody.
+(SIGBUS). Beside the tables lies what is common to all: the key of their hashes, so that no table names anybody, and how
+often somebody came or went, so that nobody is overlooked.
 
 Raises OSError where a folder or a file cannot be made; looking at the others raises nothing.
 """
@@ -26,8 +27,9 @@ from gateway.smtp.limit_table import SIZE, LimitTable
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a name of its own and belongs to nobody else
 _PREFIX = "cleanmail-limits-"
 _SUFFIX = ".table"
-_KEY = "key"
+_COMMON = "common"
 _KEY_SIZE = 16
+_COMMON_SIZE = _KEY_SIZE + 8
 
 
 class TableFile:
@@ -61,6 +63,35 @@ class TableFile:
         os.close(self._descriptor)
 
 
+class Common:
+    """The key of all hashes, and a number that grows whenever somebody comes or goes."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size != _COMMON_SIZE:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, secrets.token_bytes(_KEY_SIZE) + bytes(8), 0)
+            self._map = mmap.mmap(descriptor, _COMMON_SIZE)
+        finally:
+            os.close(descriptor)
+        self.key = self._map[:_KEY_SIZE]
+        self._view = memoryview(self._map)
+        self._number = self._view[_KEY_SIZE:].cast("Q")
+
+    @property
+    def number(self) -> int:
+        return self._number[0]
+
+    def count_up(self) -> None:
+        self._number[0] += 1
+
+    def close(self) -> None:
+        self._number.release()
+        self._view.release()
+        self._map.close()
+
+
 class LimitFolder:
     """The folder as one process sees it: its own table, those of the living others, and the key of all hashes."""
 
@@ -69,11 +100,24 @@ class LimitFolder:
         self._run = run
         self._link = run / "limits"
         self._others: dict[str, TableFile] = {}
+        self._closed = False
         with _alone(run):
             folder = self._folder()
-            self.key = _read_key(folder)
+            self._common = Common(folder / _COMMON)
             self._own_name = secrets.token_hex(8) + _SUFFIX
-            self.own = _make_table(folder / self._own_name)
+            try:
+                self.own = _make_table(folder / self._own_name)
+            except OSError:
+                self._common.close()
+                raise
+            self._common.count_up()
+        self.key = self._common.key
+        self._seen = 0  # the common number at the last look
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody came or went, other than by its death, since `look`."""
+        return self._common.number != self._seen
 
     @property
     def others(self) -> list[LimitTable]:
@@ -82,6 +126,7 @@ class LimitFolder:
 
     def look(self) -> None:
         """Who has come, and who is gone."""
+        self._seen = self._common.number
         for name, file in list(self._others.items()):
             if file.dead:
                 del self._others[name]
@@ -98,7 +143,10 @@ class LimitFolder:
                 self._meet(name)
 
     def close(self) -> None:
-        """Removes the own table, and the folder with the last one."""
+        """Removes the own table, and the folder with the last one. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         for file in self._others.values():
             file.close()
         self._others.clear()
@@ -107,6 +155,8 @@ class LimitFolder:
             if not any(name.endswith(_SUFFIX) for name in os.listdir(self._link)):
                 remove_folder(self._link)
         self.own.close()
+        self._common.count_up()  # at worst one of two at the same moment is lost: then it is seen by its free lock
+        self._common.close()
 
     def _meet(self, name: str) -> None:
         path = self._link / name
@@ -166,21 +216,6 @@ def _is_own_folder(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
-
-
-def _read_key(folder: Path) -> bytes:
-    path = folder / _KEY
-    with contextlib.suppress(FileNotFoundError):
-        key = path.read_bytes()
-        if len(key) == _KEY_SIZE:
-            return key
-    key = secrets.token_bytes(_KEY_SIZE)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, key)
-    finally:
-        os.close(descriptor)
-    return key
 
 
 def _make_table(path: Path) -> TableFile:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import weakref
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +24,7 @@ from storage.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 1.0  # seconds between looks at who else is there
+_LOOK_EVERY = 1.0  # seconds between looks at who has died
 _LOOK_AGAIN = 0.05  # seconds; before somebody is refused it is looked again, unless that was just done
 
 
@@ -46,6 +47,8 @@ class SharedLimits:
         self._others: list[LimitTable] = []
         self._hash = blake2b(key=folder.key if folder is not None else secrets.token_bytes(16), digest_size=8)
         self._looked = float("-inf")
+        if folder is not None:
+            weakref.finalize(self, folder.close)  # at the end of the process, too
 
     @classmethod
     def open(cls, run: Path, clock: Clock | None = None) -> SharedLimits:
@@ -146,11 +149,11 @@ class SharedLimits:
         return self._look(_LOOK_AGAIN)
 
     def _look(self, after: float) -> bool:
-        """Who else is there, if that was last asked `after` seconds ago."""
+        """Who else is there, if somebody came or went, or that was last asked `after` seconds ago."""
         if self._folder is None:
             return False
         now = self._clock.monotonic()
-        if now - self._looked < after:
+        if now - self._looked < after and not self._folder.changed:
             return False
         self._looked = now
         self._folder.look()

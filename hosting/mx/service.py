@@ -80,6 +80,7 @@ class MxService(SmtpService):
                 service="mx",
                 offers_dsn=mx.offers_dsn,
                 one_bounce_recipient=True,
+                waits_its_turn=True,
                 normalise=tuple(map(ip_network, mx.normalise)),
                 unlimited=tuple(map(ip_network, mx.unlimited)),
             ),

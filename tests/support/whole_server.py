@@ -23,6 +23,7 @@ from typing import Any
 
 from wire import ImapWire, SmtpWire
 
+from gateway.smtp.limit_files import remove_folder
 from hosting import metrics, tls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,7 @@ class WholeServer:
         until(lambda: not group_members(group), "the end of the process group")
         self.process = None
         metrics.remove_directory(self.data / "run" / "metrics")
+        remove_folder(self.data / "run" / "limits")
         atexit.unregister(self.kill)
 
     def pids(self, role: str) -> list[int]:
