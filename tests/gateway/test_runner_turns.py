@@ -176,7 +176,7 @@ def test_an_operator_has_a_dead_destination_tried_at_once(town: RunnerTown) -> N
         assert len(town.relay.sent) == 1
         assert town.queue.retry(destination="dead.example") == 1
         runner.look()
-        await until(lambda: town.relay.taken())
+        await until(town.relay.taken)
 
     runner = town.runner()
     while_running(runner, test)
@@ -325,7 +325,7 @@ def test_the_change_feed_wakes_it(town: RunnerTown) -> None:
     async def test() -> None:
         await until(lambda: runner.is_idle)
         town.submit("x@far.example")
-        await until(lambda: town.relay.taken())
+        await until(town.relay.taken)
 
     runner = town.runner(feed=feed)
     while_running(runner, test)
