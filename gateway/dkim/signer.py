@@ -4,8 +4,8 @@ Whose name may be signed is decided when the message leaves, from its entry in t
 submitted, if From's domain is one of his tenant's; what we wrote ourselves, if From's domain is here at all. Mail from
 outside that is only passed on (aliases, routes) is not signed: its author signed it, and From may be a lie.
 
-`sign` may be called from any thread. Keys are read again every `FRESH` seconds, so a change takes effect that late: a
-key that retired stays published for days, one that begins was seen before.
+`sign` may be called from any thread. Which keys sign is read for every message, which costs little beside a signature;
+only their decoded form is remembered.
 Raises: Unavailable and others that are temporary, if the keys cannot be read now. Such a message has to wait: unsigned,
 it would be refused by everybody who asks for DMARC.
 """
@@ -25,8 +25,7 @@ from storage.installation import Installation
 from storage.queue.entries import Entry, NewEntry, Origin
 from storage.values import Domain
 
-FRESH = 10.0  # seconds
-DOMAINS_MAX = 1000  # whose keys are remembered
+KEYS_MAX = 2000  # that are remembered
 
 
 class TenantSigner:
@@ -35,8 +34,7 @@ class TenantSigner:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._lock = threading.Lock()
-        # The keys of a domain, and until when they count.
-        self._known: OrderedDict[Domain, tuple[float, dict[DkimPrivateKey, SigningKey]]] = OrderedDict()
+        self._loaded: OrderedDict[DkimPrivateKey, SigningKey] = OrderedDict()
 
     def author(self, entry: Entry | NewEntry, content: bytes) -> Domain | None:
         """The domain that this message may be signed for; None: it leaves as it is."""
@@ -54,22 +52,8 @@ class TenantSigner:
         """The DKIM-Signature fields to put before `content`; empty if this domain signs nothing."""
         if author is None:
             return b""
-        return sign(content, list(self._keys(author).values()), self._installation.clock.now())
-
-    def _keys(self, domain: Domain) -> dict[DkimPrivateKey, SigningKey]:
-        now = self._installation.clock.monotonic()
-        with self._lock:
-            known = self._known.get(domain)
-            if known is not None and now < known[0]:
-                return known[1]
-        loaded = known[1] if known is not None else {}
-        keys = {stored: loaded.get(stored) or load(stored) for stored in self._stored(domain)}
-        with self._lock:
-            self._known[domain] = (now + FRESH, keys)
-            self._known.move_to_end(domain)
-            while len(self._known) > DOMAINS_MAX:
-                self._known.popitem(last=False)
-        return keys
+        keys = [self._load(stored) for stored in self._stored(author)]
+        return sign(content, keys, self._installation.clock.now())
 
     def _stored(self, domain: Domain) -> tuple[DkimPrivateKey, ...]:
         row = self._installation.control.find_domain(domain)
@@ -79,3 +63,16 @@ class TenantSigner:
             return self._installation.tenant(row.tenant_id).dkim_keys.signing(domain)
         except (Gone, NotFound):  # the tenant's contract ended meanwhile
             return ()
+
+    def _load(self, stored: DkimPrivateKey) -> SigningKey:
+        with self._lock:
+            key = self._loaded.get(stored)
+            if key is not None:
+                self._loaded.move_to_end(stored)
+                return key
+        key = load(stored)
+        with self._lock:
+            self._loaded[stored] = key
+            while len(self._loaded) > KEYS_MAX:
+                self._loaded.popitem(last=False)
+        return key

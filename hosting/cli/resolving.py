@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.dns.resolver import Resolver
-from gateway.networks import Reachable, networks
 from gateway.tls_policy.sts_fetch import StsFetcher
 from hosting.config import Config
+from hosting.outgoing import reachable
 
 T = TypeVar("T")
 
@@ -27,4 +27,4 @@ def ask(config: Config, question: Callable[[Resolver], Awaitable[T]]) -> T:
 def policy_fetcher(config: Config, dns: Resolver, *, port: int = 443, limit: float = 15.0) -> StsFetcher:
     """`limit` is shorter than a server's: somebody waits before a terminal."""
     context = ssl.create_default_context(cafile=config.relay.ca_file or None)
-    return StsFetcher(dns, Reachable(networks(config.relay.private_networks)), context, port=port, limit=limit)
+    return StsFetcher(dns, reachable(config), context, port=port, limit=limit)

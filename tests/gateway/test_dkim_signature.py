@@ -280,6 +280,12 @@ def test_what_is_no_record(text: str) -> None:
     assert read_record(text) is None
 
 
+@given(st.text(st.sampled_from(list("v=DKIM1;kpars A+/\t\r\n0")), max_size=40))
+def test_no_record_is_too_odd_to_be_read(text: str) -> None:
+    found = read_record(text)
+    assert found is None or found.public_key is None or isinstance(found.public_key, bytes)
+
+
 @pytest.mark.parametrize("octets", [b"", b"\x30\x03\x02\x01\x00", PAIRS[DkimAlgorithm.RSA].public_key])
 def test_a_damaged_key_is_named(octets: bytes) -> None:
     with pytest.raises(Corrupt):
@@ -313,6 +319,18 @@ def test_a_damaged_key_is_named(octets: bytes) -> None:
 def test_the_author_is_the_domain_of_from(header: bytes, domain: str | None) -> None:
     found = author_domain(header + b"\r\n\r\nFrom: text@example.com\r\n")
     assert (found.name if found else None) == domain
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"From:", b"from :", b" a@b.c", b"<", b">", b'"', b",", b"\r\n", b"\n", b"\xff", b"("]),
+        max_size=20,
+    )
+)
+def test_no_header_is_too_odd_for_an_author(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    author_domain(content)
+    sign(content, KEYS[1:], TIME)
 
 
 def test_nothing_is_signed_that_is_not_in_the_header() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dkim.keys import generate
-from gateway.dkim.signer import FRESH, TenantSigner
+from gateway.dkim.signer import TenantSigner
 from storage.clock import FixedClock
 from storage.directory.dkim_keys import DkimAlgorithm, DkimKeys
 from storage.directory.provisioning import Provisioning
@@ -101,7 +101,6 @@ def test_only_keys_that_were_seen_sign(town: Town) -> None:
     town.add(ONE, "r1", DkimAlgorithm.RSA, seen=False)
     assert town.selectors(ONE) == []
     town.keys(ONE).saw(ONE, "r1")
-    town.clock.advance(FRESH)
     assert town.selectors(ONE) == ["r1"]
 
 
@@ -112,16 +111,13 @@ def test_both_algorithms_sign(town: Town) -> None:
     assert town.selectors(TWO) == [] and town.selectors(None) == []
 
 
-def test_a_change_takes_effect_within_moments(town: Town) -> None:
+def test_a_change_takes_effect_at_once(town: Town) -> None:
     town.add(ONE, "r1", DkimAlgorithm.RSA)
     assert town.selectors(ONE) == ["r1"]
     town.add(ONE, "r2", DkimAlgorithm.RSA)
     town.keys(ONE).begin(ONE, "r2")
-    assert town.selectors(ONE) == ["r1"]  # it is published still
-    town.clock.advance(FRESH)
     assert town.selectors(ONE) == ["r2"]
     town.keys(ONE).retire(ONE, "r2")
-    town.clock.advance(FRESH)
     assert town.selectors(ONE) == []
 
 
