@@ -73,7 +73,8 @@ def deliver_here(
         if error is None:
             settled[recipient.position] = (RecipientState.DELIVERED, DELIVERED)
         else:
-            again = HERE.next_attempt(now, recipient.attempts + 1, random.random(), entry.expires)
+            chance = random.random()  # noqa: S311 - spreads attempts, protects nothing
+            again = HERE.next_attempt(now, recipient.attempts + 1, chance, entry.expires)
             postponed[recipient.position] = (again, said(error))
         if traces is not None:
             traces.record(_event(entry, recipient, error, now))
