@@ -1,0 +1,51 @@
+"""Works the queue and dies at a step that was asked for, or is told there that the disk is full; a fork server.
+
+`python queue_child.py DATA`; as crash_child, with the one operation. What the next hop took is told on stdout,
+{"taken": [recipient, token]}, before our side hears of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from crash_child import Steps, hear, say
+from crash_queue import opened, work_queue
+
+from gateway.queue import runner
+
+
+def carry_out(data: Path, steps: Steps) -> None:
+    runner._RECORD_AGAIN = (0.001, 0.01)
+    with opened(data, 1) as installation:
+        installation.queue  # noqa: B018 - opened before the counting begins
+        steps.counting = True
+        work_queue(installation, lambda recipient, token: say({"taken": [recipient, token]}))
+        steps.counting = False
+        say({"acknowledged": {}})
+
+
+def main(data: Path) -> None:
+    while True:
+        request = hear()
+        steps = Steps(request["stop"], request["at"])
+        child = os.fork()
+        if not child:
+            steps.watch()
+            status = 1
+            try:
+                carry_out(data, steps)
+                say({"steps": steps.count})
+                status = 0
+            finally:
+                sys.stderr.flush()
+                if status:
+                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        say({"ended": os.waitstatus_to_exitcode(ended)})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
