@@ -16,7 +16,7 @@ LINE_MAX = 998  # octets without CRLF
 QUOTED_MAX = 76  # RFC 2045 §6.7 (5)
 
 _LONG = re.compile(rb"[^\r\n]{%d,}" % (LINE_MAX + 1))
-_DASHES = re.compile(rb"(?m)^--[^\r\n]*")
+_TO_WRAP = re.compile(rb"(?m)^--[^\r\n]*|^[^\r\n]{%d,}" % (QUOTED_MAX + 1))
 _TO_QUOTE = re.compile(rb"(?m)^[^\r\n]*[\x80-\xff][^\r\n]*|^[^\r\n]{%d,}" % (LINE_MAX + 1))
 # What in a line has to be escaped, after the escapes and soft breaks that are there: 8-bit octets, and "=" that begins
 # nothing. A doubled one is read as one by those who forgive it.
@@ -66,7 +66,8 @@ def quoted(text: bytes) -> bytes:
     encoded = binascii.b2a_qp(text, quotetabs=False, istext=True, header=False)
     if b"\n" not in text:  # nothing told it which line ends we use
         encoded = encoded.replace(b"\n", b"\r\n")
-    return _DASHES.sub(lambda match: _wrapped(match[0]), encoded)
+    # What binascii leaves too long are lines that end in an escaped blank.
+    return _TO_WRAP.sub(lambda match: _wrapped(match[0]), encoded)
 
 
 def requoted(encoded: bytes) -> bytes:
