@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from dns_server import DnsServer
 from whole_server import WholeServer, forget_peak, peak_memory, running
 
 MB = 1024 * 1024
@@ -26,6 +27,16 @@ sign_in_timeout = 3
 handshake_timeout = 3
 connections_per_address = 30
 connections_per_account = 12
+[mx]
+unlimited = []
+sender_check_timeout = 5
+[mx.limits]
+message_size = 4000000
+command_timeout = 4
+data_timeout = 3
+handshake_timeout = 3
+connections_per_address = 30
+connections_per_minute = 300
 """
 
 Meanwhile = Callable[..., AbstractContextManager[None]]
@@ -33,11 +44,13 @@ Meanwhile = Callable[..., AbstractContextManager[None]]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
-    with running(WholeServer(tmp_path_factory.mktemp("hostile"), settings=SETTINGS)) as server:
-        yield server
-        log = server.log()
-        assert "Traceback" not in log and "unexpected" not in log, log[-3000:]
-        assert "is started again" not in log and server.check() == []
+    with DnsServer({}) as dns:
+        settings = f'{SETTINGS}[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\n'
+        with running(WholeServer(tmp_path_factory.mktemp("hostile"), settings=settings)) as server:
+            yield server
+            log = server.log()
+            assert "Traceback" not in log and "unexpected" not in log, log[-3000:]
+            assert "is started again" not in log and server.check() == []
 
 
 @pytest.fixture
