@@ -8,7 +8,7 @@
 It speaks SMTP on a loopback port from a thread of its own. What it does at a step is the first of what `script` holds
 for it, or the last one for ever: a reply (lines separated by LF), or one of CUT (closes), RESET (closes hard), SILENT
 (says nothing any more), ENDLESS (says ever more), or octets as they are. Steps without a script go well. "amid content"
-is when some of the content has come, "content" when all of it has.
+is when some of the content has come, "content" when all of it has; "handshake" is after the reply to STARTTLS.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class _Connection:
         """Does what is next at `step`; the code of the reply."""
         return await self.act(self.next_action(step, otherwise or GOOD[step]))
 
-    def next_action(self, step: str, otherwise: str) -> Any:
+    def next_action(self, step: str, otherwise: str | None) -> Any:
         script = self.hop.script.get(step)
         if not script:
             return otherwise
@@ -262,7 +262,7 @@ class _Connection:
         if isinstance(action, bytes):
             self.writer.write(action)
             await self.writer.drain()
-            return 0
+            return int(action[:3]) if action[:3].isdigit() else 0
         lines = action.split("\n")
         texts = [line[:3] + ("-" if line is not lines[-1] else " ") + line[4:] for line in lines]
         self.writer.write("".join(f"{text}\r\n" for text in texts).encode())
@@ -273,6 +273,9 @@ class _Connection:
         return code
 
     async def start_tls(self) -> None:
+        fault = self.next_action("handshake", None)
+        if fault is not None:
+            await self.act(fault)
         context = self.hop._context
         assert context is not None
 
