@@ -208,3 +208,57 @@ def test_killed_at_any_step(tmp_path: Path, step: int) -> None:
     assert files == {entry.file for entry in found}
     queue.close()
     incarnation.close()
+
+
+FULL = """
+    import os, resource, sys
+    from pathlib import Path
+    sys.path[:0] = {path!r}
+    from storage.clock import SystemClock
+    from storage.errors import Unavailable
+    from storage.keys.keystore import KeyStore
+    from storage.keys.master import Master
+    from storage.keys.source import LocalKeys
+    from storage.queue.queue import Queue
+    from storage.queue.entries import *
+    from storage.values import *
+    data = Path({data!r})
+    clock = SystemClock()
+    queue = Queue.open(data, LocalKeys(KeyStore(data / "keys", Master({secrets!r}), clock)), clock, "full")
+    def entry(name, content):
+        return NewEntry(name, TenantId(1), AccountId(1), Origin.SUBMISSION, None, EnvelopeParameters(),
+                        (NewRecipient(EmailAddress.parse("x@far.example")),), 2**40, content)
+    queue.enqueue([entry("0first", b"small")])
+    shown = queue.show("0first")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    for attempt in (
+        lambda: queue.enqueue([entry("1fits", b"small"), entry("1large", os.urandom(400_000))]),
+        lambda: queue.settle(shown, {{0: (RecipientState.FAILED, Reply(550, "5.1.1", "no"))}},
+                             [entry("2large", os.urandom(400_000))]),
+    ):
+        try:
+            attempt()
+        except Unavailable:
+            print("full")
+    queue.close()
+"""
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """Files cannot grow, as on a full disk. Nothing is half there: neither of two entries, neither the outcome nor its bounce."""
+    clock = FixedClock()
+    master = Master.generate()
+    keys = LocalKeys(KeyStore.create(tmp_path / "keys", master, clock))
+    keys.create_tenant_key(ONE)
+    (tmp_path / "tenants" / "1").mkdir(parents=True)
+    Queue.create(tmp_path, keys, clock, "first").close()
+    script = textwrap.dedent(FULL).format(path=sys.path, data=str(tmp_path), secrets=master.secrets)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert run.stdout.split() == [b"full", b"full"], run.stderr.decode()
+    queue = Queue.open(tmp_path, keys, clock, "later")
+    [left] = queue.entries()
+    assert (left.queue_id, left.states) == ("0first", {RecipientState.QUEUED: 1})
+    assert queue.content(queue.show("0first")) == b"small"
+    assert os.listdir(tmp_path / "tenants" / "1" / "spool") == ["0first.full"]
+    assert sum(queue.sent_by_tenant(ONE, 0).values()) == 1
+    queue.close()
