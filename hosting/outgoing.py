@@ -15,10 +15,14 @@ from hosting.config import Config
 
 def reachable(config: Config) -> Reachable:
     """Public addresses and the configured networks; never the ports where this installation takes mail."""
-    listen = config.listen
-    ports = [port for port in (listen.mx, listen.submission, listen.submissions) if port]
-    own = [(address, port) for address in listen.addresses for port in ports]
+    own = [(address, port) for address in config.listen.addresses for port in own_ports(config)]
     return Reachable(networks(config.relay.private_networks), own)
+
+
+def own_ports(config: Config) -> frozenset[int]:
+    """Where this installation takes mail."""
+    listen = config.listen
+    return frozenset({listen.mx, listen.submission, listen.submissions} - {0})
 
 
 def next_hops(parts: Parts, dns: Dns, policies: TlsPolicies | None = None) -> NextHops:

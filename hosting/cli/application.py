@@ -24,6 +24,7 @@ from hosting.cli import (
     log,
     maintenance,
     queue,
+    routes,
     server,
     tenants,
     trace,
@@ -49,6 +50,7 @@ app.command("init")(server.init)
 app.command("serve")(server.serve)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(domains.app, name="domain")
+app.add_typer(routes.app, name="route")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(dns.app, name="dns")
 app.add_typer(accounts.app, name="account")
