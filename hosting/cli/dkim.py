@@ -136,13 +136,20 @@ def activate(context: typer.Context, domain: DomainName, selector: Selector) -> 
 
 
 @app.command()
-def retire(context: typer.Context, domain: DomainName, selector: Selector) -> None:
+def retire(
+    context: typer.Context,
+    domain: DomainName,
+    selector: Selector,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="It is in wrong hands: revoke it now, with all that it signed.")
+    ] = False,
+) -> None:
     """Let a key sign no longer; its record has to stay for seven days. A key that never signed is discarded."""
     run = invocation.of(context)
     with run.administration() as administration:
         row, keys = _store(administration, domain)
         before = keys.show(row.domain, selector)
-        after = keys.retire(row.domain, selector)
+        after = keys.retire(row.domain, selector, at_once=at_once)
         _audit(run, administration, row, "retire", before)
         if after is None:
             sentence = f"The key {selector} of {row.domain} never signed and was discarded; its record can be removed."
@@ -204,4 +211,4 @@ def _next(key: DkimKey) -> str | None:
         return f"publish it, then: cleanmail dns check {key.domain}"
     if key.state is DkimState.RETIRING:
         return f"its record stays until {moment(key.changed + RETIRING_FOR)}"
-    return "its record is published with an empty p=" if key.state is DkimState.RETIRED else None
+    return "publish its record with an empty p=" if key.state is DkimState.RETIRED else None

@@ -182,15 +182,22 @@ class DkimKeys:
         """Let the key sign now; the one of its algorithm that signed retires."""
         return self._write(lambda t: self._begin(t, _find(t, domain, selector)))
 
-    def retire(self, domain: Domain, selector: str) -> DkimKey | None:
-        """Sign no longer; the record has to stay for RETIRING_FOR. None: it never signed, and is gone."""
+    def retire(self, domain: Domain, selector: str, *, at_once: bool = False) -> DkimKey | None:
+        """Sign no longer; the record has to stay for RETIRING_FOR. None: it never signed, and is gone.
+
+        `at_once` is for a key that is in wrong hands: it is RETIRED, and what it signed does not count any more.
+        """
 
         def work(transaction: Transaction) -> DkimKey | None:
             key = _find(transaction, domain, selector)
             if key.state in UNUSED:
                 _DELETE.run(transaction, which=domain.name, name=selector)
                 return None
-            return key if key.state is not DkimState.SIGNING else self._move(transaction, key, DkimState.RETIRING)
+            if key.state is DkimState.SIGNING:
+                key = self._move(transaction, key, DkimState.RETIRING)
+            if at_once and key.state is DkimState.RETIRING:
+                key = self._move(transaction, key, DkimState.RETIRED)
+            return key
 
         retired: DkimKey | None = self._database.write(work)
         return retired

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from authorities import authority
 from dns_server import DnsServer, Lie
+from policy_host import PolicyHost, http
 
 from gateway.dkim.keys import generate
 from gateway.dns.resolver import Resolver
@@ -17,7 +19,7 @@ from gateway.dns_records.facts import Facts, look_up
 from gateway.dns_records.findings import Finding, Standing, Verdict, judge, verdict
 from gateway.dns_records.policy import PolicyAnswer
 from gateway.dns_records.wanted import Importance, Kind, Offer, wanted
-from gateway.networks import Reachable
+from gateway.networks import Reachable, networks
 from gateway.tls_policy.sts_fetch import StsFetcher
 from storage.directory.dkim_keys import DkimAlgorithm, DkimKey, DkimState
 from storage.queue.sts import StsMode
@@ -26,6 +28,8 @@ from storage.values import Domain
 DOMAIN = Domain.parse("example.org")
 HOST = "mail.example.net"
 OFFER = Offer(HOST, (HOST,), authorities=("letsencrypt.org",))
+ROOT = authority()
+POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: *.example.net\r\nmax_age: 604800\r\n"
 PUBLIC = {algorithm: generate(algorithm).public_key for algorithm in DkimAlgorithm}
 RIGHT, WRONG, MISSING, UNKNOWN, UNUSED = Standing
 
@@ -59,10 +63,13 @@ def server() -> Iterator[DnsServer]:
         yield server
 
 
-def ask(server: DnsServer, offer: Offer = OFFER, keys: list[DkimKey] = KEYS) -> Facts:
+def ask(
+    server: DnsServer, offer: Offer = OFFER, keys: list[DkimKey] = KEYS, policy_host: PolicyHost | None = None
+) -> Facts:
     async def asking() -> Facts:
         dns = Resolver(DnsSettings(nameservers=("127.0.0.1",), port=server.port, timeout=0.5))
-        fetcher = StsFetcher(dns, Reachable(), ssl.create_default_context(), limit=1.0)
+        reachable, port = Reachable(networks(["127.0.0.0/8"])), policy_host.port if policy_host else 443
+        fetcher = StsFetcher(dns, reachable, ROOT.client_context(), port=port, limit=5.0)
         services = [record.name for record in wanted(DOMAIN, offer) if record.kind is Kind.SRV]
         return await look_up(dns, DOMAIN, offer, keys, services, fetcher)
 
@@ -214,6 +221,21 @@ def test_a_policy_that_leaves_out_our_host_loses_mail(server: DnsServer, mode: S
     facts = replace(facts, mta_sts=answer, policy=PolicyAnswer(True, "", "text", mode, ("mx.example.com",)))
     [found] = [f for f in judge(DOMAIN, OFFER, wanted(DOMAIN, OFFER, KEYS), facts) if f.kind is Kind.MTA_STS]
     assert (found.standing, found.importance) == (WRONG, importance) and HOST in found.note
+
+
+@pytest.mark.parametrize("answer", [http(POLICY), http(b"no policy"), http(POLICY, status="404 Not Found")])
+def test_the_policy_host_is_asked(server: DnsServer, tmp_path: Path, answer: bytes) -> None:
+    """The record is wanted only where https://mta-sts.DOMAIN answers with a valid policy."""
+    server.put("mta-sts.example.org", A="127.0.0.1")
+    with PolicyHost(ROOT.issue("mta-sts.example.org").server_context(tmp_path), answer) as host:
+        facts = ask(server, policy_host=host)
+        valid = facts.policy.valid
+        assert valid is (answer == http(POLICY)) and bool(facts.policy.reason) is not valid
+        server.put("_mta-sts.example.org", TXT=f"v=STSv1; id={facts.policy.id}")
+        facts = ask(server, policy_host=host)
+    [found] = [f for f in judge(DOMAIN, OFFER, wanted(DOMAIN, OFFER, KEYS), facts) if f.kind is Kind.MTA_STS]
+    assert found.standing is (RIGHT if valid else WRONG)
+    assert found.found == ((found.expected,) if valid else found.found)
 
 
 def test_the_id_of_a_policy_changes_with_it() -> None:

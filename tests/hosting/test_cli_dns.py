@@ -226,6 +226,9 @@ def test_retiring(cleanmail: Run, server: DnsServer) -> None:
     assert "its record stays until" in retired.out and "leaves unsigned" in retired.err
     assert states(cleanmail) == {selector: DkimState.RETIRING.value}
     assert cleanmail("dkim", "activate", "acme.test", selector).status == 0
+    revoked = cleanmail("dkim", "retire", "acme.test", selector, "--at-once")
+    assert "is retired: publish its record with an empty p=" in revoked.out
+    assert cleanmail("dkim", "activate", "acme.test", selector).status == 1
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,19 @@ def test_what_never_signed_is_discarded(keys: DkimKeys) -> None:
     assert retired is not None and retired.state is RETIRING
 
 
+def test_a_key_in_wrong_hands_is_revoked_at_once(keys: DkimKeys) -> None:
+    add(keys, "a")
+    keys.saw(ORG, "a")
+    revoked = keys.retire(ORG, "a", at_once=True)
+    assert revoked is not None and revoked.state is RETIRED
+    assert keys.retire(ORG, "a", at_once=True) == revoked
+    add(keys, "b")
+    keys.saw(ORG, "b")
+    keys.retire(ORG, "b")
+    revoked = keys.retire(ORG, "b", at_once=True)
+    assert revoked is not None and revoked.state is RETIRED and signing(keys) == []
+
+
 def test_refusals(keys: DkimKeys) -> None:
     add(keys, "a")
     with pytest.raises(Conflict):  # one of its kind waits already
