@@ -32,9 +32,19 @@ class Admission:
         self._per_message = Rate(limits.messages_per_minute, 60)
         self._per_recipient = Rate(limits.recipients_per_hour, 3600)
         self.total = 0
+        self.turned_away = 0  # connections, since the process began
 
     def enter(self, address: str) -> SmtpReply | None:
         """Counts a connection; `leave` takes it back. Or the refusal, and it isn't counted."""
+        refusal = self._refusal(address)
+        if refusal is None:
+            self.total += 1
+        else:
+            self.turned_away += 1
+        return refusal
+
+    def _refusal(self, address: str) -> SmtpReply | None:
+        """None if a connection is within the limits, and then it is counted for its address and network."""
         limits, shared = self._limits, self._shared
         if self.total >= limits.connections:
             return replies.SERVER_BUSY
@@ -49,7 +59,6 @@ class Admission:
                 shared.leave(self._address, one)
                 shared.leave(self._network, many)
                 return replies.TOO_FAST
-        self.total += 1
         return None
 
     def leave(self, address: str) -> None:

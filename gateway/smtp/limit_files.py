@@ -18,6 +18,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a name of its ow
 _PREFIX = "cleanmail-limits-"
 _SUFFIX = ".table"
 _COMMON = "common"
+_PATIENCE = 2.0  # seconds for others to make or remove the folder
 _KEY_SIZE = 16
 _COMMON_SIZE = _KEY_SIZE + 8
 
@@ -200,10 +202,18 @@ def remove_folder(link: Path) -> None:
 
 @contextmanager
 def _alone(run: Path) -> Iterator[None]:
-    """One process at a time makes or removes the folder."""
+    """One process at a time makes or removes the folder. Raises OSError if another one stands still over it."""
     descriptor = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
         yield
     finally:
         os.close(descriptor)

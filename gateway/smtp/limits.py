@@ -17,7 +17,7 @@ class Limits:
     command_line: int = 2048  # octets; RFC 5321 asks for 512 and room for the extensions
     sasl_line: int = 12_288  # octets of an answer to an AUTH challenge; RFC 4954 §4
     commands: int = 3000  # between two accepted messages
-    errors: int = 20  # refused commands, then the connection ends
+    errors: int = 20  # refused commands between two accepted messages, then the connection ends
     failed_sign_ins: int = 3  # then the connection ends
     command_timeout: float = 300.0  # for the next command; RFC 5321 §4.5.3.2.7
     data_timeout: float = 180.0  # between two pieces of a message; RFC 5321 §4.5.3.2.5

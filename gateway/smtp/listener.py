@@ -64,6 +64,11 @@ class SmtpListener:
     def connections(self) -> int:
         return self._admission.total
 
+    @property
+    def turned_away(self) -> int:
+        """Connections that were beyond a limit."""
+        return self._admission.turned_away
+
     def sessions(self) -> Iterator[tuple[SmtpServer, SmtpSession]]:
         """Every open session, for whoever must end some of them."""
         for server in list(self._open):

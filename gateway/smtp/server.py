@@ -402,6 +402,7 @@ class SmtpServer(SignInCommands):
         reply = refused or await self._decide(transaction, incoming.content)
         if reply.accepted:
             self._commands_left = self._limits.commands
+            self._errors_left = self._limits.errors
         self.say(reply)
         self._settle()
 

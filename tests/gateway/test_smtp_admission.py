@@ -49,7 +49,7 @@ def test_connections_by_address_and_network() -> None:
     ]
     admission.leave("192.0.2.1")
     assert admission.enter("192.0.2.3") is None
-    assert admission.total == 5
+    assert (admission.total, admission.turned_away) == (5, 3)
     admission.leave("198.51.100.1")
     assert admission.enter("192.0.2.1") is replies.NETWORK_CROWDED
     admission.leave("192.0.2.2")

@@ -327,6 +327,17 @@ def test_errors_and_connections(listen: Listen) -> None:
     assert third.reply()[0] == 421
 
 
+def test_an_accepted_message_makes_up_for_errors(listen: Listen) -> None:
+    client = listen(limits=Limits(errors=3)).connect()
+    client.ehlo()
+    for _ in range(4):
+        assert [client.say(b"BOGUS") for _ in range(2)] == [500, 500]
+        assert client.say(b"MAIL FROM:<a@b.example>") == 250
+        assert client.say(b"RCPT TO:<c@d.example>") == 250
+        assert client.say(b"DATA") == 354
+        assert client.say(MESSAGE + b".") == 250
+
+
 def test_silence(listen: Listen) -> None:
     server = listen(limits=Limits(command_timeout=0.2, data_timeout=0.2))
     client = server.connect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -116,6 +117,58 @@ def test_the_counts_of_a_process_that_was_killed_vanish(run: Path) -> None:
     finally:
         limits.close()
     assert list(run.iterdir()) == []
+
+
+LISTENER = """
+import asyncio, socket, sys
+from pathlib import Path
+sys.path[:0] = [".", "tests/gateway", "tests/support"]
+from conftest import Recorder
+from gateway.smtp.limits import Limits
+from gateway.smtp.listener import SmtpListener
+from gateway.smtp.session import BoundSocket, Profile
+from gateway.smtp.shared_limits import SharedLimits
+from storage.values import Domain
+
+async def serve(run):
+    profile = Profile("mail.example.test", Domain("example.test"), str(run), Limits(connections_per_address=2))
+    listener = SmtpListener(profile, lambda session: Recorder(), shared=SharedLimits.open(run))
+    sock = socket.create_server(("127.0.0.1", 0))
+    await listener.start([BoundSocket(sock, False)])
+    print(sock.getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(serve(Path(sys.argv[1])))
+"""
+
+
+def test_workers_hold_one_limit_and_a_killed_one_frees_its_share(run: Path) -> None:
+    workers = [
+        subprocess.Popen([sys.executable, "-c", LISTENER, str(run)], stdout=subprocess.PIPE, cwd=ROOT) for _ in range(2)
+    ]
+    clients: list[socket.socket] = []
+
+    def greeting(port: int) -> bytes:
+        clients.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        return clients[-1].recv(100)[:9]
+
+    try:
+        first, second = (int(worker.stdout.readline()) for worker in workers if worker.stdout is not None)
+        assert greeting(first).startswith(b"220")
+        assert greeting(second).startswith(b"220")
+        assert greeting(first) == b"421 4.7.0"
+        assert greeting(second) == b"421 4.7.0"
+        workers[0].kill()
+        workers[0].wait(10)
+        while not greeting(second).startswith(b"220"):  # as soon as it looks again
+            pass
+        assert greeting(second) == b"421 4.7.0"
+    finally:
+        for client in clients:
+            client.close()
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
 
 
 def test_processes_at_the_same_moment_pass_a_limit_by_at_most_one_each(run: Path) -> None:
