@@ -43,6 +43,10 @@ class SmtpService(Service):
     def connections(self) -> int:
         return self.listener.connections
 
+    @property
+    def turned_away(self) -> int:
+        return self.listener.turned_away
+
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         super().startService()  # type: ignore[no-untyped-call]
         self.listening = deferred(self.listener.start(self._sockets))

@@ -31,6 +31,8 @@ def make_service(parts: Parts) -> RoleService:
         parts.metrics.count_up_to("submission", {f"message_{result}": count for result, count in messages.items()})
         parts.metrics.count_up_to("submission", {"account_frozen": submission.gate.frozen})
         parts.metrics.connections.labels("mx").set(mx.connections)
+        for name, service in (("mx", mx), ("submission", submission)):
+            parts.metrics.count_up_to(name, {"connection_refused": service.turned_away})
         for what, counts in (("message", mx.counters.messages), ("recipient", mx.counters.recipients)):
             parts.metrics.count_up_to("mx", {f"{what}_{result}": count for result, count in counts.items()})
 
