@@ -16,10 +16,12 @@ from dataclasses import dataclass, field, replace
 from gateway.acceptance.local import DELIVERED, attempt_here, said
 from gateway.dsn.addressed import recipients
 from gateway.dsn.parts import header_of
+from gateway.mx.recipients import own_server
+from gateway.mx.srs import Rewriting
 from gateway.queue.attempt import Attempted, Ending, deferred, failed
 from gateway.queue.settlement import Settlement, expired
 from gateway.queue.transactions import Transaction, transactions
-from gateway.relay.outcome import NextHop, OwnServer, TlsDemand
+from gateway.relay.outcome import NextHop, OwnServer
 from storage.directory.resolve import Outcome, Resolver
 from storage.errors import CleanmailError, Corrupt, Gone, NotFound
 from storage.installation import Installation
@@ -29,12 +31,13 @@ from storage.queue.entries import (
     Entry,
     NewEntry,
     NewRecipient,
+    Origin,
     Recipient,
     RecipientState,
     Reply,
     new_queue_id,
 )
-from storage.values import Domain, TenantId
+from storage.values import Domain, EmailAddress, TenantId
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ class Orders:
         header = header_of(content)
         if not destination.startswith(ROUTED):
             return self._order(entry, Domain(destination), due, content, header)
-        server = self.server(entry.tenant_id, Domain(destination.removeprefix(ROUTED)))
+        server = self._server(entry.tenant_id, Domain(destination.removeprefix(ROUTED)))
         if server is None:
             return self._redirect(entry, due, content, header)
         return self._order(entry, server, due, content, header)
@@ -123,12 +126,10 @@ class Orders:
         waiting = tuple(r for r in entry.recipients if r.state is RecipientState.QUEUED)
         return self._deliver(entry, waiting, follow_up.content) if waiting else Settled()
 
-    def server(self, tenant_id: TenantId, domain: Domain) -> OwnServer | None:
+    def _server(self, tenant_id: TenantId, domain: Domain) -> OwnServer | None:
         """The server that the tenant's route of the domain names; None: there is no such route now."""
         route = self._installation.tenant(tenant_id).routes.find(domain)
-        if route is None or not route.leads_out:
-            return None
-        return OwnServer(route.host, route.port, TlsDemand(route.tls.value))
+        return own_server(route) if route is not None and route.leads_out else None
 
     def _order(self, entry: Entry, hop: NextHop, due: tuple[Recipient, ...], content: bytes, header: bytes) -> Order:
         author = self._author(entry, content)
@@ -172,7 +173,7 @@ class Orders:
             resolution = self._resolver.resolve(recipient.address)
             found = recipients(resolution, recipient.address, entry.tenant_id, recipient.parameters)
             for tenant_id, addressed in found.items():
-                by_tenant.setdefault(tenant_id, []).extend(addressed)
+                by_tenant.setdefault(tenant_id, []).extend(self._forwarded(entry, each) for each in addressed)
             if found:
                 attempts.append(Attempted(recipient, Ending.RELAYED, _REDIRECTED, passed_on=True))
             else:
@@ -192,6 +193,17 @@ class Orders:
             for tenant_id, addressed in by_tenant.items()
         ]
         return self._settled(entry, header, attempts, entries)
+
+    def _forwarded(self, entry: Entry, recipient: NewRecipient) -> NewRecipient:
+        """Mail from outside that an alias leads outside again gets a reverse-path of ours (SRS)."""
+        parameters = recipient.parameters
+        leaves = recipient.account_id is None and recipient.routed is None and parameters.original
+        if entry.origin is not Origin.MX or entry.reverse_path is None or not leaves:
+            return recipient
+        srs = self._installation.tenant(entry.tenant_id).srs
+        domain = EmailAddress.parse(parameters.original).domain
+        path = Rewriting(srs.key, srs, self._clock.now() // 86_400).forward(entry.reverse_path, domain)
+        return replace(recipient, parameters=replace(parameters, reverse_path=str(path)))
 
     def _settled(
         self, entry: Entry, header: bytes, attempts: list[Attempted], follow_ups: list[NewEntry] | None = None

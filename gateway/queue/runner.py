@@ -88,6 +88,7 @@ class Runner:
         self._changed = True
         self._upto = 0
         self._expired_at = 0
+        self._not_given_up = 0  # of the entries that were found to be over in the last look
         self._stopping = False
         self._waiting = False  # for something to do
 
@@ -187,18 +188,21 @@ class Runner:
 
     async def _expire(self, now: int) -> None:
         """Gives up what is over, whatever its destinations do."""
-        found = await self._work.run(partial(self._queue.expired, now, _EXPIRED_MOST + len(self._under_way)))
+        hidden = len(self._under_way) + self._not_given_up
+        found = await self._work.run(partial(self._queue.expired, now, _EXPIRED_MOST + hidden))
+        self._not_given_up = 0
         for queue_id in found:
             busy = frozenset(self._under_way.get(queue_id, ()))
             try:
                 settled = await self._work.run(partial(self._orders.expire, queue_id, busy))
-            except (NotFound, Gone):
+            except NotFound:
                 continue
-            except CleanmailError as error:
+            except CleanmailError as error:  # its tenant cannot be opened, or has ended; others come after it
                 log.warning("entry %s: not given up yet: %s", queue_id, type(error).__name__)
+                self._not_given_up += 1
                 continue
             await self._deliver_here(settled.queued)
-        if len(found) >= _EXPIRED_MOST:
+        if len(found) >= _EXPIRED_MOST + hidden and self._not_given_up < len(found):
             self._expired_at = now
             self._woken.set()
 

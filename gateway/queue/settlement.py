@@ -123,7 +123,9 @@ class Settlement:
         self, entry: Entry, header: bytes, final: Sequence[Attempted], now: int
     ) -> tuple[FollowUps, list[Attempted]]:
         """The reports, and the failures that cannot be told now and therefore wait."""
-        cases = [case for each in final if (case := self._case(entry, each, now)) is not None]
+        asked = any("SUCCESS" in each.recipient.parameters.notify for each in final)
+        whole = self._whole(entry) if asked else entry
+        cases = [case for each in final if (case := _case(whole, each, now)) is not None]
         if not cases:
             return FollowUps(), []
         try:
@@ -132,22 +134,6 @@ class Settlement:
             log.warning("entry %s: no report can be made now: %s", entry.queue_id, type(error).__name__)
         failures = [each for each in final if each.ending is Ending.FAILED]
         return FollowUps(), [Attempted(each.recipient, Ending.DEFERRED, _NOT_TOLD) for each in failures]
-
-    def _case(self, entry: Entry, attempted: Attempted, now: int) -> Case | None:
-        recipient = attempted.recipient
-        action = Action(attempted.ending.value)
-        if action.is_success:
-            if attempted.passed_on or audience(entry, recipient, action) is Audience.NOBODY:
-                return None
-            told_as = success(self._whole(entry), recipient, action)
-            if told_as is None:
-                return None
-            action = told_as
-        reply = attempted.reply
-        late = attempted.ending is Ending.FAILED and (400 <= reply.code < 500 or reply.status.startswith("4."))
-        status = EXPIRED if late else status_of(attempted.ending, reply)
-        last = now if attempted.tried else None
-        return Case(recipient, _told(recipient, action, status, reply, last=last))
 
     def _whole(self, entry: Entry) -> Entry:
         """With the recipients of all destinations: an alias may have several."""
@@ -216,6 +202,23 @@ class Settlement:
 def expired(recipient: Recipient) -> Attempted:
     """A recipient whose time is over, without another attempt; its last reply, or the operator's reason, says why."""
     return Attempted(recipient, Ending.FAILED, recipient.reply or GIVEN_UP, tried=False)
+
+
+def _case(entry: Entry, attempted: Attempted, now: int) -> Case | None:
+    recipient = attempted.recipient
+    action = Action(attempted.ending.value)
+    if action.is_success:
+        if attempted.passed_on or audience(entry, recipient, action) is Audience.NOBODY:
+            return None
+        told_as = success(entry, recipient, action)
+        if told_as is None:
+            return None
+        action = told_as
+    reply = attempted.reply
+    late = attempted.ending is Ending.FAILED and (400 <= reply.code < 500 or reply.status.startswith("4."))
+    status = EXPIRED if late else status_of(attempted.ending, reply)
+    last = now if attempted.tried else None
+    return Case(recipient, _told(recipient, action, status, reply, last=last))
 
 
 def _told(

@@ -9,8 +9,11 @@ end is written down); nothing is lost by a kill.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -36,20 +39,36 @@ from storage.directory.resolve import Resolver
 
 THREADS = 8  # for storage; commits are shared between them
 LOOK_EACH = 15.0  # seconds between two looks at how much waits
+_LOCK_AGAIN = 0.2  # seconds
 _LEFT_FOR_THE_END = 2.0  # seconds of stop_within
 
 
 class QueueService(Service):
-    """Runs a `Runner` while it runs itself."""
+    """Runs a `Runner` while it runs itself and nobody else runs one on this data directory.
 
-    def __init__(self, runner: Runner, pool: ThreadPoolExecutor) -> None:
+    Workers of a supervisor that was killed take a while to end: what they still hand over must not be handed over here.
+    """
+
+    def __init__(self, runner: Runner, pool: ThreadPoolExecutor, lock: Path) -> None:
         self._runner = runner
         self._pool = pool
+        self._lock = lock
         self._running: asyncio.Future[None] | None = None
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._running = asyncio.ensure_future(self._runner.run())
+        self._running = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(descriptor):
+                if not self.running:
+                    return
+                await asyncio.sleep(_LOCK_AGAIN)
+            await self._runner.run()
+        finally:
+            os.close(descriptor)
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -64,6 +83,14 @@ class QueueService(Service):
             return result
 
         return stopping.addBoth(over)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make_service(parts: Parts) -> RoleService:
@@ -97,7 +124,7 @@ def make_service(parts: Parts) -> RoleService:
 
     return RoleService(
         [
-            QueueService(runner, pool),
+            QueueService(runner, pool, parts.data / "run" / "queue.lock"),
             every_second(parts, show),
             Ticking(parts.reactor, LOOK_EACH, blocking=[look, queue.tls_results.flush], at_once=True),
         ]
