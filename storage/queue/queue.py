@@ -11,6 +11,7 @@ Standards: RFC 5321 §4.5.4, §6.1 (responsibility).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
-from storage.errors import Conflict, NotFound
+from storage.errors import Conflict, Corrupt, NotFound
 from storage.keys.source import KeySource
 from storage.queue.bulk import BulkOperations
 from storage.queue.destinations import Destinations
@@ -38,6 +39,8 @@ from storage.schema import queue as schema
 from storage.values import TenantId
 
 __all__ = ["SCHEMA", "Queue"]
+
+_log = logging.getLogger("cleanmail.storage")
 
 _entry, _recipient = schema.entry, schema.recipient
 _QUEUED, _HELD = RecipientState.QUEUED.value, RecipientState.HELD.value
@@ -218,8 +221,16 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
         return opened(row, recipients, self._sealing(TenantId(row[1]), queue_id))
 
     def content(self, entry: Entry) -> bytes:
-        """The message of `entry`. Raises Corrupt, and NotFound if it was settled meanwhile."""
-        return self._spool.read(entry.tenant_id, entry.file, self._key(entry.tenant_id))
+        """The message of `entry`. Raises Corrupt (its file is damaged or lost), NotFound (it was settled meanwhile)."""
+        key = self._key(entry.tenant_id)
+        try:
+            return self._spool.read(entry.tenant_id, entry.file, key)
+        except NotFound:
+            with self._database.reading() as connection:
+                if _ONE_ENTRY.one(connection, id=entry.queue_id) is None:
+                    raise
+            _log.error("queue entry %s: its content is lost", entry.queue_id)
+            raise Corrupt(detail=f"queue {entry.queue_id}: its content is lost") from None
 
 
 class _Written:

@@ -139,6 +139,18 @@ def test_what_is_due_here(place: Place) -> None:
     assert (again.attempts, again.reply) == (1, full)
 
 
+def test_content_that_is_lost_is_an_alarm(place: Place) -> None:
+    """Not to be mistaken for a message that was settled: somebody has to look."""
+    entry, settled = place.enqueued(), place.enqueued()
+    place.queue.withdraw(settled.queue_id)
+    for path in place.spooled():
+        path.unlink()
+    with pytest.raises(Corrupt):
+        place.queue.content(entry)
+    with pytest.raises(NotFound):
+        place.queue.content(settled)
+
+
 def test_sweep_touches_the_dead_only(place: Place) -> None:
     entry = place.enqueued()
     folder = place.spooled()[0].parent
@@ -245,7 +257,7 @@ FULL = """
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """Files cannot grow, as on a full disk. Nothing is half there: neither of two entries, neither the outcome nor its bounce."""
+    """Files cannot grow: nothing is half there, neither of two entries, neither the outcome nor its bounce."""
     clock = FixedClock()
     master = Master.generate()
     keys = LocalKeys(KeyStore.create(tmp_path / "keys", master, clock))
