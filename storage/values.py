@@ -101,6 +101,11 @@ class Domain:
 _DOT_ATOM = re.compile(r"[^\s\x00-\x1f\x7f()<>\[\]:;@\\,\"]+\Z")
 
 
+def _is_dot_atom(local: str) -> bool:
+    """RFC 5322 §3.2.3: no dot at either end, nor two in a row."""
+    return bool(_DOT_ATOM.match(local)) and not (local.startswith(".") or local.endswith(".") or ".." in local)
+
+
 @dataclass(frozen=True, slots=True)
 class EmailAddress:
     """local@domain. `local` is NFC and keeps its case; `key` is what two equal addresses share."""
@@ -118,7 +123,7 @@ class EmailAddress:
             local = re.sub(r"\\(.)", r"\1", local[1:-1])
             if not local or any(ord(c) < 32 or ord(c) == 127 for c in local):
                 raise InvalidInput("The address has a control character in it.")
-        elif not _DOT_ATOM.match(local) or local.startswith(".") or local.endswith(".") or ".." in local:
+        elif not _is_dot_atom(local):
             raise InvalidInput(f"'{text[:120]}' is not an e-mail address.")
         local = unicodedata.normalize("NFC", local)
         if len(local.encode("utf-8", "surrogatepass")) > 64:  # RFC 5321 §4.5.3.1.1
@@ -141,7 +146,7 @@ class EmailAddress:
         return self.local.isascii()
 
     def __str__(self) -> str:
-        if _DOT_ATOM.match(self.local):
+        if _is_dot_atom(self.local):
             return f"{self.local}@{self.domain.name}"
         quoted = self.local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{quoted}"@{self.domain.name}'

@@ -78,6 +78,11 @@ def test_a_subaddress_has_a_base_and_a_leading_plus_has_none() -> None:
     assert str(EmailAddress.parse("+tag@b.example").base) == "+tag@b.example"
 
 
+@pytest.mark.parametrize("text", ['"a."@b.example', '".a"@b.example', '"a..b"@b.example', '"a b\\""@b.example'])
+def test_an_address_that_needs_quotes_is_written_with_them(text: str) -> None:
+    assert str(EmailAddress.parse(text)) == text
+
+
 @given(st.lists(st.integers(1, 60)))
 def test_a_set_of_numbers_holds_just_these(numbers: list[int]) -> None:
     made = UidSet.of(numbers)
