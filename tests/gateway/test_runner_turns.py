@@ -23,7 +23,7 @@ from gateway.relay.outcome import NextHop, OwnServer, RecipientOutcome, RelayMes
 from storage.changes import Subscriber
 from storage.directory.routes import Mode, Route, RouteTls
 from storage.errors import CleanmailError, StorageFull, Unavailable
-from storage.queue.entries import NewRecipient, Reply
+from storage.queue.entries import NewRecipient, Origin, Reply
 from storage.values import Domain, EmailAddress
 
 FAR, DEAD = Domain("far.example"), Domain("dead.example")
@@ -221,6 +221,66 @@ def test_where_a_route_is_gone_mail_goes_to_the_mailbox(town: RunnerTown) -> Non
     assert "carol@example.test" in str(report.get_body()) and "bob@example.test" not in str(report.get_body())
     assert (town.queued(), town.spooled()) == ([], 0)
     assert town.traces.kinds(queue_id) == ["relayed", "failed", "notified"]
+
+
+def test_where_an_alias_took_the_place_of_a_route_strangers_mail_is_forwarded_with_srs(town: RunnerTown) -> None:
+    tenant_id, _ = town.owner("alice")
+    town.provisioning.add_alias(
+        tenant_id, EmailAddress.parse("carol@example.test"), [EmailAddress.parse("carol@far.example")]
+    )
+    town.submit(routed("carol@example.test"), reverse_path="stranger@origin.example", origin=Origin.MX)
+    town.run()
+    [sent] = town.relay.sent
+    assert (str(sent.hop), [str(each.address) for each in sent.message.recipients]) == (
+        "far.example",
+        ["carol@far.example"],
+    )
+    assert str(sent.message.reverse_path).startswith("SRS0=") and sent.message.reverse_path is not None
+    assert sent.message.reverse_path.domain == Domain("example.test")
+    assert sent.message.content.startswith(b"Delivered-To: carol@example.test\r\n")
+
+
+# The end of the retry time
+
+
+def test_any_number_of_entries_expires_together(town: RunnerTown) -> None:
+    for number in range(70):
+        town.submit(f"x{number}@dead.example", expires=100)
+    town.relay.behaviour = lambda *_: NO_CONNECTION
+    town.run()
+    town.run(later=100)
+    assert (town.queued(), town.spooled()) == ([], 0)
+    assert len(town.reports("alice")) == 70
+
+
+def test_entries_that_cannot_be_given_up_now_hide_none_of_the_others(
+    town: RunnerTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.queue.runner._EXPIRED_MOST", 3)
+    for number in range(5):
+        town.submit(f"x{number}@dead.example", sender="mallory", expires=100)
+    town.submit("y@dead.example", sender="alice", expires=101)
+    town.relay.behaviour = lambda *_: NO_CONNECTION
+    town.run()
+    mallory, _ = town.owner("mallory")
+    expire = town.orders.expire
+
+    def failing(queue_id: str, busy: frozenset[str]) -> object:
+        if town.entry(queue_id).tenant_id == mallory:
+            raise Unavailable
+        return expire(queue_id, busy)
+
+    monkeypatch.setattr(town.orders, "expire", failing)
+
+    async def test() -> None:
+        for _ in range(4):
+            town.clock.advance(60)  # less than until the destination is tried again
+            runner.look()
+            await until(lambda: runner.is_idle)
+
+    runner = town.runner()
+    while_running(runner, test)
+    assert len(town.reports("alice")) == 1 and len(town.queued()) == 5
 
 
 # Faults of our own
