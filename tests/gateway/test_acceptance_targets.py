@@ -1,14 +1,14 @@
-"""Which recipients are taken, and one copy per mailbox."""
+"""Which recipients are taken, and one copy per mailbox, server and address elsewhere."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.acceptance.targets import NO_LONGER, NO_SUCH_MAILBOX, NOT_NOW, refusal, targets
+from gateway.acceptance.targets import NO_LONGER, NO_SUCH_MAILBOX, NOT_NOW, Suspended, refusal, targets
 from gateway.smtp.address import ForwardPath
-from storage.directory.resolve import LocalMailbox, Outcome, Resolution
+from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Route, RoutedAddress
 from storage.directory.rows import State
-from storage.values import AccountId, EmailAddress, TenantId
+from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 
 def path(text: str) -> ForwardPath:
@@ -20,6 +20,8 @@ def mailbox(account: int, state: State = State.ACTIVE, tenant: int = 1) -> Local
 
 
 OUTSIDE = EmailAddress.parse("x@elsewhere.example")
+BACK = EmailAddress.parse("back@elsewhere.example")
+ROUTED = RoutedAddress(EmailAddress.parse("r@routed.example"), Domain.parse("routed.example"), TenantId(3))
 
 
 @pytest.mark.parametrize(
@@ -34,10 +36,30 @@ OUTSIDE = EmailAddress.parse("x@elsewhere.example")
         (Resolution(Outcome.UNKNOWN), NO_SUCH_MAILBOX),
         (Resolution(Outcome.SUSPENDED), NOT_NOW),
         (Resolution(Outcome.ENDED), NO_LONGER),
+        (Resolution(Outcome.LOCAL, routed=(ROUTED,)), None),
+        (Resolution(Outcome.LOCAL), NO_SUCH_MAILBOX),
     ],
 )
 def test_refusal(resolution: Resolution, reply: object) -> None:
     assert refusal(resolution) == reply
+
+
+@pytest.mark.parametrize(
+    ("resolution", "reply"),
+    [
+        (Resolution(Outcome.LOCAL, mailboxes=(mailbox(1, State.SUSPENDED),)), None),
+        (Resolution(Outcome.SUSPENDED, mailboxes=(mailbox(1, State.SUSPENDED),)), None),
+        (Resolution(Outcome.SUSPENDED, external=(OUTSIDE,)), None),
+        (Resolution(Outcome.LOCAL, mailboxes=(mailbox(1, State.ENDED),)), NO_LONGER),
+        (Resolution(Outcome.ENDED), NO_LONGER),
+        (Resolution(Outcome.UNKNOWN), NO_SUCH_MAILBOX),
+    ],
+)
+def test_where_suspended_accounts_take_mail(resolution: Resolution, reply: object) -> None:
+    assert refusal(resolution, Suspended.TAKE) == reply
+    assert len(targets([(path("a@x.example"), resolution)], Suspended.TAKE).mailboxes) == sum(
+        each.state is not State.ENDED for each in resolution.mailboxes
+    )
 
 
 def test_one_copy_each() -> None:
@@ -65,4 +87,31 @@ def test_one_copy_each() -> None:
     assert [(str(t.address), t.path) for t in sorted_out.remote] == [
         ("x@elsewhere.example", alias),
         ("Far@y.example", far),
+    ]
+
+
+def test_a_routed_address_goes_once_to_its_tenants_server() -> None:
+    first, again = map(path, ("r@routed.example", "alias@x.example"))
+    found = targets([(each, Resolution(Outcome.LOCAL, TenantId(1), routed=(ROUTED,))) for each in (first, again)])
+    assert [(int(t.tenant_id), t.domain.name, str(t.address), t.path) for t in found.routed] == [
+        (3, "routed.example", "r@routed.example", first)
+    ]
+
+
+def test_what_an_alias_forwards_is_its_tenants() -> None:
+    alias, direct = path("alias@x.example"), path("far@y.example")
+    found = targets(
+        [
+            (alias, Resolution(Outcome.LOCAL, TenantId(1), Route.ALIAS, external=(OUTSIDE,))),
+            (direct, Resolution(Outcome.ELSEWHERE)),
+            (
+                path("SRS0=x@x.example"),
+                Resolution(Outcome.LOCAL, TenantId(1), Route.RETURN, external=(BACK,)),
+            ),
+        ]
+    )
+    assert [(t.tenant_id, t.forwarded, t.returned) for t in found.remote] == [
+        (1, True, False),
+        (None, False, False),
+        (1, True, True),
     ]
