@@ -15,7 +15,9 @@ import pytest
 from queue_place import ACCOUNT, LATER, OK, ONE, TWO, Place
 
 import storage.queue
+from storage.changes import QueueChanged, Subscriber
 from storage.database.prepared import Prepared
+from storage.installation import Installation
 from storage.queue.entries import LOCAL, Lane, NewRecipient, Origin, RecipientState
 from storage.values import AccountId, Domain, EmailAddress
 
@@ -132,6 +134,23 @@ def test_whoever_accepts_tells_that_there_is_news(place: Place) -> None:
     place.queue.postpone(entry, {1: (place.clock.now() + 60, LATER)})
     place.queue.settle(entry, {0: (RecipientState.DELIVERED, OK)})
     assert len(place.announced) == 1  # who settles knows what he did
+
+
+def test_other_processes_hear_of_it(place: Place) -> None:
+    """As the queue's runner does: subscribe, then look, then listen."""
+    place.close()
+    Installation.create(place.data, place.keys, place.clock)
+    accepting, working = (Installation(place.data, place.keys, place.clock) for _ in range(2))
+    subscriber = Subscriber(place.data, place.clock, mailboxes=False, queue=True)
+    try:
+        since = working.queue.news(0).upto
+        accepting.queue.enqueue([place.small()])
+        assert QueueChanged() in subscriber.drain()
+        assert [lane.destination for lane in working.queue.news(since).lanes] == ["far.example"]
+    finally:
+        accepting.close()
+        working.close()
+        subscriber.close()
 
 
 def test_what_has_expired(place: Place) -> None:

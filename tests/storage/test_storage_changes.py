@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.changes import SILENCE, AccountChanged, Change, Gap, Publisher, Subscriber, TenantChanged
+from storage.changes import SILENCE, AccountChanged, Change, Gap, Publisher, QueueChanged, Subscriber, TenantChanged
 from storage.clock import FixedClock
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
@@ -158,5 +158,35 @@ def test_a_subscriber_to_accounts_hears_nothing_of_mailboxes_and_misses_nothing(
     publisher.publish(Change(AccountId(1), MailboxId(2), ModSeq(4)), AccountChanged(TenantId(1), AccountId(1)))
     publisher.publish(TenantChanged(TenantId(1)))
     assert subscriber.drain() == [AccountChanged(TenantId(1), AccountId(1)), TenantChanged(TenantId(1))]
+    publisher.close()
+    subscriber.close()
+
+
+@pytest.mark.parametrize("mailboxes", [False, True])
+@pytest.mark.parametrize("queue", [False, True])
+def test_news_of_the_queue_wake_only_whoever_asked(data: Path, mailboxes: bool, queue: bool) -> None:
+    clock = FixedClock()
+    subscriber = Subscriber(data, clock, mailboxes=mailboxes, queue=queue)
+    publisher = Publisher(data, clock)
+    assert subscriber.drain() == []
+    publisher.publish(QueueChanged())
+    assert bool(select.select([subscriber], [], [], 0)[0]) == queue
+    publisher.publish(change(1), TenantChanged(TenantId(1)), QueueChanged())
+    expected = [QueueChanged()] * queue + [change(1)] * mailboxes + [TenantChanged(TenantId(1))]
+    heard = subscriber.drain()
+    assert set(heard) == set(expected) and len(heard) == len(expected)
+    publisher.close()
+    subscriber.close()
+
+
+def test_news_of_the_queue_that_a_full_socket_cannot_take_are_told_once_later(data: Path) -> None:
+    clock = FixedClock()
+    subscriber = Subscriber(data, clock, mailboxes=False, queue=True)
+    publisher = Publisher(data, clock)
+    for _ in range(5000):
+        publisher.publish(QueueChanged())
+    assert subscriber.drain() == [QueueChanged()]
+    publisher.beat()
+    assert set(subscriber.drain()) <= {QueueChanged()}
     publisher.close()
     subscriber.close()
