@@ -89,7 +89,9 @@ class Transcript:
     def _add(self, mark: str, line: bytes) -> None:
         if self._kept > _OCTETS_MAX:
             return
-        line = _AUTH.sub(rb"\1 ...", line.rstrip(b"\r\n"))
+        line = line.rstrip(b"\r\n")
+        if line[:4].upper() == b"AUTH":
+            line = _AUTH.sub(rb"\1 ...", line)
         if len(line) > _LINE_MAX:
             line = line[:_LINE_MAX] + b" [cut]"
         self._kept += len(line) + 16

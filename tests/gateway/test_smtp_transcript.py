@@ -11,6 +11,7 @@ import pytest
 
 from gateway.smtp.limits import Limits
 from gateway.smtp.transcribed import transcribed
+from gateway.transcript import Transcript
 from storage.clock import FixedClock
 from storage.logs.transcripts import Direction, TranscriptRecord
 
@@ -203,3 +204,21 @@ def test_a_talkative_stranger_is_cut(listen: Listen, sink: Sink) -> None:
 )
 def test_what_is_kept_of_a_line(line: bytes, kept: bytes) -> None:
     assert transcribed(line) == kept
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"AUTH PLAIN AGEAYg==\r\n", "AUTH PLAIN ..."),
+        (b"auth\tplain\tAGEAYg==", "auth\tplain ..."),
+        (b"AUTH LOGIN", "AUTH LOGIN"),
+        (b"250-AUTH PLAIN LOGIN", "250-AUTH PLAIN LOGIN"),
+        (b"\xff", "\\xff"),
+        (b"x" * 2000, "x" * 1024 + " [cut]"),
+    ],
+)
+def test_what_a_transcript_itself_lets_go(sink: Sink, line: bytes, kept: str) -> None:
+    transcript = Transcript(sink, FixedClock(), Direction.OUT, "1", "192.0.2.1")
+    transcript.ours(line)
+    transcript.close()
+    assert sink.only().text == f"0.000 > {kept}"
