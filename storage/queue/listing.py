@@ -69,7 +69,7 @@ class Listing(Lanes):
     ) -> list[EntrySummary]:
         """Entries in the order of their ids, which is that of their arrival, from behind the id `after`."""
         hows = _ALL if held is None else _HELD if held else (FREE,)
-        with self._database.reading() as connection:
+        with self._database.snapshot() as connection:
             if tenant is None and held is None:
                 rows = _PAGE.rows(connection, after=after, most=limit)
             elif tenant is None:
@@ -90,7 +90,7 @@ class Listing(Lanes):
         """
         which = {"state": (RecipientState.HELD if held else RecipientState.QUEUED).value, "destination": destination}
         found: dict[str, EntrySummary] = {}
-        with self._database.reading() as connection:
+        with self._database.snapshot() as connection:
             place = (_BEFORE_ALL, -1, "")
             if after:
                 place = (*_place_of(connection, after, which), after)

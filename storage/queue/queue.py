@@ -210,7 +210,7 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
 
     def show(self, queue_id: str, *, destination: str | None = None) -> Entry:
         """One entry with its addresses; only with recipients of one destination, if it is given. Raises NotFound."""
-        with self._database.reading() as connection:
+        with self._database.snapshot() as connection:
             row = _ONE_ENTRY.one(connection, id=queue_id)
             if row is None:
                 raise NotFound("There is no such entry in the queue.")

@@ -152,6 +152,21 @@ def test_replies_of_version_1_are_their_text(place: Place) -> None:
     assert Reply.decode(NO.encode()) == NO
 
 
+def test_rows_hold_no_address_and_nothing_that_was_said(place: Place) -> None:
+    """Whoever holds the database's key, but not the tenant's, learns domains, ids and times."""
+    entry = place.enqueued()
+    place.queue.postpone(entry, {1: (place.clock.now() + 60, Reply(451, "4.3.0", "token-1 of joerg", "mx.example"))})
+    place.queue.settle(entry, {0: (FAILED, Reply(550, "5.1.1", "token-2", "mx.example"))}, [bounce(place)])
+    place.queue.bounce(entry.queue_id, Reply(550, "5.7.1", "token-3"))
+    place.queue.destination_failed("xn--bcher-kva.example", 1, Reply(421, "4.7.0", "token-4", "mx.example"))
+    with place.queue._database.reading() as connection:
+        tables = [row[0] for row in connection.driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [repr(row) for table in tables for row in connection.driver.execute(f"SELECT * FROM {table}")]
+    assert len(rows) > 5
+    for secret in ("alice", "bob", "jörg", "j\\xc3\\xb6rg", "token-", "rfc822;x", "x+2B"):
+        assert not [row for row in rows if secret in row], secret
+
+
 def test_content_whose_removal_was_interrupted_goes_with_the_sweep(place: Place) -> None:
     """Its writer is alive, so only its name in `unlink` tells that nobody needs it."""
     entry, other = place.enqueued(), place.enqueued()
