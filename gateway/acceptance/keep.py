@@ -189,9 +189,9 @@ def _parameters(path: ForwardPath, *, original: str = "", reverse_path: str = ""
 
 
 def _routed(target: RoutedTarget) -> NewRecipient:
-    # The Delivered-To that `original` becomes is what breaks a loop between us and the tenant's server.
-    parameters = _parameters(target.path, original=str(target.path.address))
-    return NewRecipient(target.address, None, parameters, routed=target.domain)
+    # Only what an alias leads there has a Delivered-To: recipients without one share a transaction.
+    original = "" if target.address == target.path.address else str(target.path.address)
+    return NewRecipient(target.address, None, _parameters(target.path, original=original), routed=target.domain)
 
 
 def _remote(target: RemoteTarget) -> NewRecipient:
