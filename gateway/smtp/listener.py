@@ -1,7 +1,8 @@
 """Accepts SMTP connections on sockets that are bound already, and stops cleanly.
 
-Connection limits are held here, per process, and per client address and network over all processes. Behind a configured
-proxy the client's address comes from the PROXY header, which precedes TLS.
+Connection limits are held here, per process, and per client address and network over all processes; where TLS comes
+first, before the handshake, and whoever is beyond them is cut off without a word. Behind a configured proxy the
+client's address comes from the PROXY header, which precedes TLS.
 
 When `stop` returns, every transaction that was in flight is settled or its time was up, and all connections are closed.
 """
@@ -14,11 +15,13 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from gateway.smtp import replies
 from gateway.smtp.admission import Admission
 from gateway.smtp.proxy import Network, is_proxy, read_header
+from gateway.smtp.replies import SmtpReply
 from gateway.smtp.server import SmtpServer
 from gateway.smtp.session import BoundSocket, Handler, Profile, SmtpSession
 from gateway.smtp.shared_limits import SharedLimits
@@ -78,7 +81,7 @@ class SmtpListener:
         """Listens on all of `sockets`; they belong to the listener from now on."""
         for bound in sockets:
             bound.sock.setblocking(False)
-            if self._proxies:
+            if self._proxies or bound.implicit_tls:
                 bound.sock.listen(_BACKLOG)
                 self._accepting.append((bound, asyncio.get_running_loop().create_task(self._accept(bound))))
             else:
@@ -108,22 +111,18 @@ class SmtpListener:
 
     async def _listen(self, bound: BoundSocket) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        context = self._profile.tls if bound.implicit_tls else None
 
         async def serve(wire: Wire) -> None:
-            await self._serve(wire, wire.peer_address, encrypted=bound.implicit_tls)
+            address = wire.peer_address
+            await self._serve(wire, address, encrypted=False, refusal=self._admission.enter(address))
 
-        return await loop.create_server(
-            lambda: Wire(loop, serve),
-            sock=bound.sock,
-            ssl=context,
-            ssl_handshake_timeout=self._profile.limits.handshake_timeout if context else None,
-            backlog=_BACKLOG,
-        )
+        return await loop.create_server(lambda: Wire(loop, serve), sock=bound.sock, backlog=_BACKLOG)
 
-    async def _serve(self, wire: Wire, address: str, *, encrypted: bool) -> None:
-        """One connection, from its limits to its end."""
-        refusal = replies.STOPPING if self._stopping else self._admission.enter(address)
+    async def _serve(self, wire: Wire, address: str, *, encrypted: bool, refusal: SmtpReply | None) -> None:
+        """One connection to its end; without a refusal it is counted, until then."""
+        if refusal is None and self._stopping:
+            self._admission.leave(address)
+            refusal = replies.STOPPING
         session = SmtpSession(address, encrypted)
         session.transcript = self._transcript(session)
         if refusal is not None:
@@ -147,10 +146,10 @@ class SmtpListener:
             return None
         return Transcript(self._transcripts, self._clock, Direction.IN, session.id, session.address)
 
-    # Behind proxies
+    # What comes before the first octet of SMTP: PROXY headers, TLS
 
     async def _accept(self, bound: BoundSocket) -> None:
-        """Accepts by hand: the PROXY header is read from the bare socket, before TLS."""
+        """Accepts by hand: the PROXY header is read from the bare socket, and limits are held, before TLS."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -177,10 +176,25 @@ class SmtpListener:
             log.warning("A connection from a proxy came without a valid PROXY header.")
             sock.close()
             return
-        with contextlib.suppress(OSError, ssl.SSLError):  # the peer broke the handshake off
-            await loop.connect_accepted_socket(
-                lambda: Wire(loop, lambda wire: self._serve(wire, address, encrypted=implicit_tls)),
-                sock,
-                ssl=self._profile.tls if implicit_tls else None,
-                ssl_handshake_timeout=limits.handshake_timeout if implicit_tls else None,
-            )
+        refusal = self._admission.enter(address)
+        if refusal is not None and implicit_tls:
+            sock.close()  # a handshake is what its address may not cost us
+            return
+        begun = False
+
+        def serve(wire: Wire) -> Coroutine[Any, Any, None]:
+            nonlocal begun
+            begun = True
+            return self._serve(wire, address, encrypted=implicit_tls, refusal=refusal)
+
+        try:
+            with contextlib.suppress(OSError, ssl.SSLError):  # the peer broke the handshake off
+                await loop.connect_accepted_socket(
+                    lambda: Wire(loop, serve),
+                    sock,
+                    ssl=self._profile.tls if implicit_tls else None,
+                    ssl_handshake_timeout=limits.handshake_timeout if implicit_tls else None,
+                )
+        finally:
+            if not begun and refusal is None:
+                self._admission.leave(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -135,3 +136,28 @@ def test_listeners_that_share_hold_one_limit(listen: Listen) -> None:
     assert first.reply() == (0, [])
     while (client := two.connect(greet=False)).reply()[0] != 220:
         client.close()
+
+
+def test_handshakes_count_as_connections(listen: Listen) -> None:
+    """Whoever opens connections to the TLS port and says nothing is limited, too."""
+    server = listen(limits=Limits(connections_per_address=3, handshake_timeout=60))
+    silent = [socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) for _ in range(3)]
+    while server.listener.connections < 3:
+        pass
+    with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as beyond:
+        assert beyond.recv(100) == b""
+    assert server.connect(greet=False).reply()[0] == 421
+    for sock in silent:
+        sock.close()
+    while server.listener.connections:
+        pass
+    assert server.connect(tls=True).say(b"NOOP") == 250
+
+
+def test_a_handshake_that_lasts_too_long_is_counted_no_more(listen: Listen) -> None:
+    server = listen(limits=Limits(connections_per_address=1, handshake_timeout=0.2))
+    with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as silent:
+        assert silent.recv(100) == b""
+    while server.listener.connections:
+        pass
+    assert server.connect(tls=True).say(b"NOOP") == 250
