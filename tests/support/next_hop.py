@@ -8,7 +8,8 @@
 It speaks SMTP on a loopback port from a thread of its own. What it does at a step is the first of what `script` holds
 for it, or the last one for ever: a reply (lines separated by LF), or one of CUT (closes), RESET (closes hard), SILENT
 (says nothing any more), ENDLESS (says ever more), or octets as they are. Steps without a script go well. "amid content"
-is when some of the content has come, "content" when all of it has; "handshake" is after the reply to STARTTLS.
+is when some of the content has come, "content" when all of it has; "handshake" is when the client
+has begun with TLS.
 """
 
 from __future__ import annotations
@@ -137,6 +138,8 @@ class NextHop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # asyncio does it only for sockets that it has made itself.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -275,7 +278,9 @@ class _Connection:
     async def start_tls(self) -> None:
         fault = self.next_action("handshake", None)
         if fault is not None:
+            await self.read()  # the client has begun
             await self.act(fault)
+            raise _Over
         context = self.hop._context
         assert context is not None
 
