@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlcipher3
-from crash_town import WHOSE, mail, opened, submit
+from crash_town import WHOSE, mail, opened, receive, submit
 
 from storage.errors import CleanmailError
 from storage.installation import Installation
@@ -117,6 +117,10 @@ def deliver(installation: Installation, account: Account, request: dict[str, Any
     return {"queue_id": submit(installation, request["recipients"], mail(request["token"]))}
 
 
+def accept(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    return {"queue_ids": receive(installation, request["recipients"], mail(request["token"]))}
+
+
 def move(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
     source, target = mailbox_of(account, request["source"]), mailbox_of(account, request["target"])
     done = account.messages.move(source, UidSet.of(request["uids"]), target)
@@ -134,7 +138,7 @@ def sweep(installation: Installation, account: Account, request: dict[str, Any])
     return {"tmp": swept.tmp, "new": swept.new}
 
 
-OPERATIONS = {each.__name__: each for each in (append, deliver, move, expunge, sweep)}
+OPERATIONS = {each.__name__: each for each in (append, deliver, accept, move, expunge, sweep)}
 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import crash_town
 import pytest
-from crash_town import ADDRESSES, FAR, WHOSE, mail
+from crash_town import ADDRESSES, AWAY, FAR, WHOSE, mail
 from pending import deliver_pending
 from whole_server import environment
 
@@ -246,6 +246,31 @@ def test_submission_to_many_is_for_all_or_for_nobody_and_never_twice(town: Town)
             return
 
 
+def test_mail_from_elsewhere_is_there_once_when_it_was_acknowledged(town: Town) -> None:
+    for stop in deaths(town):
+        token = f"mx-one-{stop}"
+        through, acknowledged = town.writer.run("accept", stop, token=token, recipients=["bob@one.test"])
+        found = town.witness.look()
+        assert found["bob@one.test"]["INBOX", token] in ((1,) if acknowledged else (0, 1))
+        assert not town.witness.queued()[token]
+        if through:
+            assert stop > 8
+            return
+
+
+def test_mail_from_elsewhere_to_many_is_for_all_or_for_nobody_and_never_twice(town: Town) -> None:
+    recipients = ["bob@one.test", AWAY, "alice+tag@one.test", "mallory@two.test", "alice@one.test"]
+    for stop in deaths(town):
+        token = f"mx-many-{stop}"
+        through, acknowledged = town.writer.run("accept", stop, token=token, recipients=recipients)
+        found = town.witness.look()
+        copies = [found[address]["INBOX", token] for address in ADDRESSES] + [town.witness.queued()[token]]
+        assert copies in ([[1, 1, 1, 1]] if acknowledged else [[0, 0, 0, 0], [1, 1, 1, 1]])
+        if through:
+            assert stop > 20
+            return
+
+
 def test_move_is_in_one_mailbox_or_the_other(town: Town) -> None:
     tokens = ["move-1", "move-2", "move-3"]
     town.witness.fill(tokens)
@@ -321,7 +346,13 @@ def test_the_sweep_leaves_a_living_writers_files_alone(town: Town, operation: st
 
 def test_a_disk_that_is_full_for_one_step_refuses_for_now_and_keeps_nothing(town: Town) -> None:
     """ENOSPC at each call: what was refused is not there, so whoever sends it again has it once."""
-    for operation, recipients in (("append", []), ("deliver", [ALICE]), ("deliver", [ALICE, "bob@one.test", FAR])):
+    for operation, recipients in (
+        ("append", []),
+        ("deliver", [ALICE]),
+        ("deliver", [ALICE, "bob@one.test", FAR]),
+        ("accept", [ALICE]),
+        ("accept", [ALICE, "mallory@two.test", AWAY]),
+    ):
         refusals = 0
         for stop in deaths(town):
             token = f"full-{operation}-{len(recipients)}-{stop}"
@@ -337,7 +368,7 @@ def test_a_disk_that_is_full_for_one_step_refuses_for_now_and_keeps_nothing(town
                 refusals += 1
             else:  # a directory could not be fsynced: the process must not go on
                 assert said["ended"] == EXIT_FSYNC_FAILED and count <= 1
-            assert town.witness.queued()[token] == (FAR in recipients and count)
+            assert town.witness.queued()[token] == (len(recipients) > 1 and count)
             if said.get("steps", stop) < stop:
                 break
         assert refusals > 2

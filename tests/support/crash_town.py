@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.acceptance.keep import RETRY_TIME, Keeping
+from gateway.mx.acceptance import Arrival, MxAcceptance
+from gateway.mx.header import Client
+from gateway.mx.recipients import Recipients
+from gateway.mx.sender import SenderFacts
 from gateway.smtp.address import ForwardPath, ReversePath
+from gateway.spf import Spf, SpfResult
 from hosting.auth.signin import Principal
 from hosting.submission.acceptance import Acceptance, Envelope
 from storage.clock import SystemClock
@@ -20,6 +26,7 @@ from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 ADDRESSES = ("alice@one.test", "bob@one.test", "mallory@two.test")
 FAR = "far@elsewhere.example"
+AWAY = "away@one.test"  # an alias that leads to FAR
 WHOSE: dict[str, tuple[TenantId, AccountId]] = {
     "alice@one.test": (TenantId(1), AccountId(1)),
     "bob@one.test": (TenantId(1), AccountId(2)),
@@ -43,6 +50,7 @@ def make(data: Path) -> None:
                 if address.endswith(f"@{slug}.test"):
                     row = provisioning.create_account(tenant_id, EmailAddress.parse(address))
                     assert (tenant_id, row.account_id) == WHOSE[address]
+        provisioning.add_alias(TenantId(1), EmailAddress.parse(AWAY), [EmailAddress.parse(FAR)])
     finally:
         installation.close()
 
@@ -79,6 +87,20 @@ def submit(installation: Installation, recipients: list[str], message: bytes) ->
         [(path, resolver.resolve(path.address)) for path in paths],
     )
     return acceptance.accept(envelope, message)
+
+
+def receive(installation: Installation, recipients: list[str], message: bytes) -> list[str]:
+    """A stranger's message, as the MX accepts it; the queue ids."""
+    found = Recipients(installation, Resolver(installation))
+    acceptance = MxAcceptance(Keeping(installation), found, SystemClock(), "mail.test", RETRY_TIME)
+    paths = [ForwardPath(EmailAddress.parse(recipient)) for recipient in recipients]
+    arrival = Arrival(
+        Client("192.0.2.1", "mx.stranger.test", "", "ESMTP"),
+        SenderFacts(SpfResult(Spf.NONE, "stranger.test"), authentic=False),
+        ReversePath(EmailAddress.parse("someone@stranger.test")),
+        [(path, found.look_up(path.address, 0).resolution) for path in paths],
+    )
+    return list(acceptance.accept(arrival, message))
 
 
 def mail(token: str, size: int = 3000) -> bytes:
