@@ -43,7 +43,10 @@ def list_(
     after: Annotated[str, typer.Option(metavar="ID", help="Go on behind this entry.")] = "",
     limit: Limit = 1000,
 ) -> None:
-    """List entries with the states of their recipients; addresses stay sealed (see `queue show`)."""
+    """List what waits, with the states of recipients.
+
+    Addresses stay sealed; see `queue show`.
+    """
     run = invocation.of(context)
     if tenant and destination:
         raise InvalidInput("--tenant and --destination exclude each other.")
@@ -75,7 +78,10 @@ def list_(
 
 @app.command()
 def show(context: typer.Context, queue_id: Id) -> None:
-    """Show one entry with its addresses, and what was said about each recipient."""
+    """Show one entry with its addresses.
+
+    With what was said about each recipient last, and when it is tried again.
+    """
     run = invocation.of(context)
     with run.administration() as administration:
         queue = administration.installation.queue
@@ -121,7 +127,10 @@ def show(context: typer.Context, queue_id: Id) -> None:
 
 @app.command()
 def hold(context: typer.Context, queue_id: Id) -> None:
-    """Keep an entry from being sent until `queue release`, beyond its retry time too."""
+    """Keep an entry from being sent.
+
+    It waits for `queue release`, beyond its retry time too.
+    """
     run = invocation.of(context)
     with run.administration() as administration:
         queue = administration.installation.queue
@@ -157,7 +166,10 @@ def retry(
     tenant: Annotated[str | None, typer.Option(help="All that is this tenant's.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that waits.")] = False,
 ) -> None:
-    """Try to send at once: an entry, what waits for a destination, a tenant's, or everything. Held entries wait on."""
+    """Try to send at once what waits.
+
+    An entry, all for a destination, all of a tenant, or everything. What is held waits on.
+    """
     run = invocation.of(context)
     if (queue_id is not None) + (destination is not None) + (tenant is not None) + everything != 1:
         raise InvalidInput("Give one of: an id, --destination, --tenant, --all.")
@@ -180,7 +192,10 @@ def drop(
         bool, typer.Option("--bounce", help="Return it to its sender, who is told the reason, instead of silently.")
     ] = False,
 ) -> None:
-    """Take an entry out of the queue for good; nobody is told, unless with --bounce."""
+    """Take an entry out of the queue for good.
+
+    Nobody is told, unless with --bounce.
+    """
     run = invocation.of(context)
     if not reason.strip():
         raise InvalidInput("A reason is needed: it is what the audit records will say.")
@@ -205,7 +220,10 @@ def destinations(
     after: Annotated[str, typer.Option(metavar="NAME", help="Go on behind this one.")] = "",
     limit: Limit = 1000,
 ) -> None:
-    """List the destinations that do not answer, and when they are tried again."""
+    """List the destinations that do not answer.
+
+    With the reason, and when they are tried again.
+    """
     run = invocation.of(context)
     with run.administration() as administration:
         found = administration.installation.queue.destinations(after=after, limit=limit)
