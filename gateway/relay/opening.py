@@ -112,7 +112,6 @@ class Opener:
                 else:
                     found = TlsOutcome.STARTTLS_NOT_SUPPORTED
         except BaseException:
-            wire.abort()
             wire.finish()
             raise
         return Session(place, wire, server, self._timeouts), found
@@ -123,7 +122,7 @@ class Opener:
         if self._transcripts is not None:
             peer = f"{place.host} [{place.address}]:{place.port}"
             transcript = Transcript(self._transcripts, self._clock, Direction.OUT, secrets.token_hex(8), peer)
-        wire = ClientWire(loop, transcript)
+        wire = ClientWire(loop, transcript, self._contexts.remember)
         source = self._sources.get(ip_address(place.address).version)
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
@@ -135,7 +134,6 @@ class Opener:
             wire.finish()
             raise Broken(deferred("4.4.1", "No connection to the server.", place.host)) from None
         except BaseException:
-            wire.abort()
             wire.finish()
             raise
         return wire
@@ -155,9 +153,8 @@ class Opener:
         answer = await self._ask(wire, b"STARTTLS", place)
         if answer.code != 220:
             return False  # RFC 3207 §4: the dialogue goes on without
-        context = self._contexts.verified if attempt is TlsDemand.VERIFIED else self._contexts.unverified
         try:
-            await wire.upgrade(context, terms.server_name, self._timeouts.handshake)
+            await wire.upgrade(self._context(terms, attempt), terms.server_name, self._timeouts.handshake)
         except (OSError, ValueError, SMTPException) as error:  # ValueError: a name that no certificate can have
             outcome = outcome_of(error)
         else:
@@ -167,6 +164,13 @@ class Opener:
             wire.note(f"TLS failed: {outcome}")
             raise _NoTls(outcome)
         return True
+
+    def _context(self, terms: Terms, attempt: TlsDemand) -> ssl.SSLContext:
+        if attempt is TlsDemand.VERIFIED:
+            return self._contexts.verified
+        if terms.policy is not None and terms.policy.dane is not None:
+            return self._contexts.unverified
+        return self._contexts.resuming
 
     def _checked(self, wire: ClientWire, terms: Terms) -> TlsOutcome:
         """What the domain's policy finds out about the server's certificates beyond the handshake."""
@@ -208,7 +212,9 @@ def _unwilling(answer: SMTPResponse, place: Place) -> RecipientOutcome:
 
 def _described(tls: ssl.SSLObject | None) -> str:
     cipher = tls.cipher() if tls is not None else None
-    return f"{tls.version()} with {cipher[0]}" if tls is not None and cipher is not None else "TLS"
+    if tls is None or cipher is None:
+        return "TLS"
+    return f"{tls.version()} with {cipher[0]}{', resumed' if tls.session_reused else ''}"
 
 
 def _by_family(addresses: Iterable[str]) -> dict[int, str]:

@@ -127,7 +127,6 @@ class Session:
 
     def abort(self) -> None:
         self._usable = False
-        self._wire.abort()
         self._wire.finish()
 
     # The steps of a transaction

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import cast
 
 from aiosmtplib.errors import SMTPReadTimeoutError, SMTPServerDisconnected
@@ -31,9 +32,16 @@ _BLOCK = 128 * 1024  # of content, each with its own time limit
 class ClientWire(SMTPProtocol):
     """One connection as `gateway.relay.session` reads and writes it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transcript: Transcript | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transcript: Transcript | None = None,
+        ended: Callable[[ssl.SSLObject | None], None] | None = None,
+    ) -> None:
+        """`ended` is told of the TLS that a connection had."""
         super().__init__(loop)
         self.transcript = transcript
+        self._ended = ended
         self._arrival: asyncio.Future[None] | None = None
         self._overrun = False
 
@@ -137,7 +145,11 @@ class ClientWire(SMTPProtocol):
             self.transcript.note(text)
 
     def finish(self) -> None:
-        """The connection is over, and so is its transcript."""
+        """The dialogue is over: the connection is closed, and its transcript."""
+        if self._ended is not None:
+            self._ended(self.ssl_object)
+            self._ended = None
+        self.abort()
         if self.transcript is not None:
             self.transcript.close()
             self.transcript = None

@@ -139,6 +139,17 @@ def test_many_messages_over_one_handshake(hop: NextHop, client: Relaying) -> Non
     assert len(hop.talks) == 1
 
 
+def test_handshakes_are_shortened_where_certificates_decide_nothing(
+    hop: NextHop, client: Relaying, tmp_path: Path
+) -> None:
+    hop.use(CERTIFICATES["right"].write(tmp_path / "hop"))
+    for tls in (TlsDemand.ENCRYPTED, TlsDemand.ENCRYPTED, TlsDemand.VERIFIED, TlsDemand.VERIFIED):
+        assert send(client, hop, tls).result is Result.RELAYED
+        hop.wait_for(lambda: all(talk.closed for talk in hop.talks))
+    client.run(client.relay.close())
+    assert [", resumed" in record.text for record in client.transcripts] == [False, True, False, False]
+
+
 def test_a_large_message_over_tls(hop: NextHop, client: Relaying) -> None:
     content = b"From: a@sender.test\r\n\r\n" + b"0123456789abcdef" * 4 * 20 + b"\r\n"
     content += (b"x" * 70 + b"\r\n") * 30_000
