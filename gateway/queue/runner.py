@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.queue.attempt import Attempted, deferred, destination_failed, relayed
-from gateway.queue.backoff import ELSEWHERE
+from gateway.queue.attempt import Attempted, deferred, relayed
+from gateway.queue.claims import Claims
 from gateway.queue.orders import Large, Order, Orders, Settled
+from gateway.queue.reachability import Reachability
 from gateway.queue.room import Room
 from gateway.queue.schedule import Limits, Schedule, Turn
 from gateway.queue.settlement import Settlement
@@ -30,30 +29,18 @@ from gateway.relay.outcome import RecipientOutcome, Relay
 from gateway.work import LARGE, Work
 from storage.changes import Gap, QueueChanged, Subscriber
 from storage.clock import Clock
-from storage.errors import CleanmailError, Gone, NotFound
-from storage.queue.entries import DestinationState, Entry, NewEntry, Reply
+from storage.errors import CleanmailError, Corrupt, Gone, NotFound
+from storage.queue.entries import Entry, NewEntry, Reply
 from storage.queue.queue import Queue
 
 log = logging.getLogger(__name__)
 
 _TICK = 1.0  # seconds; times in the queue are whole seconds
-_BATCH = 50  # entries of a lane that are claimed together
 _EXPIRED_EACH = 15  # seconds between looks for entries whose time is over
 _EXPIRED_MOST = 50  # of them in one look
-_PAUSE, _LONG_PAUSE = 30, 600  # seconds that a lane waits whose tenant's data cannot be read for now; is gone
+_PAUSE, _LONG_PAUSE = 30, 600  # seconds that a lane waits whose tenant's data cannot be read for now, or at all
 _RECORD_AGAIN = (1.0, 30.0)  # seconds until an outcome that could not be written is tried again: first, and at most
 _LARGE_TOGETHER = 64 * LARGE  # octets of large messages that are in memory at the same time
-
-
-@dataclass(slots=True, eq=False)
-class _Claims:
-    """What was read of a lane in advance, and what of it is under way."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    ids: deque[str] = field(default_factory=deque)
-    working: set[str] = field(default_factory=set)
-    look_again: bool = False  # when something that is under way is done
-    turns: int = 0
 
 
 class Runner:
@@ -80,8 +67,8 @@ class Runner:
         self._schedule = Schedule(limits)
         self._feed = feed
         self._stop_within = stop_within
-        self._claims: dict[tuple[str, int], _Claims] = {}
-        self._under_way: dict[str, set[str]] = {}  # queue id → destinations
+        self._claims = Claims(queue, self._schedule, work, clock)
+        self._reachability = Reachability(queue, self._schedule, work, clock, settlement.chance)
         self._tasks: set[asyncio.Task[None]] = set()
         self._large = Room(_LARGE_TOGETHER)
         self._woken = asyncio.Event()
@@ -154,8 +141,7 @@ class Runner:
 
     async def _learn(self) -> None:
         if not self._upto:
-            for state in await self._work.run(self._all_destinations):
-                self._schedule.failed(state.name, state.retry_at)
+            await self._reachability.load()
         now = self._clock.now()
         if self._changed:
             self._changed = False
@@ -166,33 +152,20 @@ class Runner:
                 raise
             self._upto = news.upto
             for lane in news.lanes:
-                if self._schedule.is_failing(lane.destination):
-                    await self._check_destination(lane.destination)
+                await self._reachability.check(lane.destination)
                 self._schedule.news(lane.destination, lane.lane, lane.earliest)
             self._expired_at = min(self._expired_at, now)
         if now >= self._expired_at:
             self._expired_at = now + _EXPIRED_EACH
             await self._expire(now)
 
-    def _all_destinations(self) -> list[DestinationState]:
-        states: list[DestinationState] = []
-        while page := self._queue.destinations(after=states[-1].name if states else ""):
-            states += page
-        return states
-
-    async def _check_destination(self, name: str) -> None:
-        """Somebody may have wished that it is tried again."""
-        state = await self._work.run(partial(self._queue.destination_state, name))
-        if state is None:
-            self._schedule.answered(name)
-
     async def _expire(self, now: int) -> None:
         """Gives up what is over, whatever its destinations do."""
-        hidden = len(self._under_way) + self._not_given_up
+        hidden = len(self._claims) + self._not_given_up
         found = await self._work.run(partial(self._queue.expired, now, _EXPIRED_MOST + hidden))
         self._not_given_up = 0
         for queue_id in found:
-            busy = frozenset(self._under_way.get(queue_id, ()))
+            busy = self._claims.destinations(queue_id)
             try:
                 settled = await self._work.run(partial(self._orders.expire, queue_id, busy))
             except NotFound:
@@ -216,59 +189,27 @@ class Runner:
             task.add_done_callback(self._tasks.discard)
 
     async def _turn(self, turn: Turn) -> None:
-        claims = self._claims.setdefault((turn.destination, turn.lane), _Claims())
-        claims.turns += 1
         try:
-            queue_id = await self._claim(turn, claims)
+            queue_id = await self._claims.begin(turn)
             if queue_id is not None:
                 try:
                     if not self._stopping:
                         await self._attempt(turn, queue_id)
                 finally:
-                    self._let_go(turn, claims, queue_id)
-        except (CleanmailError, OSError) as error:
+                    self._claims.let_go(turn, queue_id)
+        except CleanmailError as error:
             log.warning("lane %d: has to wait: %s", turn.lane, type(error).__name__)
             self._schedule.pause(turn, self._clock.now() + (_LONG_PAUSE if isinstance(error, Gone) else _PAUSE))
         except Exception:
             log.error("lane %d: failed", turn.lane, exc_info=True)
             self._schedule.pause(turn, self._clock.now() + _PAUSE)
         finally:
-            claims.turns -= 1
-            if self._schedule.is_failing(turn.destination):
-                claims.ids.clear()
-            if not claims.turns and not claims.ids:
-                del self._claims[turn.destination, turn.lane]
+            self._claims.end(turn)
             self._schedule.done(turn)
             self._woken.set()
 
-    async def _claim(self, turn: Turn, claims: _Claims) -> str | None:
-        """An entry of the lane that nobody else works on at this destination; None: there is none now."""
-        async with claims.lock:
-            if not claims.ids:
-                most = _BATCH + len(claims.working)
-                due = partial(self._queue.due, turn.destination, turn.lane, self._clock.now(), most)
-                claims.ids.extend(id_ for id_ in await self._work.run(due) if id_ not in claims.working)
-            if claims.ids:
-                queue_id = claims.ids.popleft()
-                claims.working.add(queue_id)
-                return queue_id
-            if claims.working:  # these are due still, and hide what comes after them
-                claims.look_again = True
-                self._schedule.looked(turn, None)
-                return None
-            earliest = await self._work.run(partial(self._queue.lane, turn.destination, turn.lane))
-            self._schedule.looked(turn, earliest)
-            return None
-
-    def _let_go(self, turn: Turn, claims: _Claims, queue_id: str) -> None:
-        claims.working.discard(queue_id)
-        if claims.look_again:
-            claims.look_again = False
-            self._schedule.news(turn.destination, turn.lane, self._clock.now())
-
     async def _attempt(self, turn: Turn, queue_id: str) -> None:
-        destinations = self._under_way.setdefault(queue_id, set())
-        destinations.add(turn.destination)
+        """Raises Gone, Unavailable and others if the entry's tenant cannot be worked for."""
         room = 0
         try:
             taken = await self._take(turn, queue_id, LARGE)
@@ -281,11 +222,13 @@ class Runner:
                 await self._deliver_here(taken.queued)
         except NotFound:
             pass  # settled or withdrawn meanwhile
+        except Exception as error:
+            if isinstance(error, CleanmailError) and not isinstance(error, Corrupt):
+                raise
+            log.error("entry %s: nothing can be done with it now", queue_id, exc_info=True)
+            self._claims.avoid(turn, queue_id, self._clock.now() + _LONG_PAUSE)
         finally:
             self._large.give_back(room)
-            destinations.discard(turn.destination)
-            if not destinations:
-                del self._under_way[queue_id]
 
     async def _take(self, turn: Turn, queue_id: str, at_most: int) -> Order | Settled | Large:
         return await self._work.run_on(at_most, partial(self._orders.take, queue_id, turn.destination, at_most))
@@ -301,34 +244,8 @@ class Runner:
                 more = number < last or self._schedule.more(turn.destination)
                 outcomes = await self._relay.send(order.hop, transaction.message, more=more)
                 attempts = _attempted(transaction, outcomes)
-                dead = await self._judge_destination(turn, outcomes)
+                dead = await self._reachability.judge(turn, outcomes)
             await self._record(order.entry, order.header, attempts)
-
-    async def _judge_destination(self, turn: Turn, outcomes: Sequence[RecipientOutcome]) -> Reply | None:
-        """The reply for which the destination is left alone for a while, if it is."""
-        name = turn.destination
-        if not destination_failed(outcomes):
-            if self._schedule.is_failing(name):
-                self._schedule.answered(name)
-                await self._work.run(partial(self._queue.destination_answered, name))
-            return None
-        reply = outcomes[0].reply
-        if turn.was_failing or not self._schedule.is_failing(name):  # of several at the same time the first counts
-            now = self._clock.now()
-            self._schedule.failed(name, now + ELSEWHERE.first)
-            try:
-                retry_at = await self._work.run(partial(self._destination_failed, name, reply))
-            except CleanmailError as error:
-                log.warning("a destination's failure could not be noted: %s", type(error).__name__)
-            else:
-                self._schedule.failed(name, retry_at)
-        return reply
-
-    def _destination_failed(self, name: str, reply: Reply) -> int:
-        known = self._queue.destination_state(name)
-        failures = 1 if known is None else known.failures + 1
-        retry_at = self._clock.now() + ELSEWHERE.pause(failures, self._settlement.chance())
-        return self._queue.destination_failed(name, retry_at, reply).retry_at
 
     # Outcomes
 

@@ -22,7 +22,7 @@ from gateway.queue.schedule import Limits
 from gateway.relay.outcome import NextHop, OwnServer, RecipientOutcome, RelayMessage, RelayRecipient, Result, TlsDemand
 from storage.changes import Subscriber
 from storage.directory.routes import Mode, Route, RouteTls
-from storage.errors import CleanmailError, StorageFull, Unavailable
+from storage.errors import CleanmailError, Corrupt, StorageFull, Unavailable
 from storage.queue.entries import NewRecipient, Origin, Reply
 from storage.values import Domain, EmailAddress
 
@@ -454,3 +454,39 @@ def test_what_is_withdrawn_while_it_is_sent_makes_no_report(town: RunnerTown) ->
     town.relay.behaviour = behaviour
     town.run()
     assert town.queued() == [] and town.inbox("alice") == []
+
+
+@pytest.mark.parametrize("fault", [Corrupt(), ZeroDivisionError()], ids=["corrupt", "bug"])
+def test_an_entry_that_nothing_can_be_done_with_stops_no_other_of_its_lane(
+    town: RunnerTown, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    bad = town.submit("bad@far.example")
+    town.submit("good@far.example")
+    show = town.queue.show
+
+    def failing(queue_id: str, *, destination: str | None = None) -> object:
+        if queue_id == bad:
+            raise fault
+        return show(queue_id, destination=destination)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(town.queue, "show", failing)
+        town.run()
+    assert town.relay.taken() == ["good@far.example"]
+    town.run()
+    assert town.relay.taken() == ["good@far.example", "bad@far.example"]
+
+
+def test_a_failure_that_cannot_be_noted_loses_no_outcome(town: RunnerTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.submit("x@dead.example")
+    town.relay.behaviour = lambda *_: NO_CONNECTION
+
+    def full(*_: object) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(town.queue, "destination_failed", full)
+    town.run()
+    monkeypatch.setattr(town.queue, "destination_answered", full)
+    town.relay.behaviour = lambda *_: TAKEN
+    town.run(later=300)
+    assert town.queued() == [] and len(town.relay.sent) == 2
