@@ -2,7 +2,7 @@
 
 A line reads `level role[index] logger: event`. Of an exception its type and the places it came through are written
 (`hosting.faults`). Twisted's log goes the same way; aiosmtpd's loggers, which write addresses, are silenced where it is
-used (`gateway.smtp.server`).
+used (`gateway.smtp.dialogue`).
 
 Under journald a line begins with its priority, as sd-daemon(3) has it; elsewhere with the time in UTC.
 """
