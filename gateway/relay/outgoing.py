@@ -74,7 +74,7 @@ class Outgoing:
                 content = convert(content, seven_bit=seven_bit)
             except NotConvertible as error:
                 raise NotSendable(failed(error.status, error.text)) from None
-        if self._signer is not None:
+        if self._signer is not None and self._message.author is not None:
             content = self._signer.sign(content, self._message.author) + content
         return Octets(stuffed(content), len(content), not content.isascii(), smtputf8)
 

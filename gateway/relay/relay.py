@@ -93,6 +93,8 @@ async def _hand_over(
 ) -> RecipientOutcome | None:
     """All transactions that one session takes; what broke it, if anything did."""
     server = session.server
+    if not session.reusable:
+        return deferred("4.4.2", "The connection was lost before a message could be begun.", session.place.host)
     try:
         octets = await outgoing.form(server)
     except NotSendable as error:

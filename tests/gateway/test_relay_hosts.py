@@ -200,6 +200,7 @@ def town(first: NextHop, second: NextHop) -> Zone:
         ("greeting", b"HTTP/1.1 200 OK\r\n"),
         ("EHLO", "421 4.3.2 busy"),
         ("EHLO", CUT),
+        ("EHLO", b"250 hop.test\r\n421 4.3.2 after all not\r\n"),
         ("MAIL", "421 4.3.2 busy"),
         ("MAIL", CUT),
         ("RCPT", CUT),
