@@ -150,6 +150,8 @@ class Telling:
                 )
             )
             made.events += self._events(entry, cases, TraceKind.NOTIFIED, {"to": str(to), "as": queue_id})
+            facts = {"origin": Origin.NOTICE.value, "about": entry.queue_id, "size": str(len(content))}
+            made.events.append(TraceEvent(now, queue_id, TraceKind.RECEIVED, tenant_id, None, "", str(to), facts))
 
     def _events(
         self, entry: Entry, cases: Sequence[Case], kind: TraceKind, details: dict[str, str]

@@ -30,6 +30,7 @@ from gateway.work import LARGE, Work
 from storage.changes import Gap, QueueChanged, Subscriber
 from storage.clock import Clock
 from storage.errors import CleanmailError, Corrupt, Gone, NotFound
+from storage.queue.destinations import STALE
 from storage.queue.entries import Entry, NewEntry, Reply
 from storage.queue.queue import Queue
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _TICK = 1.0  # seconds; times in the queue are whole seconds
 _EXPIRED_EACH = 15  # seconds between looks for entries whose time is over
+_FORGET_EACH = 3600  # seconds between two times that destinations are forgotten that nothing is for
 _EXPIRED_MOST = 50  # of them in one look
 _PAUSE, _LONG_PAUSE = 30, 600  # seconds that a lane waits whose tenant's data cannot be read for now, or at all
 _RECORD_AGAIN = (1.0, 30.0)  # seconds until an outcome that could not be written is tried again: first, and at most
@@ -75,6 +77,7 @@ class Runner:
         self._changed = True
         self._upto = 0
         self._expired_at = 0
+        self._forgotten_at = 0
         self._not_given_up = 0  # of the entries that were found to be over in the last look
         self._stopping = False
         self._waiting = False  # for something to do
@@ -155,6 +158,9 @@ class Runner:
                 await self._reachability.check(lane.destination)
                 self._schedule.news(lane.destination, lane.lane, lane.earliest)
             self._expired_at = min(self._expired_at, now)
+        if now >= self._forgotten_at:
+            self._forgotten_at = now + _FORGET_EACH
+            self._schedule.forget_failures(now - STALE)
         if now >= self._expired_at:
             self._expired_at = now + _EXPIRED_EACH
             await self._expire(now)

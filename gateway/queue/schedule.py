@@ -133,12 +133,15 @@ class Schedule:
             self._rotate(known)
             self._forget_destination(known)
 
+    def forget_failures(self, before: int) -> None:
+        """Of destinations that nothing waits for, and that could have been tried again before that time."""
+        for known in [each for each in self._destinations.values() if each.failing and not each.lanes]:
+            if known.retry_at < before:
+                self.answered(known.name)
+
     def is_failing(self, destination: str) -> bool:
         known = self._destinations.get(destination)
         return known is not None and known.failing
-
-    def failing(self) -> list[str]:
-        return [name for name, known in self._destinations.items() if known.failing]
 
     # Turns
 

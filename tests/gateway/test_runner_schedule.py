@@ -109,7 +109,16 @@ def test_a_destination_that_failed_waits_and_is_then_tried_with_one_message() ->
     schedule.failed(A, NOW + 300)
     assert {turn.destination for turn in taken(schedule)} == {B}
     assert names(taken(schedule, NOW + 300)) == [(A, 1)]
-    assert schedule.is_failing(A) and schedule.failing() == [A]
+    assert schedule.is_failing(A)
+
+
+def test_failures_are_forgotten_where_nothing_waits_any_more() -> None:
+    schedule = Schedule(Limits())
+    schedule.news(A, 1, NOW)
+    for destination in (A, B, C):
+        schedule.failed(destination, NOW + (500 if destination == C else 0))
+    schedule.forget_failures(NOW + 100)
+    assert [schedule.is_failing(each) for each in (A, B, C)] == [True, False, True]
 
 
 def test_a_destination_that_answers_again_gets_all_its_turns() -> None:
