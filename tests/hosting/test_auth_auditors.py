@@ -18,6 +18,7 @@ from hosting.auth.messages import error_of
 from hosting.auth.persons import check_auditor, person_of
 from hosting.auth.requests import Caller, Holders, Requests
 from hosting.config import parse
+from hosting.roles.privileges import acting_as_owner
 from storage.errors import InvalidInput, NotPermitted
 from storage.keys.sealing import public_key
 
@@ -115,6 +116,19 @@ class TestPersons:
         assert person_of(7).uid == who
         with pytest.raises(NotPermitted):
             person_of(8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_root_acts_as_the_owner_and_is_still_known(tmp_path: Path) -> None:
+    owner = pwd.getpwnam("nobody")
+    os.chown(tmp_path, owner.pw_uid, owner.pw_gid)
+    login = person_of()
+    with acting_as_owner(tmp_path):
+        assert (os.geteuid(), os.getegid()) == (owner.pw_uid, owner.pw_gid)
+        assert person_of() == login  # the auth role, which runs as the owner, sees who asks
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+    with acting_as_owner(tmp_path / "missing"):
+        assert os.geteuid() == 0
 
 
 def test_the_servers_own_user_cannot_be_named() -> None:
