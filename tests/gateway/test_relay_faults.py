@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections import Counter
 
 import pytest
 from next_hop import CUT, ENDLESS, EXTENSIONS, RESET, SILENT, NextHop
@@ -115,6 +117,42 @@ def test_a_transaction_as_a_whole_has_to_end_in_time() -> None:
         hop.script["RCPT"] = ["550 5.1.1 no", SILENT]
         outcomes = client.send(own_server(hop), "a@example.test", "b@example.test")
         assert [outcome.result.value for outcome in outcomes] == ["failed", "deferred"]
+
+
+REPLIES: dict[str, list[object]] = {
+    "greeting": [*["220 hi"] * 9, "421 4.3.2 busy", CUT],
+    "EHLO": ["250 hop.test\nPIPELINING\nLIMITS MAILMAX=2 RCPTMAX=2", "250 hop.test", "502 5.5.1 what?"],
+    "MAIL": [*["250 ok"] * 9, "451 4.3.0 later", "550 5.7.1 no", "421 4.3.2 closing", CUT],
+    "RCPT": [*["250 ok"] * 9, "450 4.2.0 later", "550 5.1.1 no", "452 4.5.3 too many", "421 4.3.2 closing", CUT],
+    "DATA": [*["354 go"] * 9, "451 4.3.0 later", "554 5.5.1 no", CUT],
+    "content": [*["250 ok"] * 9, "451 4.3.0 later", "554 5.6.0 no", "421 4.3.2 closing", CUT],
+    "RSET": ["250 ok", "250 ok", CUT],
+}
+
+
+def test_the_books_balance_whatever_servers_do() -> None:
+    """RELAYED if and only if the server has said so; everybody else hears that it did not arrive."""
+    chance = random.Random(5321)
+    seen: Counter[Result] = Counter()
+    with NextHop() as hop, Relaying(timeouts=SHORT) as client:
+        for turn in range(400):
+            hop.script = {step: chance.choices(replies, k=4) for step, replies in REPLIES.items()}
+            hop.messages.clear()
+            recipients = [f"user{number}@turn{turn}.test" for number in range(chance.randrange(1, 6))]
+            outcomes = client.send(own_server(hop), *recipients, more=chance.random() < 0.5)
+            taken = [line[9:-1] for message in hop.messages for line in message.recipients if f"@turn{turn}." in line]
+            relayed = [
+                recipient
+                for recipient, outcome in zip(recipients, outcomes, strict=True)
+                if outcome.result is Result.RELAYED
+            ]
+            assert sorted(taken) == relayed  # each of them once
+            seen.update(outcome.result for outcome in outcomes)
+            assert all(
+                outcome.reply.status[0] in {"relayed": "2", "failed": "5", "deferred": "4"}[outcome.result.value]
+                for outcome in outcomes
+            )
+    assert min(seen[result] for result in Result) > 100, seen
 
 
 def test_being_cancelled_closes_the_connection() -> None:
