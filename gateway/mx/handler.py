@@ -117,18 +117,20 @@ class MxHandler:
             return found
         own_servers = self._desk.own_servers
         answers = await asyncio.gather(*(own_servers.verify(each.server, each.routed.address) for each in found.ask))
-        for answer in answers:
-            if answer is not None and answer.temporary:
-                return replace(found, refusal=answer)
-        gone = [(each, answer) for each, answer in zip(found.ask, answers, strict=True) if answer is not None]
-        if not gone:
+        refused = [(each, answer) for each, answer in zip(found.ask, answers, strict=True) if answer is not None]
+        if not refused:
             return found
-        left = _without(found.resolution, [each for each, _ in gone])
+        if is_role(address):  # RFC 5321 §4.5.1: somebody reads it, always
+            here = await self._desk.work.run(lambda: self._desk.recipients.without_route(address, size))
+            if here.refusal is None:
+                return here
+        for _, answer in refused:
+            if answer.temporary:
+                return replace(found, refusal=answer)
+        left = _without(found.resolution, [each for each, _ in refused])
         if left.mailboxes or left.external or left.routed:
             return replace(found, resolution=left)
-        if is_role(address):  # RFC 5321 §4.5.1: somebody reads it, always
-            return await self._desk.work.run(lambda: self._desk.recipients.without_route(address, size))
-        return replace(found, refusal=gone[0][1])
+        return replace(found, refusal=refused[0][1])
 
     def _check_sender(self, transaction: Transaction) -> asyncio.Task[SenderFacts]:
         session, path = self._session, transaction.reverse_path

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 
-from gateway.relay.callout import Callout, Verdict
+from gateway.relay.callout import Callout, CalloutSettings, Verdict
+from gateway.relay.next_hops import NextHops
 from gateway.relay.outcome import OwnServer
 from gateway.smtp.replies import SmtpReply
+from storage.clock import Clock
 from storage.values import EmailAddress
 
 NOT_KNOWN = SmtpReply(450, "4.1.1", "Whether the mailbox exists cannot be said for the moment; try again later")
@@ -21,8 +23,10 @@ _FAILURE = re.compile(r"5\.\d{1,3}\.\d{1,3}\Z")
 
 
 class OwnServers:
-    def __init__(self, callout: Callout) -> None:
-        self._callout = callout
+    def __init__(self, hops: NextHops, clock: Clock, settings: CalloutSettings | None = None) -> None:
+        """`hops` opens the connections, and is closed with this."""
+        self._hops = hops
+        self._callout = Callout(hops, clock, settings)
 
     async def verify(self, server: OwnServer, address: EmailAddress) -> SmtpReply | None:
         """None if the server takes mail for the address."""
@@ -33,3 +37,8 @@ class OwnServers:
             return NOT_KNOWN
         status = result.reply.status if _FAILURE.match(result.reply.status) else "5.1.1"
         return SmtpReply(550, status, "The mail server of that domain does not take mail for this address")
+
+    async def close(self) -> None:
+        """Questions end without an answer, connections with QUIT."""
+        await self._callout.close()
+        await self._hops.close()

@@ -18,4 +18,4 @@ class MxSettings:
     offers_dsn: bool = False  # DSN (RFC 3461) for strangers; it lets them ask for more notices than those of failures
     normalise: tuple[str, ...] = ()  # networks whose lone CR and LF are taken as line ends; elsewhere they are refused
     unlimited: tuple[str, ...] = ("127.0.0.0/8", "::1/128")  # networks whose connections and messages are not counted
-    limits: Limits = field(default_factory=lambda: Limits(connections_per_minute=300, messages=1000))
+    limits: Limits = field(default_factory=lambda: Limits(connections_per_minute=300))

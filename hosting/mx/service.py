@@ -19,7 +19,6 @@ from gateway.mx.own_servers import OwnServers
 from gateway.mx.recipients import Recipients
 from gateway.mx.sender import SenderChecks
 from gateway.mx.settings import MxSettings
-from gateway.relay.callout import Callout
 from gateway.smtp.listener import SmtpListener
 from gateway.smtp.proxy import Network
 from gateway.smtp.session import BoundSocket, Profile
@@ -47,7 +46,7 @@ class MxService(SmtpService):
         installation: Installation,
         resolver: Resolver,
         dns: Dns,
-        callout: Callout,
+        own_servers: OwnServers,
         shared: SharedLimits,
         settings: MxServiceSettings,
         sockets: Sequence[BoundSocket],
@@ -62,7 +61,7 @@ class MxService(SmtpService):
             recipients,
             MxAcceptance(keeping, recipients, clock, settings.hostname, settings.retry_time),
             SenderChecks(dns, settings.hostname, mx.sender_check_timeout),
-            OwnServers(callout),
+            own_servers,
             shared,
             Rate(mx.messages_per_sender, 60),
             traces,
@@ -91,3 +90,8 @@ class MxService(SmtpService):
             clock=clock,
         )
         super().__init__(listener, sockets, certificate, pool, settings.stop_within)
+        self._own_servers = own_servers
+
+    async def _stop(self) -> None:
+        await super()._stop()
+        await self._own_servers.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.acceptance.targets import Suspended
 from gateway.dns.resolver import Resolver as DnsResolver
-from gateway.relay.callout import Callout
+from gateway.mx.own_servers import OwnServers
 from gateway.smtp.session import BoundSocket
 from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
@@ -46,7 +46,7 @@ def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:
         parts.installation,
         resolver,
         dns,
-        Callout(next_hops(parts, dns), parts.clock),
+        OwnServers(next_hops(parts, dns), parts.clock),
         shared,
         MxServiceSettings(
             config.server.name, config.mx, config.proxies, config.relay.retry_time, config.server.stop_within

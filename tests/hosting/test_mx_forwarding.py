@@ -125,11 +125,12 @@ class TestRoutes:
         assert len(town.inbox("mallory")) == 2 and len(town.queued()) == 1
 
     @pytest.mark.parametrize("role", ["postmaster", "abuse"])
-    def test_somebody_reads_postmaster_though_the_server_refuses_it(
-        self, town: MxTown, mx: RunningMx, server: NextHop, role: str
+    @pytest.mark.parametrize("says", ["550 5.1.1 nobody", "450 4.2.1 not now"])
+    def test_somebody_reads_postmaster_though_the_server_does_not_take_it(
+        self, town: MxTown, mx: RunningMx, server: NextHop, role: str, says: str
     ) -> None:
         town.route(Mode.SERVER, server.port)
-        server.script["RCPT"] = ["550 5.1.1 nobody"]
+        server.script["RCPT"] = [says]
         assert mx.send(f"{role}@example.test")[0] == 250
         assert len(town.inbox("alice")) == 1
 

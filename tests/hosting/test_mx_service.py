@@ -208,3 +208,32 @@ class TestQuota:
         town.clock.advance(3600)
         assert deliver_pending(town.installation) == 1
         assert len(town.inbox("alice")) == 2 and town.queued() == []
+
+
+def test_one_sender_may_be_limited(town: MxTown, dns: DnsServer) -> None:
+    mx = RunningMx(town, dns, messages_per_sender=2)
+    try:
+        for sender in ("a@far.test", "A@far.test", "b@far.test", "", "", ""):
+            assert mx.send("alice@example.test", sender=sender)[0] == 250
+        code, said = mx.send("alice@example.test", sender="a@far.test")
+        assert (code, said[:5]) == (450, "4.7.1")
+        town.clock.advance(120)
+        assert mx.send("alice@example.test", sender="a@far.test")[0] == 250
+    finally:
+        mx.stop()
+
+
+def test_a_header_beyond_measure_is_refused(town: MxTown, mx: RunningMx) -> None:
+    code, said = mx.send("alice@example.test", "bob@example.test", message=b"X: y\r\n" * 6000 + MESSAGE)
+    assert (code, said[:5]) == (554, "5.6.0")
+    assert town.inbox("alice") == [] and town.queued() == []
+    refused = [event for event in town.traced() if event.kind is TraceKind.REFUSED]
+    assert {event.recipient for event in refused} == {"alice@example.test", "bob@example.test"}
+
+
+def test_what_only_we_may_say_is_taken_out(town: MxTown, mx: RunningMx) -> None:
+    forged = f"Return-Path: <x@y.test>\r\nX-Cleanmail-Verdict: good\r\nAuthentication-Results: {HOSTNAME}; spf=pass\r\n"
+    assert mx.send("alice@example.test", message=forged.encode() + MESSAGE)[0] == 250
+    [message] = town.inbox("alice")
+    results = f" +0000\r\nAuthentication-Results: {HOSTNAME};\r\n\tspf=pass smtp.mailfrom=far.test\r\n"
+    assert message.endswith(results.encode() + MESSAGE)

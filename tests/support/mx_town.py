@@ -21,9 +21,10 @@ from wire import SmtpWire
 
 from gateway.dns.resolver import Resolver as DnsResolver
 from gateway.dns.settings import DnsSettings
+from gateway.mx.own_servers import OwnServers
 from gateway.mx.settings import MxSettings
 from gateway.networks import Reachable, networks
-from gateway.relay.callout import Callout, CalloutSettings
+from gateway.relay.callout import CalloutSettings
 from gateway.relay.next_hops import make_next_hops
 from gateway.relay.settings import RelaySettings
 from gateway.smtp.session import BoundSocket
@@ -122,7 +123,7 @@ class RunningMx(LoopThread):
                 town.installation,
                 town.resolver,
                 resolver,
-                Callout(hops, town.clock, callout),
+                OwnServers(hops, town.clock, callout),
                 self.shared,
                 MxServiceSettings(HOSTNAME, mx, stop_within=5.0),
                 [BoundSocket(sock, implicit_tls=False)],
