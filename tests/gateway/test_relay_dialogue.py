@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 from next_hop import CUT, EXTENSIONS, NextHop
 from relaying import MESSAGE, Relaying, message, own_server
 
 from gateway.relay.outcome import RelayRecipient, Result
+from gateway.relay.settings import RelaySettings
 from storage.values import EmailAddress
 
 
@@ -219,6 +223,33 @@ def test_a_kept_session_that_the_server_closed_is_replaced() -> None:
         for _ in range(3):
             assert results(client.send(own_server(hop), more=True)) == ["relayed"]
         assert [taken.connection for taken in hop.messages] == [1, 2, 3]
+
+
+def test_how_long_sessions_are_kept() -> None:
+    with NextHop() as one, NextHop() as other:
+        settings = RelaySettings(messages_per_connection=2, idle_time=0.05, connections=1)
+        with Relaying(settings=settings) as client:
+            for _ in range(4):
+                client.send(own_server(one), more=True)
+            assert [taken.connection for taken in one.messages] == [1, 1, 2, 2]  # so many messages
+            client.send(own_server(one), more=True)
+            client.send(own_server(other), more=True)
+            # The one that waited longer gives way; the other runs out by itself.
+            client.run(in_a_thread(lambda: one.wait_for(lambda: all(talk.closed for talk in one.talks))))
+            client.run(in_a_thread(lambda: other.wait_for(lambda: other.talks[0].closed)))
+            assert one.talks[-1].commands[-1] == other.talks[-1].commands[-1] == "QUIT"
+
+
+async def in_a_thread(work: Callable[[], None]) -> None:
+    """While the client's loop runs."""
+    await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def test_connections_come_from_the_address_that_is_configured() -> None:
+    settings = RelaySettings(source_addresses=("127.0.0.9", "::1"))
+    with NextHop() as hop, Relaying(settings=settings) as client:
+        assert results(client.send(own_server(hop))) == ["relayed"]
+        assert hop.talks[0].peer == "127.0.0.9"
 
 
 def test_words_that_nobody_asked_for_end_a_kept_session() -> None:

@@ -66,6 +66,7 @@ class Talk:
     chunks: int = 0  # reads that held commands: a group of commands is one
     closed: bool = False
     server_name: str | None = None
+    peer: str = ""
 
 
 class NextHop:
@@ -143,7 +144,7 @@ class NextHop:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        talk = Talk()
+        talk = Talk(peer=writer.get_extra_info("peername")[0])
         with self.taken:
             self.talks.append(talk)
             number = len(self.talks)
