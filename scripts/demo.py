@@ -31,7 +31,7 @@ MAIL = ROOT / "scripts" / "demo" / "mail"
 TENANT, DOMAIN = "example", "example.test"
 ACCOUNTS = {"alice": "Alice Janssens", "bob": "Bob Öztürk"}
 MARK = "# Written by scripts/serve at every start. Without this line it is yours, and is left as it is.\n"
-PORTS = {"imap": 143, "imaps": 993, "submission": 587, "submissions": 465, "operations": 880}  # MX 25, HTTPS 443: later
+PORTS = {"mx": 25, "imap": 143, "imaps": 993, "submission": 587, "submissions": 465, "operations": 880}  # HTTPS: later
 
 
 def write_configuration(path: Path, offset: int, *, plain: bool) -> None:
@@ -42,7 +42,8 @@ def write_configuration(path: Path, offset: int, *, plain: bool) -> None:
     settings = [f"{name} = {port + offset}" for name, port in PORTS.items()]
     settings += [f"addresses = {json.dumps(loopback_addresses())}", f"plain_text_sign_in = {str(plain).lower()}"]
     path.write_text(
-        f'{MARK}[server]\nhostname = "localhost"\n\n[logs]\nlevel = "warning"\n\n[listen]\n'
+        f'{MARK}[server]\nhostname = "localhost"\n\n[logs]\nlevel = "warning"\n\n'
+        '[relay]\nprivate_networks = ["127.0.0.0/8", "::1/128"]\n\n[listen]\n'
         + "".join(f"{setting}\n" for setting in settings),
         encoding="utf-8",
     )
@@ -114,6 +115,7 @@ def instructions(data: Path, config: Config, passwords: dict[str, str]) -> str:
         f"       incoming  IMAP  localhost  {listen.imaps}  SSL/TLS   Normal password",
         f"       outgoing  SMTP  localhost  {listen.submissions}  SSL/TLS   Normal password",
         f"     (STARTTLS: IMAP {listen.imap}, SMTP {listen.submission})",
+        f"  Mail from other servers is taken on port {listen.mx} (MX).",
         "",
         "  Accounts" + (", passwords shown this once:" if passwords else ":"),
         *shown,
