@@ -171,7 +171,7 @@ def _shown(value: float | None, digits: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=3000, help="in each row (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=10240, help="octets of a message (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=10237, help="octets of a message (default: %(default)s)")
     parser.add_argument("--only", choices=list(DOMAINS), help="one scenario")
     parser.add_argument("--server", choices=["cleanmail", "postfix"], help="measure one server alone")
     parser.add_argument("--load-tool", type=Path, default=LOAD_TOOL, help="the load generator")
