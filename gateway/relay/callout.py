@@ -143,26 +143,25 @@ class Callout:
         silent = self._silent.get(server)
         if silent is not None and self._age(silent) <= silent.fresh:
             return self._remember(key, server, silent.result, reached=True)
-        reached = False
+        contact = _Contact()
         try:
             async with asyncio.timeout(self._settings.timeout), self._turn(server):
-                try:
-                    result = await self._over_sessions(server, address)
-                    reached = True
-                except Unroutable as error:
-                    result = CalloutResult(Verdict.UNKNOWN, error.outcome.reply)
+                result = await self._over_sessions(server, address, contact)
+        except Unroutable as error:
+            result = CalloutResult(Verdict.UNKNOWN, error.outcome.reply)
         except TimeoutError:
             result = CalloutResult(Verdict.UNKNOWN, ours("4.4.2", "The server did not answer in time.", server.host))
         except Exception as error:  # noqa: BLE001 - nobody is refused for a reason of ours
             _log.error("a call-out failed: %s", type(error).__name__)
             result = CalloutResult(Verdict.UNKNOWN, ours("4.3.0", "The recipient could not be asked for."))
-        return self._remember(key, server, result, reached=reached)
+        return self._remember(key, server, result, reached=contact.made)
 
-    async def _over_sessions(self, server: OwnServer, address: EmailAddress) -> CalloutResult:
-        """Raises Unroutable if no session lasted until an answer."""
+    async def _over_sessions(self, server: OwnServer, address: EmailAddress, contact: _Contact) -> CalloutResult:
+        """Raises Unroutable if there was no session at all."""
         broken: Broken | None = None
         async with aclosing(self._hops.sessions(server)) as sessions:
             async for session in sessions:
+                contact.made = True
                 try:
                     result = await _verify(session, address)
                 except Broken as error:
@@ -171,13 +170,18 @@ class Callout:
                 self._hops.release(server, session, more=True)
                 return result
         assert broken is not None  # without any session `sessions` raises
-        raise Unroutable(broken.outcome)
+        return CalloutResult(Verdict.UNKNOWN, broken.outcome.reply)
 
     def _turn(self, server: OwnServer) -> _Turns:
         turns = self._turns.get(server)
         if turns is None:
             turns = self._turns[server] = _Turns(self._turns, server, self._settings.at_once)
         return turns
+
+
+@dataclass(slots=True)
+class _Contact:
+    made: bool = False  # a session was opened: whatever went wrong then is no reason to leave the server alone
 
 
 class _Turns:

@@ -115,6 +115,14 @@ def test_a_server_that_is_away_is_left_alone_for_a_moment() -> None:
         assert ask(client, hop).verdict is Verdict.TAKEN
 
 
+@pytest.mark.parametrize("action", [CUT, SILENT, "421 4.3.2 closing"])
+def test_one_recipient_who_breaks_it_does_not_keep_others_from_an_answer(action: object) -> None:
+    with NextHop() as hop, Relaying(timeouts=Timeouts(recipient=0.2, quit=1.0)) as client:
+        hop.script["RCPT"] = [action, "250 ok"]
+        assert ask(client, hop, EmailAddress.parse("poison@example.test")).verdict is Verdict.UNKNOWN
+        assert ask(client, hop).verdict is Verdict.TAKEN
+
+
 def test_equal_questions_at_the_same_moment_are_asked_once() -> None:
     async def several(client: Relaying, hop: NextHop) -> list[CalloutResult]:
         return await asyncio.gather(*(client.callout.check(own_server(hop), ADDRESS) for _ in range(20)))
