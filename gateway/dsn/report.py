@@ -94,9 +94,9 @@ def report(sending: Sending, about: About, told: Sequence[Told]) -> bytes:
 
 
 def envelope_fields(sending: Sending, subject: str, auto_submitted: str, replied: str = "") -> str:
-    """The fields that every message made here begins with."""
+    """The fields that every message made here begins with. From is where a person answers (RFC 3464 §2)."""
     head = (
-        f"From: Mail Delivery System <mailer-daemon@{sending.hostname}>\r\n"
+        f"From: Mail Delivery System <postmaster@{sending.hostname}>\r\n"
         f"To: <{sending.to}>\r\n"
         f"Subject: {subject}\r\n"
         f"Date: {parts.date(sending.time)}\r\n"

@@ -29,7 +29,7 @@ NO_SUCH_USER = Reply(550, "5.1.1", "No such user here", "mx.far.example")
 BOB = Told(Action.FAILED, "bob@far.example", "rfc822;bob@far.example", "5.1.1", NO_SUCH_USER, 1_750_000_200)
 
 FAILURE = """\
-From: Mail Delivery System <mailer-daemon@mail.example.test>
+From: Mail Delivery System <postmaster@mail.example.test>
 To: <alice@example.test>
 Subject: Undelivered: your message could not be delivered
 Date: Sun, 15 Jun 2025 15:11:40 +0000

@@ -1,0 +1,74 @@
+"""Only one runner works a queue, though the worker of a server that was killed may still be finishing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runner_town import RunnerTown, ScriptedRelay
+
+from gateway.queue.runner import Runner
+from hosting.roles.queue import QueueService
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+def test_a_second_runner_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
+    town = RunnerTown(tmp_path)
+    lock = tmp_path / "run" / "queue.lock"
+
+    def service() -> tuple[QueueService, Runner, ScriptedRelay]:
+        town.relay = ScriptedRelay()
+        runner = town.runner()
+        return QueueService(runner, ThreadPoolExecutor(1), lock), runner, town.relay
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        first, first_runner, first_relay = service()
+        second, _, second_relay = service()
+        town.submit("one@far.example")
+        first.startService()
+        await until(first_relay.taken)
+        second.startService()
+        town.submit("two@far.example")
+        first_runner.look()
+        await until(lambda: len(first_relay.taken()) == 2)
+        stopping = first.stopService()
+        assert stopping is not None
+        await stopping.asFuture(loop)
+        town.submit("three@far.example")
+        await until(second_relay.taken)
+        assert second_relay.taken() == ["three@far.example"]
+        stopping = second.stopService()
+        assert stopping is not None
+        await stopping.asFuture(loop)
+
+    try:
+        asyncio.run(asyncio.wait_for(play(), 30))
+    finally:
+        town.close()
+
+
+def test_one_that_waits_can_be_stopped(tmp_path: Path) -> None:
+    town = RunnerTown(tmp_path)
+    lock = tmp_path / "run" / "queue.lock"
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        first, second = (QueueService(town.runner(), ThreadPoolExecutor(1), lock) for _ in range(2))
+        first.startService()
+        second.startService()
+        for each in (second, first):
+            stopping = each.stopService()
+            assert stopping is not None
+            await stopping.asFuture(loop)
+
+    try:
+        asyncio.run(asyncio.wait_for(play(), 30))
+    finally:
+        town.close()
