@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_server import WholeServer
-from wire import ImapWire
+from whole_server import WholeServer, until
+from wire import ImapWire, SmtpWire
 
 from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
@@ -257,10 +257,15 @@ def test_no_reverse_path_of_another_is_taken(server: WholeServer, path: str) -> 
 def test_a_pending_domain_gets_no_mail_and_sends_none(server: WholeServer) -> None:
     """Whoever adds a domain without proof must not catch mail for it; it is a stranger's until then."""
     with server.smtp(ALICE) as smtp:
-        code, _ = smtp.submit(ALICE, ["mallory@pending.test"], mail(ALICE, "to a pending domain"))
+        code, said = smtp.submit(ALICE, ["mallory@pending.test"], mail(ALICE, "to a pending domain"))
         assert code == 250
-    queued = server.cleanmail("queue", "list", "--json")
-    assert "mallory@pending.test" in queued.stdout or queued.stdout.count('"') > 4, queued.stderr
+    # It left for wherever DNS says, if anywhere: the queue had it, and it came to no mailbox here.
+    trace = until(lambda: server.cleanmail("trace", said.split()[-1].decode()).stdout, "the trace").lower()
+    assert "received" in trace and "delivered" not in trace
+    stranger = SmtpWire(server.ports["mx"])
+    stranger.command(b"EHLO far.test")
+    assert stranger.submit("someone@far.test", ["mallory@pending.test"], mail("someone@far.test"))[0] == 550
+    stranger.close()
     with server.imap(MALLORY) as imap:
         assert imap.command(b"SELECT INBOX").ok
         assert not re.search(rb"\* SEARCH \d", imap.command(b'UID SEARCH SUBJECT "to a pending domain"').text)
@@ -389,6 +394,38 @@ def test_an_archive_imports_its_own_messages_and_leads_nowhere_else(server: Whol
                 assert TOKEN.encode() not in text
                 count += text.count(b"from the")
         assert count >= 2
+
+
+# MX
+
+
+def test_a_message_for_two_tenants_tells_neither_of_the_other(server: WholeServer) -> None:
+    subject = "both-" + secrets.token_hex(6)
+    client = SmtpWire(server.ports["mx"])
+    client.command(b"EHLO far.test")
+    code, said = client.submit("someone@far.test", [ALICE, MALLORY], mail("someone@far.test", subject))
+    client.close()
+    assert code == 250, said
+    ids = set()
+    for address, other in ((ALICE, MALLORY), (MALLORY, ALICE)):
+        with server.imap(address) as imap:
+            assert imap.command(b"SELECT INBOX").ok
+            uid = imap.command(b"UID SEARCH SUBJECT " + subject.encode()).number(rb"\* SEARCH (\d+)\r\n")
+            header = imap.command(b"UID FETCH %d BODY.PEEK[HEADER]" % uid).text
+        assert other.encode() not in header
+        found = re.search(rb"with ESMTP id (\w+)", header)
+        assert found, header
+        ids.add(found[1])
+    assert len(ids) == 2  # each tenant's trace is its own
+
+
+def test_a_route_concerns_the_domains_of_its_tenant_alone(server: WholeServer) -> None:
+    done = server.cleanmail("route", "list", "two", "--json")
+    assert done.stdout.strip() == "[]"
+    done = server.cleanmail("route", "set", "two.test", "--server", "192.0.2.9", "--split")
+    assert done.returncode == 0, done.stderr
+    assert server.cleanmail("route", "list", "one", "--json").stdout.strip() == "[]"
+    assert server.cleanmail("route", "remove", "two.test").returncode == 0
 
 
 # The command line
