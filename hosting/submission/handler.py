@@ -1,7 +1,7 @@
 """One submission session's decisions, asynchronous around the blocking parts: who signs in, who is sent for, to whom.
 
 Every message that was accepted or refused leaves an access event, and so do a refused reverse-path and the end of a
-session; sign-ins leave theirs in the auth role.
+session; sign-ins leave theirs in the auth role. Whatever is refused leaves a trace event as well.
 
 Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
 """
@@ -19,6 +19,7 @@ from hosting.submission.counters import Counters
 from storage.clock import Clock
 from storage.errors import Throttled
 from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
+from storage.logs.trace import TraceEvent, TraceKind, TraceSink
 
 
 class SubmissionHandler:
@@ -30,6 +31,7 @@ class SubmissionHandler:
         authenticator: Authenticator,
         acceptance: Acceptance,
         access_log: AccessLog,
+        traces: TraceSink,
         counters: Counters,
         work: Work,
         clock: Clock,
@@ -38,6 +40,7 @@ class SubmissionHandler:
         self._authenticator = authenticator
         self._acceptance = acceptance
         self._access_log = access_log
+        self._traces = traces
         self._counters = counters
         self._work = work
         self._clock = clock
@@ -58,6 +61,7 @@ class SubmissionHandler:
         refused = await self._work.run(lambda: self._acceptance.sender_refusal(principal, address))
         if refused is not None:
             self._note(refused)
+            self._trace_refusal(transaction, "", refused)
             return refused
         return SENDER_OK
 
@@ -65,6 +69,7 @@ class SubmissionHandler:
         resolution = await self._work.run(lambda: self._acceptance.resolve(path.address))
         refused = self._acceptance.refusal(resolution)
         if refused is not None:
+            self._trace_refusal(transaction, str(path.address), refused)
             return refused
         transaction.resolved.append(resolution)
         return RECIPIENT_OK
@@ -79,8 +84,13 @@ class SubmissionHandler:
         try:
             queue_id = await self._work.run_on(content.size, lambda: self._acceptance.accept(envelope, content.read()))
         except Exception as error:
-            self._note(reply_for(error))
+            reply = reply_for(error)
+            self._note(reply)
+            for path in transaction.recipients:
+                self._trace_refusal(transaction, str(path.address), reply)
             raise
+        if session.transcript is not None:
+            session.transcript.message(queue_id, envelope.principal.tenant_id)
         accepted = SmtpReply(250, "2.6.0", f"Accepted as {queue_id}")
         self._note(accepted)
         return accepted
@@ -101,6 +111,21 @@ class SubmissionHandler:
         )
         self._counters.messages[result] += 1
         self._record(AccessType.SUBMIT, result)
+
+    def _trace_refusal(self, transaction: Transaction, recipient: str, reply: SmtpReply) -> None:
+        principal: Principal = self._session.principal
+        self._traces.record(
+            TraceEvent(
+                self._clock.now(),
+                self._session.id,
+                TraceKind.REFUSED,
+                principal.tenant_id,
+                principal.account_id,
+                str(transaction.reverse_path.address or ""),
+                recipient,
+                {"reply": f"{reply.code} {reply.status} {reply.text}"},
+            )
+        )
 
     def _record(self, type_: AccessType, result: AccessResult) -> None:
         principal: Principal = self._session.principal

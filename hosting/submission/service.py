@@ -78,6 +78,7 @@ class SubmissionService(SmtpService):
         self._work = Work(pool)
         self._clock = clock
         self._access_log = installation.access_log
+        self._traces = installation.traces
         self.gate = SendingGate(installation, resolver, Sending(installation, settings.sending), settings.hostname)
         self._acceptance = Acceptance(
             installation,
@@ -132,6 +133,7 @@ class SubmissionService(SmtpService):
             self._authenticator,
             self._acceptance,
             self._access_log,
+            self._traces,
             self.counters,
             self._work,
             self._clock,

@@ -13,6 +13,7 @@ from pending import deliver_pending
 from submission_town import PASSWORD, RunningService, SubmissionTown
 
 from gateway.smtp.limits import Limits
+from storage.logs.trace import TraceKind
 from storage.queue.entries import RecipientState
 
 MESSAGE = (
@@ -267,3 +268,28 @@ def test_connections_of_an_account(town: SubmissionTown) -> None:
                 pass
     finally:
         running.stop()
+
+
+def test_what_is_taken_and_what_is_refused_is_in_the_traces(running: RunningService) -> None:
+    town = running.town
+    with running.client() as client:
+        client.sendmail("alice@example.test", ["bob@example.test"], MESSAGE)
+        with pytest.raises(smtplib.SMTPSenderRefused):
+            client.sendmail("bob@example.test", ["bob@example.test"], MESSAGE)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("alice@example.test", ["nobody@example.test"], MESSAGE)
+        with pytest.raises(smtplib.SMTPDataError):
+            client.sendmail("alice@example.test", ["bob@example.test"], b"Subject: whose?\r\n\r\n")
+    traces = town.installation.traces
+    traces.flush()
+    events = list(traces.read())
+    assert [(event.kind.value, event.sender, event.recipient) for event in events] == [
+        ("received", "alice@example.test", ""),
+        ("delivered", "alice@example.test", "bob@example.test"),
+        ("refused", "bob@example.test", ""),
+        ("refused", "alice@example.test", "nobody@example.test"),
+        ("refused", "alice@example.test", "bob@example.test"),
+    ]
+    assert {(event.tenant_id, event.account_id) for event in events if event.kind is not TraceKind.DELIVERED} == {
+        town.accounts["alice"]
+    }
