@@ -8,17 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from crash_rounds import Rounds
-from whole_server import WholeServer
+from crash_ledger import Ledger
+from crash_rounds import Rounds, target
 
 
 @pytest.mark.slow
 def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
-    server = WholeServer(tmp_path)
-    rounds = Rounds(server, seed=20261123, seconds=1.5)
-    try:
+    with target(tmp_path) as (server, hop):
+        rounds = Rounds(server, Ledger(hop), seed=20261123, seconds=1.5)
         lines = list(rounds.play(3))
-        assert len(lines) == 3 and rounds.ledger.acknowledged > 100
+        rounds.finish()
+        assert len(lines) == 3 and rounds.ledger.acknowledged > 100 and hop.messages
         assert server.stop() == 0
-    finally:
-        server.kill()

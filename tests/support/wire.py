@@ -185,11 +185,31 @@ class SmtpWire(Wire):
 
     def submit(self, sender: str, recipients: list[str], message: bytes) -> tuple[int, bytes]:
         """The reply to the message, or the first refusal on the way."""
-        for text in (f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"):
+        refusal = self._envelope(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{each}>" for each in recipients), "DATA")
+        if refusal is not None:
+            return refusal
+        return self.command(message.replace(b"\r\n.", b"\r\n..") + (b"." if message.endswith(b"\r\n") else b"\r\n."))
+
+    def submit_in_chunks(self, sender: str, recipients: list[str], message: bytes) -> tuple[int, bytes]:
+        """The same with BDAT (RFC 3030), in two chunks."""
+        half = len(message) // 2
+        refusal = self._envelope(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{each}>" for each in recipients))
+        if refusal is not None:
+            return refusal
+        self.send(b"BDAT %d\r\n" % half + message[:half])
+        code, said = self.reply()
+        if code >= 400:
+            return code, said
+        self.send(b"BDAT %d LAST\r\n" % (len(message) - half) + message[half:])
+        return self.reply()
+
+    def _envelope(self, *commands: str) -> tuple[int, bytes] | None:
+        """The first refusal, if there is one."""
+        for text in commands:
             code, said = self.command(text.encode())
             if code >= 400:
                 return code, said
-        return self.command(message.replace(b"\r\n.", b"\r\n..") + (b"." if message.endswith(b"\r\n") else b"\r\n."))
+        return None
 
 
 def deadline(seconds: float = PATIENCE) -> float:
