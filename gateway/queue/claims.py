@@ -6,7 +6,6 @@ until its outcome is written, so whoever reads asks for as many more and leaves 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +16,13 @@ from storage.clock import Clock
 from storage.queue.queue import Queue
 
 _BATCH = 50  # entries of a lane that are read together
+_LOOK_AGAIN = 60  # seconds until a lane is read again of which something is still under way
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ids: deque[str] = field(default_factory=deque)
+    all_as_of: int | None = None  # the epoch of news as of which `ids` were all that was due
     working: set[str] = field(default_factory=set)
     avoided: dict[str, int] = field(default_factory=dict)  # entries that nothing can be done with, and until when
     look_again: bool = False  # when something that is under way is done
@@ -53,23 +53,23 @@ class Claims:
         """
         lane = self._lanes.setdefault((turn.destination, turn.lane), _Lane())
         lane.turns += 1
-        async with lane.lock:
-            if not lane.ids:
-                await self._read(turn, lane)
-            if lane.ids:
-                queue_id = lane.ids.popleft()
-                lane.working.add(queue_id)
-                self._under_way.setdefault(queue_id, set()).add(turn.destination)
+        earliest = None if lane.ids else await self._read(turn, lane)
+        if lane.ids:
+            queue_id = lane.ids.popleft()
+            lane.working.add(queue_id)
+            self._under_way.setdefault(queue_id, set()).add(turn.destination)
+            if lane.ids or lane.all_as_of != turn.epoch:
+                self._schedule.goes_on(turn)
                 return queue_id
-            if lane.working:  # they hide what comes after them
-                lane.look_again = True
-                self._schedule.looked(turn, None)
-            elif lane.avoided:
-                self._schedule.looked(turn, min(lane.avoided.values()))
-            else:
-                earliest = await self._work.run(partial(self._queue.lane, turn.destination, turn.lane))
-                self._schedule.looked(turn, earliest)
-            return None
+        else:
+            queue_id = None
+        if lane.working:  # they hide what comes after them
+            lane.look_again = True
+            earliest = self._clock.now() + _LOOK_AGAIN
+        elif lane.avoided:
+            earliest = min(lane.avoided.values())
+        self._schedule.looked(turn, earliest)
+        return queue_id
 
     def let_go(self, turn: Turn, queue_id: str) -> None:
         lane = self._lanes[turn.destination, turn.lane]
@@ -95,9 +95,16 @@ class Claims:
         if not lane.turns and not lane.ids and not lane.avoided:
             del self._lanes[key]
 
-    async def _read(self, turn: Turn, lane: _Lane) -> None:
+    async def _read(self, turn: Turn, lane: _Lane) -> int | None:
+        """Fills `ids`. If there is nothing that could be worked on: when the first of the lane is due."""
         now = self._clock.now()
         lane.avoided = {queue_id: until for queue_id, until in lane.avoided.items() if until > now}
         most = _BATCH + len(lane.working) + len(lane.avoided)
-        due = await self._work.run(partial(self._queue.due, turn.destination, turn.lane, now, most))
+        due, earliest = await self._work.run(partial(self._look, turn, now, most))
         lane.ids.extend(id_ for id_ in due if id_ not in lane.working and id_ not in lane.avoided)
+        lane.all_as_of = turn.epoch if len(due) < most else None
+        return earliest
+
+    def _look(self, turn: Turn, now: int, most: int) -> tuple[list[str], int | None]:
+        due = self._queue.due(turn.destination, turn.lane, now, most)
+        return due, None if due else self._queue.lane(turn.destination, turn.lane)

@@ -197,6 +197,7 @@ class Runner:
     async def _turn(self, turn: Turn) -> None:
         try:
             queue_id = await self._claims.begin(turn)
+            self._woken.set()  # the lane may have its next turn
             if queue_id is not None:
                 try:
                     if not self._stopping:

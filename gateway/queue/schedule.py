@@ -39,12 +39,16 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A lane at work: one entry of it is to be attempted. To be given back with `Schedule.done`."""
+    """A lane at work: one entry of it is to be attempted. To be given back with `Schedule.done`.
+
+    The lane has no other turn until it is told what is in it: `goes_on`, `looked` or `pause`.
+    """
 
     destination: str
     lane: int
     epoch: int  # of the news about the lane that the turn may rely on; see `Schedule.looked`
     was_failing: bool
+    looking: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +59,7 @@ class _Lane:
     paused: int = 0  # until then it is not worked on
     epoch: int = 0
     ready: bool = False  # it stands in its destination's rotation, or is parked
+    looking: bool = False  # a turn finds out what is in it
     busy: int = 0
 
     @property
@@ -101,23 +106,32 @@ class Schedule:
             known.earliest = earliest
             self._at(known.next, known)
 
+    def goes_on(self, turn: Turn) -> None:
+        """More of the turn's lane can be worked on."""
+        self._known(turn)
+
     def looked(self, turn: Turn, earliest: int | None) -> None:
         """Nothing more of the turn's lane can be worked on before `earliest`; None: it is empty.
 
         News that came since the turn was taken count more.
         """
-        known = self._destinations[turn.destination].lanes[turn.lane]
-        if known.epoch == turn.epoch:
-            known.earliest = NEVER if earliest is None else earliest
-            if earliest is not None:
-                self._at(known.next, known)
+        lane = self._destinations[turn.destination].lanes[turn.lane]
+        if lane.epoch == turn.epoch:
+            lane.earliest = NEVER if earliest is None else earliest
+        self._known(turn)
 
     def pause(self, turn: Turn, until: int) -> None:
         """The turn's lane cannot be worked on until then, whatever the news."""
-        known = self._destinations[turn.destination].lanes[turn.lane]
-        known.paused = until
-        if known.earliest != NEVER:
-            self._at(known.next, known)
+        self._destinations[turn.destination].lanes[turn.lane].paused = until
+        self._known(turn)
+
+    def _known(self, turn: Turn) -> None:
+        """The lane may have its next turn, when it is time."""
+        lane = self._destinations[turn.destination].lanes[turn.lane]
+        if turn.looking:
+            turn.looking = lane.looking = False
+        if lane.earliest != NEVER:
+            self._at(lane.next, lane)
 
     def failed(self, destination: str, retry_at: int) -> None:
         """The destination as a whole did not answer."""
@@ -170,6 +184,8 @@ class Schedule:
     def done(self, turn: Turn) -> None:
         destination = self._destinations[turn.destination]
         lane = destination.lanes[turn.lane]
+        if turn.looking:
+            self._known(turn)
         destination.busy -= 1
         lane.busy -= 1
         if turn.destination != LOCAL:
@@ -204,7 +220,7 @@ class Schedule:
             if destination.name != LOCAL and sender.busy >= self._limits.per_sender:
                 sender.parked.append(lane)
                 continue
-            destination.ready.append(lane)
+            lane.ready, lane.looking = False, True
             return self._begin(destination, lane, sender)
         return None
 
@@ -250,7 +266,11 @@ class Schedule:
             _, _, what = heappop(self._times)
             if isinstance(what, _Destination):
                 self._rotate(what)
-            elif what.next <= now and not what.ready and what.destination.lanes.get(what.number) is what:
+            elif (
+                what.next <= now
+                and not (what.ready or what.looking)
+                and what.destination.lanes.get(what.number) is what
+            ):
                 what.ready = True
                 what.destination.ready.append(what)
                 self._rotate(what.destination)
