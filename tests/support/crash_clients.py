@@ -63,7 +63,7 @@ class ImapClient(Client):
         """Tokens whose place is certain."""
         return [
             token
-            for token, fate in list(self._ledger.fates.items())  # others add to them
+            for token, fate in self._ledger.fates.copy().items()  # others add to them
             if token.startswith(self.name + "-")
             and len(fate.places) == 1
             and fate.uid
