@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 
 from gateway.queue.attempt import Attempted, deferred, relayed
@@ -89,6 +88,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         if self._feed is not None:
             loop.add_reader(self._feed.fileno(), self._hear)
+        ticking = asyncio.create_task(self._tick())
         try:
             while not self._stopping:
                 try:
@@ -99,12 +99,11 @@ class Runner:
                     log.error("the queue cannot be read", exc_info=True)
                 self._begin_turns()
                 self._waiting = True
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), _TICK)
+                await self._woken.wait()
                 self._waiting = False
                 self._woken.clear()
-                self._hear()
         finally:
+            ticking.cancel()
             if self._feed is not None:
                 loop.remove_reader(self._feed.fileno())
             await self._finish()
@@ -125,6 +124,12 @@ class Runner:
         next_time = self._schedule.next_time()
         due = next_time is not None and next_time <= self._clock.now()
         return self._waiting and not self._tasks and not self._changed and not self._woken.is_set() and not due
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self._hear()  # a publisher that has fallen silent is noticed only here
+            self._woken.set()
 
     async def _finish(self) -> None:
         if self._tasks:
@@ -157,7 +162,7 @@ class Runner:
             for lane in news.lanes:
                 await self._reachability.check(lane.destination)
                 self._schedule.news(lane.destination, lane.lane, lane.earliest)
-            self._expired_at = min(self._expired_at, now)
+            self._expired_at = min(self._expired_at, now + 1)  # an operator may have given something up
         if now >= self._forgotten_at:
             self._forgotten_at = now + _FORGET_EACH
             self._schedule.forget_failures(now - STALE)
