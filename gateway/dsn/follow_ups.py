@@ -20,7 +20,7 @@ from gateway.dsn.rules import Audience, audience
 from storage.clock import Clock
 from storage.directory.control import Control
 from storage.directory.resolve import Resolver
-from storage.directory.rows import DomainState
+from storage.directory.rows import DomainState, State
 from storage.errors import InvalidInput
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.queue.entries import (
@@ -82,6 +82,21 @@ class Telling:
                     made.events += self._events(entry, these, TraceKind.SUPPRESSED, {"reason": _FORGED})
         return made
 
+    def handed_over(self, entry: Entry, content: bytes, failed: Iterable[Recipient]) -> FollowUps:
+        """A notice that the tenant's own server does not take goes to the mailboxes that are postmaster's here.
+
+        What it is about failed there as well, as a rule, so nobody would hear of it otherwise.
+        """
+        made = FollowUps()
+        for recipient in failed:
+            to = recipient.address
+            for mailbox in self._resolver.resolve_here(to).mailboxes:
+                if mailbox.state is not State.ENDED:
+                    addressed = [NewRecipient(to, mailbox.account_id, _NEVER)]
+                    queue_id = new_queue_id(self._clock)
+                    self._add(entry, queue_id, mailbox.tenant_id, addressed, entry.parameters, content, to, made)
+        return made
+
     def _report(self, entry: Entry, about: About, cases: Sequence[Case], made: FollowUps) -> None:
         assert entry.reverse_path is not None
         to = entry.reverse_path
@@ -136,22 +151,36 @@ class Telling:
             content = build(Sending(queue_id, self._hostname, now, to))
             utf8 = not to.is_ascii
             parameters = EnvelopeParameters(smtputf8=utf8, body="7BIT" if content.isascii() else "8BITMIME")
-            made.entries.append(
-                NewEntry(
-                    queue_id,
-                    tenant_id,
-                    None,
-                    Origin.NOTICE,
-                    None,
-                    parameters,
-                    tuple(addressed),
-                    now + self._retry_time,
-                    content,
-                )
-            )
             made.events += self._events(entry, cases, TraceKind.NOTIFIED, {"to": str(to), "as": queue_id})
-            facts = {"origin": Origin.NOTICE.value, "about": entry.queue_id, "size": str(len(content))}
-            made.events.append(TraceEvent(now, queue_id, TraceKind.RECEIVED, tenant_id, None, "", str(to), facts))
+            self._add(entry, queue_id, tenant_id, addressed, parameters, content, to, made)
+
+    def _add(
+        self,
+        about: Entry,
+        queue_id: str,
+        tenant_id: TenantId,
+        addressed: Sequence[NewRecipient],
+        parameters: EnvelopeParameters,
+        content: bytes,
+        to: EmailAddress,
+        made: FollowUps,
+    ) -> None:
+        now = self._clock.now()
+        made.entries.append(
+            NewEntry(
+                queue_id,
+                tenant_id,
+                None,
+                Origin.NOTICE,
+                None,
+                parameters,
+                tuple(addressed),
+                now + self._retry_time,
+                content,
+            )
+        )
+        facts = {"origin": Origin.NOTICE.value, "about": about.queue_id, "size": str(len(content))}
+        made.events.append(TraceEvent(now, queue_id, TraceKind.RECEIVED, tenant_id, None, "", str(to), facts))
 
     def _events(
         self, entry: Entry, cases: Sequence[Case], kind: TraceKind, details: dict[str, str]

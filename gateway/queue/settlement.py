@@ -23,9 +23,10 @@ from gateway.dsn.rules import Action, Audience, audience, known_as, success, wan
 from gateway.queue.attempt import Attempted, Ending, status_of
 from gateway.queue.backoff import ELSEWHERE, HERE
 from storage.clock import Clock
-from storage.errors import CleanmailError, NotFound
+from storage.directory.resolve import is_role
+from storage.errors import CleanmailError, Corrupt, NotFound
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
-from storage.queue.entries import LOCAL, Entry, NewEntry, Recipient, RecipientState, Reply
+from storage.queue.entries import LOCAL, ROUTED, Entry, NewEntry, Origin, Recipient, RecipientState, Reply
 from storage.queue.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ class Settlement:
         self, entry: Entry, header: bytes, final: Sequence[Attempted], now: int
     ) -> tuple[FollowUps, list[Attempted]]:
         """The reports, and the failures that cannot be told now and therefore wait."""
+        if entry.origin is Origin.NOTICE:
+            return self._handed_over(entry, final)
         asked = any("SUCCESS" in each.recipient.parameters.notify for each in final)
         whole = self._whole(entry) if asked else entry
         cases = [case for each in final if (case := _case(whole, each, now)) is not None]
@@ -133,6 +136,21 @@ class Settlement:
         except CleanmailError as error:
             log.warning("entry %s: no report can be made now: %s", entry.queue_id, type(error).__name__)
         failures = [each for each in final if each.ending is Ending.FAILED]
+        return FollowUps(), [Attempted(each.recipient, Ending.DEFERRED, _NOT_TOLD) for each in failures]
+
+    def _handed_over(self, entry: Entry, final: Sequence[Attempted]) -> tuple[FollowUps, list[Attempted]]:
+        """What administrators were to read at their own server, if it does not take it, and what waits for that."""
+        failures = [each for each in final if each.ending is Ending.FAILED and _is_for_administrators(each.recipient)]
+        if not failures:
+            return FollowUps(), []
+        try:
+            content = self._queue.content(entry)
+        except (Corrupt, NotFound):  # there is nothing that anybody could read
+            return FollowUps(), []
+        try:
+            return self._telling.handed_over(entry, content, [each.recipient for each in failures]), []
+        except CleanmailError as error:
+            log.warning("entry %s: nobody can be told now: %s", entry.queue_id, type(error).__name__)
         return FollowUps(), [Attempted(each.recipient, Ending.DEFERRED, _NOT_TOLD) for each in failures]
 
     def _whole(self, entry: Entry) -> Entry:
@@ -197,6 +215,10 @@ class Settlement:
         if self._traces is not None:
             for event in events:
                 self._traces.record(event)
+
+
+def _is_for_administrators(recipient: Recipient) -> bool:
+    return recipient.destination.startswith(ROUTED) and is_role(recipient.address)
 
 
 def expired(recipient: Recipient) -> Attempted:

@@ -9,6 +9,7 @@ import pytest
 from runner_town import DAY, GREYLISTED, NO_CONNECTION, NO_SUCH_USER, TAKEN, RunnerTown, fields
 
 from gateway.relay.outcome import RecipientOutcome, Result
+from storage.directory.routes import Mode, Route
 from storage.queue.entries import EnvelopeParameters, NewRecipient, Origin, RecipientParameters, Reply
 from storage.values import Domain, EmailAddress
 
@@ -170,6 +171,26 @@ def test_a_stranger_whose_address_may_be_forged_gets_nothing_and_the_administrat
     assert notice["To"] == "postmaster@example.test"
     assert town.traces.kinds(queue_id) == ["failed", "suppressed", "notified"]
     assert town.queued() == []
+
+
+def test_a_notice_that_the_own_server_refuses_too_goes_to_who_is_postmaster_here(town: RunnerTown) -> None:
+    tenant_id, _ = town.accounts["alice"]
+    domain = Domain("example.test")
+    town.installation.tenant(tenant_id).routes.set(Route(domain, Mode.SERVER, "own.example", 25))
+    here = NewRecipient(EmailAddress("x", domain), None, routed=domain)
+    unproven = EnvelopeParameters(authentic=False)
+    queue_id = town.submit(here, reverse_path="victim@origin.example", origin=Origin.MX, parameters=unproven)
+    town.relay.behaviour = lambda *_: NO_SUCH_USER
+    town.run()
+    town.run()
+    assert [str(sent.message.recipients[0].address) for sent in town.relay.sent] == [
+        "x@example.test",
+        "postmaster@example.test",
+    ]
+    [notice] = town.reports("alice")
+    assert notice["To"] == "postmaster@example.test" and "victim@origin.example" in str(notice.get_body())
+    assert town.traces.kinds(queue_id) == ["failed", "suppressed", "notified"]
+    assert (town.queued(), town.spooled()) == ([], 0)
 
 
 @pytest.mark.parametrize(
