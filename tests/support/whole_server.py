@@ -53,7 +53,15 @@ _ports_taken: set[int] = set()
 class WholeServer:
     """Passwords are cheap to verify; PLAIN sign-ins are taken without TLS, so that tests speak by hand."""
 
-    def __init__(self, folder: Path, town: Mapping[str, Any] = TOWN, *, settings: str = "", workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        town: Mapping[str, Any] = TOWN,
+        *,
+        settings: str = "",
+        workers: int = 1,
+        smtp_workers: int = 1,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(mode=0o700, exist_ok=True)
@@ -62,7 +70,8 @@ class WholeServer:
         self.process: subprocess.Popen[bytes] | None = None
         ports = "".join(f"{name} = {port}\n" for name, port in self.ports.items())
         (self.data / "cleanmail.toml").write_text(
-            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = 1\nstop_within = 10\n'
+            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\n'
+            "stop_within = 10\n"
             f'[listen]\naddresses = ["127.0.0.1"]\nplain_text_sign_in = true\n{ports}'
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{settings}"
         )
