@@ -82,6 +82,7 @@ class Rounds:
                 if whole:
                     self._pause(chance)
                     self.server.kill()
+                    self.ledger.relay_ends()
                     self.killed += 1
                 else:
                     for _ in range(chance.randint(1, 3)):
@@ -107,11 +108,13 @@ class Rounds:
         threading.Event().wait(chance.uniform(0.1, self.seconds))
 
     def _kill_role(self, chance: random.Random) -> None:
-        pids = self.server.pids(chance.choice(ROLES))
-        for pid in pids:
+        role = chance.choice(ROLES)
+        for pid in self.server.pids(role):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.killed += 1
+        if role == "queue":
+            self.ledger.relay_ends()
 
     def _is_served(self) -> bool:
         """Everything that the load began is over, and a new session works."""
