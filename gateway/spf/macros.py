@@ -64,11 +64,22 @@ class MacroString:
         return "".join(part if isinstance(part, str) else part.expand(values) for part in self.parts)
 
     def name(self, values: Mapping[str, str]) -> str:
-        """The expansion as a domain name, cut from the left until DNS takes it (§7.3)."""
-        name = self.expand(values).removesuffix(".")
-        while len(name) > NAME_OCTETS and "." in name:
-            name = name.partition(".")[2]
-        return name
+        """The expansion as a domain name, cut from the left until DNS takes it (§7.3).
+
+        Only what is left of it is expanded: a long record of nothing but macros would come to a megabyte.
+        """
+        if not all(values[letter].isascii() for letter in self.letters):
+            raise NotAscii
+        name = ""
+        for part in reversed(self.parts):
+            if len(name) > NAME_OCTETS + 1:
+                break
+            name = (part if isinstance(part, str) else part.expand(values)) + name
+        name = name.removesuffix(".")
+        if len(name) <= NAME_OCTETS:
+            return name
+        fits = name.find(".", len(name) - NAME_OCTETS - 1)
+        return name[(fits if fits >= 0 else name.rfind(".")) + 1 :]
 
 
 def parse_string(text: str, *, letters: frozenset[str] = LETTERS, spaces: bool = False) -> MacroString:

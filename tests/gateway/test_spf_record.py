@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,29 @@ def test_a_name_too_long_loses_labels_on_the_left() -> None:
     assert len(name) <= 253
     assert name.endswith(".abcdefghi.x.example.test")
     assert len(name) > 240
+
+
+@pytest.mark.parametrize("macros", ["%{o}." * 3000, "%{s}" * 4000, "%{Sr-}" * 2700])
+def test_a_record_of_nothing_but_macros_costs_no_time(macros: str) -> None:
+    """All of it runs on the event loop, for whoever names the domain."""
+    values = {**VALUES, "o": "a." * 120 + "example", "s": "x" * 60 + "@" + "a." * 120 + "example"}
+    begun = time.process_time()
+    name = parse_domain(macros + "%{d}").name(values)
+    assert time.process_time() - begun < 0.5  # it was ten seconds
+    assert 240 < len(name) <= 253 and name.endswith("email.example.com")
+
+
+@given(st.lists(st.sampled_from(["%{s}", "%{o}", "%{d2}", "%{l-}", "a.b.", ".", "x", "y" * 90, "."]), max_size=40))
+def test_a_name_is_the_end_of_the_expansion(pieces: list[str]) -> None:
+    """Labels are cut off until it fits, as the RFC says it."""
+    macros = parse_string("".join(pieces))
+    wanted = macros.expand(VALUES).removesuffix(".")
+    while len(wanted) > 253 and "." in wanted:
+        wanted = wanted.partition(".")[2]
+    if len(wanted) <= 253:
+        assert macros.name(VALUES) == wanted
+    else:
+        assert len(macros.name(VALUES)) > 253  # no name, whichever way it is cut
 
 
 @pytest.mark.parametrize(
