@@ -7,10 +7,16 @@ Standards: RFC 5321 §4.4 (Return-Path), RFC 8601 §5 (results in our name).
 
 from __future__ import annotations
 
+import re
+
 from storage.mime.fields import Header
 
 RETURN_PATH = frozenset({b"return-path"})
 _OWN_PREFIX = b"x-cleanmail-"
+
+_COMMENTED = re.compile(rb"[()]|(?:[^\s()\\]|\\.)+", re.DOTALL)
+_WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"|[^\s;()"]+', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def without_border(data: bytes, header: Header, hostname: str, remove: frozenset[bytes] = RETURN_PATH) -> bytes:
@@ -32,5 +38,18 @@ def _claims_us(data: bytes, name: bytes, start: int, end: int, hostname: str) ->
     """Whether the field is an Authentication-Results whose authserv-id is ours."""
     if name != b"authentication-results":
         return False
-    words = data[start:end].replace(b";", b" ").split(None, 1)
-    return bool(words) and words[0].lower() == hostname.lower().encode()
+    return _authserv_id(data[start:end]).lower() == hostname.lower().encode()
+
+
+def _authserv_id(value: bytes) -> bytes:
+    """The first word, as RFC 8601 §2.2 has it: comments may stand before it, and it may be quoted."""
+    depth = 0
+    for match in _COMMENTED.finditer(value):
+        if match[0] == b"(":
+            depth += 1
+        elif match[0] == b")":
+            depth = max(depth - 1, 0)
+        elif depth == 0:
+            word = _WORD.match(value, match.start())
+            return b"" if word is None else word[0] if word[1] is None else _QUOTED_PAIR.sub(rb"\1", word[1])
+    return b""

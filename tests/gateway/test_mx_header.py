@@ -94,3 +94,27 @@ def test_the_border_removes_what_only_we_may_say() -> None:
     )
     plain = b"Subject: x\r\n\r\nbody"
     assert without_border(plain, read_header(plain), "mx.here.test") is plain
+
+
+@pytest.mark.parametrize(
+    ("value", "ours"),
+    [
+        (b" mx.here.test; spf=pass", True),
+        (b"\r\n mx.here.test\r\n 1; spf=pass", True),
+        (b" (a comment) mx.here.test; spf=pass", True),
+        (b' (nested ("\\)); more)\r\n (two) MX.Here.Test(x); spf=pass', True),
+        (b' "mx.here.test"; spf=pass', True),
+        (b' "mx\\.here.test" 1; spf=pass', True),
+        (b" mx.here.test", True),
+        (b" other.test (mx.here.test); spf=pass", False),
+        (b' "other.test mx.here.test"; spf=pass', False),
+        (b" (mx.here.test", False),
+        (b" ; mx.here.test", False),
+        (b"", False),
+        (b" " + b"(" * 100_000 + b"\\" * 100_000, False),
+    ],
+)
+def test_results_in_our_name_however_they_are_written(value: bytes, ours: bool) -> None:
+    """RFC 8601 §2.2 (comments and quotes), §5 (a reader would believe them)."""
+    data = b"Authentication-Results:" + value + b"\r\nSubject: x\r\n\r\nbody"
+    assert without_border(data, read_header(data), "mx.here.test") == (b"Subject: x\r\n\r\nbody" if ours else data)
