@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import NotFound
@@ -24,17 +25,19 @@ class Spool:
     """All tenants' spools of one data directory."""
 
     def __init__(self, data: Path, incarnation: str) -> None:
-        self._tenants = data / "tenants"
+        self._tenants = str(data / "tenants")  # texts: pathlib's paths cost as much as the encryption of a message
         self._incarnation = incarnation
 
     def folder(self, tenant_id: TenantId) -> Path:
-        return self._tenants / str(tenant_id) / "spool"
+        return Path(self._folder(tenant_id))
+
+    def _folder(self, tenant_id: TenantId) -> str:
+        return f"{self._tenants}/{tenant_id:d}/spool"
 
     def write(self, tenant_id: TenantId, queue_id: str, key: Key, content: bytes, arrived: int) -> str:
         """The base name of the new file. When this raises, nothing is left."""
-        folder = self.folder(tenant_id)
         name = f"{queue_id}.{self._incarnation}"
-        path = folder / name
+        path = f"{self._folder(tenant_id)}/{name}"
         try:
             descriptor = self._open_new(path)
         except OSError as error:
@@ -44,7 +47,8 @@ class Spool:
             write_file(descriptor, name, key, meta, content)
             durable.fsync_file(descriptor)
         except BaseException as error:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             if isinstance(error, OSError):
                 raise durable.translated(error) from None
             raise
@@ -52,30 +56,33 @@ class Spool:
             os.close(descriptor)
         return name
 
-    def _open_new(self, path: Path) -> int:
+    def _open_new(self, path: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:  # the tenant's first entry
-            if not path.parent.parent.is_dir():
+            folder = Path(path).parent
+            if not folder.parent.is_dir():
                 raise NotFound("There is no such tenant.") from None
-            durable.make_directory(path.parent)
+            durable.make_directory(folder)
             return os.open(path, flags, 0o600)
 
     def sync(self, tenant_id: TenantId) -> None:
         """Makes the names of all files written so far durable."""
-        durable.fsync_directory(self.folder(tenant_id))
+        durable.fsync_directory(self._folder(tenant_id))
 
     def read(self, tenant_id: TenantId, name: str, key: Key) -> bytes:
         try:
-            return read_all(str(self.folder(tenant_id) / name), key)[1]
+            return read_all(f"{self._folder(tenant_id)}/{name}", key)[1]
         except FileNotFoundError:
             raise NotFound("The message is not in the queue any more.") from None
 
     def remove(self, tenant_id: TenantId, name: str) -> bool:
         """Whether it is gone; what cannot be removed is left to the sweep."""
         try:
-            (self.folder(tenant_id) / name).unlink(missing_ok=True)
+            os.unlink(f"{self._folder(tenant_id)}/{name}")
+        except FileNotFoundError:
+            return True
         except OSError:
             return False
         return True
@@ -83,7 +90,7 @@ class Spool:
     def files(self, tenant_id: TenantId) -> Iterator[tuple[str, str]]:
         """(base name, incarnation of its writer) of each file."""
         try:
-            names = os.listdir(self.folder(tenant_id))
+            names = os.listdir(self._folder(tenant_id))
         except FileNotFoundError:
             return
         for name in names:
