@@ -26,6 +26,7 @@ from storage.mime.parameters import parse_type
 _IDENTITY = frozenset((b"7bit", b"8bit", b"binary"))
 _SEALED = frozenset((b"signed", b"encrypted"))
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+_HIGH = bytes(range(0x80, 0x100))
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 _LINE = 57  # octets in a line of base64 of 76 characters
 
@@ -182,7 +183,7 @@ class _Converter:
 
 def _is_dense(body: bytes) -> bool:
     """Whether quoted-printable would be larger than base64, and nobody could read it anyway."""
-    return len(_EIGHT_BIT.findall(body)) * 5 > len(body)
+    return (len(body) - len(body.translate(None, _HIGH))) * 5 > len(body)
 
 
 def _based(body: bytes) -> bytes:

@@ -16,6 +16,7 @@ LINE_MAX = 998  # octets without CRLF
 QUOTED_MAX = 76  # RFC 2045 §6.7 (5)
 
 _LONG = re.compile(rb"[^\r\n]{%d,}" % (LINE_MAX + 1))
+_INDENT = re.compile(rb"[ \t]+")
 _TO_WRAP = re.compile(rb"(?m)^--[^\r\n]*|^[^\r\n]{%d,}" % (QUOTED_MAX + 1))
 _TO_QUOTE = re.compile(rb"(?m)^[^\r\n]*[\x80-\xff][^\r\n]*|^[^\r\n]{%d,}" % (LINE_MAX + 1))
 # What in a line has to be escaped, after the escapes and soft breaks that are there: 8-bit octets, and "=" that begins
@@ -46,19 +47,24 @@ def fold(text: bytes) -> bytes:
 
 def _folded(line: bytes) -> bytes:
     pieces: list[bytes] = []
-    while len(line) > LINE_MAX:
-        indent = len(line) - len(line.lstrip(b" \t"))
-        cut = max(line.rfind(b" ", indent + 1, LINE_MAX + 1), line.rfind(b"\t", indent + 1, LINE_MAX + 1))
-        if cut > 0 and line[cut:].strip(b" \t"):
-            pieces.append(line[:cut])
-            line = line[cut:]
+    last = len(line.rstrip(b" \t"))  # white space at the end goes with what it stands behind
+    start, space = 0, b""
+    while len(space) + len(line) - start > LINE_MAX:
+        end = start + LINE_MAX - len(space)
+        indent = _INDENT.match(line, start, end)
+        behind = (start if indent is None else indent.end()) + 1
+        cut = max(line.rfind(b" ", behind, end + 1), line.rfind(b"\t", behind, end + 1))
+        if start < cut < last:
+            pieces.append(space + line[start:cut])
+            space = b""
         else:
-            cut = LINE_MAX
-            while cut > LINE_MAX - 4 and line[cut] & 0xC0 == 0x80:
+            cut = end
+            while cut > end - 4 and line[cut] & 0xC0 == 0x80:
                 cut -= 1
-            pieces.append(line[:cut])
-            line = b" " + line[cut:]
-    return b"\r\n".join((*pieces, line))
+            pieces.append(space + line[start:cut])
+            space = b" "
+        start = cut
+    return b"\r\n".join((*pieces, space + line[start:]))
 
 
 def quoted(text: bytes) -> bytes:

@@ -6,6 +6,7 @@ import email
 import email.policy
 import random
 import re
+import time
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -407,3 +408,11 @@ def test_speed_is_linear() -> None:
         + part * 1000
         + b"\r\n--b--\r\n"
     )
+
+
+@pytest.mark.parametrize("line", [b" " * 8_000_000 + b"a", b"a" * 8_000_000, b"\xc3\xbc" * 4_000_000])
+def test_a_line_of_megabytes_is_folded_in_no_time(line: bytes) -> None:
+    """Text around the parts of a multipart is folded, and nothing bounds it but the size of a message."""
+    began = time.process_time()
+    assert longest(fold(line)) <= LINE_MAX
+    assert time.process_time() - began < 5  # half a second; minutes where each piece copies the rest
