@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import chain, groupby, zip_longest
 
@@ -26,6 +26,7 @@ from storage.values import Domain
 
 HOSTS_MAX = 16  # of a domain that are looked at
 ADDRESSES_MAX = 4  # of one host that are tried
+ADDRESSES_SEEN = 16  # of one host that are looked at: an answer of DNS has room for thousands
 
 
 class Unroutable(Exception):  # noqa: N818 - what is known about the next hop
@@ -85,7 +86,7 @@ class Hosts:
         permitted = [address for address in answer.records if self._reachable.permits(address)]
         if not permitted:
             raise Unroutable(SERVER_PRIVATE if answer.records else SERVER_UNKNOWN)
-        for address in _by_turns(permitted)[:ADDRESSES_MAX]:
+        for address in permitted[:ADDRESSES_MAX]:
             yield Place(server.host, address, server.port, answer.secure)
 
     async def _of_domain(self, domain: Domain) -> AsyncGenerator[Place, None]:
@@ -97,15 +98,15 @@ class Hosts:
             hosts = [record.host for record in group]
             answers = await asyncio.gather(*map(self._addresses, hosts))
             if self._leads_here(hosts, answers):
-                if not found:
-                    raise Unroutable(LOOP)
+                if not found:  # a better host that DNS does not know just now may be there later
+                    raise Unroutable(DNS_FAILED if looked_at is DnsStatus.FAILED else LOOP)
                 return
             for host, answer in zip(hosts, answers, strict=True):
                 if answer.failed:
                     looked_at = DnsStatus.FAILED
                 permitted = [address for address in answer.records if self._reachable.permits(address)]
                 private = private or len(permitted) < len(answer.records)
-                for address in _by_turns(permitted)[:ADDRESSES_MAX]:
+                for address in permitted[:ADDRESSES_MAX]:
                     found = True
                     yield Place(host, address, self._port, secure and answer.secure)
         if not found:
@@ -142,7 +143,8 @@ class Hosts:
         try:
             ip_address(host)
         except ValueError:
-            return await self._dns.addresses(host)
+            answer = await self._dns.addresses(host)
+            return replace(answer, records=tuple(_by_turns(answer.records)[:ADDRESSES_SEEN]))
         return Answer(DnsStatus.FOUND, (host,), False, host)
 
 

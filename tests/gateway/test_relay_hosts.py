@@ -11,6 +11,7 @@ from dns_server import DnsServer, Lie, Records
 from next_hop import CUT, SILENT, NextHop
 from relaying import Relaying, domain
 
+from gateway.dns.answers import Answer, DnsStatus, MxRecord
 from gateway.dns.resolver import Resolver
 from gateway.dns.settings import DnsSettings
 from gateway.networks import Reachable, networks
@@ -152,6 +153,45 @@ def test_only_hosts_that_are_preferred_to_us(records: list[str], expected: list[
 def test_mail_that_leads_back_to_us_fails(records: dict[str, Records]) -> None:
     zone: Zone = {"example.test": records, "alias.test": addresses(9), "us.test": addresses(9), "b.test": addresses(2)}
     assert refusal(zone, own=[("192.0.2.9", PORT)]) == ("failed", "5.4.6")
+
+
+@pytest.mark.parametrize("records", [["10 a.test.", "20 us.test."], ["10 a.test.", "20 alias.test."]])
+def test_a_better_host_that_dns_does_not_answer_about_is_no_loop(records: list[str]) -> None:
+    zone: Zone = {
+        "example.test": {"MX": records},
+        "a.test": addresses(1),
+        "us.test": addresses(9),
+        "alias.test": addresses(9),
+    }
+    expected = ("deferred", "4.4.3")
+    assert refusal(zone, own=[("192.0.2.9", PORT)], lies={"a.test": Lie(rcode="SERVFAIL")}) == expected
+
+
+def test_few_of_many_addresses_are_looked_at() -> None:
+    """Whether an address is ours is asked of the kernel: thousands of them would hold up everybody."""
+
+    class Counting(Reachable):
+        asked = 0
+
+        def is_ourselves(self, address: object, port: int) -> bool:
+            self.asked += 1
+            return super().is_ourselves(address, port)  # type: ignore[arg-type]
+
+    many = tuple(f"192.0.2.{number}" for number in range(1, 255))
+    reachable = Counting(networks(["192.0.2.0/24"]))
+
+    class Answers:
+        async def mx(self, name: str) -> Answer[MxRecord]:
+            return Answer(DnsStatus.FOUND, tuple(MxRecord(10, f"{number}.test") for number in range(16)))
+
+        async def addresses(self, name: str) -> Answer[str]:
+            return Answer(DnsStatus.FOUND, ("2001:db8::1", *many))
+
+    async def walk() -> list[Place]:
+        return [place async for place in Hosts(Answers(), reachable, PORT).of(domain())]  # type: ignore[arg-type]
+
+    assert len(asyncio.run(walk())) == 64
+    assert reachable.asked <= 16 * 16
 
 
 def test_a_tenants_own_server() -> None:
