@@ -46,7 +46,6 @@ def failed(recipient: Recipient, reply: Reply) -> Attempted:
     return Attempted(recipient, Ending.FAILED, reply)
 
 
-_CLOSES = 421  # the server as a whole has no time
 _NOT_ITS_FAULT = ("4.3.", "4.5.3")  # of our own replies: something here, or the number of recipients
 
 
@@ -55,7 +54,7 @@ def destination_failed(outcomes: Sequence[RecipientOutcome]) -> bool:
     return bool(outcomes) and all(
         outcome.result is Result.DEFERRED
         and (
-            outcome.reply.code == _CLOSES
+            outcome.host_unwilling
             or (not outcome.reply.code and not outcome.reply.status.startswith(_NOT_ITS_FAULT))
         )
         for outcome in outcomes

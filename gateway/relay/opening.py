@@ -207,7 +207,7 @@ def _attempts(terms: Terms) -> list[TlsDemand | None]:
 
 
 def _unwilling(answer: SMTPResponse, place: Place) -> RecipientOutcome:
-    return RecipientOutcome(Result.DEFERRED, reply_of(answer, place.host))
+    return RecipientOutcome(Result.DEFERRED, reply_of(answer, place.host), host_unwilling=True)
 
 
 def _described(tls: ssl.SSLObject | None) -> str:

@@ -28,6 +28,7 @@ class RecipientOutcome:
     result: Result
     reply: Reply  # the next hop's, or ours about it; `reply.mta` names who said it
     notify_passed_on: bool = False  # the next hop takes DSN parameters: it will report, not we (RFC 3461 §5.2.2)
+    host_unwilling: bool = False  # its reply is about all mail: the host as a whole takes none now
 
 
 class TlsDemand(Enum):

@@ -72,7 +72,8 @@ def refused(response: SMTPResponse, mta: str) -> RecipientOutcome:
     reply = reply_of(response, mta)
     if response.code < 400:  # a reply to something else
         reply = Reply(reply.code, "4.5.0", reply.text, mta)
-    return RecipientOutcome(Result.FAILED if 500 <= response.code <= 599 else Result.DEFERRED, reply)
+    result = Result.FAILED if 500 <= response.code <= 599 else Result.DEFERRED
+    return RecipientOutcome(result, reply, host_unwilling=response.code == SERVICE_CLOSES)
 
 
 def too_many_recipients(response: SMTPResponse) -> bool:

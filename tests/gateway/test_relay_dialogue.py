@@ -72,6 +72,26 @@ def test_replies_decide(extensions: tuple[str, ...], step: str, reply: str, resu
         assert hop.messages == []
 
 
+@pytest.mark.parametrize(
+    ("step", "reply", "unwilling"),
+    [
+        ("greeting", "554 5.7.1 no mail from you", True),
+        ("greeting", "450 4.7.1 later", True),
+        ("EHLO", "450 4.7.1 later", True),
+        ("MAIL", "421 4.3.2 closing", True),
+        ("content", "421 4.3.2 closing", True),
+        ("MAIL", "451 4.7.1 later", False),
+        ("RCPT", "450 4.2.0 greylisted", False),
+        ("content", "452 4.3.1 disk full", False),
+    ],
+)
+def test_what_is_said_of_the_host_as_a_whole(step: str, reply: str, unwilling: bool) -> None:
+    with NextHop() as hop, Relaying() as client:
+        hop.script[step] = [reply]
+        (outcome,) = client.send(own_server(hop))
+        assert (outcome.result, outcome.host_unwilling) == (Result.DEFERRED, unwilling)
+
+
 def test_no_recipient_but_354_gets_no_content() -> None:
     """RFC 2920 §3.1."""
     with NextHop() as hop, Relaying() as client:

@@ -78,6 +78,27 @@ def test_trouble_at_any_step_costs_no_message(town: SmtpTown, what: object, step
     assert town.inbox("alice") == []
 
 
+@pytest.mark.parametrize("reply", ["554 5.7.1 no mail from you", "450 4.7.1 later", "421 4.3.2 busy"])
+@pytest.mark.parametrize("step", ["greeting", "EHLO"])
+def test_a_host_that_wants_no_mail_at_all_is_left_alone(town: SmtpTown, step: str, reply: str) -> None:
+    town.hop.script[step] = [reply]
+    town.hop.script["HELO"] = [reply]
+    for number in range(5):
+        town.submit(f"{number}@far.example")
+    town.run()
+    assert len(town.queued()) == 5
+    state = town.queue.destination_state("far.example")
+    assert state is not None and (state.failures, state.reply.code, state.reply.text) == (1, int(reply[:3]), "")
+    asked = len(town.hop.talks)
+    town.run()
+    assert len(town.hop.talks) == asked
+    for what in (step, "HELO"):
+        town.hop.script.pop(what)
+    town.run(later=600)
+    town.run(later=600)
+    assert town.queued() == [] and town.queue.destination_state("far.example") is None
+
+
 def test_replies_for_each_recipient_are_told_apart(town: SmtpTown) -> None:
     town.hop.script["RCPT"] = ["250 ok", "550 5.1.1 no such user", "450 4.2.1 later", "250 ok"]
     queue_id = town.submit("a@far.example", "b@far.example", "c@far.example")

@@ -147,19 +147,22 @@ def test_a_recipient_that_is_greylisted_says_nothing_about_the_destination(town:
 
 
 @pytest.mark.parametrize(
-    ("reply", "counts"),
+    ("reply", "unwilling", "counts"),
     [
-        (Reply(421, "4.3.2", "Shutting down", "mx.far.example"), True),
-        (Reply(0, "4.4.3", "DNS does not answer."), True),
-        (Reply(0, "4.7.5", "The certificate is not the right one.", "mx.far.example"), True),
-        (Reply(0, "4.3.0", "The message cannot be signed at this moment."), False),
-        (Reply(0, "4.5.3", "Too many recipients.", "mx.far.example"), False),
-        (Reply(452, "4.3.1", "Out of space", "mx.far.example"), False),
+        (Reply(421, "4.3.2", "Shutting down", "mx.far.example"), True, True),
+        (Reply(554, "5.7.1", "No mail from you", "mx.far.example"), True, True),
+        (Reply(0, "4.4.3", "DNS does not answer."), False, True),
+        (Reply(0, "4.7.5", "The certificate is not the right one.", "mx.far.example"), False, True),
+        (Reply(0, "4.3.0", "The message cannot be signed at this moment."), False, False),
+        (Reply(0, "4.5.3", "Too many recipients.", "mx.far.example"), False, False),
+        (Reply(452, "4.3.1", "Out of space", "mx.far.example"), False, False),
     ],
 )
-def test_what_counts_as_a_failure_of_the_destination(town: RunnerTown, reply: Reply, counts: bool) -> None:
+def test_what_counts_as_a_failure_of_the_destination(
+    town: RunnerTown, reply: Reply, unwilling: bool, counts: bool
+) -> None:
     town.submit("x@far.example")
-    town.relay.behaviour = lambda *_: RecipientOutcome(Result.DEFERRED, reply)
+    town.relay.behaviour = lambda *_: RecipientOutcome(Result.DEFERRED, reply, host_unwilling=unwilling)
     town.run()
     assert (town.queue.destination_state("far.example") is not None) == counts
 
