@@ -2,7 +2,8 @@
 
 For each target that has no error in its outcome the message is durable when `deliver` returns. A delivery may be
 repeated with the same delivery id: an account that has the message already is delivered, and keeps one copy, as does
-an account that is named twice. The message is read once for all of them.
+an account that is named twice. The message is read once for all of them. What is missing though the directory has it
+is Corrupt, and so temporary: a file system that was not mounted costs nobody a message.
 
 Standards: RFC 5321 §4.1.1.4 (responsibility per recipient), §6.1.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.errors import AlreadyExists, CleanmailError, NotFound
+from storage.directory.rows import State
+from storage.errors import AlreadyExists, CleanmailError, Corrupt, NotFound
 from storage.installation import Installation
 from storage.mail.content import Content, content_of
 from storage.mail.messages import NewMessage
@@ -65,6 +67,8 @@ def deliver(
             try:
                 _deliver(installation, tenant_id, target, data, kept, delivery_id, overrun=overrun)
                 outcomes[target.account_id] = None
+            except NotFound as error:
+                outcomes[target.account_id] = _missing(installation, tenant_id, target.account_id) or error
             except CleanmailError as error:
                 outcomes[target.account_id] = error
     return [Outcome(target, outcomes[target.account_id]) for target in targets]
@@ -100,3 +104,19 @@ def _deliver(
             account.messages.append_many(mailbox.id, [message])
         except AlreadyExists:
             return
+
+
+def _missing(installation: Installation, tenant_id: TenantId, account_id: AccountId) -> CleanmailError | None:
+    """The error, for now, of an account that the directory has though its folder or key is not there."""
+    try:
+        tenant = installation.tenant(tenant_id)
+    except NotFound:
+        return Corrupt(detail=f"tenant {tenant_id}: its folder or its key is missing")
+    except CleanmailError as error:
+        return error
+    try:
+        if tenant.account(account_id).state is State.ENDED:
+            return None
+    except NotFound:
+        return None
+    return Corrupt(detail=f"account {account_id}: its folder or its key is missing")

@@ -12,7 +12,7 @@ from storage.changes import Change, Subscriber
 from storage.clock import FixedClock
 from storage.delivery import Delivery, deliver
 from storage.directory.provisioning import Provisioning
-from storage.errors import CleanmailError, Gone, NotFound, OverQuota, Unavailable
+from storage.errors import CleanmailError, Corrupt, Gone, NotFound, OverQuota, Unavailable
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
@@ -168,6 +168,31 @@ def test_a_delivery_that_is_repeated_keeps_one_copy(place: Place) -> None:
     assert all(outcome.delivered for outcome in outcomes)
     deliver(place.installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q2")
     assert (place.usage(alice).messages, place.usage(bob).messages) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "lost", ["tenants/{t}", "tenants/{t}/tenant.db", "tenants/{t}/accounts/{a}", "keys/{t}/tenant.key", "keys/{t}/{a}.key"]
+)
+def test_what_is_missing_though_the_directory_has_it_is_no_refusal(place: Place, lost: str) -> None:
+    """As after a restart of the machine without one of its file systems."""
+    alice = place.account("alice")
+    deliver(place.installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q0")
+    place.installation.close()
+    path = place.data / lost.format(t=int(place.tenant_id), a=int(alice))
+    path.rename(place.data / "elsewhere")
+    installation = Installation(place.data, place.keys, place.clock)
+    try:
+        [outcome] = deliver(installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q1")
+        assert isinstance(outcome.error, Corrupt) and outcome.error.temporary
+        (place.data / "elsewhere").rename(path)
+        [outcome] = deliver(installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q1")
+        assert outcome.delivered
+        place.provisioning = Provisioning(installation)
+        place.provisioning.delete_account(place.tenant_id, alice)
+        [outcome] = deliver(installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q2")
+        assert isinstance(outcome.error, (Gone, NotFound))
+    finally:
+        installation.close()
 
 
 def test_a_mailbox_that_is_not_there_gives_its_mail_to_inbox(place: Place) -> None:
