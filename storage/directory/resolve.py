@@ -28,7 +28,7 @@ from storage.directory.control import Control
 from storage.directory.routes import Mode
 from storage.directory.rows import DomainState, State
 from storage.directory.tenant import Tenant
-from storage.errors import Gone, InvalidInput, LimitReached, NotFound
+from storage.errors import Gone, InvalidInput, LimitReached, NotFound, Unavailable
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 EXPANSIONS_MAX = 1000  # addresses followed for one recipient
@@ -167,9 +167,8 @@ class Resolver:
         state, _ = self._directory.control.tenant_state(tenant_id)
         if state is State.ENDED:
             return Resolution(Outcome.ENDED, tenant_id)
-        try:
-            tenant = self._directory.tenant(tenant_id)
-        except (NotFound, Gone):  # it ended this moment
+        tenant = self._open(tenant_id)
+        if tenant is None:  # it ended this moment
             return Resolution(Outcome.ENDED, tenant_id)
         outcome = Outcome.LOCAL if state is State.ACTIVE else Outcome.SUSPENDED
         resolution = Resolution(Outcome.UNKNOWN, tenant_id)
@@ -209,12 +208,14 @@ class Resolver:
         """Whether it is the account's: own, an alias that leads to it, a subaddress of these, a granted catch-all."""
         if self._verified_tenant(address.domain) != tenant_id:
             return False
+        if self._directory.control.tenant_state(tenant_id)[0] is not State.ACTIVE:
+            return False
+        tenant = self._open(tenant_id)
+        if tenant is None:
+            return False
         try:
-            if self._directory.control.tenant_state(tenant_id)[0] is not State.ACTIVE:
-                return False
-            tenant = self._directory.tenant(tenant_id)
             account = tenant.account(account_id)
-        except (NotFound, Gone):
+        except NotFound:
             return False
         found = find(tenant, address)
         if found is None or account.state is not State.ACTIVE:
@@ -222,6 +223,15 @@ class Resolver:
         if found.route is Route.CATCH_ALL and not account.catch_all_sender:
             return False
         return self._leads_to(tenant, found.entry, account_id)
+
+    def _open(self, tenant_id: TenantId) -> Tenant | None:
+        """None if it has ended. One whose folder or key is missing has not: nobody may hear that it takes no mail."""
+        try:
+            return self._directory.tenant(tenant_id)
+        except Gone:
+            return None
+        except NotFound:
+            raise Unavailable(detail=f"tenant {tenant_id}: its folder or its key is missing") from None
 
     def _verified_tenant(self, domain: Domain) -> TenantId | None:
         row = self._directory.control.find_domain(domain)
@@ -232,19 +242,16 @@ class Resolver:
     ) -> Iterator[Found | RoutedAddress]:
         """What an address meets in its tenant; what follows counts if the one before leads nowhere."""
         route = tenant.routes.find(address.domain) if by_route else None
-        if route is not None and route.leads_out:
-            here = find(tenant, address) if route.mode is Mode.SPLIT else None
-            # What nobody has here is the server's, so a catch-all has nothing to catch.
-            yield (
-                here
-                if here and here.route is not Route.CATCH_ALL
-                else RoutedAddress(address, address.domain, tenant.tenant_id)
-            )
-            return
         found = find(tenant, address)
+        if route is not None and route.leads_out:
+            # What nobody has here is the server's, so a catch-all has nothing to catch.
+            here = route.mode is Mode.SPLIT and found is not None and found.route is not Route.CATCH_ALL
+            if not here:
+                yield RoutedAddress(address, address.domain, tenant.tenant_id)
+                return
         if found is not None:
             yield found
-        elif is_role(address):
+        if is_role(address):
             for target in self._role_targets(tenant):
                 yield Found(Route.ROLE, Entry(address.key, ALIAS, (target,)))
 
@@ -280,9 +287,8 @@ class Resolver:
                 return None
             expansion.external.setdefault(address.key, address)
             return None
-        try:
-            tenant = self._directory.tenant(tenant_id)
-        except (NotFound, Gone):
+        tenant = self._open(tenant_id)
+        if tenant is None:
             return None
         met = next(self._meets(tenant, address), None)
         if isinstance(met, RoutedAddress):

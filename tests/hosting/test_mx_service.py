@@ -14,6 +14,7 @@ from submission_town import HOSTNAME
 from storage.directory.rows import State
 from storage.logs.trace import TraceKind
 from storage.queue.entries import RecipientState
+from storage.values import EmailAddress
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,27 @@ class TestStates:
             assert mx.ask("alice@example.test") == (451, "4.3.0")
             assert mx.ask("someone@far.test") == (550, "5.7.1")
             keys.silent = False
+            assert mx.ask("alice@example.test")[0] == 250
+        finally:
+            mx.stop()
+
+
+    @pytest.mark.parametrize("lost", ["tenants/{t}", "tenants/{t}/tenant.db", "keys/{t}/tenant.key"])
+    def test_a_tenant_whose_files_are_missing_has_not_ended(self, town: MxTown, dns: DnsServer, lost: str) -> None:
+        """As after a restart of the machine without one of its file systems."""
+        mallory = EmailAddress.parse("mallory@other.test")
+        town.provisioning.add_alias(
+            town.accounts["alice"][0],
+            EmailAddress.parse("far@example.test"),
+            [mallory, EmailAddress.parse("alice@example.test")],
+        )
+        town.installation.close()
+        (town.data / lost.format(t=int(town.accounts["mallory"][0]))).rename(town.data / "elsewhere")
+        town.reopen(town.keys)
+        mx = RunningMx(town, dns)
+        try:
+            assert mx.ask("mallory@other.test") == (451, "4.3.0")
+            assert mx.ask("far@example.test") == (451, "4.3.0")
             assert mx.ask("alice@example.test")[0] == 250
         finally:
             mx.stop()

@@ -147,6 +147,17 @@ def test_own_postmaster_alias_comes_first(town: Town, acme: TenantId) -> None:
     assert reached(town, "postmaster@acme.test") == [bob]
 
 
+def test_postmaster_alias_that_leads_nowhere_loses_no_mail(town: Town, acme: TenantId) -> None:
+    """RFC 5321 §4.5.1."""
+    ann, bob = (town.account(acme, f"{name}@acme.test").account_id for name in ("ann", "bob"))
+    town.alias(acme, "postmaster@acme.test", "bob@acme.test")
+    town.catch_all(acme, "acme.test", "bob@acme.test")
+    town.provisioning.delete_account(acme, bob)
+    assert reached(town, "postmaster@acme.test") == [ann]
+    assert reached(town, "abuse@acme.test") == [ann]
+    assert resolve(town, "nobody@acme.test").outcome is Outcome.UNKNOWN
+
+
 class TestCycles:
     @pytest.mark.parametrize(
         ("standing", "alias", "targets"),
