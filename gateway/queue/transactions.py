@@ -1,7 +1,8 @@
 """Makes of the recipients of an entry the transactions that bring them to one next hop. Pure.
 
 Recipients share a transaction if they share the reverse-path and what is put before the message: a Delivered-To where
-an alias or a route led elsewhere, which also breaks loops between us and where it leads.
+an alias or a route led elsewhere, which also breaks loops between us and where it leads. None has more recipients than
+go over the wire together, so that what is taken can be noted before the next ones are sent.
 
 Standards: RFC 3461 §5.2.1 (parameters passed on), §5.2.7.2 to §5.2.7.4 (aliases), RFC 5321 §3.9.1.
 """
@@ -9,8 +10,9 @@ Standards: RFC 3461 §5.2.1 (parameters passed on), §5.2.7.2 to §5.2.7.4 (alia
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateway.relay.envelope import RECIPIENTS_MAX
 from gateway.relay.outcome import RelayMessage, RelayRecipient
 from storage.queue.entries import Entry, Recipient
 from storage.values import Domain, EmailAddress
@@ -18,32 +20,39 @@ from storage.values import Domain, EmailAddress
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
+    """Its message is made when it is asked for: many of them would otherwise be as many copies of the content."""
+
+    entry: Entry
     recipients: tuple[Recipient, ...]  # in the order of the message's
-    message: RelayMessage
+    content: bytes = field(repr=False)
+    author: Domain | None
+
+    @property
+    def message(self) -> RelayMessage:
+        parameters = self.recipients[0].parameters
+        return RelayMessage(
+            self.entry.queue_id,
+            EmailAddress.parse(parameters.reverse_path) if parameters.reverse_path else self.entry.reverse_path,
+            self.entry.parameters,
+            tuple(_relay_recipient(recipient) for recipient in self.recipients),
+            delivered_to(parameters.original) + self.content,
+            self.author,
+            (int(self.entry.tenant_id),),
+        )
 
 
 def transactions(
     entry: Entry, recipients: Sequence[Recipient], content: bytes, author: Domain | None
 ) -> list[Transaction]:
-    """One for each reverse-path and Delivered-To, in the order of their first recipients."""
+    """For each reverse-path and Delivered-To, in the order of their first recipients."""
     groups: dict[tuple[str, str], list[Recipient]] = {}
     for recipient in recipients:
         key = (recipient.parameters.reverse_path, recipient.parameters.original)
         groups.setdefault(key, []).append(recipient)
     return [
-        Transaction(
-            tuple(group),
-            RelayMessage(
-                entry.queue_id,
-                EmailAddress.parse(reverse_path) if reverse_path else entry.reverse_path,
-                entry.parameters,
-                tuple(_relay_recipient(recipient) for recipient in group),
-                delivered_to(original) + content,
-                author,
-                (int(entry.tenant_id),),
-            ),
-        )
-        for (reverse_path, original), group in groups.items()
+        Transaction(entry, tuple(group[start : start + RECIPIENTS_MAX]), content, author)
+        for group in groups.values()
+        for start in range(0, len(group), RECIPIENTS_MAX)
     ]
 
 

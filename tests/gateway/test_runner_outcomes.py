@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from runner_town import DAY, GREYLISTED, NO_CONNECTION, NO_SUCH_USER, TAKEN, RunnerTown, fields
 
-from gateway.relay.outcome import RecipientOutcome, Result
+from gateway.queue.transactions import transactions
+from gateway.relay.outcome import NextHop, RecipientOutcome, RelayMessage, Result
 from storage.directory.routes import Mode, Route
-from storage.queue.entries import EnvelopeParameters, NewRecipient, Origin, RecipientParameters, Reply
+from storage.queue.entries import EnvelopeParameters, NewRecipient, Origin, RecipientParameters, RecipientState, Reply
 from storage.values import Domain, EmailAddress
 
 
@@ -40,6 +42,39 @@ def test_each_domain_is_a_hop_of_its_own(town: RunnerTown) -> None:
         ("far.example", 2),
         ("other.example", 1),
     ]
+
+
+def test_what_a_hundred_recipients_got_is_noted_before_the_next_are_tried(town: RunnerTown) -> None:
+    """A crash on the way through thousands of recipients must not send the first of them a second copy."""
+    queue_id = town.submit(*(f"x{number}@far.example" for number in range(250)))
+    noted = []
+
+    async def before(hop: NextHop, message: RelayMessage) -> None:
+        noted.append(sum(each.state is RecipientState.RELAYED for each in town.entry(queue_id).recipients))
+
+    town.relay.before = before
+    town.run()
+    assert noted == [0, 100, 200]
+    assert town.relay.taken() == [f"x{number}@far.example" for number in range(250)]
+    assert town.queued() == []
+
+
+def test_many_transactions_are_not_as_many_copies_of_the_content(town: RunnerTown) -> None:
+    content = b"Subject: large\r\n\r\n" + b"x" * 1_000_000
+    aliases = [
+        NewRecipient(EmailAddress.parse("x@far.example"), None, RecipientParameters(original=f"a{number}@example.test"))
+        for number in range(50)
+    ]
+    entry = town.entry(town.submit(*aliases, content=content))
+    tracemalloc.start()
+    try:
+        made = transactions(entry, entry.recipients, content, None)
+        assert [each.message.content[: -len(content)] for each in made] == [
+            f"Delivered-To: a{number}@example.test\r\n".encode() for number in range(50)
+        ]
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_recipient_that_fails_for_now_is_tried_again_by_the_schedule(town: RunnerTown) -> None:
