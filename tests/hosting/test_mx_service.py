@@ -172,7 +172,6 @@ class TestStates:
         finally:
             mx.stop()
 
-
     @pytest.mark.parametrize("lost", ["tenants/{t}", "tenants/{t}/tenant.db", "keys/{t}/tenant.key"])
     def test_a_tenant_whose_files_are_missing_has_not_ended(self, town: MxTown, dns: DnsServer, lost: str) -> None:
         """As after a restart of the machine without one of its file systems."""

@@ -171,7 +171,8 @@ def test_a_delivery_that_is_repeated_keeps_one_copy(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", ["tenants/{t}", "tenants/{t}/tenant.db", "tenants/{t}/accounts/{a}", "keys/{t}/tenant.key", "keys/{t}/{a}.key"]
+    "lost",
+    ["tenants/{t}", "tenants/{t}/tenant.db", "tenants/{t}/accounts/{a}", "keys/{t}/tenant.key", "keys/{t}/{a}.key"],
 )
 def test_what_is_missing_though_the_directory_has_it_is_no_refusal(place: Place, lost: str) -> None:
     """As after a restart of the machine without one of its file systems."""
