@@ -53,10 +53,7 @@ def destination_failed(outcomes: Sequence[RecipientOutcome]) -> bool:
     """Whether what went wrong is the destination's as a whole, so that other messages need not be tried now."""
     return bool(outcomes) and all(
         outcome.result is Result.DEFERRED
-        and (
-            outcome.host_unwilling
-            or (not outcome.reply.code and not outcome.reply.status.startswith(_NOT_ITS_FAULT))
-        )
+        and (outcome.host_unwilling or (not outcome.reply.code and not outcome.reply.status.startswith(_NOT_ITS_FAULT)))
         for outcome in outcomes
     )
 

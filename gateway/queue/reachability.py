@@ -30,15 +30,25 @@ class Reachability:
         self._work = work
         self._clock = clock
         self._chance = chance
+        self._doubted: set[str] = set()
 
     async def load(self) -> None:
         """Tells the schedule what former processes learnt. Raises Unavailable and others of the queue."""
         for state in await self._work.run(self._all):
             self._schedule.failed(state.name, state.retry_at)
 
-    async def check(self, name: str) -> None:
-        """Somebody may have wished that it is tried at once. Raises Unavailable and others of the queue."""
+    def doubt(self, name: str) -> None:
+        """There are news of its lanes: perhaps somebody wished that it is tried at once."""
         if self._schedule.is_failing(name):
+            self._doubted.add(name)
+
+    async def check(self) -> None:
+        """Looks at what is in doubt; once a second, since new mail raises doubts too.
+
+        Raises Unavailable and others of the queue.
+        """
+        while self._doubted:
+            name = self._doubted.pop()
             state = await self._work.run(partial(self._queue.destination_state, name))
             if state is None:
                 self._schedule.answered(name)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from gateway.queue.attempt import Attempted, deferred, relayed
 from gateway.queue.claims import Claims
+from gateway.queue.expiry import Expiry
 from gateway.queue.orders import Large, Order, Orders, Settled
 from gateway.queue.reachability import Reachability
 from gateway.queue.room import Room
@@ -35,10 +37,9 @@ from storage.queue.queue import Queue
 
 log = logging.getLogger(__name__)
 
+_MOMENT = 0.01  # seconds between two looks at what changed
 _TICK = 1.0  # seconds; times in the queue are whole seconds
-_EXPIRED_EACH = 15  # seconds between looks for entries whose time is over
 _FORGET_EACH = 3600  # seconds between two times that destinations are forgotten that nothing is for
-_EXPIRED_MOST = 50  # of them in one look
 _PAUSE, _LONG_PAUSE = 30, 600  # seconds that a lane waits whose tenant's data cannot be read for now, or at all
 _RECORD_AGAIN = (1.0, 30.0)  # seconds until an outcome that could not be written is tried again: first, and at most
 _LARGE_TOGETHER = 64 * LARGE  # octets of large messages that are in memory at the same time
@@ -75,10 +76,11 @@ class Runner:
         self._woken = asyncio.Event()
         self._changed = True
         self._upto = 0
-        self._expired_at = 0
+        self._expiry = Expiry(queue, orders, self._claims, work, self._deliver_here)
         self._forgotten_at = 0
-        self._not_given_up = 0  # of the entries that were found to be over in the last look
         self._stopping = False
+        self._ticked = True
+        self._looked_at = self._look_at = 0.0  # by the loop's clock
         self._waiting = False  # for something to do
 
     # Life
@@ -111,6 +113,7 @@ class Runner:
     def stop(self) -> None:
         """Ends `run` when what is under way is done, or has had its time."""
         self._stopping = True
+        self._expiry.stop()
         self._woken.set()
 
     def look(self) -> None:
@@ -128,8 +131,12 @@ class Runner:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            self._hear()  # a publisher that has fallen silent is noticed only here
+            self._ticked = True
             self._woken.set()
+            try:
+                self._hear()  # a publisher that has fallen silent is noticed only here
+            except OSError as error:
+                log.warning("the change feed cannot be read: %s", type(error).__name__)
 
     async def _finish(self) -> None:
         if self._tasks:
@@ -151,7 +158,7 @@ class Runner:
         if not self._upto:
             await self._reachability.load()
         now = self._clock.now()
-        if self._changed:
+        if self._changed and not self._too_soon():
             self._changed = False
             try:
                 news = await self._work.run(partial(self._queue.news, self._upto))
@@ -160,44 +167,44 @@ class Runner:
                 raise
             self._upto = news.upto
             for lane in news.lanes:
-                await self._reachability.check(lane.destination)
+                self._reachability.doubt(lane.destination)
                 self._schedule.news(lane.destination, lane.lane, lane.earliest)
-            self._expired_at = min(self._expired_at, now + 1)  # an operator may have given something up
+            self._expiry.soon(now)
+        if self._ticked:
+            self._ticked = False
+            await self._reachability.check()
         if now >= self._forgotten_at:
             self._forgotten_at = now + _FORGET_EACH
             self._schedule.forget_failures(now - STALE)
-        if now >= self._expired_at:
-            self._expired_at = now + _EXPIRED_EACH
-            await self._expire(now)
+        if self._expiry.is_due(now):
+            self._begin(self._expiry.look(now))
 
-    async def _expire(self, now: int) -> None:
-        """Gives up what is over, whatever its destinations do."""
-        hidden = len(self._claims) + self._not_given_up
-        found = await self._work.run(partial(self._queue.expired, now, _EXPIRED_MOST + hidden))
-        self._not_given_up = 0
-        for queue_id in found:
-            busy = self._claims.destinations(queue_id)
-            try:
-                settled = await self._work.run(partial(self._orders.expire, queue_id, busy))
-            except NotFound:
-                continue
-            except CleanmailError as error:  # its tenant cannot be opened, or has ended; others come after it
-                log.warning("entry %s: not given up yet: %s", queue_id, type(error).__name__)
-                self._not_given_up += 1
-                continue
-            await self._deliver_here(settled.queued)
-        if len(found) >= _EXPIRED_MOST + hidden and self._not_given_up < len(found):
-            self._expired_at = now
-            self._woken.set()
+    def _too_soon(self) -> bool:
+        """What changes within a moment is looked at together; the first change at once."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._looked_at + _MOMENT:
+            if self._look_at < self._looked_at + _MOMENT:
+                self._look_at = self._looked_at + _MOMENT
+                loop.call_at(self._look_at, self._woken.set)
+            return True
+        self._looked_at = loop.time()
+        return False
 
     # Turns
 
     def _begin_turns(self) -> None:
         now = self._clock.now()
         while not self._stopping and (turn := self._schedule.take(now)) is not None:
-            task = asyncio.create_task(self._turn(turn))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._turn(turn))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._woken.set()
 
     async def _turn(self, turn: Turn) -> None:
         try:
@@ -218,7 +225,6 @@ class Runner:
         finally:
             self._claims.end(turn)
             self._schedule.done(turn)
-            self._woken.set()
 
     async def _attempt(self, turn: Turn, queue_id: str) -> None:
         """Raises Gone, Unavailable and others if the entry's tenant cannot be worked for."""
@@ -284,6 +290,8 @@ class Runner:
             if any(recipient.account_id is not None for recipient in entry.recipients):
                 try:
                     await self._work.run(partial(self._orders.deliver, entry))
+                except NotFound:
+                    pass  # it was told before
                 except CleanmailError as error:
                     log.warning("entry %s stays in the queue for now: %s", entry.queue_id, type(error).__name__)
 

@@ -146,7 +146,7 @@ class RunnerTown(SubmissionTown):
         async with asyncio.timeout(30):
             running = asyncio.create_task(runner.run())
             while not runner.is_idle:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             runner.stop()
             await running
 
