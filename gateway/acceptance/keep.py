@@ -12,7 +12,7 @@ Standards: RFC 5321 §4.1.1.4, §6.1 (responsibility), §4.4 (Return-Path).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.acceptance.local import deliver_here, return_path
@@ -20,7 +20,7 @@ from gateway.acceptance.targets import MailboxTarget, RemoteTarget, RoutedTarget
 from gateway.smtp.address import ForwardPath
 from storage.delivery import Delivery, deliver
 from storage.installation import Installation
-from storage.logs.trace import TraceEvent, TraceKind, TraceSink
+from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind, TraceSink
 from storage.queue.entries import (
     EnvelopeParameters,
     NewEntry,
@@ -75,7 +75,7 @@ class Keeping:
         entries = self._entries(message, to)
         self._installation.queue.enqueue(entries)
         for entry in entries:
-            self._trace(message, entry.queue_id, entry.tenant_id, len(entry.recipients))
+            self._trace(message, entry.queue_id, entry.tenant_id, [_known_as(each) for each in entry.recipients])
             if any(recipient.account_id is not None for recipient in entry.recipients):
                 self._deliver_now(entry)
         return {entry.queue_id: entry.tenant_id for entry in entries}
@@ -101,7 +101,7 @@ class Keeping:
         )
         if outcome.error is not None:
             raise outcome.error
-        self._trace(message, queue_id, target.tenant_id, 1)
+        self._trace(message, queue_id, target.tenant_id, [str(target.path.address)])
         self._trace_delivery(message, queue_id, target)
         return {queue_id: target.tenant_id}
 
@@ -145,11 +145,14 @@ class Keeping:
 
     # Traces
 
-    def _trace(self, message: Message, queue_id: str, tenant_id: TenantId, recipients: int) -> None:
+    def _trace(self, message: Message, queue_id: str, tenant_id: TenantId, recipients: Sequence[str]) -> None:
         if self._traces is None:
             return
         account_id = message.sender.account_id if message.sender is not None else None
-        facts = {**message.facts, "size": str(len(message.data)), "recipients": str(recipients)}
+        facts = {**message.facts, "size": str(len(message.data)), "recipients": str(len(recipients))}
+        named = list(dict.fromkeys(recipients))  # an alias may stand for several
+        if len(named) > 1:
+            facts[TO] = SEPARATOR.join(named)
         self._traces.record(
             TraceEvent(
                 self._clock.now(),
@@ -158,7 +161,7 @@ class Keeping:
                 tenant_id,
                 account_id,
                 str(message.reverse_path or ""),
-                "",
+                named[0] if len(named) == 1 else "",
                 facts,
             )
         )
@@ -182,6 +185,11 @@ def _is_one_mailbox(to: Targets) -> bool:
     """And nobody asked to hear of it (RFC 3461 §4.1): a report is queued when its recipient is settled."""
     alone = len(to.mailboxes) == 1 and not to.remote and not to.routed
     return alone and "SUCCESS" not in to.mailboxes[0].path.notify
+
+
+def _known_as(recipient: NewRecipient) -> str:
+    """The address that the sender knows: the envelope's."""
+    return recipient.parameters.original or str(recipient.address)
 
 
 def _parameters(path: ForwardPath, *, original: str = "", reverse_path: str = "") -> RecipientParameters:

@@ -10,10 +10,11 @@ import typer
 
 from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
-from storage.logs.trace import TraceEvent, TraceKind
+from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind
 from storage.logs.traces import Trace, TraceQuery
 
 _DETAILS_LAST = ("reply", "reason")  # long ones, at the end of a line
+_NAMED = 5  # recipients of a message, in a line; JSON has them all
 
 
 def trace(
@@ -73,7 +74,13 @@ def _lines(found: Trace) -> Iterator[str]:
 
 def _said(event: TraceEvent) -> str:
     names = sorted(event.details, key=lambda name: name in _DETAILS_LAST)
-    return ", ".join(f"{name} {event.details[name]}" for name in names if event.details[name])
+    said = [f"{name} {event.details[name]}" for name in names if event.details[name]]
+    if event.kind is TraceKind.RECEIVED and TO in event.details:
+        said.remove(f"{TO} {event.details[TO]}")
+        everybody = event.details[TO].split(SEPARATOR)
+        more = f" and {len(everybody) - _NAMED} more" if len(everybody) > _NAMED else ""
+        said.append(f"{TO} {SEPARATOR.join(everybody[:_NAMED])}{more}")
+    return ", ".join(said)
 
 
 def _after(seconds: int) -> str:

@@ -33,6 +33,12 @@ class TraceKind(StrEnum):
 FINAL = frozenset({TraceKind.REFUSED, TraceKind.DELIVERED, TraceKind.RELAYED, TraceKind.FAILED, TraceKind.WITHDRAWN})
 
 
+# The detail of RECEIVED that names all recipients where there are several, so that a message is found by each of them
+# before anything has become of it.
+TO = "to"
+SEPARATOR = ", "
+
+
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
     """`sender` and `recipient` as the envelope has them ("" is the null reverse-path, or does not apply)."""

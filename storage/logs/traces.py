@@ -21,7 +21,7 @@ from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import TRACES
 from storage.logs.segments import Record, ServiceKeys, Wanted
-from storage.logs.trace import TraceEvent, TraceKind
+from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind
 from storage.values import AccountId, TenantId
 
 HORIZON = TRACES.ceiling_days * 86_400  # seconds
@@ -53,7 +53,7 @@ class TraceQuery:
         if self.sender:
             tests.append(_Test(_needle(self.sender), lambda event: _is_sender(event, self.sender)))
         if self.recipient:
-            tests.append(_Test(_needle(self.recipient), lambda event: _is_address(event.recipient, self.recipient)))
+            tests.append(_Test(_needle(self.recipient), lambda event: _is_for(event, self.recipient)))
         if self.kind is not None:
             tests.append(_Test(_text(self.kind.value), lambda event: event.kind is self.kind))
         if self.verdict:
@@ -170,6 +170,13 @@ def _is_sender(event: TraceEvent, sought: str) -> bool:
     if sought == "<>":
         return event.kind in {TraceKind.RECEIVED, TraceKind.REFUSED} and not event.sender
     return _is_address(event.sender, sought)
+
+
+def _is_for(event: TraceEvent, sought: str) -> bool:
+    if _is_address(event.recipient, sought):
+        return True
+    everybody = event.details.get(TO, "") if event.kind is TraceKind.RECEIVED else ""
+    return any(_is_address(address, sought) for address in everybody.split(SEPARATOR))
 
 
 def _is_address(address: str, sought: str) -> bool:

@@ -284,7 +284,7 @@ def test_what_is_taken_and_what_is_refused_is_in_the_traces(running: RunningServ
     traces.flush()
     events = list(traces.read())
     assert [(event.kind.value, event.sender, event.recipient) for event in events] == [
-        ("received", "alice@example.test", ""),
+        ("received", "alice@example.test", "bob@example.test"),
         ("delivered", "alice@example.test", "bob@example.test"),
         ("refused", "bob@example.test", ""),
         ("refused", "alice@example.test", "nobody@example.test"),

@@ -91,7 +91,15 @@ def told(log: TraceLog) -> TraceLog:
         event(TraceKind.VERDICT, "q1", recipient="", details={"verdict": "forward"}),
         event(TraceKind.RELAYED, "q1", START + 5),
         event(TraceKind.FAILED, "q1", START + 5, recipient="Carl@Third.TEST"),
-        event(TraceKind.RECEIVED, "q2", START + 10, sender="", recipient="", tenant_id=OTHER),
+        event(
+            TraceKind.RECEIVED,
+            "q2",
+            START + 10,
+            sender="",
+            recipient="",
+            tenant_id=OTHER,
+            details={"to": "bob@other.test, dora@fourth.test"},
+        ),
         event(TraceKind.DELIVERED, "q2", START + 11, sender="", tenant_id=OTHER),
         event(
             TraceKind.REFUSED, "s1", START + 20, tenant_id=None, sender="J\u00d6RG@sub.acme.test", recipient="x@y.test"
@@ -115,6 +123,9 @@ def told(log: TraceLog) -> TraceLog:
         ({"sender": "<>"}, ["q2"]),
         ({"recipient": "bob@other.test"}, ["q1", "q2"]),
         ({"recipient": "carl@third.test"}, ["q1"]),
+        ({"recipient": "Dora@fourth.test"}, ["q2"]),  # nothing has become of it yet
+        ({"recipient": "ora@fourth.test"}, []),
+        ({"recipient": "@fourth.test"}, ["q2"]),
         ({"recipient": "@third.test", "sender": "ada@acme.test"}, ["q1"]),
         ({"recipient": "@third.test", "sender": "<>"}, []),
         ({"kind": TraceKind.DELIVERED}, ["q2"]),
