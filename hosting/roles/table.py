@@ -39,10 +39,10 @@ ROLES: tuple[RoleSpec, ...] = (
         "asyncio",
         lambda c: c.smtp_workers,
         ("mx", "submission", "submissions"),
-        ("mx", "submission", "mail", "tls", "listen", "dns", "relay"),
+        ("mx", "submission", "sending", "mail", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
-    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "mail")),
+    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "dns")),
 )
 
 _EVERYBODY = ("server", "storage", "logs")

@@ -19,6 +19,7 @@ from hosting.roles import channel, listening, notify
 from hosting.roles.only_server import only_server
 from hosting.roles.table import ROLES, concerned, needs_restart, spec
 from storage.errors import AuthenticationFailed, Corrupt, InvalidInput, Throttled, Unavailable
+from storage.sending import SendingLimits
 from storage.values import AccountId, TenantId
 
 
@@ -99,6 +100,14 @@ def test_changed_settings_concern_the_roles_that_use_them() -> None:
     everybody = dataclasses.replace(old, server=dataclasses.replace(old.server, stop_within=5.0))
     assert all(concerned(role, old, everybody) for role in ROLES)
     assert needs_restart(old, imap) == []
+
+
+def test_every_section_concerns_somebody() -> None:
+    """A changed setting that no role is replaced for would count for nothing until the next start."""
+    sections = {section.name for section in dataclasses.fields(Config)} - {"server", "storage", "logs"}
+    assert {section for role in ROLES for section in role.sections} == sections
+    limits = dataclasses.replace(Config(), sending=SendingLimits(freeze_above=7))
+    assert [role.name for role in ROLES if concerned(role, Config(), limits)] == ["smtp"]
 
 
 def test_bound_addresses_need_a_restart() -> None:
