@@ -7,18 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.acceptance.targets import Suspended
+from gateway.mx.recipients import SUSPENDED_SETTING
 from hosting.cli import invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
+from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import TenantRow
 from storage.sending import Sending
+from storage.values import EmailAddress
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume, sending."
+    no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume, mail, sending."
 )
 
 Slug = Annotated[str, typer.Argument(help="Short name of the tenant, or its number.")]
-Limit = Annotated[int | None, typer.Option(min=0, show_default=False)]
+
+
+def _limit(sentence: str) -> Any:
+    return typer.Option(min=0, show_default=False, help=sentence)
+
+
+Postmaster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default=False, help="Who gets postmaster@ and abuse@ of the tenant's domains."
+    ),
+]
+SuspendedMail = Annotated[
+    Suspended | None,
+    typer.Option(show_default=False, help="Whether mail for suspended accounts is taken, or waits at its senders."),
+]
 
 
 @app.command()
@@ -68,7 +87,7 @@ def show(context: typer.Context, slug: Slug) -> None:
 
 @app.command()
 def suspend(context: typer.Context, slug: Slug) -> None:
-    """Let nobody of the tenant sign in; open sessions end, arriving mail is refused for now."""
+    """Let nobody of the tenant sign in; open sessions end. What becomes of arriving mail says: tenant mail."""
     run = invocation.of(context)
     with run.administration() as administration:
         row = administration.provisioning.suspend_tenant(invocation.find_tenant(administration, slug).tenant_id)
@@ -85,15 +104,49 @@ def resume(context: typer.Context, slug: Slug) -> None:
 
 
 @app.command()
+def mail(
+    context: typer.Context,
+    slug: Slug,
+    postmaster: Postmaster = None,
+    suspended: SuspendedMail = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Let the installation's values count again.")] = False,
+) -> None:
+    """Show or set who reads what comes for postmaster, and what becomes of mail during a suspension.
+
+    Where nothing is set, [mail] postmaster and [mx] suspended of the configuration count.
+    """
+    run = invocation.of(context)
+    given = {
+        POSTMASTER_SETTING: None if postmaster is None else str(EmailAddress.parse(postmaster)),
+        SUSPENDED_SETTING: None if suspended is None else suspended.value,
+    }
+    changes = {name: value for name, value in given.items() if reset or value is not None}
+    with run.administration() as administration:
+        tenant_id = invocation.find_tenant(administration, slug).tenant_id
+        tenant = administration.installation.tenant(tenant_id)
+        if changes:
+            details = {name: "default" if value is None else value for name, value in changes.items()}
+            administration.installation.audit.append("tenant.mail", run.operator, tenant_id, None, details)
+        for name, value in changes.items():
+            tenant.set_setting(name, value)
+        run.output.record(
+            {
+                "postmaster": tenant.setting(POSTMASTER_SETTING) or run.config.mail.postmaster or "the first account",
+                "suspended_mail": tenant.setting(SUSPENDED_SETTING) or run.config.mx.suspended,
+            }
+        )
+
+
+@app.command()
 def sending(
     context: typer.Context,
     slug: Slug,
-    account_per_hour: Limit = None,
-    account_per_day: Limit = None,
-    tenant_per_hour: Limit = None,
-    tenant_per_day: Limit = None,
-    freeze_above: Limit = None,
-    freeze_factor: Limit = None,
+    account_per_hour: Annotated[int | None, _limit("Recipients of an account; 0: no limit.")] = None,
+    account_per_day: Annotated[int | None, _limit("Recipients of an account; 0: no limit.")] = None,
+    tenant_per_hour: Annotated[int | None, _limit("Recipients of all accounts; 0: no limit.")] = None,
+    tenant_per_day: Annotated[int | None, _limit("Recipients of all accounts; 0: no limit.")] = None,
+    freeze_above: Annotated[int | None, _limit("Recipients in an hour that freeze an account; 0: never.")] = None,
+    freeze_factor: Annotated[int | None, _limit("But only if so many times its busiest hour of the week.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Let the installation's values count again.")] = False,
 ) -> None:
     """Show or set what the tenant's accounts may send to addresses elsewhere; see [sending] of the configuration."""

@@ -222,3 +222,23 @@ def test_a_tenant_gets_limits_of_its_own(place: Place) -> None:
     assert place.run("tenant", "sending", "acme", "--freeze-factor", "0").status == 1
     actions = [record["details"] for record in place.run("log", "audit", "--json").json]
     assert actions[0] == {"account_per_hour": "20", "freeze_above": "0"}
+
+
+def test_a_tenant_says_who_is_postmaster_and_what_becomes_of_mail_during_a_suspension(place: Place) -> None:
+    assert place.run("tenant", "mail", "acme", "--json").json == {
+        "postmaster": "the first account",
+        "suspended_mail": "take",
+    }
+    said = place.run("tenant", "mail", "acme", "--suspended", "defer", "--postmaster", "desk@other.test", "--json")
+    assert said.json == {"postmaster": "desk@other.test", "suspended_mail": "defer"}
+    with place.installation() as installation:
+        tenant = installation.tenant(TENANT)
+        assert (tenant.setting("postmaster"), tenant.setting("suspended_mail")) == ("desk@other.test", "defer")
+    assert place.run("tenant", "mail", "acme", "--postmaster", "nobody").status == 1
+    assert place.run("tenant", "mail", "acme", "--suspended", "drop").status == 2
+    assert place.run("tenant", "mail", "acme", "--reset", "--json").json["suspended_mail"] == "take"
+    audited = [record for record in place.run("log", "audit", "--json").json if record["action"] == "tenant.mail"]
+    assert [record["details"] for record in audited] == [
+        {"postmaster": "desk@other.test", "suspended_mail": "defer"},
+        {"postmaster": "default", "suspended_mail": "default"},
+    ]
