@@ -66,6 +66,8 @@ class StsFetcher:
         answer = await self._dns.addresses(host)
         if answer.failed:
             raise _failed("DNS does not answer about the policy host")
+        if not answer.records:
+            raise _failed(f"there is no policy host {host}")
         addresses = [address for address in answer.records if self._reachable.permits(address)]
         if not addresses:
             raise _failed("the policy host has no address that may be connected to")

@@ -45,13 +45,13 @@ class Output:
         table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
         for key, heading in columns.items():
             cells = [_cell(row[key]) for row in rows]
-            number = all(isinstance(row[key], int) for row in rows)
+            number = all(isinstance(row[key], int) and not isinstance(row[key], bool) for row in rows)
             # On a narrow terminal long texts are wrapped; ids and times never are, so that they can be copied.
             whole = not sys.stdout.isatty() or all(len(cell) <= 24 and " " not in cell.plain for cell in cells)
             table.add_column(heading, justify="right" if number else "left", no_wrap=whole, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row[key]) for key in columns))
-        self._console.print(table)
+        self._print_table(table)
 
     def blocks(self, blocks: Sequence[tuple[str, Sequence[str]]], values: Sequence[Any], empty: str) -> None:
         """For people, a heading with its lines for each thing, never wrapped; for scripts, the values of all."""
@@ -77,7 +77,7 @@ class Output:
         table.add_column(no_wrap=not sys.stdout.isatty())
         for key, value in values.items():
             table.add_row(key.replace("_", " "), _cell(value))
-        self._console.print(table)
+        self._print_table(table)
 
     def done(self, sentence: str, values: Mapping[str, Any]) -> None:
         """A step was taken: the sentence for people, the values for scripts."""
@@ -101,6 +101,15 @@ class Output:
             console=self._errors,
             disable=self.as_json or not sys.stderr.isatty(),
         )
+
+    def _print_table(self, table: Table) -> None:
+        """In a pipe no line ends with blanks; a terminal needs them for its colours."""
+        if sys.stdout.isatty():
+            self._console.print(table)
+            return
+        with self._console.capture() as captured:
+            self._console.print(table)
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
     def _print_json(self, value: Any) -> None:
         sys.stdout.write(json.dumps(value, default=_plain, indent=2, ensure_ascii=False) + "\n")

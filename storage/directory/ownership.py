@@ -36,15 +36,13 @@ class DnsTxt:
         self._timeout = timeout
 
     def __call__(self, domain: Domain) -> Collection[str]:
-        name = f"_cleanmail.{domain}."
+        name = f"_cleanmail.{domain}"
         try:
-            answer = self._resolver().resolve(name, dns.rdatatype.TXT, lifetime=self._timeout, search=False)
+            answer = self._resolver().resolve(f"{name}.", dns.rdatatype.TXT, lifetime=self._timeout, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return frozenset()
         except dns.resolver.LifetimeTimeout:
-            raise Unavailable(
-                f"DNS gave no answer about {name} within {self._timeout:g} seconds; try again later."
-            ) from None
+            raise Unavailable(f"DNS gave no answer about {name}; try again later.") from None
         except dns.resolver.NoNameservers:
             raise Unavailable(f"No name server could answer about {name}; check the domain's DNS.") from None
         except (dns.exception.DNSException, OSError) as error:

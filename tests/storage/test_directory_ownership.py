@@ -83,7 +83,7 @@ def test_no_record_is_an_answer(answer: Answer) -> None:
 
 
 def test_silence_is_told_in_time() -> None:
-    with name_server(lambda query: None) as lookup, pytest.raises(Unavailable, match=r"no answer.*within 0\.3 seconds"):
+    with name_server(lambda query: None) as lookup, pytest.raises(Unavailable, match="no answer"):
         lookup(DOMAIN)
 
 
