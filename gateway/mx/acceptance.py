@@ -75,11 +75,15 @@ class MxAcceptance:
             },
         )
         # Who takes no mail was left out at RCPT.
-        return self._keeping.keep(message, self._rewritten(path.address, targets(arrival.recipients, Suspended.TAKE)))
+        to = targets(arrival.recipients, Suspended.TAKE)
+        return self._keeping.keep(message, self._rewritten(path.address, to, authentic=facts.authentic))
 
-    def _rewritten(self, original: EmailAddress | None, to: Targets) -> Targets:
-        """With the reverse-paths under which aliases forward. For domains of ours we may send anyway."""
-        if original is None or not to.remote or self._recipients.is_ours(original):
+    def _rewritten(self, original: EmailAddress | None, to: Targets, *, authentic: bool) -> Targets:
+        """With the reverse-paths under which aliases forward.
+
+        For domains of ours we may send anyway; but whoever only claims to be of one would be vouched for by us.
+        """
+        if original is None or not to.remote or (authentic and self._recipients.is_ours(original)):
             return to
         return replace(to, remote=tuple(self._forwarded(original, target) for target in to.remote))
 

@@ -56,11 +56,13 @@ class Recipients:
     def look_up(self, address: EmailAddress, size: int) -> LookedUp:
         """`size` is what the sender announced; 0 if nothing."""
         try:
-            resolution = self._returned(address) if is_rewritten(address) else None
-            if resolution is None:
-                resolution = self._resolver.resolve(address)
-                if is_rewritten(address) and resolution.route in {Route.CATCH_ALL, None}:
-                    return LookedUp(resolution, NO_WAY_BACK if resolution.tenant_id is not None else NOT_OURS)
+            original = self._original(address)
+            resolution = self._resolver.resolve(original)
+            if resolution.outcome is Outcome.ELSEWHERE and original != address:
+                whose = self._resolver.owner(address.domain)
+                resolution = Resolution(Outcome.LOCAL, whose, Route.RETURN, external=(original,))
+            elif is_rewritten(original) and resolution.route in {Route.CATCH_ALL, None}:
+                return LookedUp(resolution, NO_WAY_BACK if resolution.tenant_id is not None else NOT_OURS)
             return self._judge(resolution, size)
         except CleanmailError as error:
             if error.temporary:
@@ -81,18 +83,15 @@ class Recipients:
 
     # Inside
 
-    def _returned(self, path: EmailAddress) -> Resolution | None:
-        """Where a rewritten path leads back to; None if it is an address like any other."""
-        whose = self._resolver.owner(path.domain)
-        if whose is None:
-            return None
-        original = self.rewriting(whose).back(path)
-        if original is None:
-            return None
-        resolution = self._resolver.resolve(original)
-        if resolution.outcome is not Outcome.ELSEWHERE:
-            return resolution
-        return Resolution(Outcome.LOCAL, whose, Route.RETURN, external=(original,))
+    def _original(self, address: EmailAddress) -> EmailAddress:
+        """Whom a path that we rewrote stands for, however often we did; any other address is what it is."""
+        while is_rewritten(address):
+            whose = self._resolver.owner(address.domain)
+            back = self.rewriting(whose).back(address) if whose is not None else None
+            if back is None:
+                break
+            address = back
+        return address
 
     def _judge(self, resolution: Resolution, size: int) -> LookedUp:
         if resolution.outcome is Outcome.ELSEWHERE:

@@ -27,9 +27,9 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _LOCAL_MAX = 64
 
 _SRS0 = re.compile(
-    r"SRS0[=+-](?P<hash>[a-z2-7]{8})=(?P<day>[a-z2-7]{2})=(?P<domain>[^=]*)=(?P<local>.+)\Z", re.I | re.S
+    r"SRS0[=+-](?P<hash>[a-z2-7]{8})=(?P<day>[a-z2-7]{2})=(?P<domain>[^=]*)=(?P<local>.+)\Z", re.I | re.S | re.A
 )
-_SRS1 = re.compile(r"SRS1[=+-](?P<hash>[a-z2-7]{8})=(?P<host>[^=]+)=(?P<rest>[=+-].+)\Z", re.I | re.S)
+_SRS1 = re.compile(r"SRS1[=+-](?P<hash>[a-z2-7]{8})=(?P<host>[^=]+)=(?P<rest>[=+-].+)\Z", re.I | re.S | re.A)
 _ANY_SRS0 = re.compile(r"SRS0([=+-].+)\Z", re.I | re.S)
 _ANY_SRS1 = re.compile(r"SRS1[=+-][^=]*=(?P<host>[^=]+)=(?P<rest>[=+-].+)\Z", re.I | re.S)
 

@@ -155,10 +155,12 @@ class Resolver:
         return domain == self._host or self._verified_tenant(domain) is not None
 
     def owner(self, domain: Domain) -> TenantId | None:
-        """Whose a verified domain is; the server's own name is the oldest tenant's."""
+        """Whose a verified domain is, unless that tenant has ended; the server's own name is the oldest tenant's."""
         if domain == self._host:
             return next(self._directory.control.active_tenant_ids(), None)
-        return self._verified_tenant(domain)
+        tenant_id = self._verified_tenant(domain)
+        ended = tenant_id is not None and self._directory.control.tenant_state(tenant_id)[0] is State.ENDED
+        return None if ended else tenant_id
 
     def _resolve(self, address: EmailAddress, *, by_route: bool) -> Resolution:
         tenant_id = self._verified_tenant(address.domain)

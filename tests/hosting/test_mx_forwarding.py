@@ -12,6 +12,7 @@ from next_hop import CUT, NextHop
 
 from gateway.relay.callout import CalloutSettings
 from storage.directory.routes import Mode
+from storage.directory.rows import State
 from storage.logs.trace import TraceKind
 from storage.queue.entries import Entry, Origin
 from storage.values import EmailAddress
@@ -153,9 +154,57 @@ class TestForwarding:
         assert here.parameters.reverse_path == "" and there.parameters.reverse_path.startswith("SRS0=")
 
     @pytest.mark.parametrize("sender", ["", "bob@example.test", "mallory@other.test"])
-    def test_nothing_and_domains_of_ours_are_not_rewritten(self, town: MxTown, mx: RunningMx, sender: str) -> None:
+    def test_nothing_and_domains_of_ours_are_not_rewritten(
+        self, town: MxTown, mx: RunningMx, dns: DnsServer, sender: str
+    ) -> None:
+        for domain in ("example.test", "other.test"):
+            dns.put(domain, TXT="v=spf1 ip4:127.0.0.1 -all")
         assert mx.send("forward@example.test", sender=sender)[0] == 250
         assert only(town).recipients[0].parameters.reverse_path == ""
+
+    def test_who_only_claims_to_be_of_a_domain_of_ours_gets_no_word_of_ours(
+        self, town: MxTown, mx: RunningMx, dns: DnsServer
+    ) -> None:
+        """The next hop would find that we may send for that domain: its SPF, and DMARC with it, would pass."""
+        dns.put("other.test", TXT="v=spf1 ip4:192.0.2.1 -all")
+        assert mx.send("forward@example.test", sender="mallory@other.test")[0] == 250
+        path = only(town).recipients[0].parameters.reverse_path
+        assert path.startswith("SRS0=") and path.endswith("=other.test=mallory@example.test")
+        assert mx.send(path, sender="")[0] == 250
+        assert len(town.inbox("mallory")) == 1
+
+    def test_a_path_that_we_rewrote_twice_finds_back(self, town: MxTown, mx: RunningMx, dns: DnsServer) -> None:
+        """Out of one domain of ours, on by somebody who rewrites nothing, and out of another."""
+        for domain in ("example.test", "other.test"):
+            dns.put(domain, TXT="v=spf1 ip4:192.0.2.1 -all")
+        assert mx.send("forward@example.test", sender="someone@nospf.test")[0] == 250
+        [entry] = town.queued()
+        first = entry.recipients[0].parameters.reverse_path
+        far = EmailAddress.parse("other@far.test")
+        town.provisioning.add_alias(town.accounts["mallory"][0], EmailAddress.parse("on@other.test"), [far])
+        assert mx.send("on@other.test", sender=first)[0] == 250
+        [again] = [each for each in town.queued() if each.queue_id != entry.queue_id]
+        second = again.recipients[0].parameters.reverse_path
+        assert second.startswith("SRS1=") and second.endswith("@other.test")
+        assert mx.send(second, sender="")[0] == 250
+        ids = {entry.queue_id, again.queue_id}
+        [bounce] = [each for each in town.queued() if each.queue_id not in ids]
+        assert str(bounce.recipients[0].address) == "someone@nospf.test"
+        town.clock.advance(22 * 86_400)
+        assert mx.ask(second, sender="") == (550, "5.1.1")  # the first of the two is not good any more
+
+    def test_a_path_of_a_tenant_that_ended_has_no_way_back(self, town: MxTown, mx: RunningMx) -> None:
+        assert mx.send("forward@example.test", sender="someone@nospf.test")[0] == 250
+        path = only(town).recipients[0].parameters.reverse_path
+        town.installation.control.change_tenant_state(town.accounts["alice"][0], State.ENDED)
+        assert mx.ask(path, sender="") == (550, "5.1.1")
+
+    def test_letters_that_only_look_like_a_hash(self, mx: RunningMx) -> None:
+        """RFC 6531: a local part may have any letters."""
+        with mx.client() as client:
+            client.command(b"MAIL FROM:<> SMTPUTF8")
+            code, said = client.command("RCPT TO:<SRS0=ſabcdefg=aa=far.test=x@example.test>".encode())
+            assert (code, said[4:9]) == (550, b"5.1.1")
 
     @pytest.mark.parametrize("sender", ["someone@nospf.test", f"{'long' * 15}@{'name' * 15}.test", '"a b"@nospf.test'])
     def test_a_bounce_finds_back(self, town: MxTown, mx: RunningMx, sender: str) -> None:
