@@ -1,8 +1,8 @@
 """Writes down what came of attempts: final states, next attempts, the reports that follow, traces.
 
 When `record` returns, all of it is durable: what is final together with its reports in one commit, so that neither a
-crash nor a repetition makes a second report. If a report cannot be made now, a success is noted without it, since
-another attempt would deliver twice; a failure waits, since its sender must hear of it.
+crash nor a repetition makes a second report. If a report cannot be made now, be it for a fault of ours, a success is
+noted without it, since another attempt would deliver twice; a failure waits, since its sender must hear of it.
 
 Blocking: for worker threads. Raises: StorageFull, Unavailable and others of the queue; then nothing more is noted.
 Standards: RFC 5321 §4.5.4.1, §6.1 (a failure is told), RFC 3461 §4.1 (DELAY, SUCCESS).
@@ -128,13 +128,11 @@ class Settlement:
             return self._handed_over(entry, final)
         asked = any("SUCCESS" in each.recipient.parameters.notify for each in final)
         whole = self._whole(entry) if asked else entry
-        cases = [case for each in final if (case := _case(whole, each, now)) is not None]
-        if not cases:
-            return FollowUps(), []
         try:
+            cases = [case for each in final if (case := _case(whole, each, now)) is not None]
             return self._telling.follow_ups(entry, header, cases), []
-        except CleanmailError as error:
-            log.warning("entry %s: no report can be made now: %s", entry.queue_id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - what was handed over must be noted, whatever is wrong with us
+            _not_told(entry, error, "no report can be made now")
         failures = [each for each in final if each.ending is Ending.FAILED]
         return FollowUps(), [Attempted(each.recipient, Ending.DEFERRED, _NOT_TOLD) for each in failures]
 
@@ -149,8 +147,8 @@ class Settlement:
             return FollowUps(), []
         try:
             return self._telling.handed_over(entry, content, [each.recipient for each in failures]), []
-        except CleanmailError as error:
-            log.warning("entry %s: nobody can be told now: %s", entry.queue_id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - what was handed over must be noted, whatever is wrong with us
+            _not_told(entry, error, "nobody can be told now")
         return FollowUps(), [Attempted(each.recipient, Ending.DEFERRED, _NOT_TOLD) for each in failures]
 
     def _whole(self, entry: Entry) -> Entry:
@@ -187,8 +185,8 @@ class Settlement:
             return []
         try:
             made = self._telling.follow_ups(entry, header, cases)
-        except CleanmailError as error:
-            log.warning("entry %s: no notice of its delay can be made now: %s", entry.queue_id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - what was handed over must be noted, whatever is wrong with us
+            _not_told(entry, error, "no notice of its delay can be made now")
             return []
         self._queue.warn(entry, [each.recipient.position for each in late], made.entries)
         self._record(made.events)
@@ -215,6 +213,13 @@ class Settlement:
         if self._traces is not None:
             for event in events:
                 self._traces.record(event)
+
+
+def _not_told(entry: Entry, error: Exception, what: str) -> None:
+    if isinstance(error, CleanmailError):
+        log.warning("entry %s: %s: %s", entry.queue_id, what, type(error).__name__)
+    else:
+        log.error("entry %s: %s", entry.queue_id, what, exc_info=error)
 
 
 def _is_for_administrators(recipient: Recipient) -> bool:

@@ -346,3 +346,24 @@ def test_a_delay_is_told_once(tmp_path: Path) -> None:
         assert recipient["Final-Recipient"] == "rfc822; x@far.example" and "Will-Retry-Until" in recipient
     finally:
         town.close()
+
+
+def test_a_report_that_cannot_be_built_sends_nobody_a_second_copy(
+    town: RunnerTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with us: what was taken is settled, and what failed waits until it can be told."""
+    queue_id = town.submit("yes@far.example", "no@far.example", notify=("SUCCESS", "FAILURE"))
+    outcomes = {"yes": TAKEN, "no": NO_SUCH_USER}
+    town.relay.behaviour = lambda hop, message, recipient: outcomes[recipient.address.local]
+
+    def broken(*_: object) -> object:
+        raise ValueError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.dsn.follow_ups.report", broken)
+        for _ in range(3):
+            town.run(later=1200)
+    assert town.relay.taken() == ["yes@far.example"]
+    assert [each.state.value for each in town.entry(queue_id).recipients] == ["relayed", "queued"]
+    town.run(later=5000)
+    assert town.queued() == [] and len(town.reports("alice")) == 1
