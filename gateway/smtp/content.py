@@ -65,7 +65,7 @@ class Content:
                 self._spill()
             except OSError as error:
                 full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-                self.failed = StorageFull() if full else Unavailable(detail="spill file")
+                self.failed = StorageFull(detail="spill file") if full else Unavailable(detail="spill file")
                 self.discard()
 
     def read(self) -> bytes:

@@ -37,7 +37,7 @@ from gateway.smtp.sign_in import SignInCommands
 from gateway.smtp.stages import ENDS_A_GROUP, NOT_FOR_US, OTHER_PROTOCOLS, Stage, refusal
 from gateway.smtp.transcribed import transcribed
 from gateway.smtp.wire import Ended, Wire
-from storage.errors import CleanmailError
+from storage.errors import CleanmailError, Conflict, Corrupt, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -193,11 +193,8 @@ class Dialogue(SignInCommands):
                 await self._refuse(verb, argument, refused)
         except Ended:
             raise
-        except (Refused, CleanmailError) as error:
-            self.say(reply_for(error))
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
-            self._report(error)
-            self.say(reply_for(error))
+            self.say(self._failed(error))
 
     async def _refuse(self, verb: str, argument: str | None, reply: SmtpReply) -> None:
         """`verb` may not be used now."""
@@ -236,6 +233,12 @@ class Dialogue(SignInCommands):
             return self._opened + self._limits.sign_in_timeout
         return asyncio.get_running_loop().time() + self._limits.transaction_timeout
 
+    def _failed(self, error: Exception) -> SmtpReply:
+        """The reply to what was not done because of `error`. What is not the peer's fault is in the log too."""
+        if not isinstance(error, (Refused, CleanmailError)) or isinstance(error, (Unavailable, Corrupt, Conflict)):
+            self._report(error)
+        return reply_for(error)
+
     def _report(self, error: Exception) -> None:
         """Where it happened, never what was said: the text of an exception may quote the peer."""
         frames = traceback.extract_tb(error.__traceback__)
@@ -255,6 +258,8 @@ class Dialogue(SignInCommands):
         self._transaction = None
         self.session.utf8 = False
         if self._incoming is not None:
+            if self._incoming.content.failed is not None:
+                self._report(self._incoming.content.failed)
             self._incoming.content.close()
             self._incoming = None
 

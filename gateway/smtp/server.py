@@ -18,11 +18,10 @@ from gateway.smtp.chunks import ChunkSize, read_size
 from gateway.smtp.content import Content
 from gateway.smtp.dialogue import Dialogue
 from gateway.smtp.incoming import Incoming, discard
-from gateway.smtp.replies import Refused, SmtpReply, reply_for
+from gateway.smtp.replies import Refused, SmtpReply
 from gateway.smtp.session import Transaction
 from gateway.smtp.stages import Stage
 from gateway.smtp.wire import Ended
-from storage.errors import CleanmailError
 
 _FULL_CHUNK = 4096  # octets; so large a chunk counts as no command, or large messages would need too many
 
@@ -121,9 +120,7 @@ class SmtpServer(Dialogue):
         try:
             return await self._handler.data(self.session, transaction, content)
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
-            if not isinstance(error, (Refused, CleanmailError)) or reply_for(error).code == 451:
-                self._report(error)
-            return reply_for(error)
+            return self._failed(error)
 
     def _chunk_size(self, argument: str | None) -> ChunkSize:
         """What BDAT announces. If nobody can say where the next command begins, the connection ends."""

@@ -19,7 +19,7 @@ from certificates import write_certificate
 from gateway.smtp.limits import Limits
 from gateway.smtp.replies import STOPPING, SmtpReply
 from gateway.smtp.tls import ServerCertificate
-from storage.errors import InvalidInput, OverQuota
+from storage.errors import Corrupt, InvalidInput, OverQuota, StorageFull, Unavailable
 
 MESSAGE = b"From: a@b.example\r\nSubject: x\r\n\r\n..dot\r\n"
 Listen = Callable[..., Any]
@@ -386,6 +386,30 @@ def test_exceptions_are_temporary_and_logs_hold_ids_only(listen: Listen, caplog:
     assert "KeyError" in caplog.text
     for token in ("token-of-a-secret", "a@b.example", "r0@c.example", "client.example", "..dot"):
         assert token not in caplog.text
+
+
+def test_what_fails_through_us_is_in_the_log(listen: Listen, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Whoever looks for the reason of 451 and 452 at night finds it, and nothing about what is the peer's."""
+    server = listen(spill_directory=str(tmp_path / "gone"))
+    client = server.connect()
+
+    def on_rcpt(error: Exception) -> Callable[[Any], SmtpReply]:
+        def rcpt(path: Any) -> SmtpReply:
+            raise error
+
+        return rcpt
+
+    open_transaction(client)
+    for error in (Unavailable(detail="tenant 7"), StorageFull(detail="queue.db"), Corrupt(detail="account 8")):
+        server.recorder.on_rcpt = on_rcpt(error)
+        assert client.say(b"RCPT TO:<a@b.example>") in {451, 452}
+    server.recorder.on_rcpt = on_rcpt(OverQuota(detail="account 9"))
+    assert client.say(b"RCPT TO:<a@b.example>") == 452
+    assert client.say(b"DATA") == 354
+    assert client.say(b"x" * 200_000 + b"\r\n.") == 451
+    for detail in ("tenant 7", "queue.db", "account 8", "spill file"):
+        assert caplog.text.count(detail) == 1
+    assert "account 9" not in caplog.text
 
 
 def test_errors_become_replies(listen: Listen) -> None:
