@@ -44,7 +44,4 @@ def notice(sending: Sending, about: About, reverse_path: EmailAddress, told: Seq
 
 
 def _recipient(told: Told) -> str:
-    who = f"The server {parts.one_line(told.reply.mta)} said: " if told.reply.mta else ""
-    code = f"{told.reply.code} " if told.reply.code else ""
-    reason = parts.one_line(told.reply.text) or told.status
-    return f"  {parts.one_line(told.address)}\n{parts.wrapped(f'{who}{code}{reason}', '    ')}"
+    return f"  {parts.one_line(told.address)}\n{parts.wrapped(parts.words(told.reply, told.status), '    ')}"

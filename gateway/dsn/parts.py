@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from storage.mime.fields import header_end, read_header
+from storage.queue.entries import Reply
 
 HEADER_MAX = 64 * 1024  # octets of a message's header that are returned
 _LINE_MAX = 998
@@ -41,6 +42,15 @@ def one_line(text: str, most: int = _REPLY_MAX) -> str:
 def ascii_line(text: str, most: int = _REPLY_MAX) -> str:
     """The same in ASCII: what a 7-bit field of a report may hold."""
     return one_line(text.encode("ascii", "replace").decode("ascii"), most)
+
+
+def words(reply: Reply, otherwise: str = "") -> str:
+    """A reply in a sentence for people: whose words they are, or whom ours are about."""
+    said = one_line(reply.text) or otherwise
+    code = f"{reply.code} " if reply.code else ""
+    if not said or not reply.mta:
+        return said and f"{code}{said}"
+    return f"The server {one_line(reply.mta)}{' said' if reply.code else ''}: {code}{said}"
 
 
 def wrapped(text: str, indent: str = "") -> str:

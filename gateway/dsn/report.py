@@ -162,11 +162,9 @@ def _text(sending: Sending, told: Sequence[Told]) -> bytes:
 
 def _about(told: Told) -> str:
     lines = [f"  {parts.one_line(told.address)}"]
-    said = parts.one_line(told.reply.text)
-    if said and not told.action.is_success:
-        code = f"{told.reply.code} " if told.reply.code else ""
-        who = f"The server {parts.one_line(told.reply.mta)} said: " if told.reply.mta else ""
-        lines.append(parts.wrapped(f"{who}{code}{said}", "    "))
+    words = parts.words(told.reply)
+    if words and not told.action.is_success:
+        lines.append(parts.wrapped(words, "    "))
     if told.action is Action.FAILED:
         lines.append(parts.wrapped(advice(told.status), "    "))
     if told.retry_until is not None:

@@ -67,7 +67,7 @@ class Destinations(QueueStore):
 
     def destination_failed(self, name: str, retry_at: int, reply: Reply) -> DestinationState:
         """One failure more. Of `reply` only what we said ourselves is kept as text: this row is not sealed."""
-        text = reply.text if not reply.mta and "@" not in reply.text else ""
+        text = reply.text if not reply.code and "@" not in reply.text else ""
         values = {
             "name": name,
             "failures": 1,

@@ -50,7 +50,7 @@ class Reply:
     code: int  # of SMTP; 0 if nobody said one
     status: str  # RFC 3463, e.g. 5.1.1
     text: str
-    mta: str = ""  # who said it: a host's name; empty: we
+    mta: str = ""  # the host that said it or, with code 0, that we say it about
 
     def encode(self) -> bytes:
         return _json({"code": self.code, "status": self.status, "text": self.text, "mta": self.mta})
@@ -65,7 +65,9 @@ class Reply:
 
     def __str__(self) -> str:
         said = " ".join(part for part in (str(self.code or ""), self.status, self.text) if part)
-        return f"{self.mta} said: {said}" if self.mta else said
+        if not self.mta:
+            return said
+        return f"{self.mta} said: {said}" if self.code else f"{self.mta}: {said}"
 
 
 @dataclass(frozen=True, slots=True)

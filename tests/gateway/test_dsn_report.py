@@ -275,6 +275,20 @@ def test_a_notice_to_administrators() -> None:
     assert header.get_content_type() == "text/rfc822-headers"
 
 
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(550, "5.1.1", "No such user", "mx.far.example"), "The server mx.far.example said: 550 No such user"),
+        (Reply(0, "4.4.1", "No connection.", "mx.far.example"), "The server mx.far.example: No connection."),
+        (Reply(0, "5.1.2", "There is no such domain."), "There is no such domain."),
+        (Reply(550, "5.7.1", "An operator's reason"), "550 An operator's reason"),
+        (Reply(550, "5.7.1", "", "mx.far.example"), ""),
+    ],
+)
+def test_nobody_is_said_to_have_said_what_we_say_about_him(reply: Reply, expected: str) -> None:
+    assert parts.words(reply) == expected
+
+
 _text = st.text(st.characters(codec="utf-8"), max_size=200)
 
 

@@ -47,6 +47,12 @@ def test_destinations(place: Place) -> None:
     assert [state.name for state in place.queue.destinations()] == ["near.example"]
 
 
+def test_why_a_destination_fails_is_kept_in_our_words(place: Place) -> None:
+    """Which are about one of its hosts, as a rule."""
+    state = place.queue.destination_failed("far.example", 1, Reply(0, "4.4.1", "No connection.", "mx.far.example"))
+    assert str(state.reply) == "4.4.1 No connection."
+
+
 @pytest.mark.parametrize("reply", [NO, Reply(421, "4.7.0", "bob@one.example sends too much")])
 def test_of_a_destination_nothing_is_kept_that_a_peer_said(place: Place, reply: Reply) -> None:
     """The row is not sealed, and peers quote addresses."""
