@@ -62,7 +62,7 @@ class MxHandler:
     def __init__(self, session: SmtpSession, desk: MxDesk) -> None:
         self._session = session
         self._desk = desk
-        self._checks: set[asyncio.Task[SenderFacts]] = set()
+        self._check: asyncio.Task[SenderFacts] | None = None  # of the open transaction, or the last one
 
     async def connect(self, session: SmtpSession) -> SmtpReply | None:
         return None
@@ -106,8 +106,7 @@ class MxHandler:
         return self._accepted(kept)
 
     def closed(self, session: SmtpSession) -> None:
-        for check in self._checks:
-            check.cancel()
+        self._give_up_check()
 
     # Inside
 
@@ -135,10 +134,13 @@ class MxHandler:
     def _check_sender(self, transaction: Transaction) -> asyncio.Task[SenderFacts]:
         session, path = self._session, transaction.reverse_path
         checking = self._desk.senders.check(session.address, session.host_name or "", path.address)
-        task = asyncio.get_running_loop().create_task(checking)
-        self._checks.add(task)
-        task.add_done_callback(self._checks.discard)
-        return task
+        self._give_up_check()  # of a transaction that came to nothing: a session costs us one check at a time
+        self._check = asyncio.get_running_loop().create_task(checking)
+        return self._check
+
+    def _give_up_check(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
 
     def _client(self, facts: SenderFacts) -> Client:
         session = self._session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -280,6 +281,22 @@ class TestAuthenticity:
         before = sum(dns.questions.values())
         assert mx.ask("nobody@example.test", sender="someone@never.test") == (550, "5.1.1")
         assert sum(dns.questions.values()) == before
+
+
+def test_a_session_has_one_check_of_its_sender_at_a_time(mx: RunningMx, dns: DnsServer) -> None:
+    def checks() -> int:
+        return sum("SenderChecks.check" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    dns.lie("*", Lie(silent=True))
+    try:
+        with mx.client() as client:
+            for number in range(5):
+                client.command(b"MAIL FROM:<someone@silent%d.test>" % number)
+                assert client.command(b"RCPT TO:<alice@example.test>")[0] == 250
+                client.command(b"RSET")
+            assert mx.on_loop(checks) == 1
+    finally:
+        dns.lie("*", None)
 
 
 def test_loops(town: MxTown, mx: RunningMx) -> None:
