@@ -15,7 +15,7 @@ from crash_rounds import Rounds, target
 @pytest.mark.slow
 def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
     with target(tmp_path) as (server, hop):
-        rounds = Rounds(server, Ledger(hop), seed=20261123, seconds=1.5)
+        rounds = Rounds(server, hop, Ledger(hop), seed=20261123, seconds=1.5)
         lines = list(rounds.play(3))
         rounds.finish()
         assert len(lines) == 3 and rounds.ledger.acknowledged > 100 and hop.messages

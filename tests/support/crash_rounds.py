@@ -5,14 +5,14 @@
 Each round starts `cleanmail serve` on the same data, puts it under load from several IMAP connections (APPEND, MOVE,
 STORE, EXPUNGE), submission, and a mail server that sends to mailboxes, to a tenant's own server and to several tenants
 at once; and kills it with SIGKILL after a random time: in every second round the whole process group at once, else one
-to three processes of random roles one after the other, which the supervisor starts again. Then the server is started
-anew (if it was killed) and everything that was acknowledged is looked for: every message is there exactly once, in the
-mailbox and with the flags that the last acknowledged command gave it; what was expunged stays so; no UID names another
-message than before, no UIDNEXT or HIGHESTMODSEQ falls behind what was seen, no modseq comes twice; `cleanmail check
---contents` finds nothing. Mail that got 250 is in each of its mailboxes exactly once and was taken by the next hop at
-least once, or waits in the queue, which is empty in the end; mail that was refused is nowhere. The next hop has a
-message twice only if the client that had sent it was killed; such copies are counted. A command whose answer never came
-may have happened or not, wholly.
+to three processes of random roles one after the other, which the supervisor starts again. In every third round the
+next hop fails at random steps. Then the server is started anew (if it was killed) and everything that was acknowledged
+is looked for: every message is there exactly once, in the mailbox and with the flags that the last acknowledged command
+gave it; what was expunged stays so; no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind
+what was seen, no modseq comes twice; `cleanmail check --contents` finds nothing. Mail that got 250 is in each of its
+mailboxes exactly once and was taken by the next hop at least once, or waits in the queue, which is empty in the end;
+mail that was refused is nowhere. The next hop has a message twice only if the client that had sent it was killed; such
+copies are counted. A command whose answer never came may have happened or not, wholly.
 
 Exits with 1 at the first thing that is wrong, and says with which --seed it happens.
 """
@@ -36,11 +36,14 @@ from typing import Any
 from crash_clients import Client, ImapClient, MxClient, SubmissionClient
 from crash_ledger import ALICE, BOB, Ledger, waiting_entries
 from dns_server import DnsServer
-from next_hop import NextHop
+from next_hop import CUT, GOOD, RESET, NextHop
 from whole_server import ROLES, TOWN, WholeServer, until
 from wire import Closed, SmtpWire
 
 ZONE = {"elsewhere.test": {"MX": "10 mx.elsewhere.test."}, "mx.elsewhere.test": {"A": "127.0.0.1"}}
+
+STEPS = ("greeting", "MAIL", "RCPT", "DATA", "content", "QUIT")
+FAULTS = (CUT, RESET, "421 4.3.2 I have to go", "451 4.3.0 not now")
 
 
 @contextlib.contextmanager
@@ -65,6 +68,7 @@ def target(folder: Path) -> Iterator[tuple[WholeServer, NextHop]]:
 @dataclass
 class Rounds:
     server: WholeServer
+    hop: NextHop
     ledger: Ledger
     seed: int
     clients: int = 3
@@ -78,7 +82,7 @@ class Rounds:
             if self.server.process is None:
                 self.server.start()
             whole = number % 2 == 0
-            with self._load(number, chance):
+            with self._faults(number, chance), self._load(number, chance):
                 if whole:
                     self._pause(chance)
                     self.server.kill()
@@ -100,7 +104,7 @@ class Rounds:
         """What a killed role left waiting is tried now; then everything must be there."""
         if self.server.process is None:
             self.server.start()
-        assert self.server.cleanmail("queue", "retry", "--all").returncode == 0
+        self._retry()
         until(lambda: waiting_entries(self.server) == 0, "an empty queue", 180)
         self.ledger.verify(self.server)
 
@@ -124,6 +128,23 @@ class Rounds:
                 return imap.command(b"SELECT INBOX").ok and smtp.command(b"NOOP")[0] == mx.command(b"NOOP")[0] == 250
         except (Closed, OSError, AssertionError):
             return False
+
+    @contextlib.contextmanager
+    def _faults(self, number: int, chance: random.Random) -> Iterator[None]:
+        """In every third round the next hop fails at some steps; what waits because of it is tried afterwards."""
+        if number % 3 != 2:
+            yield
+            return
+        script = self.hop.script
+        for step in chance.sample(STEPS, 3):
+            script[step] = [*chance.choices(FAULTS, k=5), GOOD[step]]
+        yield
+        script.clear()
+        if self.server.process is not None:
+            self._retry()
+
+    def _retry(self) -> None:
+        assert self.server.cleanmail("queue", "retry", "--all").returncode == 0
 
     @contextlib.contextmanager
     def _load(self, number: int, chance: random.Random) -> Iterator[None]:
@@ -164,7 +185,7 @@ def main() -> int:
         folder = given.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cleanmail-crash-")))
         folder.mkdir(parents=True, exist_ok=True)
         server, hop = stack.enter_context(target(folder))
-        rounds = Rounds(server, Ledger(hop), given.seed, given.clients, given.seconds)
+        rounds = Rounds(server, hop, Ledger(hop), given.seed, given.clients, given.seconds)
         try:
             for line in rounds.play(given.rounds):
                 print(line, flush=True)
