@@ -6,7 +6,8 @@
             break
 
 The first is one that was kept open, if there is one; then come the addresses of the hosts in their order, each
-connected when it is its turn. An address that did not answer a moment ago is tried last.
+connected when it is its turn. An address that did not answer a moment ago is tried last. Opening has its time for all
+of them together: servers that are always just in time would otherwise keep a connection from others for hours.
 
 Raises: `Unroutable` if not one session could be had.
 Standards: RFC 5321 §5.1 (addresses in order until one succeeds, and a limit).
@@ -14,6 +15,7 @@ Standards: RFC 5321 §5.1 (addresses in order until one succeeds, and a limit).
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -41,8 +43,16 @@ class NextHops:
     """`policies`: what domains demand of TLS with their servers; None: opportunistic TLS with all of them."""
 
     def __init__(
-        self, hosts: Hosts, opener: Opener, kept: KeptSessions, clock: Clock, policies: TlsPolicies | None = None
+        self,
+        hosts: Hosts,
+        opener: Opener,
+        kept: KeptSessions,
+        clock: Clock,
+        opening: float,
+        policies: TlsPolicies | None = None,
     ) -> None:
+        """`opening`: seconds for all that is tried for one message."""
+        self._opening = opening
         self._hosts = hosts
         self._opener = opener
         self._kept = kept
@@ -56,18 +66,25 @@ class NextHops:
             yield kept
         trouble = None
         tries = opened = 0
+        loop, left = asyncio.get_running_loop(), self._opening
         async with aclosing(self._places(hop)) as places:
             async for place in places:
+                tries += 1
+                session, began = None, loop.time()
                 try:
-                    tries += 1
-                    session = await self._open(hop, place)
+                    async with asyncio.timeout(left):
+                        session = await self._open(hop, place)
                 except Broken as broken:
                     trouble = broken.outcome
+                except TimeoutError:
+                    trouble = deferred("4.4.2", "The server took too long to be ready.", place.host)
+                left -= loop.time() - began
+                if session is None:
                     self._avoid(place)
                 else:
                     opened += 1
                     yield session
-                if tries >= TRIES or opened >= SESSIONS:
+                if tries >= TRIES or opened >= SESSIONS or left <= 0:
                     break
         if not opened and trouble is not None:
             raise Unroutable(trouble)
@@ -141,6 +158,7 @@ def make_next_hops(
 ) -> NextHops:
     """Everything that is between the settings and an open session. `own_names`: what MX records call us."""
     hosts = Hosts(dns, reachable, settings.port, (hostname, *own_names))
+    timeouts = timeouts or Timeouts()
     opener = Opener(settings, hostname, clock, transcripts, timeouts)
     kept = KeptSessions(settings.messages_per_connection, settings.idle_time, settings.connections)
-    return NextHops(hosts, opener, kept, clock, policies)
+    return NextHops(hosts, opener, kept, clock, timeouts.opening, policies)

@@ -10,6 +10,7 @@ Standards: RFC 5321 §3.3, §4.2.1, §5.1 and §6.1, RFC 3461 §5.2.2, RFC 6531 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from gateway.relay.replies import deferred, failed
 from gateway.relay.session import Session
 from gateway.work import Work
 from storage.errors import CleanmailError
+
+SENDING = 3600.0  # seconds after which no further session is begun for a message; what is left waits
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +47,14 @@ class SmtpRelay:
     async def send(self, hop: NextHop, message: RelayMessage, *, more: bool = False) -> Sequence[RecipientOutcome]:
         outcomes: list[RecipientOutcome | None] = [None] * len(message.recipients)
         rest = _NOT_TRIED
+        end = asyncio.get_running_loop().time() + SENDING
         try:
             outgoing = Outgoing(message, self._signer, self._work)
             waiting = len(outcomes)
             while waiting:
-                rest = await self._send(hop, message, outgoing, outcomes, more=more) or rest
+                rest = await self._send(hop, message, outgoing, outcomes, end, more=more) or rest
                 before, waiting = waiting, outcomes.count(None)
-                if waiting == before:
+                if waiting == before or _is_over(end):
                     break
         except Unroutable as error:
             rest = error.outcome
@@ -70,6 +74,7 @@ class SmtpRelay:
         message: RelayMessage,
         outgoing: Outgoing,
         outcomes: list[RecipientOutcome | None],
+        end: float,
         *,
         more: bool,
     ) -> RecipientOutcome | None:
@@ -83,9 +88,13 @@ class SmtpRelay:
                     session.abort()
                     raise
                 self._hops.release(hop, session, more=more)
-                if None not in outcomes or trouble is None:
+                if None not in outcomes or trouble is None or _is_over(end):
                     break
         return trouble
+
+
+def _is_over(end: float) -> bool:
+    return asyncio.get_running_loop().time() >= end
 
 
 async def _hand_over(

@@ -42,3 +42,4 @@ class Timeouts:
     reset: float = 20.0
     quit: float = 5.0
     transaction: float = 3600.0  # as a whole, so that a server that is always just in time ends too
+    opening: float = 900.0  # of all servers that are tried for a message, until one is ready to hear of it

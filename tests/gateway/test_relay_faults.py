@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from dns_server import Records
 from next_hop import CUT, ENDLESS, EXTENSIONS, RESET, SILENT, NextHop
 from relaying import MESSAGE, Relaying, message, own_server
 
@@ -109,6 +110,30 @@ def test_a_reply_that_comes_octet_by_octet_has_to_end_in_time() -> None:
 
     with Relaying(timeouts=SHORT) as client:
         assert client.run(attempt(client)) < 1.5
+
+
+def test_servers_that_are_always_just_in_time_do_not_hold_a_connection_for_hours() -> None:
+    """None of them is late by itself, but all of them together are."""
+    timeouts = Timeouts(greeting=0.3, quit=1.0, opening=0.5)
+    with NextHop() as hop:
+        hop.script["greeting"] = [SILENT]
+        zone: dict[str, dict[str, Records]] = {"example.test": {"MX": [f"10 mx{number}.test." for number in range(8)]}}
+        zone |= {f"mx{number}.test": {"A": "127.0.0.1"} for number in range(8)}
+        with Relaying(zone, settings=RelaySettings(port=hop.port), timeouts=timeouts) as client:
+            begun = time.monotonic()
+            (outcome,) = client.send(Domain("example.test"))
+            assert (outcome.result, outcome.reply.status) == (Result.DEFERRED, "4.4.2")
+            assert time.monotonic() - begun < 1.5
+        assert len(hop.talks) == 2
+
+
+def test_a_server_that_breaks_after_each_recipient_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.relay.relay.SENDING", 0.0)
+    with NextHop(()) as hop, Relaying() as client:
+        hop.script["RCPT"] = ["550 5.1.1 no", CUT] * 10
+        outcomes = client.send(own_server(hop), *(f"user{number}@example.test" for number in range(9)))
+        assert [outcome.result.value for outcome in outcomes] == ["failed"] + ["deferred"] * 8
+        assert len(hop.talks) == 1
 
 
 def test_a_transaction_as_a_whole_has_to_end_in_time() -> None:
