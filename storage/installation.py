@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, TypeVar, cast
 
 from storage.audit import Audit
@@ -62,6 +62,7 @@ class Installation:
         self._made: dict[str, Any] = {}
         self._tenants: OrderedDict[TenantId, Tenant] = OrderedDict()
         self._leases: dict[TenantId, TenantLease] = {}
+        self._turns: dict[TenantId, Lock] = {}  # to open a tenant
         self._accounts = AccountPool(self._open_account, max_open)
 
     @classmethod
@@ -177,14 +178,19 @@ class Installation:
 
     def tenant(self, tenant_id: TenantId) -> Tenant:
         """Its directory; not to be kept, since it may be closed when many others have been used."""
-        with self._opening:
-            tenant = self._tenants.get(tenant_id)
-            if tenant is None:
-                tenant = self._open_tenant(tenant_id)
-                while len(self._tenants) > _TENANTS_OPEN:
-                    self._close_tenant(next(iter(self._tenants)))
-            self._tenants.move_to_end(tenant_id)
+        tenant = self._open_already(tenant_id)
+        if tenant is not None:
             return tenant
+        with self._opening:
+            alone = self._turns.setdefault(tenant_id, Lock())
+        with alone:  # a key or a lease that lets us wait stops those of this tenant only
+            return self._open_already(tenant_id) or self._open_tenant(tenant_id)
+
+    def _open_already(self, tenant_id: TenantId) -> Tenant | None:
+        with self._opening:
+            if tenant_id in self._tenants:
+                self._tenants.move_to_end(tenant_id)
+            return self._tenants.get(tenant_id)
 
     def _open_tenant(self, tenant_id: TenantId) -> Tenant:
         key = self.keys.tenant_key(tenant_id, _DIRECTORY)
@@ -196,7 +202,10 @@ class Installation:
         except BaseException:
             lease.release()
             raise
-        self._tenants[tenant_id] = tenant
+        with self._opening:
+            self._tenants[tenant_id] = tenant
+            while len(self._tenants) > _TENANTS_OPEN:
+                self._close_tenant(next(iter(self._tenants)))
         return tenant
 
     def _close_tenant(self, tenant_id: TenantId) -> None:

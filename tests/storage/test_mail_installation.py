@@ -16,7 +16,7 @@ from storage.errors import CleanmailError, Corrupt, Gone, NotFound, OverQuota, U
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
-from storage.keys.source import LocalKeys
+from storage.keys.source import Key, LocalKeys
 from storage.leases import TenantLease
 from storage.mail.quota import Limits, Usage
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -28,7 +28,8 @@ class Place:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.clock = FixedClock()
-        self.keys = LocalKeys(KeyStore.create(data / "keys", Master.generate(), self.clock))
+        self.keystore = KeyStore.create(data / "keys", Master.generate(), self.clock)
+        self.keys = LocalKeys(self.keystore)
         Installation.create(data, self.keys, self.clock)
         Installation.create(data, self.keys, self.clock)  # again, as after a crash
         self.installation = Installation(data, self.keys, self.clock, max_open=2)
@@ -118,6 +119,38 @@ def test_an_open_account_holds_the_tenants_lease(place: Place) -> None:
     place.installation.close()
     with lease.exclusive(0):
         pass
+
+
+def test_a_tenant_whose_key_lets_us_wait_keeps_nobody_else_waiting(place: Place) -> None:
+    class SlowKeys(LocalKeys):
+        asked, answered = Event(), Event()
+
+        def tenant_key(self, tenant_id: TenantId, purpose: str) -> Key:
+            if tenant_id == other:
+                self.asked.set()
+                assert self.answered.wait(10)
+            return super().tenant_key(tenant_id, purpose)
+
+    other = place.provisioning.create_tenant("two", "Two").tenant_id
+    place.installation.close()
+    keys = SlowKeys(place.keystore)
+    installation = Installation(place.data, keys, place.clock)
+    found: list[object] = []
+    waiting = [Thread(target=lambda: found.append(installation.tenant(other))) for _ in range(2)]
+    try:
+        for thread in waiting:
+            thread.start()
+        assert keys.asked.wait(10)
+        reached = Thread(target=lambda: installation.tenant(place.tenant_id).first_account(), daemon=True)
+        reached.start()
+        reached.join(5)
+        assert not reached.is_alive()
+    finally:
+        keys.answered.set()
+        for thread in waiting:
+            thread.join(10)
+        installation.close()
+    assert len(found) == 2 and found[0] is found[1]
 
 
 def test_erasing_an_account_leaves_nothing_to_read(place: Place) -> None:
