@@ -12,7 +12,8 @@ the administrator's mailbox), and once more from the traces:
 
 Every message must be at each of its places exactly once, octet by octet as it was sent (what has lines that are too
 long for a next hop arrives there folded; that is counted, and what a reader sees of it is compared). What has a lone CR
-is no mail, and must be refused. With a load generator, its probes for smuggled messages must be refused too.
+is no mail, and must be refused. With a load generator, its probes for smuggled messages must be refused too. No line of
+the operational log, at its lowest level, may name a correspondent.
 
 Exits with 1 if anything does not balance. It wants smtp-sink (package postfix); nothing listens but on loopback.
 """
@@ -77,6 +78,7 @@ ZONE = {
     f"mx.{KNOWN}": {"A": "127.0.0.1"},
     FORGED: {"MX": f"10 mx.{KNOWN}.", "TXT": "v=spf1 -all"},
 }
+_FATES = {KEPT: "delivered", RELAYED: "forwarded", REFUSING: "bounced", DEFERRING: "queued", DOWN: "queued"}
 PATIENCE = 600.0  # seconds for all that can be settled to be settled
 
 
@@ -116,7 +118,7 @@ def town(folder: Path) -> Iterator[Town]:
         deferring.script["RCPT"] = ["451 4.3.0 come again another time"]
         settings = (
             f'[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\n'
-            f'[relay]\nport = {senders.port}\nprivate_networks = ["127.0.0.0/8"]\n[logs]\nlevel = "warning"\n'
+            f'[relay]\nport = {senders.port}\nprivate_networks = ["127.0.0.0/8"]\n[logs]\nlevel = "debug"\n'
         )
         cores = len(os.sched_getaffinity(0))
         server = WholeServer(folder, TOWN, settings=settings, workers=cores, smtp_workers=cores)
@@ -169,9 +171,7 @@ def balance(town: Town, messages: list[Message], sessions: int) -> Books:
 
 
 def _fate(recipient: str) -> str:
-    domain = recipient.partition("@")[2]
-    fates = {KEPT: "delivered", RELAYED: "forwarded", REFUSING: "bounced", DEFERRING: "queued", DOWN: "queued"}
-    return fates[domain]
+    return _FATES[recipient.partition("@")[2]]
 
 
 def _check_refusals(books: Books, messages: list[Message], answers: Answers) -> None:
@@ -227,6 +227,10 @@ def _check_places(books: Books, town: Town, sent: dict[int, Message]) -> None:
     for name, (count, _) in books.counts.items():
         books.check(books.traces[name] == count, f"{name}: the traces say {books.traces[name]}, not {count}")
     books.check(not town.server.check("--contents"), "cleanmail check --contents finds something")
+    lines = town.server.log().splitlines()
+    books.notes["lines of the operational log"] = len(lines)
+    named = [line for line in lines if "@" in line or any(domain in line for domain in (KNOWN, FORGED, *_FATES))]
+    books.check(not named, f"{len(named)} lines of the operational log name somebody: {named[:3]}")
 
 
 def probe(books: Books, server: WholeServer, load_tool: Path) -> None:
