@@ -14,7 +14,7 @@ from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.composition import Administration
-from storage.errors import Conflict, InvalidInput
+from storage.errors import Conflict, Corrupt, Gone, InvalidInput
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.queue.entries import LOCAL, ROUTED, DestinationState, Entry, EntrySummary, Recipient, Reply
 from storage.values import Domain, TenantId
@@ -175,8 +175,9 @@ def retry(
         raise InvalidInput("Give one of: an id, --destination, --tenant, --all.")
     with run.administration() as administration:
         queue = administration.installation.queue
-        owner = invocation.find_tenant(administration, tenant).tenant_id if tenant else None
-        where = _destination(destination) if destination else None
+        # What is given but empty, a shell's variable that was not set, must not mean everything.
+        owner = invocation.find_tenant(administration, tenant).tenant_id if tenant is not None else None
+        where = _destination(destination) if destination is not None else None
         details = {"id": queue_id, "destination": where}
         _audit(run, administration, "retry", owner, {key: value for key, value in details.items() if value})
         retried = queue.retry(queue_id, destination=where, tenant=owner)
@@ -201,15 +202,22 @@ def drop(
         raise InvalidInput("A reason is needed: it is what the audit records will say.")
     with run.administration() as administration:
         queue = administration.installation.queue
-        entry = queue.show(queue_id)
-        if bounce and entry.reverse_path is None:
+        entry: Entry | None = None
+        try:
+            entry = queue.show(queue_id)
+        except (Corrupt, Gone):  # what nobody can read any more can still go
+            if bounce:
+                raise
+        if bounce and entry is not None and entry.reverse_path is None:
             raise Conflict("The message has no sender to whom it could be returned; drop it without --bounce.")
-        _audit(run, administration, "bounce" if bounce else "drop", entry.tenant_id, {"id": queue_id, "reason": reason})
+        owner = entry.tenant_id if entry is not None else None
+        _audit(run, administration, "bounce" if bounce else "drop", owner, {"id": queue_id, "reason": reason})
         if bounce:
             queue.bounce(queue_id, Reply(_PERMANENT, _REFUSED, reason))
         else:
             queue.withdraw(queue_id)
-            _trace(administration, entry, TraceKind.WITHDRAWN, {"reason": reason})
+            if entry is not None:
+                _trace(administration, entry, TraceKind.WITHDRAWN, {"reason": reason})
     sentence = "will be returned to its sender" if bounce else "is gone"
     run.output.done(f"{queue_id} {sentence}.", {"id": queue_id, "bounced": bounce, "reason": reason})
 

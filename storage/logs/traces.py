@@ -28,7 +28,7 @@ HORIZON = TRACES.ceiling_days * 86_400  # seconds
 _SESSION = 86_400  # none lasts longer, so what was refused before it had a queue id is not told over more time
 
 # What happens within the same second in several processes is told in this order.
-_ORDER = {TraceKind.RECEIVED: 0, TraceKind.VERDICT: 1}
+_ORDER = {TraceKind.RECEIVED: 0, TraceKind.VERDICT: 1, TraceKind.HELD: 2, TraceKind.RELEASED: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _begun(id_: str, otherwise: int) -> int:
 
 
 def _place(event: TraceEvent) -> tuple[int, int]:
-    return event.time, _ORDER.get(event.kind, 2)
+    return event.time, _ORDER.get(event.kind, len(_ORDER))
 
 
 def _is_sender(event: TraceEvent, sought: str) -> bool:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from hosting import cli
 from hosting.composition import Administration, administration
 from hosting.config import load
+from storage.database.prepared import prepare
 from storage.queue.entries import (
     EnvelopeParameters,
     NewEntry,
@@ -23,6 +25,7 @@ from storage.queue.entries import (
     Reply,
     new_queue_id,
 )
+from storage.schema import queue as schema
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 CHEAP = "[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n"
@@ -186,6 +189,8 @@ def test_retry(here: Installation) -> None:
     assert here.run("queue", "destinations", "--json").json == []
     assert here.run("queue", "retry", "--tenant", "acme").status == 0
     assert here.run("queue", "retry", "--all").out == "2 recipients will be tried now.\n"
+    for empty in ("--tenant", "--destination"):  # a shell's variable that was not set is not everything
+        assert here.run("queue", "retry", empty, "").status == 1
     assert here.run("queue", "retry").status == 1
     assert here.run("queue", "retry", first, "--all").status == 1
     assert here.run("queue", "retry", "nothing").status == 1
@@ -202,6 +207,19 @@ def test_drop(here: Installation) -> None:
     assert here.audited() == [("queue.drop", {"id": queue_id, "reason": "Spam from a lost password"})]
     assert here.trace(queue_id) == [("withdrawn", "bob@far.example")]
     assert here.run("queue", "drop", queue_id, "--reason", "again").status == 1
+
+
+def test_an_entry_that_cannot_be_read_can_be_dropped(here: Installation) -> None:
+    """It would be looked at in vain for ever, since nothing of it opens that its sender could be told."""
+    queue_id = here.enqueue("bob@far.example")
+    with here.opened() as found:
+        damage = prepare(update(schema.entry).values(reverse_path=b"damaged"))
+        found.installation.queue._database.write(damage.run)
+    assert here.run("queue", "show", queue_id).status != 0
+    assert here.run("queue", "drop", queue_id, "--reason", "damaged", "--bounce").status != 0
+    assert here.run("queue", "drop", queue_id, "--reason", "damaged").out == f"{queue_id} is gone.\n"
+    assert here.run("queue", "list", "--json").json == []
+    assert here.audited() == [("queue.drop", {"id": queue_id, "reason": "damaged"})]
 
 
 def test_drop_with_a_bounce(here: Installation) -> None:
