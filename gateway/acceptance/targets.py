@@ -5,7 +5,7 @@ Each of them gets one copy, however many recipients of the envelope lead there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +18,9 @@ from storage.values import AccountId, Domain, EmailAddress, TenantId
 NO_SUCH_MAILBOX = SmtpReply(550, "5.1.1", "No such mailbox here")
 NOT_NOW = SmtpReply(450, "4.2.1", "The mailbox takes no mail for the moment")
 NO_LONGER = SmtpReply(550, "5.2.1", "The mailbox takes no mail any more")
+
+
+DESTINATIONS_MAX = 5000  # of a transaction; one recipient may lead to a thousand of them
 
 
 class Suspended(StrEnum):
@@ -84,6 +87,12 @@ def refusal(resolution: Resolution, suspended: Suspended = Suspended.DEFER) -> S
     if any(mailbox.state is State.SUSPENDED for mailbox in resolution.mailboxes):
         return NOT_NOW
     return NO_LONGER if resolution.mailboxes else NO_SUCH_MAILBOX
+
+
+def too_many(accepted: Sequence[Resolution], another: Resolution) -> bool:
+    """Whether a transaction with `accepted` leads to enough destinations already to leave `another` to the next one."""
+    count = sum(len(each.mailboxes) + len(each.external) + len(each.routed) for each in (*accepted, another))
+    return bool(accepted) and count > DESTINATIONS_MAX
 
 
 def targets(recipients: Iterable[tuple[ForwardPath, Resolution]], suspended: Suspended = Suspended.DEFER) -> Targets:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gateway.acceptance.targets import too_many
 from gateway.mx.acceptance import Arrival, MxAcceptance
 from gateway.mx.header import Client
 from gateway.mx.own_servers import OwnServers
@@ -20,7 +21,15 @@ from gateway.mx.recipients import Asked, LookedUp, Recipients
 from gateway.mx.sender import SenderChecks, SenderFacts
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import Content
-from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, UNKNOWN_COMMAND, Refused, SmtpReply, reply_for
+from gateway.smtp.replies import (
+    RECIPIENT_OK,
+    SENDER_OK,
+    TOO_MANY_RECIPIENTS,
+    UNKNOWN_COMMAND,
+    Refused,
+    SmtpReply,
+    reply_for,
+)
 from gateway.smtp.session import SmtpSession, Transaction
 from gateway.smtp.shared_limits import Rate, SharedLimits
 from gateway.work import Work
@@ -84,9 +93,12 @@ class MxHandler:
         except Exception as error:
             self._refused(transaction, path, None, reply_for(error))
             raise
-        if found.refusal is not None:
-            self._refused(transaction, path, found.resolution.tenant_id, found.refusal)
-            return found.refusal
+        refusal = found.refusal
+        if refusal is None and too_many(transaction.resolved, found.resolution):
+            refusal = TOO_MANY_RECIPIENTS
+        if refusal is not None:
+            self._refused(transaction, path, found.resolution.tenant_id, refusal)
+            return refusal
         transaction.resolved.append(found.resolution)
         self._desk.counters.recipients["accepted"] += 1
         if transaction.sender is None:

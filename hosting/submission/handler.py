@@ -8,9 +8,10 @@ Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
 
 from __future__ import annotations
 
+from gateway.acceptance.targets import too_many
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import Content
-from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, SmtpReply, reply_for
+from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, TOO_MANY_RECIPIENTS, SmtpReply, reply_for
 from gateway.smtp.session import SmtpSession, Transaction
 from gateway.work import Work
 from hosting.auth.signin import Authenticator, Principal, SignIn
@@ -68,6 +69,8 @@ class SubmissionHandler:
     async def rcpt(self, session: SmtpSession, transaction: Transaction, path: ForwardPath) -> SmtpReply:
         resolution = await self._work.run(lambda: self._acceptance.resolve(path.address))
         refused = self._acceptance.refusal(resolution)
+        if refused is None and too_many(transaction.resolved, resolution):
+            refused = TOO_MANY_RECIPIENTS
         if refused is not None:
             self._trace_refusal(transaction, str(path.address), refused)
             return refused

@@ -126,6 +126,20 @@ def test_a_bounce_has_one_recipient(mx: RunningMx) -> None:
         assert client.command(b"RCPT TO:<bob@example.test>")[0] >= 400
 
 
+def test_recipients_that_lead_to_thousands_take_turns(town: MxTown, mx: RunningMx) -> None:
+    """RFC 5321 §4.5.3.1.10: the rest comes in another transaction; nobody fills our memory with one large alias."""
+    tenant_id, teams = town.accounts["alice"][0], [EmailAddress.parse(f"team{n}@example.test") for n in range(5)]
+    for number, team in enumerate(teams):
+        members = [EmailAddress.parse(f"member{number}-{n}@far.test") for n in range(180)]
+        town.provisioning.add_alias(tenant_id, team, members)
+    town.provisioning.add_alias(tenant_id, EmailAddress.parse("everybody@example.test"), teams)
+    with mx.client() as client:
+        client.command(f"MAIL FROM:<{FROM}>".encode())
+        said = [client.command(b"RCPT TO:<everybody+%d@example.test>" % number) for number in range(7)]
+    assert [code for code, _ in said] == [250] * 5 + [452] * 2
+    assert said[-1][1][4:9] == b"4.5.3"
+
+
 class TestStates:
     def test_suspended_accounts_take_mail(self, town: MxTown, mx: RunningMx) -> None:
         town.provisioning.suspend_account(*town.accounts["alice"])
