@@ -95,7 +95,8 @@ class Transcript:
         if len(line) > _LINE_MAX:
             line = line[:_LINE_MAX] + b" [cut]"
         self._kept += len(line) + 16
-        text = line.decode("utf-8", "backslashreplace")
+        # Nobody can make a line of ours by what he puts into one of his.
+        text = line.decode("utf-8", "backslashreplace").replace("\r", "\\r").replace("\n", "\\n")
         if self._kept > _OCTETS_MAX:
             text = "[the rest of this connection is not kept]"
             mark = "*"

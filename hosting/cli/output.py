@@ -1,13 +1,15 @@
 """What commands print: aligned tables and short sentences for people, JSON with --json for scripts.
 
 Results go to standard output, everything else to standard error. Colour and progress bars appear on a terminal only;
-into a pipe or a file a table is plain text whose lines are never wrapped.
+into a pipe or a file a table is plain text whose lines are never wrapped. Control characters are shown, never sent to a
+terminal: much of what is printed (transcripts, replies, DNS records) are the words of strangers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +24,8 @@ from rich.text import Text
 
 from storage.values import Domain, EmailAddress
 
+# All but line ends and tabs, and with them what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _STYLES = {"active": "green", "verified": "green", "suspended": "yellow", "pending": "yellow", "ended": "red"}
 _STYLES |= {"right": "green", "wrong": "red", "missing": "red", "unknown": "yellow", "unused": "dim"}
 _UNITS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -63,9 +67,9 @@ class Output:
         for number, (heading, lines) in enumerate(blocks):
             if number:
                 self._console.print()
-            self._console.print(Text(heading, style="bold"), soft_wrap=True)
+            self._console.print(Text(shown(heading), style="bold"), soft_wrap=True)
             for line in lines:
-                self._console.print(Text(f"  {line}"), soft_wrap=True)
+                self._console.print(Text(f"  {shown(line)}"), soft_wrap=True)
 
     def record(self, values: Mapping[str, Any]) -> None:
         """One thing, a line for each of its values."""
@@ -84,12 +88,12 @@ class Output:
         if self.as_json:
             self._print_json(values)
         else:
-            self._console.print(Text(sentence), soft_wrap=True)
+            self._console.print(Text(shown(sentence)), soft_wrap=True)
 
     def note(self, sentence: str) -> None:
         """Something beside the result."""
         if not self.as_json:
-            self._errors.print(Text(sentence), soft_wrap=True)
+            self._errors.print(Text(shown(sentence)), soft_wrap=True)
 
     def progress(self) -> Progress:
         """A bar on standard error; silent unless that is a terminal."""
@@ -136,8 +140,13 @@ def fail(sentence: str, code: str, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps({"error": code, "message": sentence}, ensure_ascii=False) + "\n")
     else:
         Console(stderr=True, highlight=False).print(
-            Text.assemble(("cleanmail: ", "bold red"), sentence), soft_wrap=True
+            Text.assemble(("cleanmail: ", "bold red"), shown(sentence)), soft_wrap=True
         )
+
+
+def shown(text: str) -> str:
+    """`text` with control characters as escapes; lines and tabs stay."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _cell(value: Any) -> Text:
@@ -146,8 +155,8 @@ def _cell(value: Any) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, (list, tuple, frozenset)):
-        return Text(", ".join(map(str, value)) or "-")
-    text = str(value.value if isinstance(value, Enum) else value)
+        return Text(shown(", ".join(map(str, value))) or "-")
+    text = shown(str(value.value if isinstance(value, Enum) else value))
     return Text(text, style=_STYLES.get(text, ""))
 
 

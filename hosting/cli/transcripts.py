@@ -52,7 +52,7 @@ def transcripts(
     records = sorted(found, key=lambda record: record.time)
     run.output.note(f"This reading is audit record {number}.")
     run.output.blocks(
-        [(_heading(record), record.text.splitlines()) for record in records],
+        [(_heading(record), record.text.split("\n")) for record in records],
         [_values(record) for record in records],
         "There is no such transcript.",
     )
@@ -71,5 +71,5 @@ def _values(record: TranscriptRecord) -> dict[str, Any]:
         "peer": record.peer,
         "queue_ids": list(record.queue_ids),
         "tenant_numbers": list(record.tenants),
-        "lines": record.text.splitlines(),
+        "lines": record.text.split("\n"),
     }

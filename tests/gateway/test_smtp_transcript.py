@@ -215,6 +215,7 @@ def test_what_is_kept_of_a_line(line: bytes, kept: bytes) -> None:
         (b"250-AUTH PLAIN LOGIN", "250-AUTH PLAIN LOGIN"),
         (b"\xff", "\\xff"),
         (b"x" * 2000, "x" * 1024 + " [cut]"),
+        (b"NOOP\n0.001 < 250 ok\rx", "NOOP\\n0.001 < 250 ok\\rx"),
     ],
 )
 def test_what_a_transcript_itself_lets_go(sink: Sink, line: bytes, kept: str) -> None:

@@ -177,6 +177,17 @@ class TestTranscripts:
         assert (first["action"], first["actor"]) == ("transcripts.read", ME)
         assert (first["details"]["reason"], first["details"]["address"]) == ("complaint 7", "192.0.2.2")
 
+    def test_the_words_of_strangers_do_nothing_to_a_terminal(self, place: Place) -> None:
+        place.configure(ME)
+        text = "0.000 < NOOP \x1b]0;title\x07\x1b[2J\r\x9b0m\x850.000 > 250 ok"
+        with place.installation() as installation:
+            record = TranscriptRecord(int(time.time()) - 9, Direction.IN, "s\x1b[1m", "192.0.2.9", ("q9",), (1,), text)
+            installation.transcripts.record(record)
+        said = place.run("log", "transcripts", "--reason", "x", "--queue-id", "q9")
+        heading, line = said.out.splitlines()
+        assert heading.startswith("s\\x1b[1m  ")
+        assert line == r"  0.000 < NOOP \x1b]0;title\x07\x1b[2J\r\x9b0m\x850.000 > 250 ok"
+
     def test_a_reason_is_needed(self, place: Place) -> None:
         place.configure(ME)
         assert place.run("log", "transcripts").status == 2
