@@ -200,8 +200,9 @@ class Orders:
         leaves = recipient.account_id is None and recipient.routed is None and parameters.original
         if entry.origin is not Origin.MX or entry.reverse_path is None or not leaves:
             return recipient
-        srs = self._installation.tenant(entry.tenant_id).srs
         domain = EmailAddress.parse(parameters.original).domain
+        # The alias may be another tenant's, who led there: the way back is found with the key of its domain's tenant.
+        srs = self._installation.tenant(self._resolver.owner(domain) or entry.tenant_id).srs
         path = Rewriting(srs.key, srs, self._clock.now() // 86_400).forward(entry.reverse_path, domain)
         return replace(recipient, parameters=replace(parameters, reverse_path=str(path)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,15 @@ from runner_town import (
     RunnerTown,
 )
 
+from gateway.mx.recipients import Recipients
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Limits
 from gateway.relay.outcome import NextHop, OwnServer, RecipientOutcome, RelayMessage, RelayRecipient, Result, TlsDemand
 from storage.changes import Subscriber
+from storage.directory.resolve import Resolver
 from storage.directory.routes import Mode, Route, RouteTls
 from storage.errors import CleanmailError, Corrupt, StorageFull, Unavailable
-from storage.queue.entries import NewRecipient, Origin, Reply
+from storage.queue.entries import NewRecipient, Origin, RecipientParameters, Reply
 from storage.values import Domain, EmailAddress
 
 FAR, DEAD = Domain("far.example"), Domain("dead.example")
@@ -241,6 +244,21 @@ def test_where_an_alias_took_the_place_of_a_route_strangers_mail_is_forwarded_wi
     assert str(sent.message.reverse_path).startswith("SRS0=") and sent.message.reverse_path is not None
     assert sent.message.reverse_path.domain == Domain("example.test")
     assert sent.message.content.startswith(b"Delivered-To: carol@example.test\r\n")
+
+
+def test_and_the_way_back_is_that_of_whose_alias_it_is(town: RunnerTown) -> None:
+    """An alias of another tenant led to the routed address: MX opens the path with the key of the alias's tenant."""
+    tenant_id, _ = town.owner("alice")
+    town.provisioning.add_alias(
+        tenant_id, EmailAddress.parse("carol@example.test"), [EmailAddress.parse("carol@far.example")]
+    )
+    led = replace(routed("carol@example.test"), parameters=RecipientParameters(original="mixed@other.test"))
+    town.submit(led, reverse_path="stranger@origin.example", origin=Origin.MX)
+    town.run()
+    [sent] = town.relay.sent
+    assert sent.message.reverse_path is not None and sent.message.reverse_path.domain == Domain("other.test")
+    found = Recipients(town.installation, Resolver(town.installation)).look_up(sent.message.reverse_path, 0)
+    assert [str(address) for address in found.resolution.external] == ["stranger@origin.example"]
 
 
 # The end of the retry time
