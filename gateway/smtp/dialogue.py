@@ -158,7 +158,6 @@ class Dialogue(SignInCommands):
         except Exception as error:  # noqa: BLE001 - anything unexpected is temporary
             self._report(error)
             raise Ended(replies.CANNOT_SERVE) from None
-        session.spoke_early = self._wire.pending
         if turned_away is None:
             self.say(self._profile.greeting())
         elif turned_away.temporary:

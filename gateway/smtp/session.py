@@ -70,7 +70,6 @@ class SmtpSession:
     principal: Any = None  # who signed in; the handler's own type
     utf8: bool = False  # the open transaction said SMTPUTF8
     tls: str = ""  # protocol version and cipher suite, once there is TLS
-    spoke_early: bool = False  # it did not wait for the greeting
     transcript: Transcript | None = None  # where handlers name the messages that they took
 
     host_name: str | None = None  # what EHLO or HELO gave; no rule depends on it
