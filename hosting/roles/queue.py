@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,9 +39,12 @@ from hosting.roles.service import RoleService
 from hosting.smtp_service import own_domain
 from storage.directory.resolve import Resolver
 
+log = logging.getLogger("queue")
+
 THREADS = 8  # for storage; commits are shared between them
 LOOK_EACH = 15.0  # seconds between two looks at how much waits
 _LOCK_AGAIN = 0.2  # seconds
+_BEGIN_AGAIN = 1.0  # seconds
 _LEFT_FOR_THE_END = 2.0  # seconds of stop_within
 
 
@@ -47,10 +52,12 @@ class QueueService(Service):
     """Runs a `Runner` while it runs itself and nobody else runs one on this data directory.
 
     Workers of a supervisor that was killed take a while to end: what they still hand over must not be handed over here.
+    A runner that ends by a fault is followed by a new one, since a queue that nobody works looks like one that is idle.
     """
 
-    def __init__(self, runner: Runner, pool: ThreadPoolExecutor, lock: Path) -> None:
-        self._runner = runner
+    def __init__(self, make: Callable[[], Runner], pool: ThreadPoolExecutor, lock: Path) -> None:
+        self._make = make
+        self._runner: Runner | None = None
         self._pool = pool
         self._lock = lock
         self._running: asyncio.Future[None] | None = None
@@ -60,12 +67,22 @@ class QueueService(Service):
         self._running = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
+        while self.running:
+            try:
+                await self._run_one()
+            except Exception:
+                log.error("the runner ended by a fault; another one goes on", exc_info=True)
+                await asyncio.sleep(_BEGIN_AGAIN)
+
+    async def _run_one(self) -> None:
+        """Until it was told to stop."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while not _locked(descriptor):
                 if not self.running:
                     return
                 await asyncio.sleep(_LOCK_AGAIN)
+            self._runner = self._make()
             await self._runner.run()
         finally:
             os.close(descriptor)
@@ -74,7 +91,8 @@ class QueueService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         if self._running is None:
             return None
-        self._runner.stop()
+        if self._runner is not None:
+            self._runner.stop()
         stopping = Deferred.fromFuture(self._running)
         self._running = None
 
@@ -104,17 +122,20 @@ def make_service(parts: Parts) -> RoleService:
         queue, telling, parts.clock, traces=installation.traces, delay_notice=config.relay.delay_notice
     )
     signer = TenantSigner(installation)
-    runner = Runner(
-        queue,
-        Orders(installation, resolver, settlement, signer.author),
-        settlement,
-        _relay(parts, work, signer),
-        work,
-        parts.clock,
-        Limits(config.relay.connections, config.relay.connections_per_destination),
-        feed=parts.subscribe(mailboxes=False, queue=True),
-        stop_within=max(0.0, config.server.stop_within - _LEFT_FOR_THE_END),
-    )
+    feed = parts.subscribe(mailboxes=False, queue=True)
+
+    def make() -> Runner:
+        return Runner(
+            queue,
+            Orders(installation, resolver, settlement, signer.author),
+            settlement,
+            _relay(parts, work, signer),
+            work,
+            parts.clock,
+            Limits(config.relay.connections, config.relay.connections_per_destination),
+            feed=feed,
+            stop_within=max(0.0, config.server.stop_within - _LEFT_FOR_THE_END),
+        )
 
     def show() -> None:
         metrics.count_up_to("queue", {ending.value: count for ending, count in settlement.counts.items()})
@@ -124,7 +145,7 @@ def make_service(parts: Parts) -> RoleService:
 
     return RoleService(
         [
-            QueueService(runner, pool, parts.data / "run" / "queue.lock"),
+            QueueService(make, pool, parts.data / "run" / "queue.lock"),
             every_second(parts, show),
             Ticking(parts.reactor, LOOK_EACH, blocking=[look, queue.tls_results.flush], at_once=True),
         ]

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from runner_town import RunnerTown, ScriptedRelay
 
 from gateway.queue.runner import Runner
+from gateway.queue.schedule import Schedule, Turn
 from hosting.roles.queue import QueueService
 
 
@@ -25,7 +27,7 @@ def test_a_second_runner_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
     def service() -> tuple[QueueService, Runner, ScriptedRelay]:
         town.relay = ScriptedRelay()
         runner = town.runner()
-        return QueueService(runner, ThreadPoolExecutor(1), lock), runner, town.relay
+        return QueueService(lambda: runner, ThreadPoolExecutor(1), lock), runner, town.relay
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
@@ -60,7 +62,7 @@ def test_one_that_waits_can_be_stopped(tmp_path: Path) -> None:
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
-        first, second = (QueueService(town.runner(), ThreadPoolExecutor(1), lock) for _ in range(2))
+        first, second = (QueueService(town.runner, ThreadPoolExecutor(1), lock) for _ in range(2))
         first.startService()
         second.startService()
         for each in (second, first):
@@ -72,3 +74,31 @@ def test_one_that_waits_can_be_stopped(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(play(), 30))
     finally:
         town.close()
+
+
+def test_a_runner_that_ends_by_a_fault_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    town = RunnerTown(tmp_path)
+    monkeypatch.setattr("hosting.roles.queue._BEGIN_AGAIN", 0.001)
+    take, faults = Schedule.take, [KeyError("a fault"), KeyError("another")]
+
+    def faulty(schedule: Schedule, now: int) -> Turn | None:
+        if faults:
+            raise faults.pop()
+        return take(schedule, now)
+
+    monkeypatch.setattr(Schedule, "take", faulty)
+
+    async def play() -> None:
+        service = QueueService(town.runner, ThreadPoolExecutor(1), tmp_path / "run" / "queue.lock")
+        town.submit("one@far.example")
+        service.startService()
+        await until(town.relay.taken)
+        stopping = service.stopService()
+        assert stopping is not None
+        await stopping.asFuture(asyncio.get_running_loop())
+
+    try:
+        asyncio.run(asyncio.wait_for(play(), 30))
+    finally:
+        town.close()
+    assert town.relay.taken() == ["one@far.example"]
