@@ -176,7 +176,7 @@ def unfreeze(context: typer.Context, address: Address, reason: Reason) -> None:
         sending = Sending(administration.installation, run.config.sending)
         released = sending.thaw(whose.tenant.tenant_id, whose.account.account_id)
         run.output.done(
-            f"{whose.account.login} may send again; messages of it that go out now: {released}.",
+            f"{whose.account.login} may send again; of its messages {released} were held and wait for their turn now.",
             {"address": str(whose.account.login), "frozen": False, "released": released},
         )
 
