@@ -107,6 +107,21 @@ def test_by_an_alias_outside_and_a_bounce_comes_back(server: WholeServer, far: N
     assert (code, said[:9]) == (554, b"554 5.4.6")
 
 
+def test_lines_of_any_length_are_kept_and_folded_only_where_they_leave(server: WholeServer, far: NextHop) -> None:
+    """RFC 5321 §4.5.3.1.6 is what others may rely on, not what we refuse."""
+    line = b"word " * 20_000
+    message = mail("long lines") + line + b"\r\n"
+    with SmtpWire(server.ports["mx"]) as client:
+        client.command(b"EHLO mx.far.test")
+        assert client.submit("someone@far.test", ["both@one.test"], message)[0] == 250
+    taken = came(far, "long lines")
+    assert max(map(len, taken.content.split(b"\r\n"))) <= 998
+    with server.imap() as imap:
+        assert imap.command(b"SELECT INBOX").ok
+        uid = imap.command(b'UID SEARCH SUBJECT "long lines"').number(rb"\* SEARCH (\d+)\r\n")
+        assert line in imap.command(b"UID FETCH %d BODY.PEEK[]" % uid).text
+
+
 def test_to_the_tenants_own_server(server: WholeServer) -> None:
     with NextHop() as own:
         done = server.cleanmail("route", "set", "two.test", "--server", f"127.0.0.1:{own.port}")
