@@ -12,11 +12,14 @@ from types import TracebackType
 class PolicyHost:
     """`answers`: one for each connection in turn, the last one for all that follow; None: silence."""
 
-    def __init__(self, context: ssl.SSLContext, *answers: bytes | None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, *answers: bytes | None, address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.context = context
+        self.address = address
         self.answers: list[bytes | None] = list(answers)
         self.requests: list[bytes] = []
-        self.port = 0
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -34,7 +37,7 @@ class PolicyHost:
         self._loop.close()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
+        self._server = await asyncio.start_server(self._serve, self.address, self.port, ssl=self.context)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
