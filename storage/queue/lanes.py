@@ -60,7 +60,6 @@ _EXPIRED = prepare(
     .order_by(_entry.c.expires)
     .limit(bindparam("most"))
 )
-_FIRST_EXPIRY = prepare(select(_entry.c.expires).where(_entry.c.held == FREE).order_by(_entry.c.expires).limit(1))
 
 
 class Lanes(QueueStore):
@@ -118,12 +117,6 @@ class Lanes(QueueStore):
         """
         with self._database.reading() as connection:
             return [row[0] for row in _EXPIRED.rows(connection, now=now, most=limit)]
-
-    def first_expiry(self) -> int | None:
-        """When the next entry expires that is not held."""
-        with self._database.reading() as connection:
-            row = _FIRST_EXPIRY.one(connection)
-        return None if row is None else int(row[0])
 
 
 def _lanes(connection: Connection, now: int | None, destination: str | None) -> list[Lane]:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, select, tuple_
 from storage.database.database import Connection
 from storage.database.prepared import Row, prepare
 from storage.errors import NotFound
-from storage.queue.entries import LOCAL, EntrySummary, RecipientState, Totals
+from storage.queue.entries import EntrySummary, RecipientState, Totals
 from storage.queue.lanes import Lanes
 from storage.queue.rows import BY_OPERATOR, FREE, SUMMARY_COLUMNS, WITH_ACCOUNT, summary
 from storage.schema import queue as schema
@@ -106,16 +106,6 @@ class Listing(Lanes):
                     break
                 place = rows[-1]
         return list(found.values())[:limit]
-
-    def due_here(self, limit: int = 100) -> list[str]:
-        """The ids of entries that have recipients with a mailbox here whose delivery is due."""
-        now = self._clock.now()
-        found: list[str] = []
-        for lane in self.lanes(now, destination=LOCAL):
-            found += self.due(LOCAL, lane.lane, now, limit)
-            if len(found) >= limit:
-                break
-        return found[:limit]
 
     def totals(self) -> Totals:
         """How much there is. Reads an index of all entries: some milliseconds for 100,000."""

@@ -156,7 +156,6 @@ def test_other_processes_hear_of_it(place: Place) -> None:
 def test_what_has_expired(place: Place) -> None:
     now = place.clock.now()
     late, later, other = (place.enqueued(place.small(expires=now + after)) for after in (20, 30, 10))
-    assert place.queue.first_expiry() == now + 10
     assert place.queue.expired(now + 9, 10) == []
     assert place.queue.expired(now + 30, 10) == [other.queue_id, late.queue_id, later.queue_id]
     assert place.queue.expired(now + 30, 1) == [other.queue_id]
@@ -164,7 +163,6 @@ def test_what_has_expired(place: Place) -> None:
     assert place.queue.expired(now + 30, 10) == [late.queue_id, later.queue_id]
     place.queue.settle(late, {0: (RecipientState.FAILED, LATER)})
     assert place.queue.expired(now + 30, 10) == [later.queue_id]
-    assert place.queue.first_expiry() == now + 30
 
 
 def test_listing_by_destination(place: Place) -> None:
