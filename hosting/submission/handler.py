@@ -45,6 +45,7 @@ class SubmissionHandler:
         self._counters = counters
         self._work = work
         self._clock = clock
+        self._counted: Principal | None = None  # the session forgets who signed in when TLS begins
 
     async def connect(self, session: SmtpSession) -> SmtpReply | None:
         return None
@@ -52,8 +53,10 @@ class SubmissionHandler:
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> Principal:
         attempt = SignIn("submission", login, password, session.address, session.id)
         principal = await self._work.run(lambda: self._authenticator.verify(attempt))
+        self._sign_out()
         if not self._counters.enter(principal.account_id):
             raise Throttled("Too many connections of this account; try again later.")
+        self._counted = principal
         return principal
 
     async def mail(self, session: SmtpSession, transaction: Transaction) -> SmtpReply:
@@ -99,9 +102,13 @@ class SubmissionHandler:
         return accepted
 
     def closed(self, session: SmtpSession) -> None:
-        if session.principal is not None:
-            self._counters.leave(session.principal.account_id)
+        self._sign_out()
+
+    def _sign_out(self) -> None:
+        if self._counted is not None:
+            self._counters.leave(self._counted.account_id)
             self._record(AccessType.SIGN_OUT, AccessResult.SUCCESS)
+            self._counted = None
 
     def _note(self, reply: SmtpReply) -> None:
         """An access event of a message, and the counter of its result."""
@@ -131,7 +138,8 @@ class SubmissionHandler:
         )
 
     def _record(self, type_: AccessType, result: AccessResult) -> None:
-        principal: Principal = self._session.principal
+        principal = self._counted
+        assert principal is not None, "only who signed in does anything"
         self._access_log.record(
             AccessEvent(
                 self._clock.now(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -268,6 +269,23 @@ def test_connections_of_an_account(town: SubmissionTown) -> None:
                 pass
     finally:
         running.stop()
+
+
+def test_who_signs_in_before_and_after_starttls_counts_once(town: SubmissionTown) -> None:
+    """RFC 3207 §4.2: the first signing in is forgotten, and so is its place."""
+    running = RunningService(town, limits=Limits(connections_per_account=1), plain_text_sign_in=True)
+    try:
+        for _ in range(3):
+            with smtplib.SMTP("127.0.0.1", running.port, timeout=20) as client:
+                client.login("alice@example.test", PASSWORD)
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                client.starttls(context=context)
+                client.login("alice@example.test", PASSWORD)
+    finally:
+        running.stop()
+    results = [(event.type, event.result) for event in town.installation.access_log.read(0, town.clock.now() + 1)]
+    assert sorted(results) == [("sign_in", "success")] * 6 + [("sign_out", "success")] * 6
 
 
 def test_what_is_taken_and_what_is_refused_is_in_the_traces(running: RunningService) -> None:
