@@ -126,6 +126,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         settings = (
             f'[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\nvalidating = true\ncache = 0\n'
             f'[relay]\nport = {far.port}\nprivate_networks = ["127.0.0.0/8"]\nca_file = "{ROOT.write(folder)[0]}"\n'
+            "connections_per_destination = 2\n"
             "[mx]\nunlimited = []\n[mx.limits]\nconnections_per_address = 4\n"
         )
         server = WholeServer(folder, settings=settings, smtp_workers=2)
@@ -258,6 +259,16 @@ class TestReports:
         assert b"Nobody wants it" in world.report("returned").as_bytes()
         until(lambda: not world.queued(), "an empty queue")
         assert [path for path in world.server.data.glob("tenants/*/spool/*") if path.is_file()] == []
+
+
+def test_messages_for_one_server_share_a_connection(world: World) -> None:
+    for number in range(10):
+        world.submit(f"shared {number}", "x@wait.example")
+    with NextHop(address="127.0.0.5", port=world.port) as hop:
+        world.run("queue", "retry", "--destination", "wait.example")
+        hop.wait_for(lambda: len(hop.messages) == 10, 60.0)
+        assert len(hop.talks) <= 4
+    until(lambda: not world.queued(), "an empty queue")
 
 
 def test_a_frozen_account_sends_nothing_and_its_queue_waits(world: World) -> None:

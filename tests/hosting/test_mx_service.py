@@ -41,7 +41,9 @@ def test_extensions(mx: RunningMx) -> None:
     with mx.client() as client:
         said = client.command(b"EHLO there.test")[1].decode().split("\r\n")
         offered = {line[4:].split(" ")[0] for line in said[1:-1]}
-        assert offered >= {"PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS", "CHUNKING"}
+        assert offered >= {
+            *("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS", "CHUNKING", "LIMITS")
+        }
         assert not offered & {"AUTH", "DSN"}
         assert client.command(b"AUTH PLAIN AGEAYg==")[0] >= 500
 
@@ -272,3 +274,35 @@ def test_what_only_we_may_say_is_taken_out(town: MxTown, mx: RunningMx) -> None:
     [message] = town.inbox("alice")
     results = f" +0000\r\nAuthentication-Results: {HOSTNAME};\r\n\tspf=pass smtp.mailfrom=far.test\r\n"
     assert message.endswith(results.encode() + MESSAGE)
+
+
+def test_dsn_is_announced_by_option_only(town: MxTown, mx: RunningMx, dns: DnsServer) -> None:
+    """RFC 3461 §4: without the keyword its parameters are not taken."""
+    asking = (b"MAIL FROM:<someone@far.test> RET=HDRS ENVID=x", b"RCPT TO:<forward@example.test> NOTIFY=SUCCESS")
+    with mx.client() as client:
+        assert client.command(asking[0])[0] == 555
+    option = RunningMx(town, dns, offers_dsn=True)
+    try:
+        with option.client() as client:
+            assert b"DSN" in client.command(b"EHLO mx.far.test")[1]
+            assert [client.command(line)[0] for line in (*asking, b"DATA")] == [250, 250, 354]
+            assert client.command(MESSAGE + b".")[0] == 250
+    finally:
+        option.stop()
+    [entry] = town.queued()
+    assert entry.parameters.envid == "x" and entry.recipients[0].parameters.notify == ("SUCCESS",)
+
+
+def test_line_ends_of_listed_networks_are_normalised(town: MxTown, mx: RunningMx, dns: DnsServer) -> None:
+    bare = MESSAGE + b"one\ntwo\rthree\r\n"
+    assert mx.send("alice@example.test", message=bare)[0] == 554
+    listed = RunningMx(town, dns, normalise=("127.0.0.1/32",))
+    try:
+        assert listed.send("alice@example.test", message=bare)[0] == 250
+        with listed.client() as client:
+            assert client.submit_in_chunks(FROM, ["alice@example.test"], bare)[0] == 250
+        with listed.client(source="127.0.0.2") as client:
+            assert client.submit_in_chunks(FROM, ["alice@example.test"], bare)[0] == 554
+    finally:
+        listed.stop()
+    assert [message.endswith(b"body\r\none\r\ntwo\r\nthree\r\n") for message in town.inbox("alice")] == [True, True]

@@ -11,6 +11,7 @@ from storage.errors import InvalidInput
 def test_the_section() -> None:
     config = parse('[relay]\nport = 2525\nprivate_networks = ["127.0.0.0/8", "fd00::/8"]\nretry_time = 3600\n')
     assert (config.relay.port, config.relay.retry_time, config.relay.delay_notice) == (2525, 3600, 0)
+    assert parse("").relay.retry_time == 5 * 86_400
     assert config.relay.connections_per_destination <= config.relay.connections
 
 
