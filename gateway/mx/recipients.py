@@ -97,7 +97,8 @@ class Recipients:
         if resolution.outcome is Outcome.ELSEWHERE:
             return LookedUp(resolution, NOT_OURS)
         refused = refusal(resolution, Suspended.TAKE)
-        if refused is None and resolution.outcome is Outcome.SUSPENDED:
+        # The operator's mailbox reads postmaster's mail of a suspended tenant all the same (RFC 5321 §4.5.1).
+        if refused is None and resolution.outcome is Outcome.SUSPENDED and resolution.route is not Route.ROLE:
             refused = NOT_NOW if self._suspended_mail(resolution.tenant_id) is Suspended.DEFER else None
         if refused is not None:
             return LookedUp(resolution, refused)

@@ -171,6 +171,18 @@ class TestStates:
         finally:
             mx.stop()
 
+    def test_the_operator_reads_postmaster_of_a_suspended_tenant(self, tmp_path: Path, dns: DnsServer) -> None:
+        town = MxTown(tmp_path, postmaster="bob@example.test")
+        town.provisioning.suspend_tenant(town.accounts["mallory"][0])
+        mx = RunningMx(town, dns, suspended="defer")
+        try:
+            assert mx.ask("mallory@other.test") == (450, "4.2.1")
+            assert mx.send("postmaster@other.test")[0] == 250
+            assert len(town.inbox("bob")) == 1
+        finally:
+            mx.stop()
+            town.close()
+
     def test_ended(self, town: MxTown, mx: RunningMx) -> None:
         town.installation.control.change_tenant_state(town.accounts["mallory"][0], State.ENDED)
         assert mx.ask("mallory@other.test") == (550, "5.2.1")
