@@ -87,10 +87,13 @@ def test_mail_is_signed_from_the_moment_its_keys_are_seen(world: World) -> None:
     submit(world, "before")
     assert world.signatures(world.relayed("before")) == []
 
-    for key in json.loads(made.stdout)["keys"]:
+    first, second = json.loads(made.stdout)["keys"]
+    for key in (first, second):
         world.dns.put(key["name"], TXT=key["record"])
-        seen = world.server.cleanmail("dkim", "activate", "one.test", key["selector"])
-        assert seen.returncode == 0, seen.stderr
+    seen = world.server.cleanmail("dkim", "activate", "one.test", first["selector"])
+    assert seen.returncode == 0, seen.stderr
+    seen = world.server.cleanmail("dns", "check", "one.test")  # other records are missing
+    assert f"{second['selector']} was seen and signs from now on" in seen.stderr
     submit(world, "after")
     content = world.relayed("after")
     assert world.signatures(content) == [True, True]
@@ -115,3 +118,15 @@ def test_mail_that_is_only_passed_on_is_not_signed(world: World) -> None:
     assert code == 250, said
     client.close()
     assert world.signatures(world.relayed("forged")) == []
+
+
+def test_nothing_is_signed_with_what_is_retired(world: World) -> None:
+    """The last: the keys are gone."""
+    keys = json.loads(world.server.cleanmail("dkim", "list", "one.test", "--json").stdout)
+    assert {key["state"] for key in keys} == {"signing"}
+    for key in keys:
+        retired = world.server.cleanmail("dkim", "retire", "one.test", key["selector"], "--at-once")
+        assert retired.returncode == 0, retired.stderr
+    submit(world, "retired")
+    assert world.signatures(world.relayed("retired")) == []
+    assert world.server.cleanmail("dns", "records", "one.test").stdout.count('p="') == 2
