@@ -28,6 +28,8 @@ from storage.values import Domain, EmailAddress
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _STYLES = {"active": "green", "verified": "green", "suspended": "yellow", "pending": "yellow", "ended": "red"}
 _STYLES |= {"right": "green", "wrong": "red", "missing": "red", "unknown": "yellow", "unused": "dim"}
+_WRAPPED = 16  # columns that a text has at least that may be wrapped
+_BETWEEN = 3  # columns between two of a table on a terminal
 _UNITS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
@@ -47,15 +49,18 @@ class Output:
             self.note(empty)
             return
         table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
+        least = 0
         for key, heading in columns.items():
             cells = [_cell(row[key]) for row in rows]
             number = all(isinstance(row[key], int) and not isinstance(row[key], bool) for row in rows)
             # On a narrow terminal long texts are wrapped; ids and times never are, so that they can be copied.
             whole = not sys.stdout.isatty() or all(len(cell) <= 24 and " " not in cell.plain for cell in cells)
             table.add_column(heading, justify="right" if number else "left", no_wrap=whole, overflow="fold")
+            widest = max(cell.cell_len for cell in cells)
+            least += max(len(heading), widest if whole else min(widest, _WRAPPED)) + _BETWEEN
         for row in rows:
             table.add_row(*(_cell(row[key]) for key in columns))
-        self._print_table(table)
+        self._print_table(table, least)
 
     def blocks(self, blocks: Sequence[tuple[str, Sequence[str]]], values: Sequence[Any], empty: str) -> None:
         """For people, a heading with its lines for each thing, never wrapped; for scripts, the values of all."""
@@ -106,10 +111,14 @@ class Output:
             disable=self.as_json or not sys.stderr.isatty(),
         )
 
-    def _print_table(self, table: Table) -> None:
-        """In a pipe no line ends with blanks; a terminal needs them for its colours."""
+    def _print_table(self, table: Table, least: int = 0) -> None:
+        """In a pipe no line ends with blanks; a terminal needs them for its colours.
+
+        A terminal of less than `least` columns wraps the lines itself: nothing is cut off.
+        """
         if sys.stdout.isatty():
-            self._console.print(table)
+            console = Console(highlight=False, width=least) if least > self._console.width else self._console
+            console.print(table, crop=False)
             return
         with self._console.capture() as captured:
             self._console.print(table)

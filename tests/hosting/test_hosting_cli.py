@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hosting import cli
+from hosting.cli.output import Output
 
 Run = Callable[..., Any]
 
@@ -205,3 +206,24 @@ def test_empty_lists_say_so(acme: Run) -> None:
     assert acme("queue", "list", "--json").json == []
     assert acme("log", "access", "--json").json == []
     assert acme("upgrade", "--check", "--json").json == []
+
+
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_a_narrow_terminal_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", width)
+    row = {
+        "id": "06h17tu1l487qek8",
+        "from": "2026-11-25T18:28:53Z",
+        "until": "2026-11-25T19:05:19Z",
+        "note": "a few words",
+    }
+    Output(as_json=False).rows({name: name for name in row}, [row], "")
+    said = terminal.getvalue()
+    for whole in ("06h17tu1l487qek8", "2026-11-25T18:28:53Z", "2026-11-25T19:05:19Z", "words"):
+        assert whole in said
