@@ -1,17 +1,19 @@
 """The one door from the event loop to blocking work: a function runs in a worker thread with its context variables.
 
-Large messages pass one or two at a time, so that a few of them cannot fill the memory.
+Large messages pass one or two at a time, so that a few of them cannot fill the memory. Small pieces of work of one kind
+can go together (`Together`): threads of one process that each do a little are mostly busy with taking turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 LARGE = 1024 * 1024  # octets
 
@@ -31,3 +33,45 @@ class Work:
             return await self.run(work)
         async with self._large:
             return await self.run(work)
+
+
+class Together(Generic[T, U]):
+    """What comes while others are worked on is worked on together, in one run of one worker thread."""
+
+    def __init__(self, work: Work, carry_out: Callable[[Sequence[T]], Sequence[U | Exception]], most: int = 32) -> None:
+        """`carry_out` gives for each its result, or what went wrong with it. At most `most` go together."""
+        self._work = work
+        self._carry_out = carry_out
+        self._most = most
+        self._waiting: list[tuple[T, asyncio.Future[U]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def run(self, thing: T) -> U:
+        """Its result. Raises what went wrong."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[U] = loop.create_future()
+        self._waiting.append((thing, result))
+        if self._running is None:
+            self._running = loop.create_task(self._run())
+        return await result
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                outcomes = await self._outcomes([thing for thing, _ in now])
+                for (_, result), outcome in zip(now, outcomes, strict=True):
+                    if result.cancelled():
+                        continue
+                    if isinstance(outcome, Exception):
+                        result.set_exception(outcome)
+                    else:
+                        result.set_result(outcome)
+        finally:
+            self._running = None
+
+    async def _outcomes(self, things: Sequence[T]) -> Sequence[U | Exception]:
+        try:
+            return await self._work.run(lambda: self._carry_out(things))
+        except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+            return [error] * len(things)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock, RLock, local
 from typing import Any, TypeVar, cast
 
 from storage.audit import Audit
@@ -25,7 +25,7 @@ from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
-from storage.errors import AlreadyExists, NotFound
+from storage.errors import AlreadyExists, Busy, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
 from storage.keys.source import KeySource
@@ -50,6 +50,12 @@ _LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
 _MAIL, _DIRECTORY = "mail", "directory"  # what keys are asked for
 
 
+class _Thread(local):
+    """What a thread may do now; None: anything."""
+
+    steps: int | None = None
+
+
 class Installation:
     def __init__(self, data: Path, keys: KeySource, clock: Clock, *, max_open: int = MAX_OPEN) -> None:
         self.data = data
@@ -63,6 +69,7 @@ class Installation:
         self._tenants: OrderedDict[TenantId, Tenant] = OrderedDict()
         self._leases: dict[TenantId, TenantLease] = {}
         self._turns: dict[TenantId, Lock] = {}  # to open a tenant
+        self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
 
     @classmethod
@@ -174,13 +181,40 @@ class Installation:
         """Tell every process."""
         self.feed.publish(change)
 
+    # Looking without waiting
+
+    @contextmanager
+    def at_hand(self, steps: int) -> Iterator[None]:
+        """For an event loop: inside, this thread opens nothing and looks at tenants no more than `steps` times.
+
+        Raises Busy where it would have to: then the same belongs into a worker thread.
+        """
+        self._thread.steps = steps
+        try:
+            yield
+        finally:
+            self._thread.steps = None
+
+    def _count_step(self) -> None:
+        steps = self._thread.steps
+        if steps is not None:
+            if steps <= 0:
+                raise Busy
+            self._thread.steps = steps - 1
+
+    def _may_open(self) -> None:
+        if self._thread.steps is not None:
+            raise Busy
+
     # Tenants
 
     def tenant(self, tenant_id: TenantId) -> Tenant:
         """Its directory; not to be kept, since it may be closed when many others have been used."""
+        self._count_step()
         tenant = self._open_already(tenant_id)
         if tenant is not None:
             return tenant
+        self._may_open()
         with self._opening:
             alone = self._turns.setdefault(tenant_id, Lock())
         with alone:  # a key or a lease that lets us wait stops those of this tenant only
@@ -223,6 +257,8 @@ class Installation:
 
     def account(self, tenant_id: TenantId, account_id: AccountId, *, limits: Limits | None = None) -> Lease:
         """A context that holds the account open; entering it may block. With `limits` they become the account's."""
+        if not self._accounts.is_open((tenant_id, account_id)):
+            self._may_open()
         return self._accounts.lease(tenant_id, account_id, limits)
 
     def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:

@@ -69,6 +69,11 @@ class AccountPool:
         """With `limits`, they become what the account may store."""
         return Lease(self, (tenant_id, account_id), limits)
 
+    def is_open(self, owner: Owner) -> bool:
+        """Whether taking it would open nothing, at this moment."""
+        place = self._places.get(owner)
+        return place is not None and place.account is not None
+
     def take(self, owner: Owner) -> Account:
         """The account, open, with one more user."""
         with self._changed:

@@ -74,6 +74,18 @@ class Keeping:
             return self._deliver_directly(message, to.mailboxes[0])
         entries = self._entries(message, to)
         self._installation.queue.enqueue(entries)
+        return self._queued(message, entries)
+
+    def keep_together(self, messages: Sequence[tuple[Message, Targets]]) -> list[Mapping[str, TenantId] | Exception]:
+        """`keep` for messages that have no mailbox here: one commit for all. For each its ids, or what kept it out."""
+        entries = [self._entries(message, to) for message, to in messages]
+        outcomes = self._installation.queue.enqueue_together(entries)
+        return [
+            error or self._queued(message, own)
+            for (message, _), own, error in zip(messages, entries, outcomes, strict=True)
+        ]
+
+    def _queued(self, message: Message, entries: Sequence[NewEntry]) -> Mapping[str, TenantId]:
         for entry in entries:
             self._trace(message, entry.queue_id, entry.tenant_id, [_known_as(each) for each in entry.recipients])
             if any(recipient.account_id is not None for recipient in entry.recipients):

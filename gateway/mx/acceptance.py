@@ -20,6 +20,7 @@ from gateway.mx.header import Client, authentication_results, check_loops, read_
 from gateway.mx.recipients import Recipients
 from gateway.mx.sender import SenderFacts
 from gateway.smtp.address import ForwardPath, ReversePath
+from gateway.smtp.content import Content
 from storage.clock import Clock
 from storage.directory.resolve import Resolution
 from storage.queue.entries import EnvelopeParameters, Origin, new_queue_id
@@ -35,6 +36,11 @@ class Arrival:
     reverse_path: ReversePath
     recipients: Sequence[tuple[ForwardPath, Resolution]]
 
+    @property
+    def leaves(self) -> bool:
+        """All of it goes elsewhere: nothing is delivered to a mailbox here."""
+        return not any(resolution.mailboxes for _, resolution in self.recipients)
+
 
 class MxAcceptance:
     def __init__(self, keeping: Keeping, recipients: Recipients, clock: Clock, hostname: str, retry_time: int) -> None:
@@ -46,6 +52,23 @@ class MxAcceptance:
 
     def accept(self, arrival: Arrival, data: bytes) -> Mapping[str, TenantId]:
         """The queue ids under which the message was taken, and whose each is."""
+        return self._keeping.keep(*self._message(arrival, data))
+
+    def accept_together(self, arrivals: Sequence[tuple[Arrival, Content]]) -> list[Mapping[str, TenantId] | Exception]:
+        """`accept` for arrivals of which none has a mailbox here: for each its ids, or why it was not taken."""
+        outcomes: list[Mapping[str, TenantId] | Exception | None] = []
+        messages: list[tuple[Message, Targets]] = []
+        for arrival, content in arrivals:
+            try:
+                messages.append(self._message(arrival, content.read()))
+                outcomes.append(None)
+            except Exception as error:  # noqa: BLE001 - it is its own message's
+                outcomes.append(error)
+        kept = iter(self._keeping.keep_together(messages))
+        return [next(kept) if outcome is None else outcome for outcome in outcomes]
+
+    def _message(self, arrival: Arrival, data: bytes) -> tuple[Message, Targets]:
+        """What is kept, and where it goes. Raises Refused."""
         header = read_arriving_header(data)
         asked_for = [path.address for path, _ in arrival.recipients]
         check_loops(header, asked_for)
@@ -76,7 +99,7 @@ class MxAcceptance:
         )
         # Who takes no mail was left out at RCPT.
         to = targets(arrival.recipients, Suspended.TAKE)
-        return self._keeping.keep(message, self._rewritten(path.address, to, authentic=facts.authentic))
+        return message, self._rewritten(path.address, to, authentic=facts.authentic)
 
     def _rewritten(self, original: EmailAddress | None, to: Targets, *, authentic: bool) -> Targets:
         """With the reverse-paths under which aliases forward.

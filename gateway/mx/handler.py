@@ -32,7 +32,7 @@ from gateway.smtp.replies import (
 )
 from gateway.smtp.session import SmtpSession, Transaction
 from gateway.smtp.shared_limits import Rate, SharedLimits
-from gateway.work import Work
+from gateway.work import LARGE, Together, Work
 from storage.clock import Clock
 from storage.directory.resolve import Resolution, is_role
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
@@ -62,6 +62,7 @@ class MxDesk:
     traces: TraceSink
     counters: MxCounters
     work: Work
+    queueing: Together[tuple[Arrival, Content], Mapping[str, TenantId]]  # of what has no mailbox here
     clock: Clock
 
 
@@ -88,8 +89,7 @@ class MxHandler:
     async def rcpt(self, session: SmtpSession, transaction: Transaction, path: ForwardPath) -> SmtpReply:
         size = transaction.reverse_path.size
         try:
-            found = await self._desk.work.run(lambda: self._desk.recipients.look_up(path.address, size))
-            found = await self._verified(found, path.address, size)
+            found = await self._verified(await self._look_up(path.address, size), path.address, size)
         except Exception as error:
             self._refused(transaction, path, None, reply_for(error))
             raise
@@ -110,8 +110,7 @@ class MxHandler:
         try:
             facts: SenderFacts = await transaction.sender
             arrival = Arrival(self._client(facts), facts, transaction.reverse_path, recipients)
-            acceptance = self._desk.acceptance
-            kept = await self._desk.work.run_on(content.size, lambda: acceptance.accept(arrival, content.read()))
+            kept = await self._kept(arrival, content)
         except Exception as error:
             self._message_refused(transaction, recipients, reply_for(error))
             raise
@@ -121,6 +120,19 @@ class MxHandler:
         self._give_up_check()
 
     # Inside
+
+    async def _kept(self, arrival: Arrival, content: Content) -> Mapping[str, TenantId]:
+        if arrival.leaves and content.size <= LARGE:
+            return await self._desk.queueing.run((arrival, content))
+        acceptance = self._desk.acceptance
+        return await self._desk.work.run_on(content.size, lambda: acceptance.accept(arrival, content.read()))
+
+    async def _look_up(self, address: EmailAddress, size: int) -> LookedUp:
+        recipients = self._desk.recipients
+        found = recipients.look_up_at_once(address, size)
+        if found is not None:
+            return found
+        return await self._desk.work.run(lambda: recipients.look_up(address, size))
 
     async def _verified(self, found: LookedUp, address: EmailAddress, size: int) -> LookedUp:
         """`found` after the servers of tenants that take part were asked."""

@@ -24,7 +24,7 @@ from gateway.smtp.proxy import Network
 from gateway.smtp.session import BoundSocket, Profile
 from gateway.smtp.shared_limits import Rate, SharedLimits
 from gateway.smtp.tls import ServerCertificate
-from gateway.work import Work
+from gateway.work import Together, Work
 from hosting.smtp_service import SmtpService, own_domain, spill_directory
 from storage.directory.resolve import Resolver
 from storage.installation import Installation
@@ -56,17 +56,20 @@ class MxService(SmtpService):
         mx, clock, traces = settings.mx, installation.clock, installation.traces
         recipients = Recipients(installation, resolver, Suspended(mx.suspended))
         keeping = Keeping(installation, traces)
+        acceptance = MxAcceptance(keeping, recipients, clock, settings.hostname, settings.retry_time)
+        work = Work(pool)
         self.counters = MxCounters()
         desk = MxDesk(
             recipients,
-            MxAcceptance(keeping, recipients, clock, settings.hostname, settings.retry_time),
+            acceptance,
             SenderChecks(dns, settings.hostname, mx.sender_check_timeout),
             own_servers,
             shared,
             Rate(mx.messages_per_sender, 60),
             traces,
             self.counters,
-            Work(pool),
+            work,
+            Together(work, acceptance.accept_together),
             clock,
         )
         listener = SmtpListener(

@@ -23,6 +23,7 @@ class RoleSpec:
     processes: Callable[[Config], int]
     listeners: tuple[str, ...] = ()  # fields of [listen]
     sections: tuple[str, ...] = ()  # of the configuration; [server], [storage] and [logs] concern every role
+    switch_interval: float = 0.005  # seconds after which a thread that computes lets others go on; Python's default
 
 
 def _one(config: Config) -> int:
@@ -32,7 +33,17 @@ def _one(config: Config) -> int:
 ROLES: tuple[RoleSpec, ...] = (
     RoleSpec("auth", 0, "epoll", _one, sections=("auth", "keys")),
     # IMAP answers twice as many commands on the epoll reactor; SMTP lives on asyncio.
-    RoleSpec("imap", 1, "epoll", lambda c: c.imap_workers, ("imap", "imaps"), ("imap", "tls", "listen")),
+    # SQLite gives the interpreter lock back at every row: with the default, a thread that computes would hold the event
+    # loop's reads up by that much for each row. Where most work is in threads, shorter turns only cost more turns.
+    RoleSpec(
+        "imap",
+        1,
+        "epoll",
+        lambda c: c.imap_workers,
+        ("imap", "imaps"),
+        ("imap", "tls", "listen"),
+        switch_interval=0.0005,
+    ),
     RoleSpec(
         "smtp",
         1,

@@ -26,13 +26,10 @@ from hosting.composition import Parts, Sockets
 from hosting.config import Config
 from hosting.roles import channel, privileges
 from hosting.roles.service import RoleService
+from hosting.roles.table import spec
 from storage.errors import CleanmailError
 
 log = logging.getLogger("worker")
-
-# Seconds. SQLite gives the interpreter lock back at every row; with the default of 5 ms a thread that computes would
-# hold the event loop's reads up by that much for each row.
-SWITCH_INTERVAL = 0.0005
 
 reactor: Any = _reactor
 standard_io: Any = _StandardIO
@@ -104,7 +101,7 @@ class Worker(Protocol):
 def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     """Returns when the process is to end."""
     privileges.raise_open_files()
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    sys.setswitchinterval(spec(role).switch_interval)
     sockets = channel_sockets(start)
     parts = Parts.of_worker(reactor, role, index, Path(start.data), config, sockets)
     service: RoleService = import_module(f"hosting.roles.{role}").make_service(parts)

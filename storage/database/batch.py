@@ -143,11 +143,11 @@ def fail(works: list[Work[Any]], error: BaseException) -> None:
         error = translated(error)
     for work in works:
         if work.error is None:
-            work.error = _alike(error)
+            work.error = same_for_another(error)
 
 
-def _alike(error: BaseException) -> BaseException:
-    """One exception must not be raised on two threads."""
+def same_for_another(error: BaseException) -> Exception:
+    """One exception must not be raised on two threads, or for two callers."""
     if isinstance(error, CleanmailError):
         return type(error)(error.public, detail=error.detail)
     if not isinstance(error, Exception):

@@ -21,6 +21,7 @@ from sqlalchemy import bindparam, or_, select, update
 
 from storage.changes import QueueChanged
 from storage.clock import Clock
+from storage.database.batch import same_for_another
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
@@ -34,7 +35,7 @@ from storage.queue.operations import Operations
 from storage.queue.retention import Retention
 from storage.queue.rows import ENTRY_COLUMNS, RECIPIENT_COLUMNS, SCHEMA, NewRows, next_news, opened
 from storage.queue.sent import count_sent
-from storage.queue.spool import Spool
+from storage.queue.spool import Spool, SpoolFile
 from storage.schema import queue as schema
 from storage.values import TenantId
 
@@ -114,13 +115,42 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
 
     def enqueue(self, entries: Sequence[NewEntry]) -> None:
         """All entries, or none. They belong to one message: one commit makes all of them durable."""
-        written = _Written(self, entries)
+        [error] = self.enqueue_together([entries])
+        if error is not None:
+            raise error
+
+    def enqueue_together(self, messages: Sequence[Sequence[NewEntry]]) -> list[Exception | None]:
+        """`enqueue` for several messages in one commit: for each what kept it from the queue, or None.
+
+        What is wrong with the content or the tenant of one keeps no other from it; a commit that fails keeps all.
+        """
+        outcomes: list[Exception | None] = [None] * len(messages)
+        written: list[_Written] = []
         try:
-            self._database.write(written.insert)
-        except BaseException:
-            written.discard()
-            raise
-        self._changed()
+            for number, entries in enumerate(messages):
+                try:
+                    written.append(_Written(self, entries))
+                except Exception as error:  # noqa: BLE001 - it is its own message's
+                    outcomes[number] = error
+            for each in written:
+                each.make_durable()
+            if written:
+
+                def insert(transaction: Transaction) -> None:
+                    news = next_news(transaction)
+                    for each in written:
+                        each.insert(transaction, news)
+
+                self._database.write(insert)
+        except BaseException as error:
+            for each in written:
+                each.discard()
+            if not isinstance(error, Exception):
+                raise
+            return [known or same_for_another(error) for known in outcomes]
+        if written:
+            self._changed()
+        return outcomes
 
     # Outcomes
 
@@ -191,11 +221,12 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
 
         def both(transaction: Transaction) -> tuple[bool, bool]:
             result, follow = work(transaction)
-            if follow:
-                written.insert(transaction)
+            if follow and follow_ups:
+                written.insert(transaction, next_news(transaction))
             return result, follow
 
         try:
+            written.make_durable()
             result, follow = self._database.write(both)
         except BaseException:
             written.discard()
@@ -234,28 +265,29 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
 
 
 class _Written:
-    """Entries whose content is in the spool and whose rows are sealed: what is left to do is short."""
+    """Entries of one message whose content is in the spool and whose rows are sealed: what is left to do is short."""
 
     def __init__(self, queue: Queue, entries: Sequence[NewEntry]) -> None:
         self._spool = queue._spool
         self._entries = entries
-        self._files: list[tuple[TenantId, str]] = []
+        self._files: list[SpoolFile] = []
         self._rows: list[NewRows] = []
         self._now = queue._clock.now()
         try:
             for entry in entries:
                 key = queue._key(entry.tenant_id)
                 file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, self._now)
-                self._files.append((entry.tenant_id, file))
-                self._rows.append(NewRows(entry, file, queue._sealing(entry.tenant_id, entry.queue_id), self._now))
+                self._files.append(file)
+                self._rows.append(NewRows(entry, file.name, queue._sealing(entry.tenant_id, entry.queue_id), self._now))
         except BaseException:
             self.discard()
             raise
 
-    def insert(self, transaction: Transaction) -> None:
-        if not self._entries:
-            return
-        news = next_news(transaction)
+    def make_durable(self) -> None:
+        for file in self._files:
+            file.make_durable()
+
+    def insert(self, transaction: Transaction, news: int) -> None:
         for entry, rows in zip(self._entries, self._rows, strict=True):
             rows.insert(transaction, news)
             count_sent(transaction, entry, self._now)
@@ -264,5 +296,6 @@ class _Written:
 
     def discard(self) -> None:
         """Nothing names the files: gone, or left to the sweep."""
-        for tenant_id, file in self._files:
-            self._spool.remove(tenant_id, file)
+        for file in self._files:
+            file.close()
+            self._spool.remove(file.tenant_id, file.name)

@@ -1,7 +1,7 @@
 """The content of queued messages: one encrypted file per entry, in the spool of the tenant whose key it is under.
 
 A file's name carries the entry's id and its writer's incarnation, so the sweep removes only what the dead left without
-a row. When `write` returns, the octets are fsynced; the name is durable after `sync`, which goes before the commit.
+a row. The octets are fsynced by `make_durable`, the name is durable after `sync`; both go before the commit.
 
 Raises: NotFound (no such file: the entry was settled), Corrupt, StorageFull, Unavailable.
 """
@@ -21,6 +21,28 @@ from storage.keys.sealing import Key
 from storage.values import AccountId, MessageId, TenantId
 
 
+class SpoolFile:
+    """A file that was written and is still open: several may be written before the first is made durable."""
+
+    __slots__ = ("_descriptor", "name", "tenant_id")
+
+    def __init__(self, tenant_id: TenantId, name: str, descriptor: int) -> None:
+        self.tenant_id = tenant_id
+        self.name = name
+        self._descriptor = descriptor
+
+    def make_durable(self) -> None:
+        """Fsyncs and closes it; its name is durable after `Spool.sync`."""
+        if self._descriptor >= 0:
+            durable.fsync_file(self._descriptor)
+            self.close()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
 class Spool:
     """All tenants' spools of one data directory."""
 
@@ -34,27 +56,26 @@ class Spool:
     def _folder(self, tenant_id: TenantId) -> str:
         return f"{self._tenants}/{tenant_id:d}/spool"
 
-    def write(self, tenant_id: TenantId, queue_id: str, key: Key, content: bytes, arrived: int) -> str:
-        """The base name of the new file. When this raises, nothing is left."""
+    def write(self, tenant_id: TenantId, queue_id: str, key: Key, content: bytes, arrived: int) -> SpoolFile:
+        """The new file, not durable yet. When this raises, nothing is left."""
         name = f"{queue_id}.{self._incarnation}"
         path = f"{self._folder(tenant_id)}/{name}"
         try:
             descriptor = self._open_new(path)
         except OSError as error:
             raise durable.translated(error) from None
+        file = SpoolFile(tenant_id, name, descriptor)
         try:
             meta = FileMeta(AccountId(0), MessageId(0), arrived, mailbox="", delivery_id=queue_id)
             write_file(descriptor, name, key, meta, content)
-            durable.fsync_file(descriptor)
         except BaseException as error:
+            file.close()
             with suppress(FileNotFoundError):
                 os.unlink(path)
             if isinstance(error, OSError):
                 raise durable.translated(error) from None
             raise
-        finally:
-            os.close(descriptor)
-        return name
+        return file
 
     def _open_new(self, path: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

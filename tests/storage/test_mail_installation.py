@@ -12,7 +12,7 @@ from storage.changes import Change, Subscriber
 from storage.clock import FixedClock
 from storage.delivery import Delivery, deliver
 from storage.directory.provisioning import Provisioning
-from storage.errors import CleanmailError, Corrupt, Gone, NotFound, OverQuota, Unavailable
+from storage.errors import Busy, CleanmailError, Corrupt, Gone, NotFound, OverQuota, Unavailable
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
@@ -237,3 +237,25 @@ def test_a_mailbox_that_is_not_there_gives_its_mail_to_inbox(place: Place) -> No
         assert account.mailboxes.find("Junk").messages == 1
         view = account.views.load(account.mailboxes.find("INBOX").id)
         assert view.flags[0] == 4 | 1 << 8
+
+
+def test_at_hand_is_what_is_open_and_not_too_much_of_it(place: Place) -> None:
+    ann = place.account("ann")
+    fresh = Installation(place.data, place.keys, place.clock)
+    try:
+        with fresh.at_hand(5), pytest.raises(Busy):
+            fresh.tenant(place.tenant_id)
+        fresh.tenant(place.tenant_id)
+        with fresh.at_hand(2):
+            assert [fresh.tenant(place.tenant_id).account(ann).account_id for _ in range(2)] == [ann, ann]
+            with pytest.raises(Busy):
+                fresh.tenant(place.tenant_id)
+        with fresh.at_hand(5), pytest.raises(Busy):
+            fresh.account(place.tenant_id, ann)
+        with fresh.account(place.tenant_id, ann):
+            pass  # it stays open
+        with fresh.at_hand(5), fresh.account(place.tenant_id, ann) as account:
+            assert account.usage() == Usage(0, 0)
+        assert fresh.tenant(place.tenant_id).account(ann)  # outside, and in other threads, nothing is forbidden
+    finally:
+        fresh.close()

@@ -22,7 +22,7 @@ from storage.queue.entries import (
     Sealing,
 )
 from storage.queue.queue import SCHEMA, Queue
-from storage.queue.spool import Spool
+from storage.queue.spool import Spool, SpoolFile
 from storage.upgrade import outdated, upgrade
 
 OLD = MetaData()
@@ -61,6 +61,12 @@ Index("recipient_due", _recipient.c.state, _recipient.c.next_attempt)
 Index("recipient_by_destination", _recipient.c.destination, _recipient.c.state)
 
 
+def written(file: SpoolFile) -> str:
+    """The name of a spool file that is durable now."""
+    file.make_durable()
+    return file.name
+
+
 def old_queue(place: Place, entries: int) -> list[str]:
     """queue.db as version 1 left it: each entry for bob, who has it already, for carol and for an address elsewhere."""
     place.queue.close()
@@ -75,7 +81,7 @@ def old_queue(place: Place, entries: int) -> list[str]:
         driver.execute("INSERT INTO info VALUES ('some', 'thing')")
         for queue_id in ids:
             sealing = Sealing(key.secret, queue_id)
-            file = spool.write(ONE, queue_id, key, b"content " + queue_id.encode(), 7)
+            file = written(spool.write(ONE, queue_id, key, b"content " + queue_id.encode(), 7))
             path = sealing.seal(str(ALICE).encode(), "reverse_path")
             old = EnvelopeParameters().encode().replace(b',"authentic":true', b"")
             sealed = sealing.seal(old, "parameters")

@@ -1,0 +1,54 @@
+"""Messages that are queued in one commit: what is wrong with one keeps no other out, and a failed commit keeps all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from queue_place import Place
+
+from storage.errors import NotFound, Unavailable
+from storage.values import TenantId
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+def test_each_message_is_there_and_they_are_announced_once(place: Place) -> None:
+    messages = [[place.entry()], [place.entry(), place.entry()], [place.entry()]]
+    assert place.queue.enqueue_together(messages) == [None, None, None]
+    queued = {summary.queue_id for summary in place.queue.entries()}
+    assert queued == {entry.queue_id for entries in messages for entry in entries}
+    for entries in messages:
+        for entry in entries:
+            assert place.queue.content(place.queue.show(entry.queue_id)) == entry.content
+    assert len(place.announced) == 1
+
+
+def test_one_of_a_tenant_that_is_not_there_keeps_no_other_out(place: Place) -> None:
+    good, stranger = place.entry(), place.entry(TenantId(99))
+    first, second, third = place.queue.enqueue_together([[good], [place.entry(), stranger], [place.entry()]])
+    assert (first, third) == (None, None)
+    assert isinstance(second, NotFound)
+    assert len(place.queue.entries()) == 2
+    assert len(place.spooled()) == 2  # nothing is left of the half that could be written
+
+
+def test_a_commit_that_fails_keeps_all_of_them_out(place: Place) -> None:
+    other = place.another_queue()
+    other.close()  # its files can be written, its database cannot
+    outcomes = other.enqueue_together([[place.entry()], [place.entry()]])
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
+    assert outcomes[0] is not outcomes[1]  # each is raised for a caller of its own
+    assert place.queue.entries() == []
+    assert place.spooled() == []
+
+
+def test_nothing_at_all(place: Place) -> None:
+    assert place.queue.enqueue_together([]) == []
+    assert place.announced == []
