@@ -9,21 +9,29 @@ Standards: RFC 5321 §4.1.1.10 (QUIT) and §4.5.3.2 (a client need not wait for 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from gateway.relay.outcome import NextHop
 from gateway.relay.session import Session
 
+_HOPS = 10_000  # next hops whose last use is remembered
+
 
 class KeptSessions:
-    """`most`: sessions that wait at the same time; beyond them the one that waited longest goes."""
+    """`most`: sessions that wait at the same time; beyond them the one that waited longest goes.
 
-    def __init__(self, messages: int, idle: float, most: int) -> None:
+    Messages that follow one another within `stream` seconds share a session also when none of them waited.
+    """
+
+    def __init__(self, messages: int, idle: float, most: int, stream: float) -> None:
         self._messages = messages
         self._idle = idle
         self._most = most
+        self._stream = stream
         self._waiting: dict[Session, tuple[NextHop, asyncio.TimerHandle]] = {}  # in the order in which they began
         self._of: dict[NextHop, list[Session]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._used: OrderedDict[NextHop, float] = OrderedDict()  # when a session did its work last, in that order
         self._closed = False
 
     def __len__(self) -> int:
@@ -38,6 +46,18 @@ class KeptSessions:
                 return session
             self.end(session)
         return None
+
+    def release(self, hop: NextHop, session: Session, *, more: bool) -> None:
+        """The session has done its work: it is kept if `more` messages wait, or come one after the other anyway."""
+        now = asyncio.get_running_loop().time()
+        used = self._used.pop(hop, None)
+        self._used[hop] = now
+        if len(self._used) > _HOPS:
+            self._used.popitem(last=False)
+        if more or (used is not None and now - used < self._stream):
+            self.keep(hop, session)
+        else:
+            self.end(session)
 
     def keep(self, hop: NextHop, session: Session) -> None:
         if self._closed or not session.reusable or session.messages >= self._messages:

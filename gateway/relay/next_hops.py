@@ -113,10 +113,7 @@ class NextHops:
 
     def release(self, hop: NextHop, session: Session, *, more: bool) -> None:
         """The session has done its work; `more`: the next message for this hop is waiting."""
-        if more:
-            self._kept.keep(hop, session)
-        else:
-            self._kept.end(session)
+        self._kept.release(hop, session, more=more)
 
     async def close(self) -> None:
         await self._kept.close()
@@ -160,5 +157,7 @@ def make_next_hops(
     hosts = Hosts(dns, reachable, settings.port, (hostname, *own_names))
     timeouts = timeouts or Timeouts()
     opener = Opener(settings, hostname, clock, transcripts, timeouts)
-    kept = KeptSessions(settings.messages_per_connection, settings.idle_time, settings.connections)
+    kept = KeptSessions(
+        settings.messages_per_connection, settings.idle_time, settings.connections, settings.stream_time
+    )
     return NextHops(hosts, opener, kept, clock, timeouts.opening, policies)

@@ -22,6 +22,7 @@ class RelaySettings:
     connections_per_destination: int = field(default=10, metadata={"least": 1, "most": 1000})  # at the same time
     messages_per_connection: int = field(default=100, metadata={"least": 1, "most": 10_000})  # then a new one is opened
     idle_time: float = 5.0  # that an open connection waits for the next message
+    stream_time: float = field(default=1.0, metadata={"least": 0})  # messages that come so close share a connection
     connect_timeout: float = 30.0  # for one address; then the next one is tried
     retry_time: int = 5 * DAY  # after which a message that could not be delivered goes back
     delay_notice: int = field(default=0, metadata={"least": 0})  # after which a sender hears of a delay; 0: never

@@ -226,6 +226,14 @@ def test_a_session_is_kept_while_more_is_waiting() -> None:
         assert hop.commands[-1] == "QUIT"
 
 
+def test_messages_that_follow_one_another_share_a_session() -> None:
+    with NextHop() as hop, Relaying(settings=RelaySettings(stream_time=60.0)) as client:
+        for _ in range(4):
+            client.send(own_server(hop))
+        assert [taken.connection for taken in hop.messages] == [1, 2, 2, 2]  # one message alone leaves nothing open
+        hop.wait_for(lambda: hop.talks[0].closed)
+
+
 @pytest.mark.parametrize("extensions", [EXTENSIONS, ()], ids=["pipelining", "one by one"])
 def test_what_a_refused_transaction_left_is_reset(extensions: tuple[str, ...]) -> None:
     with NextHop(extensions) as hop, Relaying() as client:

@@ -273,7 +273,9 @@ def test_a_host_that_is_down_is_tried_last_for_a_while() -> None:
     clock = FixedClock()
     with NextHop() as first, NextHop(address="127.0.0.2", port=first.port) as second:
         first.script["greeting"] = ["421 4.3.2 busy", "220 well again"]
-        with Relaying(town(first, second), settings=RelaySettings(port=first.port), clock=clock) as client:
+        with Relaying(
+            town(first, second), settings=RelaySettings(port=first.port, stream_time=0.0), clock=clock
+        ) as client:
             hosts = []
             for seconds in (0, 30, 40):
                 clock.advance(seconds)

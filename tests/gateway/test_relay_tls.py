@@ -40,7 +40,7 @@ def hop(tmp_path: Path) -> Iterator[NextHop]:
 def client(tmp_path: Path) -> Iterator[Relaying]:
     root, _ = ROOT.write(tmp_path / "root")
     zone = {HOST: {"A": "127.0.0.1"}}
-    with Relaying(zone, settings=RelaySettings(ca_file=str(root)), timeouts=SHORT) as client:
+    with Relaying(zone, settings=RelaySettings(ca_file=str(root), stream_time=0.0), timeouts=SHORT) as client:
         yield client
 
 

@@ -86,7 +86,7 @@ class World:
         fetcher = StsFetcher(dns, reachable, ROOT.client_context(), port=self.host.port)
         sts = StsPolicies(dns, fetcher, store.sts, work, clock, store.tls_results)
         policies = TlsPolicies(dns, sts, clock, store.tls_results)
-        settings = RelaySettings(port=self.hop.port, ca_file=str(root))
+        settings = RelaySettings(port=self.hop.port, ca_file=str(root), stream_time=0.0)
         relay = SmtpRelay(make_next_hops(settings, "client.test", dns, reachable, clock, policies=policies), work)
         try:
             return await asyncio.wait_for(relay.send(Domain("example.test"), message("b@example.test")), 30)

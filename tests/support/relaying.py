@@ -54,7 +54,7 @@ class Relaying:
     ) -> None:
         self.transcripts: list[TranscriptRecord] = []
         self.dns_server = DnsServer(zone) if zone is not None else None
-        self._settings = settings or RelaySettings()
+        self._settings = settings or RelaySettings(stream_time=0.0)  # a session each, unless a test says so
         self._options = {
             "timeouts": timeouts or Timeouts(quit=1.0),
             "own_names": own_names,
