@@ -10,7 +10,7 @@ Raises: NotFound (settled meanwhile), Gone (the tenant's contract ended), Corrup
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.acceptance.local import DELIVERED, attempt_here, said
@@ -113,6 +113,18 @@ class Orders:
         if server is None:
             return self._redirect(entry, due, content, header)
         return self._order(entry, server, due, content, header)
+
+    def take_together(
+        self, wanted: Sequence[tuple[str, str]], *, at_most: int
+    ) -> list[Order | Settled | Large | Exception]:
+        """`take` for several entries and destinations; for each what it gave, or what was wrong."""
+        taken: list[Order | Settled | Large | Exception] = []
+        for queue_id, destination in wanted:
+            try:
+                taken.append(self.take(queue_id, destination, at_most))
+            except Exception as error:  # noqa: BLE001 - it is its own entry's
+                taken.append(error)
+        return taken
 
     def expire(self, queue_id: str, busy: frozenset[str]) -> Settled:
         """Gives up what waits of an entry whose time is over, but for the destinations that are just being tried."""

@@ -24,15 +24,15 @@ from gateway.queue.orders import Large, Order, Orders, Settled
 from gateway.queue.reachability import Reachability
 from gateway.queue.room import Room
 from gateway.queue.schedule import Limits, Schedule, Turn
-from gateway.queue.settlement import Settlement
+from gateway.queue.settlement import Settlement, is_plain
 from gateway.queue.transactions import Transaction
 from gateway.relay.outcome import RecipientOutcome, Relay
-from gateway.work import LARGE, Work
+from gateway.work import LARGE, Together, Work
 from storage.changes import Gap, QueueChanged, Subscriber
 from storage.clock import Clock
 from storage.errors import CleanmailError, Corrupt, Gone, NotFound
 from storage.queue.destinations import STALE
-from storage.queue.entries import Entry, NewEntry, Reply
+from storage.queue.entries import LOCAL, Entry, NewEntry, Reply
 from storage.queue.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,12 @@ class Runner:
         self._stop_within = stop_within
         self._claims = Claims(queue, self._schedule, work, clock)
         self._reachability = Reachability(queue, self._schedule, work, clock, settlement.chance)
+        self._taking: Together[tuple[str, str], Order | Settled | Large] = Together(
+            work, partial(orders.take_together, at_most=LARGE)
+        )
+        self._recording: Together[tuple[Entry, Sequence[Attempted]], list[NewEntry]] = Together(
+            work, settlement.record_together
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._large = Room(_LARGE_TOGETHER)
         self._woken = asyncio.Event()
@@ -249,6 +255,8 @@ class Runner:
             self._large.give_back(room)
 
     async def _take(self, turn: Turn, queue_id: str, at_most: int) -> Order | Settled | Large:
+        if turn.destination != LOCAL and at_most <= LARGE:
+            return await self._taking.run((queue_id, turn.destination))
         return await self._work.run_on(at_most, partial(self._orders.take, queue_id, turn.destination, at_most))
 
     async def _relay_order(self, turn: Turn, order: Order) -> None:
@@ -272,7 +280,10 @@ class Runner:
         pause = _RECORD_AGAIN[0]
         while True:
             try:
-                queued = await self._work.run(partial(self._settlement.record, entry, header, attempts))
+                if is_plain(attempts):
+                    queued = await self._recording.run((entry, attempts))
+                else:
+                    queued = await self._work.run(partial(self._settlement.record, entry, header, attempts))
                 break
             except (NotFound, Gone):
                 return  # withdrawn with its tenant

@@ -93,6 +93,19 @@ class Settlement:
             self.counts.update(each.ending for each in (*final, *waiting))
         return queued
 
+    def record_together(self, relayed: Sequence[tuple[Entry, Sequence[Attempted]]]) -> list[list[NewEntry] | Exception]:
+        """`record` of attempts that nothing follows from (`is_plain`), in one commit; for each what kept it out."""
+        now = self._clock.now()
+        outcomes = self._queue.settle_together([(entry, _reached(attempts)) for entry, attempts in relayed])
+        told: list[list[NewEntry] | Exception] = []
+        for (entry, attempts), error in zip(relayed, outcomes, strict=True):
+            told.append(error or [])
+            if error is None:
+                self._record(self._events(entry, attempts, now))
+                with self._counting:
+                    self.counts.update(each.ending for each in attempts)
+        return told
+
     def _ended(self, entry: Entry, attempted: Attempted, now: int) -> Attempted:
         """An attempt that failed for now fails for good when the entry's time is over."""
         if attempted.ending is not Ending.DEFERRED or now < entry.expires:
@@ -100,12 +113,7 @@ class Settlement:
         return Attempted(attempted.recipient, Ending.FAILED, attempted.reply, tried=attempted.tried)
 
     def _settle(self, entry: Entry, final: Sequence[Attempted], follow_ups: list[NewEntry]) -> list[NewEntry]:
-        reached: dict[int, tuple[RecipientState, Reply]] = {}
-        for each in final:
-            state = each.ending.state
-            assert state is not None
-            reached[each.recipient.position] = (state, each.reply)
-        self._queue.settle(entry, reached, follow_ups)
+        self._queue.settle(entry, _reached(final), follow_ups)
         return follow_ups
 
     def _postpone(self, entry: Entry, header: bytes, waiting: Sequence[Attempted], now: int) -> list[NewEntry]:
@@ -213,6 +221,20 @@ class Settlement:
         if self._traces is not None:
             for event in events:
                 self._traces.record(event)
+
+
+def is_plain(attempts: Sequence[Attempted]) -> bool:
+    """All were taken by the next hop, and nobody asked to hear of that: nothing is to be queued or tried again."""
+    return all(each.ending is Ending.RELAYED and "SUCCESS" not in each.recipient.parameters.notify for each in attempts)
+
+
+def _reached(final: Iterable[Attempted]) -> dict[int, tuple[RecipientState, Reply]]:
+    reached: dict[int, tuple[RecipientState, Reply]] = {}
+    for each in final:
+        state = each.ending.state
+        assert state is not None
+        reached[each.recipient.position] = (state, each.reply)
+    return reached
 
 
 def _not_told(entry: Entry, error: Exception, what: str) -> None:

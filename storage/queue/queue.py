@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import bindparam, or_, select, update
 
@@ -162,6 +162,34 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
         `follow_ups` are queued in the same commit. Repeated it changes nothing: a recipient that is settled stays as
         it is, and if all of them are, or the entry was withdrawn, nothing follows.
         """
+        rows = self._settled_rows(entry, reached)
+        return self._with_follow_ups(lambda transaction: self._settle(transaction, entry, rows), follow_ups)
+
+    def settle_together(
+        self, outcomes: Sequence[tuple[Entry, Mapping[int, tuple[RecipientState, Reply]]]]
+    ) -> list[Exception | None]:
+        """`settle` of several entries that nothing follows from, in one commit: for each what kept it from that."""
+        errors: list[Exception | None] = []
+        ready: list[tuple[Entry, list[dict[str, Any]]]] = []
+        for entry, reached in outcomes:
+            try:
+                ready.append((entry, self._settled_rows(entry, reached)))
+                errors.append(None)
+            except Exception as error:  # noqa: BLE001 - it is its own entry's: the key of its tenant is gone
+                errors.append(error)
+
+        def work(transaction: Transaction) -> None:
+            for entry, rows in ready:
+                self._settle(transaction, entry, rows)
+
+        try:
+            if ready:
+                self._database.write(work)
+        except Exception as error:  # noqa: BLE001 - each of those who wait has to hear of it
+            return [known or same_for_another(error) for known in errors]
+        return errors
+
+    def _settled_rows(self, entry: Entry, reached: Mapping[int, tuple[RecipientState, Reply]]) -> list[dict[str, Any]]:
         sealing = self._sealing(entry.tenant_id, entry.queue_id)
         rows = []
         for position, (state, reply) in reached.items():
@@ -169,18 +197,18 @@ class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
                 raise Conflict(detail=f"queue {entry.queue_id}: {state} settles nothing")
             said = sealing.seal(reply.encode(), "reply", position)
             rows.append({"id": entry.queue_id, "place": position, "reached": state.value, "said": said})
+        return rows
 
-        def work(transaction: Transaction) -> tuple[bool, bool]:
-            settled = _SETTLE.run_many(transaction, rows)
-            row = _COUNT_DOWN.one(transaction, id=entry.queue_id, settled=settled)
-            if row is None:
-                return True, False
-            waiting, file = row
-            if not waiting:
-                self._removals.remove(transaction, entry.tenant_id, entry.queue_id, file)
-            return not waiting, settled > 0
-
-        return self._with_follow_ups(work, follow_ups)
+    def _settle(self, transaction: Transaction, entry: Entry, rows: list[dict[str, Any]]) -> tuple[bool, bool]:
+        """Whether the entry is gone, and whether anything was newly settled."""
+        settled = _SETTLE.run_many(transaction, rows)
+        row = _COUNT_DOWN.one(transaction, id=entry.queue_id, settled=settled)
+        if row is None:
+            return True, False
+        waiting, file = row
+        if not waiting:
+            self._removals.remove(transaction, entry.tenant_id, entry.queue_id, file)
+        return not waiting, settled > 0
 
     def postpone(self, entry: Entry, until: Mapping[int, tuple[int, Reply]]) -> None:
         """Notes when recipients, by position, are tried again, and the reply that says why. What is held stays so."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runner_town import (
@@ -314,16 +315,26 @@ def test_an_outcome_that_cannot_be_written_is_written_later_and_nothing_is_sent_
     town.submit("x@far.example")
     monkeypatch.setattr("gateway.queue.runner._RECORD_AGAIN", (0.001, 0.01))
     failures: list[CleanmailError] = [StorageFull(), Unavailable(), StorageFull()]
-    settle = town.queue.settle
+    settle, settle_together = town.queue.settle, town.queue.settle_together
 
     def failing(*arguments: object, **options: object) -> bool:
         if failures:
             raise failures.pop()
         return settle(*arguments, **options)  # type: ignore[arg-type]
 
+    def failing_together(outcomes: Sequence[Any]) -> list[Exception | None]:
+        return [failures.pop()] * len(outcomes) if failures else settle_together(outcomes)
+
     monkeypatch.setattr(town.queue, "settle", failing)
+    monkeypatch.setattr(town.queue, "settle_together", failing_together)
     town.run()
     assert failures == [] and town.queued() == [] and len(town.relay.sent) == 1
+    town.submit("y@far.example")  # refused: its outcome has a report, and is written by itself
+    town.relay.behaviour = lambda *_: NO_SUCH_USER
+    failures += [Unavailable(), StorageFull()]
+    town.run()
+    assert failures == [] and town.queued() == [] and len(town.relay.sent) == 2
+    assert len(town.reports("alice")) == 1
 
 
 def test_a_message_that_is_missing_in_the_spool_is_waits_and_goes_back_at_the_end(town: RunnerTown) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from queue_place import Place
+from queue_place import OK, Place
 
-from storage.errors import NotFound, Unavailable
+from storage.errors import Conflict, NotFound, Unavailable
+from storage.queue.entries import RecipientState
 from storage.values import TenantId
 
 
@@ -49,6 +50,29 @@ def test_a_commit_that_fails_keeps_all_of_them_out(place: Place) -> None:
     assert place.spooled() == []
 
 
+def test_outcomes_of_several_entries_in_one_commit(place: Place) -> None:
+    first, second, withdrawn = place.enqueued(), place.enqueued(), place.enqueued()
+    place.queue.withdraw(withdrawn.queue_id)
+    both = {0: (RecipientState.DELIVERED, OK), 1: (RecipientState.RELAYED, OK)}
+    one = {1: (RecipientState.RELAYED, OK)}
+    assert place.queue.settle_together([(first, both), (second, one), (withdrawn, both)]) == [None, None, None]
+    [left] = place.queue.entries()
+    assert left.queue_id == second.queue_id
+    assert left.states == {RecipientState.QUEUED: 1, RecipientState.RELAYED: 1}
+    assert [path.name.split(".")[0] for path in place.spooled()] == [second.queue_id]
+    assert place.queue.settle_together([(second, one)]) == [None]  # again: nothing changes
+    assert len(place.queue.entries()) == 1
+
+
+def test_an_outcome_that_settles_nothing_keeps_no_other_from_being_noted(place: Place) -> None:
+    first, second = place.enqueued(), place.enqueued()
+    wrong, right = {0: (RecipientState.HELD, OK)}, {0: (RecipientState.DELIVERED, OK), 1: (RecipientState.RELAYED, OK)}
+    refused, noted = place.queue.settle_together([(first, wrong), (second, right)])
+    assert isinstance(refused, Conflict) and noted is None
+    assert [left.queue_id for left in place.queue.entries()] == [first.queue_id]
+
+
 def test_nothing_at_all(place: Place) -> None:
     assert place.queue.enqueue_together([]) == []
+    assert place.queue.settle_together([]) == []
     assert place.announced == []
