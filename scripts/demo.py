@@ -101,7 +101,7 @@ def make_accounts(data: Path, config: Config, password: str | None) -> dict[str,
 def instructions(data: Path, config: Config, passwords: dict[str, str]) -> str:
     listen = config.listen
     shown = [f"    {address:24} {password}" for address, password in passwords.items()] or [
-        *(f"    {local}@{DOMAIN:20} (password as printed at the first start)" for local in ACCOUNTS),
+        *(f"    {f'{local}@{DOMAIN}':24} (password as printed at the first start)" for local in ACCOUNTS),
         f"    a new one: {program()} --data {data} account passwd alice@{DOMAIN} --generate",
     ]
     lines = [
