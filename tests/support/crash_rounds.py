@@ -55,6 +55,7 @@ def target(folder: Path) -> Iterator[tuple[WholeServer, NextHop]]:
         settings = (
             f'[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\n'
             f'[relay]\nport = {hop.port}\nprivate_networks = ["127.0.0.0/8"]\n'
+            "[sending]\naccount_per_hour = 0\naccount_per_day = 0\nfreeze_above = 0\n"  # one account sends masses here
         )
         server = WholeServer(folder, {"tenants": {**tenants, "two": two}}, settings=settings)
         routed = server.cleanmail("route", "set", "own.test", "--server", f"127.0.0.1:{hop.port}")
