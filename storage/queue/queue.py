@@ -50,6 +50,8 @@ _this = (_recipient.c.queue_id == bindparam("id"), _recipient.c.position == bind
 # A recipient that was held while it was being delivered is settled or tried all the same: it did happen.
 _waits = or_(_recipient.c.state == _QUEUED, _recipient.c.state == _HELD)
 
+_OPEN_FILES = 4  # of one message: written before the first is made durable
+
 _ONE_ENTRY = prepare(select(*ENTRY_COLUMNS).where(_entry.c.queue_id == bindparam("id")))
 _RECIPIENTS = prepare(
     select(*RECIPIENT_COLUMNS).where(_recipient.c.queue_id == bindparam("id")).order_by(_recipient.c.position)
@@ -306,6 +308,8 @@ class _Written:
                 key = queue._key(entry.tenant_id)
                 file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, self._now)
                 self._files.append(file)
+                if len(entries) > _OPEN_FILES:  # recipients of many tenants: their files are not kept open together
+                    file.make_durable()
                 self._rows.append(NewRows(entry, file.name, queue._sealing(entry.tenant_id, entry.queue_id), self._now))
         except BaseException:
             self.discard()

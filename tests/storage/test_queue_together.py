@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from queue_place import OK, Place
 
 from storage.errors import Conflict, NotFound, Unavailable
 from storage.queue.entries import RecipientState
+from storage.queue.spool import SpoolFile
 from storage.values import TenantId
 
 
@@ -70,6 +74,30 @@ def test_an_outcome_that_settles_nothing_keeps_no_other_from_being_noted(place: 
     refused, noted = place.queue.settle_together([(first, wrong), (second, right)])
     assert isinstance(refused, Conflict) and noted is None
     assert [left.queue_id for left in place.queue.entries()] == [first.queue_id]
+
+
+def test_a_message_for_many_tenants_keeps_few_files_open(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+    write = place.queue._spool.write
+
+    def counted(*arguments: Any) -> SpoolFile:
+        nonlocal most
+        file = write(*arguments)
+        most = max(most, spool_files_open())
+        return file
+
+    monkeypatch.setattr(place.queue._spool, "write", counted)
+    place.queue.enqueue([place.entry() for _ in range(40)])
+    assert len(place.spooled()) == 40
+    assert most == 1
+
+
+def spool_files_open() -> int:
+    count = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed meanwhile
+            count += "/spool/" in os.readlink(f"/proc/self/fd/{descriptor}")
+    return count
 
 
 def test_nothing_at_all(place: Place) -> None:
