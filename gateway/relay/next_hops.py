@@ -117,6 +117,8 @@ class NextHops:
 
     async def close(self) -> None:
         await self._kept.close()
+        if self._policies is not None:
+            await self._policies.close()
 
     async def _places(self, hop: NextHop) -> AsyncGenerator[Place, None]:
         """In their order, those that are avoided at the end."""

@@ -35,6 +35,8 @@ DAY = 86_400
 class StsLookup(Protocol):
     async def policy_for(self, domain: Domain) -> StsPolicy | None: ...
 
+    async def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
@@ -79,6 +81,11 @@ class TlsPolicies:
         if policy.kind is PolicyType.NONE or (policy.kind is PolicyType.TLSA and not policy.dane):
             policy = await self._by_sts(policy) if not policy.excluded else policy
         return policy
+
+    async def close(self) -> None:
+        """Ends what is still being fetched in the background."""
+        if self._sts is not None:
+            await self._sts.close()
 
     def record(self, policy: TlsPolicy, outcome: TlsOutcome | str = TlsOutcome.SUCCESS) -> None:
         """Counts one session, or one host that was left out, for TLS reports."""

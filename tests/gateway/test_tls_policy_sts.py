@@ -21,8 +21,9 @@ from queue_place import Place
 from gateway.dns.resolver import Resolver
 from gateway.dns.settings import DnsSettings
 from gateway.networks import Reachable, networks
-from gateway.tls_policy.results import TlsOutcome
-from gateway.tls_policy.sts import StsPolicies
+from gateway.tls_policy.policy import TlsPolicies
+from gateway.tls_policy.results import PolicyType, TlsOutcome
+from gateway.tls_policy.sts import DAY, StsPolicies
 from gateway.tls_policy.sts_fetch import FetchFailed, StsFetcher
 from gateway.tls_policy.sts_text import PolicyInvalid, PolicyText, matches, parse, policy_id
 from gateway.work import Work
@@ -437,3 +438,34 @@ def test_a_store_that_does_not_answer_is_done_without(around: Surroundings) -> N
     assert look() is not None
     assert look() is not None
     assert len(around.host.requests) == 1
+
+
+class NeverThere:
+    """A policy host that takes for ever."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def fetch(self, domain: Domain) -> PolicyText:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_closing_ends_what_is_fetched_in_the_background(around: Surroundings) -> None:
+    assert around.process()() is not None
+    around.clock.advance(2 * DAY)  # old enough to be fetched anew, behind the answer
+
+    async def play() -> None:
+        host = NeverThere()
+        work = Work(around.pool)
+        dns = resolver(around.server, cache=0)
+        sts = StsPolicies(dns, host, around.shelf, work, around.clock)
+        policies = TlsPolicies(dns, sts, around.clock)
+        assert (await policies.for_host(DOMAIN, "mx.example.test", 25, False)).kind is PolicyType.STS
+        await host.asked.wait()
+        [fetching] = sts._fetching.values()
+        await policies.close()
+        assert fetching.cancelled() and not sts._fetching
+
+    asyncio.run(play())
