@@ -120,6 +120,12 @@ TECHNICAL = {
     "tenant.account.state tenant.address.kind tenant.app_password.protocols tenant.info.name tenant.info.value",
     "tenant.setting.name tenant.dkim_key.selector tenant.dkim_key.algorithm tenant.dkim_key.private_key",
     "tenant.dkim_key.public_key tenant.dkim_key.state tenant.route.mode tenant.route.tls tenant.srs.token",
+    "tenant.quarantine.quarantine_id tenant.quarantine.fingerprint tenant.quarantine.reason tenant.quarantine.file",
+    "tenant.quarantine_recipient.quarantine_id tenant.quarantine_recipient.reason tenant.quarantine_recipient.sentence",
+    "tenant.quarantine_recipient.counterfactual tenant.quarantine_recipient.state tenant.filter_setting.name",
+    "tenant.filter_list.kind tenant.correspondent.address_hash tenant.reputation.subject_hash",
+    "tenant.lesson.message_hash control.secrecy_agreement.document control.review.quarantine_id control.review.state",
+    "control.judged.what",
 }
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import delete as sql_delete
 from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema
+from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.directory.ownership import TxtLookup
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
@@ -33,7 +33,12 @@ from storage.keys.source import KeySource
 from storage.schema import control as schema
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
-SCHEMA = Schema("control", schema.VERSION, schema.metadata)
+SCHEMA = Schema(
+    "control",
+    schema.VERSION,
+    schema.metadata,
+    steps=[new_tables(2, schema.secrecy_agreement, schema.review, schema.judged)],
+)
 
 _COUNTERS = ("tenant_id", "account_id")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")

@@ -38,7 +38,20 @@ SCHEMA = Schema(
     "tenant",
     schema.VERSION,
     schema.metadata,
-    steps=[new_tables(2, schema.route, schema.dkim_key, schema.srs, schema.frozen)],
+    steps=[
+        new_tables(2, schema.route, schema.dkim_key, schema.srs, schema.frozen),
+        new_tables(
+            3,
+            schema.quarantine,
+            schema.quarantine_recipient,
+            schema.filter_setting,
+            schema.filter_list,
+            schema.correspondent,
+            schema.reputation,
+            schema.correction,
+            schema.lesson,
+        ),
+    ],
 )
 
 QUOTA_MAX = 1 << 62

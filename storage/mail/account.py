@@ -20,7 +20,7 @@ from storage.changes import Change
 from storage.clock import Clock, boot_id
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema
+from storage.database.migrations import Schema, new_tables
 from storage.errors import CleanmailError
 from storage.files import durable
 from storage.files.maildir import Maildir
@@ -49,7 +49,7 @@ from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
 
-SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL)
+SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL, steps=[new_tables(2, schema.opinion)])
 
 DATABASE = "account.db"
 MAILDIR = "Maildir"

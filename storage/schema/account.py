@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from storage.schema import personal, technical
 
-VERSION = 1
+VERSION = 2
 
 metadata = MetaData()
 
@@ -275,6 +275,18 @@ forgotten = Table(
     _account(),
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
     info=technical("message ids that the search index has to forget"),
+    sqlite_with_rowid=False,
+)
+
+# Messages that the owner called spam, or not spam, and that the filter has still to learn from.
+opinion = Table(
+    "opinion",
+    metadata,
+    _account(),
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("spam", Boolean, nullable=False),
+    Column("given", BigInteger, nullable=False),  # Unix seconds
+    info=technical("opinions that the filter will learn from"),
     sqlite_with_rowid=False,
 )
 

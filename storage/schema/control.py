@@ -6,11 +6,11 @@ so they end with it; addresses are found by HMAC under the directory key.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from storage.schema import personal, technical
 
-VERSION = 1
+VERSION = 2
 
 metadata = MetaData()
 
@@ -68,4 +68,45 @@ login = Table(
     Column("tenant_id", BigInteger, nullable=False),
     Column("account_id", BigInteger, nullable=False, unique=True),
     info=technical("finds the account of a login name"),
+)
+
+# Who promised in writing to keep secret what he sees of withheld mail: only they may see header lines of it.
+secrecy_agreement = Table(
+    "secrecy_agreement",
+    metadata,
+    Column("agreement_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("person", Text, nullable=False, info=personal("staff", "Unix user who signed")),
+    Column("signed", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),  # SHA-256 of what was signed
+    Column("recorded", BigInteger, nullable=False),
+    Column("recorded_by", Text, nullable=False, info=personal("staff", "Unix user who recorded it")),
+    Column("ended", BigInteger, nullable=True),
+    info=technical("secrecy agreements of technical administrators"),
+)
+
+# Withheld messages that somebody said were wrongly withheld, and what a reviewer found.
+review = Table(
+    "review",
+    metadata,
+    Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("quarantine_id", Text, primary_key=True),
+    Column("asked", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, right, wrong, released, gone
+    Column("viewed", BigInteger, nullable=True),  # when a person saw its header first
+    Column("decided", BigInteger, nullable=True),
+    Column("decided_by", Text, nullable=True, info=personal("staff", "Unix user who decided")),
+    info=technical("reviews of withheld mail"),
+)
+Index("review_by_state", review.c.state, review.c.asked)
+
+# How many messages were judged how, by UTC day: the shares that the provider promises are counted from it.
+judged = Table(
+    "judged",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970
+    Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("what", Text, primary_key=True),  # an action (deliver, junk, quarantine, reject), reported, viewed, wrong
+    Column("count", BigInteger, nullable=False),
+    info=technical("counts of verdicts"),
+    sqlite_with_rowid=False,
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from storage.schema import personal, technical
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -135,3 +135,123 @@ frozen = Table(
     Column("thawed", BigInteger, nullable=True),  # since when it may send again
     info=technical("accounts whose sending is stopped"),
 )
+
+# Messages that the filter withheld, one row for each and its tenant. Header and body lie in quarantine/, under two keys
+# that both come from the tenant's.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("quarantine_id", Text, primary_key=True),  # as a queue id: sorts by time
+    # HMAC of content, sender and recipients under the tenant's key: what is sent again is kept once.
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False, info=personal("correspondent", "envelope sender, for its administrators")),
+    Column("author", Text, nullable=False, info=personal("correspondent", "From field, to find it by")),
+    Column("subject", Text, nullable=False, info=personal("correspondent", "Subject field, to find it by")),
+    Column("reason", Text, nullable=False),  # gateway.policy.verdict.Reason, the weightiest of its recipients'
+    Column("score", Float, nullable=True),
+    # JSON: client, facts, envelope parameters: what a release and a review need to know.
+    Column("details", LargeBinary, nullable=False, info=personal("correspondent", "why it was withheld", sealed=True)),
+    Column("file", Text, nullable=False),  # base name of its two files, without their endings
+    info=technical("withheld messages"),
+)
+Index("quarantine_by_fingerprint", quarantine.c.fingerprint)
+Index("quarantine_by_end", quarantine.c.expires)
+
+quarantine_recipient = Table(
+    "quarantine_recipient",
+    metadata,
+    Column("quarantine_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False, info=personal("user", "recipient, as the envelope has it")),
+    Column("address_key", Text, nullable=False, info=personal("user", "recipient, canonical")),
+    Column("account_id", BigInteger, nullable=True),  # whose mailbox it would have gone to; None: it would have left
+    # JSON: where it would have gone, and the parameters of RCPT.
+    Column("destination", LargeBinary, nullable=False, info=personal("user", "where it goes if released", sealed=True)),
+    Column("reason", Text, nullable=False),
+    Column("sentence", Text, nullable=False),  # why, for people
+    Column("counterfactual", Text, nullable=False),  # what would have let it pass
+    Column("state", Text, nullable=False),  # held, releasing, released, deleted
+    Column("reported", BigInteger, nullable=True),  # when somebody said that it was wrongly withheld
+    Column("changed", BigInteger, nullable=False),
+    info=technical("for whom messages are withheld"),
+)
+Index("quarantine_by_account", quarantine_recipient.c.account_id, quarantine_recipient.c.quarantine_id)
+Index("quarantine_by_address", quarantine_recipient.c.address_key, quarantine_recipient.c.quarantine_id)
+Index("quarantine_by_state", quarantine_recipient.c.state, quarantine_recipient.c.quarantine_id)
+
+# Rules of the filter that differ from the installation's; scope "" is the tenant, "domain:<name>", "account:<number>".
+filter_setting = Table(
+    "filter_setting",
+    metadata,
+    Column("scope", Text, primary_key=True, info=personal("customer", "whose rule it is")),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False, info=personal("customer", "a rule of the filter")),
+    info=technical("rules of the filter"),
+)
+
+# Senders that are let through or refused: an address, a domain ("@domain"), or a network.
+filter_list = Table(
+    "filter_list",
+    metadata,
+    Column("scope", Text, primary_key=True, info=personal("customer", "whose list it is")),
+    Column("pattern", Text, primary_key=True, info=personal("correspondent", "whom the list names")),
+    Column("kind", Text, nullable=False),  # allow, deny
+    Column("unproven", Boolean, nullable=False),  # allow also what is not proven to come from there
+    Column("created", BigInteger, nullable=False),
+    info=technical("allow and deny lists"),
+    sqlite_with_rowid=False,
+)
+
+# Whom an account writes to: keyed hashes, since only "do we know this sender?" is ever asked.
+correspondent = Table(
+    "correspondent",
+    metadata,
+    Column("address_hash", LargeBinary, primary_key=True),  # HMAC of the address key under the tenant's key
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),  # Unix seconds of the last message to it, by the day
+    info=technical("whom accounts write to"),
+    sqlite_with_rowid=False,
+)
+Index("correspondent_by_account", correspondent.c.account_id)
+Index("correspondent_by_age", correspondent.c.last)
+
+# What the tenant got from sender domains and networks: keyed hashes, with counts that fade.
+reputation = Table(
+    "reputation",
+    metadata,
+    Column("subject_hash", LargeBinary, primary_key=True),  # HMAC of "domain:…" or "network:…" under the tenant's key
+    Column("ham", Float, nullable=False),
+    Column("spam", Float, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    info=technical("experience with senders"),
+    sqlite_with_rowid=False,
+)
+Index("reputation_by_age", reputation.c.last)
+
+# What accounts taught the filter: a vector of weights each, and (account 0) their bounded sum, the tenant's.
+correction = Table(
+    "correction",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("lessons", BigInteger, nullable=False),  # that are in it
+    Column("weights", LargeBinary, nullable=False, info=personal("user", "learned from the account's choices")),
+    info=technical("what users taught the filter"),
+)
+
+# The lessons that are in the corrections, so that each can be taken back.
+lesson = Table(
+    "lesson",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_hash", LargeBinary, primary_key=True),  # HMAC of the message under the tenant's key
+    Column("spam", Boolean, nullable=False),
+    Column("step", Float, nullable=False),  # what was added to each of its weights
+    Column("learned", BigInteger, nullable=False),
+    info=technical("lessons of the filter"),
+    sqlite_with_rowid=False,
+)
+Index("lesson_by_age", lesson.c.learned)
