@@ -1,0 +1,211 @@
+"""The shared model: one file of weights that every process maps, and its maturity.
+
+The file is a page with a line of JSON (format, counts, time, parameters, SHA-256 of the weights) and the weights,
+little-endian float32. It is replaced in one step and never changed in place, so who has it mapped goes on with the old
+one. `Models.current` looks for a new file every few seconds; a file that does not verify is told to the operator once
+and is no model: mail flows without content scores then.
+
+Raises: Corrupt for a file that is no model or a damaged one, NotFound without one; StorageFull and Unavailable on
+writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.classifier.features import Features
+from storage.clock import Clock
+from storage.errors import CleanmailError, Corrupt, NotFound
+from storage.files.durable import make_directory, write_file
+
+Weights: TypeAlias = NDArray[np.float32]
+
+FILE = Path("filter") / "model"  # in the data directory
+FORMAT = "cleanmail-filter-model"
+VERSION = 1
+BITS = 22
+TRAINED_FROM = 1000  # messages of each kind: below that scores are a guess
+
+_PAGE = 4096
+_LOOK_EVERY = 5.0  # seconds
+_BITS_TAKEN = range(8, 27)
+_WEIGHT_MAX = 1e6  # no training gives larger ones; sums of them stay finite
+
+_log = logging.getLogger("cleanmail.classifier")
+
+
+class Maturity(Enum):
+    """How much the shared model may be trusted."""
+
+    NONE = "none"  # there is no model
+    LEARNING = "learning"  # it has seen too little: tag, do not withhold
+    TRAINED = "trained"
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a model has learned from, in messages."""
+
+    ham: int = 0
+    spam: int = 0
+
+    @property
+    def maturity(self) -> Maturity:
+        return Maturity.TRAINED if min(self.ham, self.spam) >= TRAINED_FROM else Maturity.LEARNING
+
+
+@dataclass(frozen=True, slots=True)
+class SharedModel:
+    """Weights with what is known of them; read-only."""
+
+    weights: Weights
+    learned: Learned
+    trained_at: int  # Unix seconds
+    parameters: dict[str, float]
+
+    @property
+    def maturity(self) -> Maturity:
+        return self.learned.maturity
+
+    def score(self, features: Features) -> float:
+        """The logit of a message: above 0 spam is likelier. 0 for one without features."""
+        return logit(self.weights, places(features, self.weights))
+
+
+def places(features: Features, weights: Weights) -> Features:
+    """Where the weights of features stand in a table."""
+    return features >> np.uint32(33 - len(weights).bit_length())
+
+
+def logit(weights: Weights, at: Features) -> float:
+    """A message's score: the sum of its weights, scaled to a message of length 1."""
+    return float(weights[at].sum(dtype=np.float64)) / math.sqrt(max(1, len(at)))
+
+
+def write_model(path: Path, model: SharedModel) -> None:
+    """Put the model in the place of the one at `path`; durable and visible to all processes on return."""
+    make_directory(path.parent)
+    write_file(path, encode_model(model))
+
+
+def encode_model(model: SharedModel) -> bytes:
+    """The file of a model."""
+    weights = np.ascontiguousarray(model.weights, "<f4").tobytes()
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "bits": len(model.weights).bit_length() - 1,
+        **asdict(model.learned),
+        "trained_at": model.trained_at,
+        "parameters": model.parameters,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    return (json.dumps(header) + "\n").encode("ascii").ljust(_PAGE, b"\n") + weights
+
+
+def map_model(path: Path) -> SharedModel:
+    """The verified model at `path`, its pages shared with every process that maps it."""
+    if sys.byteorder != "little":
+        raise Corrupt("The model is of another kind of machine.")
+    try:
+        with path.open("rb") as file:
+            header = _header(file.read(_PAGE))
+            size = 4 << header["bits"]
+            if os.fstat(file.fileno()).st_size != _PAGE + size:
+                raise _no_model("it is cut off")
+            weights: Weights = np.memmap(file, np.float32, "r", _PAGE, (1 << header["bits"],))
+    except FileNotFoundError:
+        raise NotFound("There is no model.") from None
+    except OSError as error:
+        raise Corrupt(f"The model cannot be read: {error.strerror}.") from None
+    if hashlib.sha256(weights.data).hexdigest() != header["sha256"]:
+        raise _no_model("its weights are not the ones that were written")
+    if not bool(np.all(np.abs(weights) <= _WEIGHT_MAX)):  # NaN compares false
+        raise _no_model("its weights are no numbers of a model")
+    learned = Learned(header["ham"], header["spam"])
+    return SharedModel(weights, learned, header["trained_at"], header["parameters"])
+
+
+def _header(page: bytes) -> dict[str, Any]:
+    line, _, _ = page.partition(b"\n")
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError):
+        raise _no_model("it does not begin as one") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise _no_model("it does not begin as one")
+    if header.get("version") != VERSION:
+        raise _no_model("it is of another version")
+    numbers = [header.get(name) for name in ("bits", "ham", "spam", "trained_at")]
+    parameters = header.get("parameters")
+    if (
+        any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers)
+        or header["bits"] not in _BITS_TAKEN
+        or not isinstance(parameters, dict)
+        or any(not isinstance(value, (int, float)) for value in parameters.values())
+        or not isinstance(header.get("sha256"), str)
+    ):
+        raise _no_model("its first line is not valid")
+    return header
+
+
+def _no_model(why: str) -> Corrupt:
+    return Corrupt(f"This is no model of the filter: {why}.", detail=f"filter model: {why}")
+
+
+class Models:
+    """The model of an installation as one process sees it; may be asked from any thread."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = Lock()
+        self._looked: float | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._model: SharedModel | None = None
+
+    def current(self) -> SharedModel | None:
+        """The model to score with; None if there is none, or a damaged one."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._looked is None or now - self._looked >= _LOOK_EVERY:
+                self._looked = now
+                self._look()
+            return self._model
+
+    def _look(self) -> None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            self._seen = self._model = None
+            return
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._model = map_model(self._path)
+        except CleanmailError as error:
+            self._model = None
+            _log.error("the filter's model cannot be used, mail is judged without it: %s", error.public)
+            return
+        learned = self._model.learned
+        _log.info("the filter's model is in use: %d ham and %d spam learned", learned.ham, learned.spam)
+
+
+def maturity_of(model: SharedModel | None) -> Maturity:
+    """Also of no model."""
+    return Maturity.NONE if model is None else model.maturity
