@@ -1,0 +1,5 @@
+"""Greylisting (RFC 6647): a stranger's first message is put off, and taken when it is tried again."""
+
+from gateway.greylist.settings import GreylistSettings
+
+__all__ = ["GreylistSettings"]
