@@ -1,9 +1,9 @@
 """Takes responsibility for one message with all its recipients. Blocking: for worker threads.
 
 When `keep` returns, the message is durable for all its destinations. If one mailbox here is the only one, it is
-committed there; otherwise one commit in queue.db holds an entry per tenant first, each content under its tenant's own
-key, and delivery to the mailboxes follows at once, unique by (queue id, account). Whatever keeps it from a mailbox
-then, it keeps its place in the queue: nothing that happens after that commit refuses the message.
+committed there; otherwise one commit in queue.db holds an entry per tenant and stamp first, each content under its
+tenant's own key, and delivery to the mailboxes follows at once, unique by (queue id, account). Whatever keeps it from a
+mailbox then, it keeps its place in the queue: nothing that happens after that commit refuses the message.
 
 Raises: OverQuota, StorageFull, Unavailable and others of delivery: nothing was kept.
 Standards: RFC 5321 §4.1.1.4, §6.1 (responsibility), §4.4 (Return-Path).
@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.acceptance.local import deliver_here, return_path
+from gateway.acceptance.placement import delivery
 from gateway.acceptance.targets import MailboxTarget, RemoteTarget, RoutedTarget, Targets
 from gateway.smtp.address import ForwardPath
-from storage.delivery import Delivery, deliver
+from storage.delivery import deliver
 from storage.installation import Installation
 from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind, TraceSink
 from storage.queue.entries import (
@@ -105,9 +106,9 @@ class Keeping:
         [outcome] = deliver(
             self._installation,
             target.tenant_id,
-            [Delivery(target.account_id)],
+            [delivery(self._installation, target.tenant_id, target.account_id, target.mailbox)],
             message.data,
-            return_path(message.reverse_path) + message.prefix(queue_id),
+            return_path(message.reverse_path) + message.prefix(queue_id) + target.stamp,
             queue_id,
             overrun=message.origin is not Origin.SUBMISSION,
         )
@@ -118,29 +119,36 @@ class Keeping:
         return {queue_id: target.tenant_id}
 
     def _entries(self, message: Message, to: Targets) -> list[NewEntry]:
-        """One entry per tenant: mailboxes and routed addresses are their tenants', the rest is the sender's."""
-        by_tenant: dict[TenantId, list[NewRecipient]] = {}
+        """One per tenant and stamp: mailboxes and routed addresses are their tenants', the rest is the sender's."""
+        copies: dict[tuple[TenantId, bytes], list[NewRecipient]] = {}
         sender = message.sender
         if sender is not None and (to.remote or any(each.tenant_id == sender.tenant_id for each in to.mailboxes)):
-            by_tenant[sender.tenant_id] = []  # so that it is the first
+            copies[sender.tenant_id, b""] = []  # so that it is the first
         for mailbox in to.mailboxes:
-            recipient = NewRecipient(mailbox.path.address, mailbox.account_id, _parameters(mailbox.path))
-            by_tenant.setdefault(mailbox.tenant_id, []).append(recipient)
+            parameters = _parameters(mailbox.path, mailbox=mailbox.mailbox)
+            recipient = NewRecipient(mailbox.path.address, mailbox.account_id, parameters)
+            copies.setdefault((mailbox.tenant_id, mailbox.stamp), []).append(recipient)
         for routed in to.routed:
-            by_tenant.setdefault(routed.tenant_id, []).append(_routed(routed))
+            copies.setdefault((routed.tenant_id, routed.stamp), []).append(_routed(routed))
         for remote in to.remote:
             whose = sender.tenant_id if sender is not None else remote.tenant_id
             assert whose is not None, "mail from elsewhere to elsewhere is never accepted"
-            by_tenant.setdefault(whose, []).append(_remote(remote))
+            copies.setdefault((whose, remote.stamp), []).append(_remote(remote))
         expires = self._clock.now() + message.retry_time
-        ids = [message.queue_id, *(new_queue_id(self._clock) for _ in range(len(by_tenant) - 1))]
+        ids = [message.queue_id, *(new_queue_id(self._clock) for _ in range(len(copies) - 1))]
         return [
-            self._entry(message, queue_id, tenant_id, recipients, expires)
-            for queue_id, (tenant_id, recipients) in zip(ids, by_tenant.items(), strict=True)
+            self._entry(message, queue_id, tenant_id, recipients, stamp, expires)
+            for queue_id, ((tenant_id, stamp), recipients) in zip(ids, copies.items(), strict=True)
         ]
 
     def _entry(
-        self, message: Message, queue_id: str, tenant_id: TenantId, recipients: list[NewRecipient], expires: int
+        self,
+        message: Message,
+        queue_id: str,
+        tenant_id: TenantId,
+        recipients: list[NewRecipient],
+        stamp: bytes,
+        expires: int,
     ) -> NewEntry:
         sender = message.sender
         return NewEntry(
@@ -152,7 +160,7 @@ class Keeping:
             message.parameters,
             tuple(recipients),
             expires,
-            message.prefix(queue_id) + message.data,
+            message.prefix(queue_id) + stamp + message.data,
         )
 
     # Traces
@@ -204,8 +212,10 @@ def _known_as(recipient: NewRecipient) -> str:
     return recipient.parameters.original or str(recipient.address)
 
 
-def _parameters(path: ForwardPath, *, original: str = "", reverse_path: str = "") -> RecipientParameters:
-    return RecipientParameters(path.notify, path.orcpt, original, reverse_path)
+def _parameters(
+    path: ForwardPath, *, original: str = "", reverse_path: str = "", mailbox: str = ""
+) -> RecipientParameters:
+    return RecipientParameters(path.notify, path.orcpt, original, reverse_path, mailbox)
 
 
 def _routed(target: RoutedTarget) -> NewRecipient:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from gateway.acceptance.placement import delivery
 from gateway.queue.backoff import HERE
 from gateway.smtp.replies import reply_for
-from storage.delivery import Delivery, deliver
+from storage.delivery import deliver
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
@@ -44,7 +45,11 @@ def attempt_here(
     outcomes = deliver(
         installation,
         entry.tenant_id,
-        [Delivery(recipient.account_id) for recipient in waiting if recipient.account_id is not None],
+        [
+            delivery(installation, entry.tenant_id, recipient.account_id, recipient.parameters.mailbox)
+            for recipient in waiting
+            if recipient.account_id is not None
+        ],
         octets,
         return_path(entry.reverse_path),
         entry.queue_id,

@@ -1,12 +1,13 @@
 """Sorts the recipients of a message by where they go: mailboxes here, servers of tenants, addresses elsewhere. Pure.
 
-Each of them gets one copy, however many recipients of the envelope lead there.
+Each of them gets one copy, however many recipients of the envelope lead there. `stamp` are fields that only this
+target's copy carries, behind those that all of them do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.smtp.address import ForwardPath
@@ -37,6 +38,8 @@ class MailboxTarget:
     tenant_id: TenantId
     account_id: AccountId
     path: ForwardPath
+    mailbox: str = ""  # where in the account: `gateway.acceptance.placement`
+    stamp: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class RoutedTarget:
     domain: Domain
     address: EmailAddress
     path: ForwardPath
+    stamp: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class RemoteTarget:
     tenant_id: TenantId | None = None  # whose alias it is; None: the sender named the address himself
     returned: bool = False  # the alias is a rewritten reverse-path of ours (SRS)
     reverse_path: EmailAddress | None = None  # in place of the message's (SRS)
+    stamp: bytes = field(default=b"", repr=False)
 
     @property
     def forwarded(self) -> bool:

@@ -105,22 +105,27 @@ class RecipientParameters:
     """The parameters of RCPT, and how an address was reached that is not the one in the envelope.
 
     `original` is the envelope's address where an alias led elsewhere (empty: the same); it becomes the Delivered-To of
-    what leaves. `reverse_path` replaces the entry's for this recipient (SRS); empty: the entry's.
+    what leaves. `reverse_path` replaces the entry's for this recipient (SRS); empty: the entry's. `mailbox` is where in
+    the account of a recipient here the message is filed, by its special use; empty: INBOX.
     """
 
     notify: tuple[str, ...] = ()
     orcpt: str = ""
     original: str = ""
     reverse_path: str = ""
+    mailbox: str = ""
 
     def encode(self) -> bytes:
         values = {"notify": list(self.notify), "orcpt": self.orcpt}
-        return _json({**values, "original": self.original, "reverse_path": self.reverse_path})
+        led = {"original": self.original, "reverse_path": self.reverse_path, "mailbox": self.mailbox}
+        return _json({**values, **led})
 
     @classmethod
     def decode(cls, octets: bytes) -> RecipientParameters:
         values = json.loads(octets)
-        return cls(tuple(values["notify"]), values["orcpt"], values.get("original", ""), values.get("reverse_path", ""))
+        # Entries of earlier versions have less.
+        led = (values.get(name, "") for name in ("original", "reverse_path", "mailbox"))
+        return cls(tuple(values["notify"]), values["orcpt"], *led)
 
 
 @dataclass(frozen=True, slots=True)
