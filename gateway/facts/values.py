@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.authentication import AuthenticationFacts
+from gateway.authentication.facts import AuthenticationFacts
 from gateway.classifier.correction import Score
 from gateway.classifier.model import Maturity
 from gateway.content_facts import ContentFacts
