@@ -92,8 +92,24 @@ def test_the_border_removes_what_only_we_may_say() -> None:
         b"Authentication-Results: other.test; spf=fail\r\nSubject: x\r\n folded\r\n"
         b"Authentication-Results: mx.here.test.evil; spf=pass\r\n\r\nReturn-Path: <in the body>\r\n"
     )
+    again = b"Authentication-Results: mx.here.test; spf=pass\r\n"
+    other = b"authentication-results : MX.HERE.TEST; dkim=pass\r\n"
+    data = again + b"A: b\r\n" + other + again + b"\r\n" + again
+    assert without_border(data, read_header(data), "mx.here.test") == b"A: b\r\n\r\n" + again
     plain = b"Subject: x\r\n\r\nbody"
     assert without_border(plain, read_header(plain), "mx.here.test") is plain
+
+
+@pytest.mark.parametrize(
+    "beginning", [b" spf=pass", b"\tdkim=pass header.d=x.test", b" ", b"X-Cleanmail-A: b\r\n spf=pass"]
+)
+def test_no_first_line_continues_a_field_of_ours(beginning: bytes) -> None:
+    """RFC 5322 §2.2.3: a line that begins with white space belongs to the field before it."""
+    data = beginning + b"\r\nSubject: x\r\n\r\nbody"
+    ours = authentication_results("mx.here.test", "spf=fail")
+    stored = ours + without_border(data, read_header(data), "mx.here.test")
+    assert read_header(stored).value(b"authentication-results") == b"mx.here.test;\tspf=fail"
+    assert stored.endswith(b"Subject: x\r\n\r\nbody")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +122,14 @@ def test_the_border_removes_what_only_we_may_say() -> None:
         (b' "mx.here.test"; spf=pass', True),
         (b' "mx\\.here.test" 1; spf=pass', True),
         (b" mx.here.test", True),
+        (b" mx.here.test.; spf=pass", True),
+        (b" mx.here.test/1; spf=pass", True),
+        (b"mx.here.test;spf=pass", True),
+        (b"\t\r\n\t\r\n\tmx.here.test 1 (x);spf=pass", True),
+        (b" mx.here.test=1; spf=pass", False),
+        (b" xmx.here.test; spf=pass", False),
+        (b" here.test; spf=pass", False),
+        (b" m\xc3\xa9.here.test; spf=pass", False),
         (b" other.test (mx.here.test); spf=pass", False),
         (b' "other.test mx.here.test"; spf=pass', False),
         (b" (mx.here.test", False),
