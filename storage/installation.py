@@ -28,6 +28,7 @@ from storage.directory.tenant import Tenant
 from storage.errors import AlreadyExists, Busy, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
+from storage.filter.counts import Counts
 from storage.keys.source import KeySource
 from storage.leases import TenantLease
 from storage.logs.access import AccessLog
@@ -93,7 +94,7 @@ class Installation:
         with self._opening:
             for tenant_id in list(self._tenants):
                 self._close_tenant(tenant_id)
-        for name in ("control", "queue", "feed", "access_log", "traces", "transcripts", "audit"):
+        for name in ("counts", "control", "queue", "feed", "access_log", "traces", "transcripts", "audit"):
             self._close_made(name)
         self.background.close()
         self._checkpointer.stop()
@@ -150,6 +151,11 @@ class Installation:
         return self._once("transcripts", lambda: TranscriptLog(self.data, self.keys, self.incarnation.name, self.clock))
 
     @property
+    def counts(self) -> Counts:
+        """How many messages were judged how; every process adds what it judges."""
+        return self._once("counts", lambda: Counts(lambda: self.control.judged, self.clock))
+
+    @property
     def feed(self) -> Publisher:
         """Made when the first change is published: every new publisher makes everybody look again."""
         return self._once("feed", lambda: Publisher(self.data, self.clock))
@@ -176,6 +182,12 @@ class Installation:
             made: BufferedLog[Any] | None = self._made.get(log)
             if made is not None:
                 made.flush()
+
+    def flush_counts(self) -> None:
+        """Bring what was counted here to control.db, every few seconds; every process calls it each second."""
+        counts: Counts | None = self._made.get("counts")
+        if counts is not None:
+            counts.flush_due()
 
     def announce(self, change: AccountChanged | TenantChanged) -> None:
         """Tell every process."""

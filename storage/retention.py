@@ -24,7 +24,7 @@ class Removed:
     """What one pass removed."""
 
     days: dict[str, list[str]] = field(default_factory=dict)  # of records, by the name of their class
-    rows: int = 0  # of the queue's counts and caches, and of tenants
+    rows: int = 0  # of the queue's counts and caches, of verdicts' counts and reviews, and of tenants
     failed: int = 0  # parts that have to be tried again
 
 
@@ -57,6 +57,8 @@ def _parts(installation: Installation) -> Iterator[_Part]:
     for log in (installation.access_log, installation.transcripts, installation.traces):
         yield _Part(log.kind.name, log.expire)
     yield _Part("queue", installation.queue.expire)
+    yield _Part("counts of verdicts", installation.control.judged.remove_expired)
+    yield _Part("reviews", installation.control.reviews.remove_expired)
     for row in installation.control.tenants():
         if row.state is not State.ENDED:
             yield _Part(f"tenant {row.tenant_id}", partial(_of_tenant, installation, row.tenant_id))

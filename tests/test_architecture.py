@@ -123,8 +123,11 @@ TECHNICAL = {
     "tenant.quarantine.quarantine_id tenant.quarantine.fingerprint tenant.quarantine.reason tenant.quarantine.file",
     "tenant.quarantine_recipient.quarantine_id tenant.quarantine_recipient.reason tenant.quarantine_recipient.sentence",
     "tenant.quarantine_recipient.counterfactual tenant.quarantine_recipient.state tenant.filter_setting.name",
+    "tenant.quarantine_recipient.release_id tenant.quarantine_recipient.released_by",
+    "tenant.quarantine_recipient.releaser tenant.quarantine_unlink.file",
     "tenant.filter_list.kind tenant.correspondent.address_hash tenant.reputation.subject_hash",
     "tenant.lesson.message_hash control.secrecy_agreement.document control.review.quarantine_id control.review.state",
+    "control.review.reason",
     "control.judged.what",
 }
 

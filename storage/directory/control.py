@@ -25,9 +25,12 @@ from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
+from storage.directory.agreements import Agreements
 from storage.directory.ownership import TxtLookup
+from storage.directory.reviews import Reviews
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
 from storage.errors import AlreadyExists, Conflict, Corrupt, Gone, InvalidInput, NotFound, NotPermitted
+from storage.filter.counts import Judged
 from storage.keys.sealing import keyed_hash, open_sealed, seal
 from storage.keys.source import KeySource
 from storage.schema import control as schema
@@ -100,11 +103,16 @@ _DELETE_LOGIN = prepare(sql_delete(_login).where(_login.c.account_id == bindpara
 
 
 class Control:
+    """`agreements`, `reviews` and `judged` are the other stores of the same database."""
+
     def __init__(self, database: Database, keys: KeySource, clock: Clock) -> None:
         self._database = database
         self._keys = keys
         self._clock = clock
         self._directory_key = keys.service_key("directory")
+        self.agreements = Agreements(database, clock)
+        self.reviews = Reviews(database, clock)
+        self.judged = Judged(database, clock)
 
     @classmethod
     def create(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:

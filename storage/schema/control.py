@@ -91,6 +91,8 @@ review = Table(
     Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
     Column("quarantine_id", Text, primary_key=True),
     Column("asked", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=True),  # when the message came
+    Column("reason", Text, nullable=False),  # the name of the verdict's reason
     Column("state", Text, nullable=False),  # waiting, right, wrong, released, gone
     Column("viewed", BigInteger, nullable=True),  # when a person saw its header first
     Column("decided", BigInteger, nullable=True),
@@ -98,6 +100,7 @@ review = Table(
     info=technical("reviews of withheld mail"),
 )
 Index("review_by_state", review.c.state, review.c.asked)
+Index("review_by_message", review.c.quarantine_id)
 
 # How many messages were judged how, by UTC day: the shares that the provider promises are counted from it.
 judged = Table(
@@ -105,7 +108,7 @@ judged = Table(
     metadata,
     Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970
     Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("what", Text, primary_key=True),  # an action (deliver, junk, quarantine, reject), reported, viewed, wrong
+    Column("what", Text, primary_key=True),  # storage.filter.counts.Counted
     Column("count", BigInteger, nullable=False),
     info=technical("counts of verdicts"),
     sqlite_with_rowid=False,
