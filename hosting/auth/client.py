@@ -79,6 +79,9 @@ class AuthClient:
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return _key(self._ask({"op": "tenant_key", "tenant": tenant, "purpose": purpose}))
 
+    def header_key(self, tenant: TenantId, purpose: str) -> Key:
+        return _key(self._ask({"op": "header_key", "tenant": tenant, "purpose": purpose}))
+
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
         return _key(self._ask({"op": "account_key", "tenant": tenant, "account": account, "purpose": purpose}))
 

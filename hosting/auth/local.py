@@ -31,6 +31,9 @@ class LocalAuth:
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return self._keys.tenant_key(tenant, purpose)
 
+    def header_key(self, tenant: TenantId, purpose: str) -> Key:
+        return self._keys.header_key(tenant, purpose)
+
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
         return self._keys.account_key(tenant, account, purpose)
 

@@ -31,6 +31,9 @@ class KeySource(Protocol):
 
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key: ...
 
+    def header_key(self, tenant: TenantId, purpose: str) -> Key:
+        """What opens the header of the tenant's withheld messages, and nothing else: a reviewer's only key."""
+
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key: ...
 
     def create_tenant_key(self, tenant: TenantId) -> Key:
@@ -63,6 +66,10 @@ class LocalKeys:
 
     def tenant_key(self, tenant: TenantId, purpose: str) -> Key:
         return self._keystore.tenant(tenant)
+
+    def header_key(self, tenant: TenantId, purpose: str) -> Key:
+        key = self._keystore.tenant(tenant)
+        return Key(key.id, derive(key.secret, "quarantine", "header"))
 
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
         return self._keystore.account(tenant, account)
