@@ -9,6 +9,7 @@ Raises: InvalidInput for a file with mistakes (all of them, with their lines), U
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from gateway.dns.settings import DnsSettings
+from gateway.dns_lists import parse_lists
 from gateway.mx.settings import MxSettings
+from gateway.policy.settings import FilterSettings
 from gateway.relay.settings import RelaySettings
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
@@ -30,6 +33,8 @@ FILE_NAME = "cleanmail.toml"
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
 
+_CLAMD = re.compile(r"unix:/.+\Z|[^\s/]+:[0-9]{1,5}\Z")
+_HTTP = re.compile(r"http://[^\s/]+/?\Z")
 _COUNT = {"least": 0, "most": 1024}
 _PORT = {"least": 0, "most": 65535}
 
@@ -145,6 +150,7 @@ class Config:
     imap: ImapLimits = field(default_factory=ImapLimits)
     submission: SmtpLimits = field(default_factory=SmtpLimits)
     mx: MxSettings = field(default_factory=MxSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
     mail: Mail = Mail()
     storage: Storage = Storage()
     jobs: Jobs = Jobs()
@@ -265,6 +271,30 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
+    return wrong | _wrong_filter(config.filter)
+
+
+def _wrong_filter(settings: FilterSettings) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for network in settings.trusted_networks:
+        if not _is_network(network):
+            wrong["filter.trusted_networks"] = f"'{network}' in filter.trusted_networks is no network."
+    try:
+        parse_lists(settings.dns_lists)
+    except InvalidInput as error:
+        wrong["filter.dns_lists"] = f"filter.dns_lists: {error.public}"
+    for sealer in settings.rules.trusted_sealers:
+        if not _is_name(sealer):
+            wrong["filter.rules.trusted_sealers"] = f"'{sealer}' in filter.rules.trusted_sealers is no domain name."
+    least = settings.rules.junk_at
+    for name in ("quarantine_at", "reject_at"):
+        if 0 < getattr(settings.rules, name) < least:
+            wrong[f"filter.rules.{name}"] = f"filter.rules.{name} must be 0 (never), or at least junk_at ({least:g})."
+    scanners = settings.scanners
+    if scanners.clamd and not _CLAMD.match(scanners.clamd):
+        wrong["filter.scanners.clamd"] = "filter.scanners.clamd must be 'unix:/path' or 'host:port'."
+    if scanners.rspamd and not _HTTP.match(scanners.rspamd):
+        wrong["filter.scanners.rspamd"] = "filter.scanners.rspamd must be 'http://host:port'."
     return wrong
 
 

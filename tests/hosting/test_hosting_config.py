@@ -102,3 +102,33 @@ def test_what_does_not_fit_together_is_refused(text: str, said: str) -> None:
 
 def test_plain_text_sign_in_on_loopback() -> None:
     assert parse("[listen]\naddresses = ['127.0.0.1', '::1']\nplain_text_sign_in = true").listen.plain_text_sign_in
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[filter]\ntrusted_networks = ["10.0.0.1/8"]', "'10.0.0.1/8' in filter.trusted_networks is no network."),
+        ('[filter]\ndns_lists = ["zen.example.org=10.0.0.1"]', "filter.dns_lists: '10.0.0.1' is no answer"),
+        ('[filter.rules]\ntrusted_sealers = ["no name"]', "'no name' in filter.rules.trusted_sealers is no domain"),
+        ("[filter.rules]\nreject_at = 2.0", "filter.rules.reject_at must be 0 (never), or at least junk_at (4)."),
+        (
+            '[filter.rules]\nmalware = "deliver"',
+            "filter.rules.malware must be one of quarantine, reject",
+        ),
+        ('[filter.scanners]\nclamd = "/run/clamd"', "filter.scanners.clamd must be"),
+        ('[filter.scanners]\nrspamd = "127.0.0.1:11333"', "filter.scanners.rspamd must be"),
+    ],
+)
+def test_mistakes_about_the_filter(text: str, sentence: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        parse(text)
+    assert sentence in error.value.public and "cleanmail.toml:2:" in error.value.public
+
+
+def test_the_filter_is_configured() -> None:
+    config = parse(
+        '[filter]\ntime_limit = 5\ndns_lists = ["zen.example.org:reject"]\n[filter.rules]\njunk_at = 5\n'
+        'reject_at = 12.5\n[filter.scanners]\nclamd = "unix:/run/clamd.ctl"\n[filter.greylist]\nenabled = true\n'
+    )
+    assert (config.filter.time_limit, config.filter.rules.junk_at, config.filter.rules.reject_at) == (5.0, 5.0, 12.5)
+    assert config.filter.scanners.clamd == "unix:/run/clamd.ctl" and config.filter.greylist.enabled

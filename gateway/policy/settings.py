@@ -1,0 +1,36 @@
+"""What can be configured of how arriving mail is judged: section [filter]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from gateway.greylist import GreylistSettings
+from gateway.policy.rules import Rules
+from gateway.scanners import ScannerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """How mail from other servers is judged."""
+
+    time_limit: float = 20.0  # seconds from the end of a message for all that is found out of it; the rest is not known
+    trusted_networks: tuple[str, ...] = ()  # networks of servers that filter what they hand over
+    dns_lists: tuple[
+        str, ...
+    ] = ()  # of clients: "zone", "zone=127.0.0.2,127.0.0.4:2.5" (points) or "zone=127.0.0.2:reject"
+    dns_list_timeout: float = 10.0  # seconds for the answers of all of them
+    digest_hour: int = field(default=7, metadata={"least": 0, "most": 23})  # of the day (UTC) at which digests are sent
+    # percent of all mail of the last 30 days, looked at by people or found to be wrongly filtered, that raises an alarm
+    alarm_share: float = field(default=0.02, metadata={"most": 100.0})
+    rules: Rules = field(default_factory=Rules)
+    scanners: ScannerSettings = field(default_factory=ScannerSettings)
+    greylist: GreylistSettings = field(default_factory=GreylistSettings)
+
+    @property
+    def trusted_sealers(self) -> tuple[str, ...]:
+        return self.rules.trusted_sealers
+
+    @property
+    def trusted(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(text) for text in self.trusted_networks)
