@@ -11,7 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from textwrap import wrap
 
+from gateway.policy.verdict import Verdict
 from gateway.smtp.replies import Refused, SmtpReply
 from storage.errors import InvalidInput
 from storage.mime.fields import Header, fields_between, header_end, unfold
@@ -26,6 +28,9 @@ TOO_MANY_HOPS = SmtpReply(554, "5.4.6", "The message has passed too many servers
 WAS_HERE = SmtpReply(554, "5.4.6", "The message was delivered to this recipient before; it is in a loop")
 
 _FOLD = "\r\n\t"
+_LINE = 76  # characters, where there are blanks to fold at
+_SENTENCE_MAX = 800
+_UNQUOTABLE = re.compile(r'[^ -~]|["\\]')  # what a quoted string would have to escape, or cannot hold
 _NAME = re.compile(r"\[?[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,253}[A-Za-z0-9_.])?\]?\Z")
 
 
@@ -87,6 +92,21 @@ def received(client: Client, hostname: str, queue_id: str, time: int, recipient:
 def authentication_results(hostname: str, *results: str) -> bytes:
     """Each as RFC 8601 §2.2 writes it ("spf=pass smtp.mailfrom=b.example"); without any, that nothing was checked."""
     return f"Authentication-Results: {hostname};{_FOLD}{f';{_FOLD}'.join(results or ('none',))}\r\n".encode()
+
+
+def verdict_field(verdict: Verdict) -> bytes:
+    """What was decided about a message and why, for whoever reads it: X-Cleanmail-Verdict.
+
+    Words of strangers may stand in the sentence; none of them ends the quotes, or the field.
+    """
+    words = [f"X-Cleanmail-Verdict: {verdict.action}; reason={verdict.reason}"]
+    if verdict.score is not None:
+        words[0] += f"; score={verdict.score:.1f}"
+    text = _UNQUOTABLE.sub("?", verdict.sentence)[:_SENTENCE_MAX]
+    if text:
+        words[0] += ";"
+        words += wrap(f'"{text}"', _LINE, break_on_hyphens=False)
+    return (_FOLD.join(words) + "\r\n").encode("ascii")
 
 
 def _printable(hello: str) -> str:

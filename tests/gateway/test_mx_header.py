@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.acceptance.border import without_border
 from gateway.mx import header as mx
-from gateway.mx.header import Client, authentication_results, check_loops, read_arriving_header, received
+from gateway.mx.header import (
+    Client,
+    authentication_results,
+    check_loops,
+    read_arriving_header,
+    received,
+    verdict_field,
+)
+from gateway.policy.verdict import Action, Reason, Verdict
 from gateway.smtp.replies import Refused
 from storage.mime.fields import read_header
 from storage.values import EmailAddress
@@ -80,6 +90,29 @@ def test_authentication_results() -> None:
     assert authentication_results("mx.here.test", "spf=pass smtp.mailfrom=far.test", "dkim=none") == (
         b"Authentication-Results: mx.here.test;\r\n\tspf=pass smtp.mailfrom=far.test;\r\n\tdkim=none\r\n"
     )
+
+
+def verdict(sentence: str, score: float | None = None) -> bytes:
+    return verdict_field(Verdict(Action.JUNK, Reason.SPAM, sentence, "", score))
+
+
+def test_the_verdict_for_whoever_reads_the_message() -> None:
+    sentence = "The content of the message is like that of spam: its score is 7.4, and from 4 on it is spam."
+    assert verdict(sentence, 7.44) == (
+        b"X-Cleanmail-Verdict: junk; reason=spam; score=7.4;\r\n"
+        b'\t"The content of the message is like that of spam: its score is 7.4, and from\r\n'
+        b'\t4 on it is spam."\r\n'
+    )
+    assert verdict("") == b"X-Cleanmail-Verdict: junk; reason=spam\r\n"
+
+
+@given(st.text(max_size=2000), st.none() | st.floats(-1e6, 1e6))
+def test_no_word_of_a_stranger_gets_out_of_the_sentence(sentence: str, score: float | None) -> None:
+    field = verdict(sentence, score)
+    head = read_header(field + b"\r\n")
+    assert [each.name for each in head.fields] == [b"x-cleanmail-verdict"]
+    assert field.isascii() and field.endswith(b"\r\n") and field.count(b'"') in (0, 2) and b"\\" not in field
+    assert all(0 < len(line) < 998 and line.strip() for line in field.split(b"\r\n")[:-1])
 
 
 def test_the_border_removes_what_only_we_may_say() -> None:
