@@ -9,6 +9,7 @@ Raises: NotFound, Gone (a key was destroyed), NotPermitted (keys that this role 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections import OrderedDict
@@ -25,7 +26,7 @@ from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
-from storage.errors import AlreadyExists, Busy, NotFound
+from storage.errors import AlreadyExists, Busy, CleanmailError, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
 from storage.filter.counts import Counts
@@ -40,6 +41,8 @@ from storage.mail.quota import Limits
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
 from storage.values import AccountId, TenantId
+
+_log = logging.getLogger("cleanmail.storage")
 
 T = TypeVar("T")
 
@@ -188,6 +191,16 @@ class Installation:
         counts: Counts | None = self._made.get("counts")
         if counts is not None:
             counts.flush_due()
+
+    def flush_tenants(self) -> None:
+        """Bring what was recorded here of tenants' correspondents and senders to their databases; likewise."""
+        with self._opening:
+            tenants = list(self._tenants.values())
+        for tenant in tenants:
+            try:
+                tenant.flush()
+            except CleanmailError as error:  # it is kept, and tried again a second later
+                _log.error("tenant %d: what it got cannot be noted: %s", tenant.tenant_id, error.detail or error.public)
 
     def announce(self, change: AccountChanged | TenantChanged) -> None:
         """Tell every process."""

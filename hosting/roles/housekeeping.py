@@ -92,5 +92,5 @@ class Ticking(Service):
 def every_second(parts: Parts, *more: Callable[[], object]) -> Ticking:
     """The housekeeping of one process; `more` are quick calls of its own."""
     installation = parts.installation
-    blocking = [installation.flush_logs, installation.flush_counts]
+    blocking = [installation.flush_logs, installation.flush_counts, installation.flush_tenants]
     return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=blocking)

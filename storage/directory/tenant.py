@@ -10,6 +10,7 @@ Raises: NotFound, AlreadyExists, Conflict (the state does not allow it), Invalid
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,8 +30,12 @@ from storage.directory.frozen import FrozenAccounts
 from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
 from storage.directory.srs import Srs
-from storage.errors import Conflict, InvalidInput, NotFound
+from storage.errors import CleanmailError, Conflict, InvalidInput, NotFound
+from storage.filter.corrections import Corrections
+from storage.filter.correspondents import Correspondents
+from storage.filter.reputation import Reputation
 from storage.keys.source import Key
+from storage.quarantine.rows import QuarantineRows
 from storage.schema import tenant as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
@@ -124,6 +129,11 @@ class Tenant:
         self.routes = Routes(database, clock)
         self.srs = Srs(database, key.secret, clock)
         self.dkim_keys = DkimKeys(database, clock)
+        self.quarantine = QuarantineRows(database, key, clock)
+        self.filter_rules = FilterRules(database, clock)
+        self.correspondents = Correspondents(database, key.secret, clock)
+        self.reputation = Reputation(database, key.secret, clock)
+        self.corrections = Corrections(database, key.secret, clock)
 
     @classmethod
     def create(
@@ -140,7 +150,14 @@ class Tenant:
     ) -> Self:
         return cls(Database.open(path, key.secret, SCHEMA, clock, checkpointer=checkpointer), tenant_id, key, clock)
 
+    def flush(self, *, at_once: bool = False) -> None:
+        """Write what was recorded here of correspondents and senders; unless `at_once`, what has waited its time."""
+        self.correspondents.flush()
+        self.reputation.flush(at_once=at_once)
+
     def close(self) -> None:
+        with suppress(CleanmailError):
+            self.flush(at_once=True)
         self._database.close()
 
     # Accounts
@@ -263,6 +280,10 @@ class Tenant:
             self.app_passwords.remove_account(transaction, account_id)
             self.addresses.remove_account(transaction, account_id)
             self.frozen.remove_account(transaction, account_id)
+            self.quarantine.remove_account(transaction, account_id)
+            self.filter_rules.remove_account(transaction, account_id)
+            self.correspondents.remove_account(transaction, account_id)
+            self.corrections.remove_account(transaction, account_id)
             _DELETE.run(transaction, id=account_id)
 
         self._database.write(work)
