@@ -32,7 +32,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from gateway.classifier.features import Features
+from gateway.classifier.features import Features, folded, views
 from storage.errors import Corrupt
 
 Vector: TypeAlias = NDArray[np.int32]  # of an account, in units of 1 / LESSON_UNIT
@@ -48,7 +48,6 @@ BOUND = 0.5
 TENANT_LIMIT = 3.0
 OWN_LIMIT = 8.0
 
-_FOLD = np.uint32(32 - PLACES_BITS)
 _INT32_MAX = 2**31 - 1
 _HEAD = struct.Struct("<4sB")
 _MAGIC = b"CMCV"
@@ -88,10 +87,9 @@ def apply(vector: Vector, features: Features, step: float) -> Vector:
 
     Values end at ±2**31 units, which takes 131,072 full lessons on messages of one and the same single feature.
     """
-    at = _folded(features)
     changed = vector.copy()
-    if len(at):
-        sums = vector[at].astype(np.int64) + _units(step, len(at))
+    for at, length in _vector_of(features):
+        sums = vector[at].astype(np.int64) + round(step * LESSON_UNIT / length)
         changed[at] = np.clip(sums, -_INT32_MAX, _INT32_MAX).astype(np.int32)
     return changed
 
@@ -122,12 +120,10 @@ def corrected(shared: float, features: Features, aggregate: Contribution, own: V
 
     For a message that is for no account here, `own` and `share` are `empty()`.
     """
-    at = _folded(features)
-    if not len(at):
-        return Score(shared, 0.0, 0.0)
-    length = math.sqrt(len(at))
-    others = int((aggregate[at].astype(np.int64) - share[at]).sum()) / (SHARE_UNIT * length)
-    mine = int(own[at].sum(dtype=np.int64)) / (LESSON_UNIT * length)
+    others = mine = 0.0
+    for at, length in _vector_of(features):
+        others += int((aggregate[at].astype(np.int64) - share[at]).sum()) / (SHARE_UNIT * length)
+        mine += int(own[at].sum(dtype=np.int64)) / (LESSON_UNIT * length)
     return Score(shared, _clamped(others, TENANT_LIMIT), _clamped(mine, OWN_LIMIT))
 
 
@@ -156,18 +152,13 @@ def unpack(octets: bytes) -> Vector:
     return np.where(zigzag & np.uint32(1), -half - 1, half).astype(np.int32)
 
 
-def _folded(features: Features) -> Features:
-    """The places of features, ascending, each once."""
-    places = features >> _FOLD
-    keep = np.empty(len(places), np.bool_)
-    keep[:1] = True
-    np.not_equal(places[1:], places[:-1], out=keep[1:])
-    return places[keep]
+def _vector_of(features: Features) -> list[tuple[Features, float]]:
+    """A message as a vector of length 1: for each view its places, and 1 / the value that all of them have.
 
-
-def _units(step: float, count: int) -> int:
-    """What each of a message's places gets."""
-    return round(step * LESSON_UNIT / math.sqrt(count))
+    Both views have the same share of the length, however many places they have.
+    """
+    present = [at for at in views(folded(features, PLACES_BITS), PLACES) if len(at)]
+    return [(at, math.sqrt(len(present) * len(at))) for at in present]
 
 
 def _clamped(value: float, limit: float) -> float:

@@ -1,70 +1,86 @@
-"""Turns a message into features: hashed 4-grams of octets, of its header and of the beginning of its body.
+"""Turns a message into features: what occurs in it, as hashed n-grams in two views.
 
-A feature says only that an n-gram occurs (Goodman & Yih 2006; Sculley & Wachman 2007), so repeating words gains
-nothing. What is looked at is the message as a gateway gets it: an mbox From_ line, what mail stores add, and fields
-that this server writes itself do not count, so that a message has the same features whether it comes over SMTP, out of
-a mailbox or out of a corpus. Line ends may be CRLF or LF.
+The view of octets has every four octets that follow one another (Goodman & Yih 2006; Sculley & Wachman 2007): nobody
+hides a word from it by spelling it a little differently, and it knows every language. The view of words has words and
+pairs of neighbours: fewer, each saying more. Header and text have salts of their own in both, case does not count. A
+feature says only that an n-gram occurs, so repeating it gains nothing.
 
-Never fails; time and memory are bounded by `HEADER_MAX` and `BODY_MAX`, however large the message is.
+Features ascend, each is there once, and the uppermost bit is its view; so those of one view stand together, and
+shifting all of them to the right folds them into a smaller table whose halves belong to the views.
+
+Never fails, and is bounded: see `gateway.classifier.content`.
 """
 
 from __future__ import annotations
 
 import re
 from typing import TypeAlias
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-HEADER_MAX = 16 * 1024  # octets of the header that are looked at, without the fields that do not count
-BODY_MAX = 8 * 1024
-FEATURES_MAX = HEADER_MAX + BODY_MAX
+from gateway.classifier.content import BODY_MAX, HEADER_MAX, content_of
 
-Features: TypeAlias = NDArray[np.uint32]  # ascending, each once
+Features: TypeAlias = NDArray[np.uint32]
 
-_HEADER_SEARCHED = 256 * 1024  # a header may not be longer, or the message has no body for us
-_IGNORED = re.compile(
-    rb"^(?:status|x-status|x-keywords|x-uid|x-imap|x-imapbase|x-mozilla-status2?|x-mozilla-keys|lines|content-length"
-    rb"|return-path|authentication-results|x-cleanmail-[!-9;-~]*+)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?",
-    re.IGNORECASE | re.MULTILINE,
-)
+FEATURES_MAX = 2 * (HEADER_MAX + BODY_MAX)
+_WORDS_FROM = np.uint32(1 << 31)
+
+_WORD = re.compile(rb"[^\s<>()\[\]{}\"',;:=/?&]{1,40}")
 _PRIME = np.uint32(2654435761)  # Knuth's multiplicative hash: the upper bits are the good ones
-_BODY_SALT = np.uint32(0x9E3779B9)
+_PAIR_PRIME = np.uint32(31)
+_HEADER_SALT, _BODY_SALT = np.uint32(0), np.uint32(0x9E3779B9)
+_PAIR_SALT = np.uint32(0x85EBCA6B)
+_VIEW_SHIFT = np.uint32(1)
 _SHIFTS = (np.uint32(24), np.uint32(16), np.uint32(8))
-_PADDING = b"\0\0\0"
 
 
 def features_of(message: bytes) -> Features:
     """The features of a message."""
-    header, body = _header_and_body(message)
-    hashes = np.concatenate((_grams(header), _grams(body) ^ _BODY_SALT)) * _PRIME
-    hashes.sort()
-    keep = np.empty(len(hashes), np.bool_)
-    keep[:1] = True
-    np.not_equal(hashes[1:], hashes[:-1], out=keep[1:])
-    return hashes[keep]
+    header, body = (part.lower() for part in content_of(message))
+    octets = _hashed([_grams(header) ^ _HEADER_SALT, _grams(body) ^ _BODY_SALT])
+    words = _hashed([*_words(header, _HEADER_SALT), *_words(body, _BODY_SALT)])
+    return np.concatenate((octets, words | _WORDS_FROM))
 
 
-def _header_and_body(message: bytes) -> tuple[bytes, bytes]:
-    """Both with LF at line ends, and no longer than what counts of them."""
-    start = 0
-    if message.startswith(b"From "):
-        start = message.find(b"\n", 0, 1024) + 1
-    searched = message[start : start + _HEADER_SEARCHED]
-    ends = [(at, at + size) for mark, size in ((b"\n\n", 2), (b"\n\r\n", 3)) if (at := searched.find(mark)) >= 0]
-    end, body = min(ends, default=(len(searched), len(searched)))
-    header = _IGNORED.sub(b"", searched[: end + 1].replace(b"\r\n", b"\n"))[:HEADER_MAX]
-    # Twice as many octets hold enough of them with either line end.
-    window = message[start + body : start + body + 2 * BODY_MAX]
-    return header, window.replace(b"\r\n", b"\n")[:BODY_MAX]
+def folded(features: Features, bits: int) -> Features:
+    """The places of features in a table of 2**`bits`: ascending, each once."""
+    return _each_once(features >> np.uint32(32 - bits))
+
+
+def views(places: Features, size: int = 1 << 32) -> tuple[Features, ...]:
+    """The places of octets and those of words, in a table of `size` (features are places in the largest one)."""
+    border = int(np.searchsorted(places, np.uint32(size // 2)))
+    return places[:border], places[border:]
 
 
 def _grams(data: bytes) -> Features:
     """Every four octets that follow one another, as numbers."""
-    if not data:
-        return np.empty(0, np.uint32)
-    octets = np.frombuffer(data + _PADDING, np.uint8).astype(np.uint32)
+    octets = np.frombuffer(data, np.uint8).astype(np.uint32)
     grams = octets[3:].copy()
     for position, shift in enumerate(_SHIFTS):
         grams |= octets[position:][: len(grams)] << shift
     return grams
+
+
+def _words(data: bytes, salt: np.uint32) -> tuple[Features, Features]:
+    """Words, and pairs of words that follow one another."""
+    words = np.array([crc32(word) for word in _WORD.findall(data)], np.uint32)
+    return words ^ salt, (words[:-1] * _PAIR_PRIME + words[1:]) ^ salt ^ _PAIR_SALT
+
+
+def _hashed(numbers: list[Features]) -> Features:
+    """31 bits of each, ascending, each once."""
+    hashes = np.concatenate(numbers)
+    hashes *= _PRIME
+    hashes >>= _VIEW_SHIFT
+    hashes.sort()
+    return _each_once(hashes)
+
+
+def _each_once(ascending: Features) -> Features:
+    keep = np.empty(len(ascending), np.bool_)
+    keep[:1] = True
+    np.not_equal(ascending[1:], ascending[:-1], out=keep[1:])
+    return ascending[keep]

@@ -1,9 +1,10 @@
 """The shared model: one file of weights that every process maps, and its maturity.
 
-The file is a page with a line of JSON (format, counts, time, parameters, SHA-256 of the weights) and the weights,
-little-endian float32. It is replaced in one step and never changed in place, so who has it mapped goes on with the old
-one. `Models.current` looks for a new file every few seconds; a file that does not verify is told to the operator once
-and is no model: mail flows without content scores then.
+The file is a page with a line of JSON (format, counts, time, parameters, SHA-256) and two tables of little-endian
+float32: the weights, and what training goes on from, which processes that only score never read. It is replaced in one
+step and never changed in place, so who has it mapped goes on with the old one. `Models.current` looks for a new file
+every few seconds; a file that does not verify is told to the operator once and is no model: mail flows without content
+scores then.
 
 Raises: Corrupt for a file that is no model or a damaged one, NotFound without one; StorageFull and Unavailable on
 writing.
@@ -26,12 +27,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.classifier.features import Features
+from gateway.classifier.features import Features, folded, views
 from storage.clock import Clock
 from storage.errors import CleanmailError, Corrupt, NotFound
 from storage.files.durable import make_directory, write_file
 
-Weights: TypeAlias = NDArray[np.float32]
+Table: TypeAlias = NDArray[np.float32]
 
 FILE = Path("filter") / "model"  # in the data directory
 FORMAT = "cleanmail-filter-model"
@@ -42,7 +43,7 @@ TRAINED_FROM = 1000  # messages of each kind: below that scores are a guess
 _PAGE = 4096
 _LOOK_EVERY = 5.0  # seconds
 _BITS_TAKEN = range(8, 27)
-_WEIGHT_MAX = 1e6  # no training gives larger ones; sums of them stay finite
+_NUMBER_MAX = 1e9  # no training gives larger ones; sums of them stay finite
 
 _log = logging.getLogger("cleanmail.classifier")
 
@@ -71,7 +72,8 @@ class Learned:
 class SharedModel:
     """Weights with what is known of them; read-only."""
 
-    weights: Weights
+    weights: Table
+    energy: Table  # what learning goes on from; scores don't need it
     learned: Learned
     trained_at: int  # Unix seconds
     parameters: dict[str, float]
@@ -82,17 +84,22 @@ class SharedModel:
 
     def score(self, features: Features) -> float:
         """The logit of a message: above 0 spam is likelier. 0 for one without features."""
-        return logit(self.weights, places(features, self.weights))
+        return mean_logit(self.weights, places(features, self.weights))
 
 
-def places(features: Features, weights: Weights) -> Features:
-    """Where the weights of features stand in a table."""
-    return features >> np.uint32(33 - len(weights).bit_length())
+def places(features: Features, table: Table) -> tuple[Features, ...]:
+    """Where the features of each view stand in a table."""
+    return views(folded(features, len(table).bit_length() - 1), len(table))
 
 
-def logit(weights: Weights, at: Features) -> float:
-    """A message's score: the sum of its weights, scaled to a message of length 1."""
+def logit(weights: Table, at: Features) -> float:
+    """One view's score: the sum of its weights, for a message that is scaled to length 1."""
     return float(weights[at].sum(dtype=np.float64)) / math.sqrt(max(1, len(at)))
+
+
+def mean_logit(weights: Table, at: tuple[Features, ...]) -> float:
+    """A message's score: each view is a learner of its own, and both have the same say."""
+    return sum(logit(weights, view) for view in at) / len(at)
 
 
 def write_model(path: Path, model: SharedModel) -> None:
@@ -103,7 +110,7 @@ def write_model(path: Path, model: SharedModel) -> None:
 
 def encode_model(model: SharedModel) -> bytes:
     """The file of a model."""
-    weights = np.ascontiguousarray(model.weights, "<f4").tobytes()
+    tables = [np.ascontiguousarray(table, "<f4").tobytes() for table in (model.weights, model.energy)]
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -111,32 +118,36 @@ def encode_model(model: SharedModel) -> bytes:
         **asdict(model.learned),
         "trained_at": model.trained_at,
         "parameters": model.parameters,
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": [hashlib.sha256(table).hexdigest() for table in tables],
     }
-    return (json.dumps(header) + "\n").encode("ascii").ljust(_PAGE, b"\n") + weights
+    return b"".join([(json.dumps(header) + "\n").encode("ascii").ljust(_PAGE, b"\n"), *tables])
 
 
-def map_model(path: Path) -> SharedModel:
-    """The verified model at `path`, its pages shared with every process that maps it."""
+def map_model(path: Path, *, whole: bool = False) -> SharedModel:
+    """The verified model at `path`, its pages shared with every process that maps it.
+
+    `whole` verifies also what only training reads.
+    """
     if sys.byteorder != "little":
         raise Corrupt("The model is of another kind of machine.")
     try:
         with path.open("rb") as file:
             header = _header(file.read(_PAGE))
-            size = 4 << header["bits"]
-            if os.fstat(file.fileno()).st_size != _PAGE + size:
-                raise _no_model("it is cut off")
-            weights: Weights = np.memmap(file, np.float32, "r", _PAGE, (1 << header["bits"],))
+            count = 1 << header["bits"]
+            if os.fstat(file.fileno()).st_size != _PAGE + 2 * 4 * count:
+                raise _no_model("it is cut off, or too long")
+            tables = [np.memmap(file, np.float32, "r", _PAGE + at * 4 * count, (count,)) for at in range(2)]
     except FileNotFoundError:
         raise NotFound("There is no model.") from None
     except OSError as error:
         raise Corrupt(f"The model cannot be read: {error.strerror}.") from None
-    if hashlib.sha256(weights.data).hexdigest() != header["sha256"]:
-        raise _no_model("its weights are not the ones that were written")
-    if not bool(np.all(np.abs(weights) <= _WEIGHT_MAX)):  # NaN compares false
-        raise _no_model("its weights are no numbers of a model")
+    for table, checksum in zip(tables[: 2 if whole else 1], header["sha256"], strict=False):
+        if hashlib.sha256(table.data).hexdigest() != checksum:
+            raise _no_model("its numbers are not the ones that were written")
+        if not bool(np.all(np.abs(table) <= _NUMBER_MAX)):  # NaN compares false
+            raise _no_model("its numbers are none of a model")
     learned = Learned(header["ham"], header["spam"])
-    return SharedModel(weights, learned, header["trained_at"], header["parameters"])
+    return SharedModel(tables[0], tables[1], learned, header["trained_at"], header["parameters"])
 
 
 def _header(page: bytes) -> dict[str, Any]:
@@ -156,7 +167,8 @@ def _header(page: bytes) -> dict[str, Any]:
         or header["bits"] not in _BITS_TAKEN
         or not isinstance(parameters, dict)
         or any(not isinstance(value, (int, float)) for value in parameters.values())
-        or not isinstance(header.get("sha256"), str)
+        or not isinstance(header.get("sha256"), list)
+        or len(header["sha256"]) != 2
     ):
         raise _no_model("its first line is not valid")
     return header

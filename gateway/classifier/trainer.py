@@ -1,36 +1,46 @@
 """Teaches the shared model: online logistic regression, one message after the other.
 
-Each message is a vector of length 1 (its features, each with the same value); a step goes along it, as large as the
-error of the prediction (Goodman & Yih 2006). No randomness: the same messages in the same order give the same model.
+Each view of a message (`gateway.classifier.features`) is a vector of length 1 and has a learner of its own; both errors
+teach, and the mean of both logits is the score. A step goes along the vector, as large as the error of the prediction
+(Goodman & Yih 2006), and per place the smaller, the more errors that place has seen: what occurs everywhere settles
+early, what is rare is learned at once (AdaGrad: Duchi, Hazan & Singer 2011). No randomness: the same messages in the
+same order give the same model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from gateway.classifier.features import Features
-from gateway.classifier.model import BITS, Learned, SharedModel, Weights, logit, places, write_model
+from gateway.classifier.model import BITS, Learned, SharedModel, Table, logit, mean_logit, places, write_model
 
-RATE = 4.0
+RATE = 16.0
+INITIAL_ENERGY = 0.1  # bounds the first steps of a place: the smaller, the bolder
 
 
 class Trainer:
     """A model that learns. `of` goes on from one that is there."""
 
-    def __init__(self, *, bits: int = BITS, rate: float = RATE) -> None:
-        self._weights: Weights = np.zeros(1 << bits, np.float32)
+    def __init__(self, *, bits: int = BITS, rate: float = RATE, initial_energy: float = INITIAL_ENERGY) -> None:
+        self._weights: Table = np.zeros(1 << bits, np.float32)
+        self._energy: Table = np.zeros(1 << bits, np.float32)  # the sum of squared errors, for each place
         self._rate = rate
+        self._initial_energy = np.float32(initial_energy)
         self._ham = self._spam = 0
 
     @classmethod
     def of(cls, model: SharedModel) -> Trainer:
         """Goes on from `model`, which stays as it is."""
-        trainer = cls(bits=len(model.weights).bit_length() - 1, rate=model.parameters.get("rate", RATE))
+        trainer = cls(
+            bits=len(model.weights).bit_length() - 1,
+            rate=model.parameters.get("rate", RATE),
+            initial_energy=model.parameters.get("initial_energy", INITIAL_ENERGY),
+        )
         trainer._weights[:] = model.weights
+        trainer._energy[:] = model.energy
         trainer._ham, trainer._spam = model.learned.ham, model.learned.spam
         return trainer
 
@@ -40,13 +50,20 @@ class Trainer:
 
     def score(self, features: Features) -> float:
         """As `SharedModel.score`."""
-        return logit(self._weights, places(features, self._weights))
+        return mean_logit(self._weights, places(features, self._weights))
 
-    def learn(self, features: Features, is_spam: bool) -> None:
-        """One message with its true label."""
-        at = places(features, self._weights)
-        error = float(is_spam) - sigmoid(logit(self._weights, at))
-        self._weights[at] += np.float32(self._rate * error / math.sqrt(max(1, len(at))))
+    def learn(self, features: Features, is_spam: bool, *, again: bool = False) -> None:
+        """One message with its true label; `again` if it was learned before and only is repeated."""
+        for at in places(features, self._weights):
+            if not len(at):
+                continue
+            error = float(is_spam) - sigmoid(logit(self._weights, at))
+            energy = self._energy[at] + np.float32(error * error)
+            self._energy[at] = energy
+            step = np.float32(self._rate * error / math.sqrt(len(at)))
+            self._weights[at] += step / np.sqrt(energy + self._initial_energy)
+        if again:
+            return
         if is_spam:
             self._spam += 1
         else:
@@ -54,8 +71,8 @@ class Trainer:
 
     def model(self, now: int) -> SharedModel:
         """What was learned so far, as a model of its own."""
-        parameters: Mapping[str, float] = {"rate": self._rate}
-        return SharedModel(self._weights.copy(), self.learned, now, dict(parameters))
+        parameters = {"rate": self._rate, "initial_energy": float(self._initial_energy)}
+        return SharedModel(self._weights.copy(), self._energy.copy(), self.learned, now, parameters)
 
     def save(self, path: Path, now: int) -> None:
         """Put what was learned so far in the place of the model at `path`; durable on return."""
