@@ -34,6 +34,7 @@ from storage.errors import CleanmailError, Conflict, InvalidInput, NotFound
 from storage.filter.corrections import Corrections
 from storage.filter.correspondents import Correspondents
 from storage.filter.reputation import Reputation
+from storage.filter.rules import FilterRules
 from storage.keys.source import Key
 from storage.quarantine.rows import QuarantineRows
 from storage.schema import tenant as schema
@@ -49,6 +50,7 @@ SCHEMA = Schema(
             3,
             schema.quarantine,
             schema.quarantine_recipient,
+            schema.quarantine_unlink,
             schema.filter_setting,
             schema.filter_list,
             schema.correspondent,

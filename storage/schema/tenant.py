@@ -136,29 +136,30 @@ frozen = Table(
     info=technical("accounts whose sending is stopped"),
 )
 
-# Messages that the filter withheld, one row for each and its tenant. Header and body lie in quarantine/, under two keys
-# that both come from the tenant's.
+# Messages that the filter withheld, one row for each and its tenant, as long as somebody may still get it. Header and
+# body lie in quarantine/, under two keys that both come from the tenant's.
 quarantine = Table(
     "quarantine",
     metadata,
     Column("quarantine_id", Text, primary_key=True),  # as a queue id: sorts by time
     # HMAC of content, sender and recipients under the tenant's key: what is sent again is kept once.
-    Column("fingerprint", LargeBinary, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False, unique=True),
+    Column("claims", Integer, nullable=False),  # transactions that rely on its being kept
     Column("received", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sender", Text, nullable=False, info=personal("correspondent", "envelope sender, for its administrators")),
     Column("author", Text, nullable=False, info=personal("correspondent", "From field, to find it by")),
     Column("subject", Text, nullable=False, info=personal("correspondent", "Subject field, to find it by")),
-    Column("reason", Text, nullable=False),  # gateway.policy.verdict.Reason, the weightiest of its recipients'
+    Column("reason", Text, nullable=False),  # gateway.policy.verdict.Reason
     Column("score", Float, nullable=True),
-    # JSON: client, facts, envelope parameters: what a release and a review need to know.
+    # JSON: envelope parameters and facts: what a release needs, and what explains it.
     Column("details", LargeBinary, nullable=False, info=personal("correspondent", "why it was withheld", sealed=True)),
-    Column("file", Text, nullable=False),  # base name of its two files, without their endings
+    Column("file", Text, nullable=False, unique=True),  # base name of its two files, without their endings
     info=technical("withheld messages"),
 )
-Index("quarantine_by_fingerprint", quarantine.c.fingerprint)
 Index("quarantine_by_end", quarantine.c.expires)
+Index("quarantine_by_reason", quarantine.c.reason, quarantine.c.size)  # what there is, counted without reading rows
 
 quarantine_recipient = Table(
     "quarantine_recipient",
@@ -173,14 +174,26 @@ quarantine_recipient = Table(
     Column("reason", Text, nullable=False),
     Column("sentence", Text, nullable=False),  # why, for people
     Column("counterfactual", Text, nullable=False),  # what would have let it pass
-    Column("state", Text, nullable=False),  # held, releasing, released, deleted
+    Column("state", Text, nullable=False),  # storage.quarantine.values.HeldState
     Column("reported", BigInteger, nullable=True),  # when somebody said that it was wrongly withheld
-    Column("changed", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),  # when it came to its state
+    # A release that is under way, or was: so that it goes on after a crash, and delivers once.
+    Column("release_id", Text, nullable=True),  # the queue id of what leaves
+    Column("released_by", Text, nullable=True),  # recipient, administrator, review
+    Column("releaser", Text, nullable=True),  # the incarnation at work
     info=technical("for whom messages are withheld"),
 )
 Index("quarantine_by_account", quarantine_recipient.c.account_id, quarantine_recipient.c.quarantine_id)
 Index("quarantine_by_address", quarantine_recipient.c.address_key, quarantine_recipient.c.quarantine_id)
 Index("quarantine_by_state", quarantine_recipient.c.state, quarantine_recipient.c.quarantine_id)
+
+# Files of withheld messages whose rows are gone, until they are removed.
+quarantine_unlink = Table(
+    "quarantine_unlink",
+    metadata,
+    Column("file", Text, primary_key=True),
+    info=technical("files that are to be removed"),
+)
 
 # Rules of the filter that differ from the installation's; scope "" is the tenant, "domain:<name>", "account:<number>".
 filter_setting = Table(
