@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.arc.result import Arc, ArcResult
-from gateway.authentication.authors import Authors
+from gateway.authentication.authorship import Authors
 from gateway.dkim.result import DkimResult
 from gateway.dmarc.result import Dmarc, DmarcResult
 from gateway.spf import SpfResult
