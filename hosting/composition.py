@@ -25,7 +25,7 @@ from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
 from hosting.auth.local import LocalAuth
 from hosting.auth.passwords import Passwords
-from hosting.auth.persons import check_auditor
+from hosting.auth.persons import check_auditor, user_name
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import Authenticator
@@ -33,6 +33,8 @@ from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.config import Config
 from hosting.metrics import CountingAuthenticator, Metrics
+from hosting.review.local import local_reviews
+from hosting.review.values import Reviewing
 from storage.changes import Subscriber
 from storage.clock import Clock, SystemClock
 from storage.directory.control import Control
@@ -269,6 +271,32 @@ def auditor_key(data: Path, config: Config, purpose: str) -> bytes:
         return client.auditor_key(purpose)
     finally:
         client.close()
+
+
+@contextmanager
+def reviewing(data: Path, config: Config) -> Iterator[Reviewing]:
+    """What a reviewer may ask, for the person who runs this process: no key but of headers comes to it.
+
+    Where no server runs the process has to hold the key store, but nothing else of it can be asked for.
+    """
+    check_initialised(data)
+    if not auth_role_answers(data):
+        clock = SystemClock()
+        keys = LocalKeys(open_keystore(data, config, clock))
+        with local_reviews(data, keys, clock, server_users=server_users(data, config)) as reviews:
+            yield reviews
+        return
+    client = AuthClient(auth_socket(data), Role.REVIEWER, connections=1)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def server_users(data: Path, config: Config) -> frozenset[str]:
+    """The Unix users whom the server's processes belong to, or would: who asks in their names is no known person."""
+    owners = {user_name(uid) for uid in (data.stat().st_uid, os.geteuid())}
+    return frozenset(owners | {config.server.user} - {""})
 
 
 @contextmanager

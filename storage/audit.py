@@ -159,6 +159,15 @@ class Audit:
                     keys[tenant] = self._key_if_there(tenant)
                 yield AuditRecord(number, time, what, who, tenant, account, _details(keys[tenant], number, box))
 
+    def find(self, number: int) -> AuditRecord:
+        """One record. Raises NotFound."""
+        with self._database.reading() as connection:
+            rows = _AFTER.rows(connection, number=number - 1, most=1)
+        if not rows or rows[0][0] != number:
+            raise NotFound("There is no such audit record.")
+        _, time, what, who, tenant, account, box, _, _ = rows[0]
+        return AuditRecord(number, time, what, who, tenant, account, _details(self._key_if_there(tenant), number, box))
+
     def head(self) -> Head:
         with self._database.reading() as connection:
             return _head(_LAST.one(connection))

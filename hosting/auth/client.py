@@ -19,15 +19,16 @@ from pathlib import Path
 from hosting.auth import sockets
 from hosting.auth.frames import Fields, FrameReader, encode
 from hosting.auth.grants import Role
-from hosting.auth.messages import VERSION, error_of, principal_of
+from hosting.auth.messages import VERSION, error_of, number, principal_of
 from hosting.auth.signin import Principal, SignIn
+from hosting.review.values import Recorded, ReviewCase
 from storage.errors import InvalidInput, Unavailable
 from storage.keys.source import Key, ServiceName
 from storage.values import AccountId, TenantId
 
 
 class AuthClient:
-    """A KeySource and an Authenticator."""
+    """A KeySource and an Authenticator; for a reviewer's process a `Reviewing`."""
 
     def __init__(
         self, path: Path, role: Role, *, connections: int = 32, patience: float = 5.0, timeout: float = 60.0
@@ -80,6 +81,7 @@ class AuthClient:
         return _key(self._ask({"op": "tenant_key", "tenant": tenant, "purpose": purpose}))
 
     def header_key(self, tenant: TenantId, purpose: str) -> Key:
+        """For a reviewer, and a view that was recorded: see `Reviewing.header_key`."""
         return _key(self._ask({"op": "header_key", "tenant": tenant, "purpose": purpose}))
 
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
@@ -97,6 +99,22 @@ class AuthClient:
     def forget(self, tenant: TenantId) -> None:
         """Say that this process holds no key of the tenant any more."""
         self._ask({"op": "forget", "tenant": tenant})
+
+    # Reviews, for a reviewer
+
+    def reviews(self) -> list[ReviewCase]:
+        """See `Reviewing.reviews`."""
+        listed = self._ask({"op": "reviews"}).get("reviews")
+        return [ReviewCase.from_fields(fields) for fields in listed] if isinstance(listed, list) else []
+
+    def view_review(self, quarantine_id: str, tenant: str, reason: str) -> Recorded:
+        """See `Reviewing.view_review`."""
+        return _recorded(self._ask({"op": "view_review", "id": quarantine_id, "tenant": tenant, "reason": reason}))
+
+    def decide_review(self, quarantine_id: str, tenant: str, reason: str, *, wrong: bool) -> Recorded:
+        """See `Reviewing.decide_review`."""
+        asked = {"id": quarantine_id, "tenant": tenant, "reason": reason, "wrong": wrong}
+        return _recorded(self._ask({"op": "decide_review", **asked}))
 
     # Requests
 
@@ -191,6 +209,10 @@ def _secret(fields: Fields) -> bytes:
         return base64.b64decode(str(fields["secret"]), validate=True)
     except (KeyError, ValueError):
         raise Unavailable(detail="auth reply") from None
+
+
+def _recorded(fields: Fields) -> Recorded:
+    return Recorded(number(fields, "record"), ReviewCase.from_fields(fields.get("review")))
 
 
 def _key(fields: Fields) -> Key:

@@ -16,6 +16,7 @@ class Role(StrEnum):
     JOBS = "jobs"
     ADMIN = "admin"  # the command line
     AUDITOR = "auditor"  # the command line of a log auditor
+    REVIEWER = "reviewer"  # the command line of who reviews withheld mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Grant:
     provision: bool  # make and destroy keys
     accounts: bool = True  # accounts' keys are what nearly every role works with
     transcripts: bool = False  # read what all others can only write
+    reviews: bool = False  # see what was reported as wrongly withheld, with keys that open headers only
 
 
 _DELIVERY = frozenset({"control", "directory", "queue", "logs", "transcripts"})
@@ -39,6 +41,7 @@ GRANTS: dict[Role, Grant] = {
     Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True),
     Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True),
     Role.AUDITOR: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, transcripts=True),
+    Role.REVIEWER: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, reviews=True),
 }
 
 # Requests that need more than a place in the table: which column of it.
@@ -47,6 +50,10 @@ _COLUMN = {
     "tenant_key": "tenants",
     "account_key": "accounts",
     "auditor_key": "transcripts",
+    "header_key": "reviews",
+    "reviews": "reviews",
+    "view_review": "reviews",
+    "decide_review": "reviews",
     "create_tenant_key": "provision",
     "create_account_key": "provision",
     "destroy_account_key": "provision",

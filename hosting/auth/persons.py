@@ -1,7 +1,7 @@
 """Which person is behind a process: who signed in to the machine, also through sudo; else whom it was started as.
 
 The kernel keeps the login uid from the sign-in on and lets nobody change it afterwards. Where nobody sets it, as in a
-container, the real uid counts; so the user that the server runs as must never be named an auditor.
+container, the real uid counts; so the user that the server runs as must never be an auditor or a reviewer.
 
 Raises: NotPermitted.
 """
@@ -33,10 +33,15 @@ def person_of(pid: int | str = "self") -> Person:
             uid = _real_uid(pid)
     except (OSError, ValueError, StopIteration):
         raise NotPermitted("Who asks cannot be found out.") from None
+    return Person(uid, user_name(uid))
+
+
+def user_name(uid: int) -> str:
+    """Of the Unix user; the number, if it has none."""
     try:
-        return Person(uid, pwd.getpwuid(uid).pw_name)
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return Person(uid, str(uid))
+        return str(uid)
 
 
 def check_auditor(pid: int | str, auditors: Collection[str]) -> Person:
@@ -47,6 +52,20 @@ def check_auditor(pid: int | str, auditors: Collection[str]) -> Person:
             f"SMTP transcripts are for log auditors only, and '{person.name}' is none; [logs] auditors names them."
         )
     return person
+
+
+def check_reviewer(person: Person, *, agreed: bool, server_users: Collection[str]) -> None:
+    """`agreed`: whether a secrecy agreement of the person is in force now. Raises NotPermitted.
+
+    `server_users`: whom the server's own processes belong to; what is asked in their names may be asked by any of them.
+    """
+    if person.name in server_users:
+        raise NotPermitted(f"The server runs as '{person.name}': who reviews withheld mail is somebody else.")
+    if not agreed:
+        raise NotPermitted(
+            "Withheld mail is reviewed by technical administrators with a secrecy agreement only, and none of "
+            f"'{person.name}' is in force; another administrator can record it: cleanmail review agreement record."
+        )
 
 
 def _login_uid(pid: int | str) -> int:

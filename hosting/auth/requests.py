@@ -5,7 +5,7 @@ making or destroying of a key is logged, with ids only; which processes hold key
 that they forgot them, or end.
 
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
-create_account_key, destroy_account_key, forget.
+create_account_key, destroy_account_key, forget; for reviewers: reviews, view_review, header_key, decide_review.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import get_args
 from hosting.auth import grants
 from hosting.auth.frames import Fields
 from hosting.auth.messages import error_reply, number, principal_of, text
-from hosting.auth.persons import check_auditor
+from hosting.auth.persons import check_auditor, person_of
 from hosting.auth.signin import PROTOCOLS, Principal, SignIn
 from hosting.auth.verifier import Verifier
-from storage.errors import InvalidInput
+from hosting.review.desk import ReviewDesk
+from hosting.review.values import Recorded
+from storage.errors import InvalidInput, NotPermitted
 from storage.keys.source import Key, KeySource, ServiceName
 from storage.values import AccountId, TenantId
 
@@ -69,13 +71,20 @@ class Requests:
     """Safe to use from many threads."""
 
     def __init__(
-        self, verifier: Verifier, keys: KeySource, holders: Holders, *, auditors: Collection[str] = ()
+        self,
+        verifier: Verifier,
+        keys: KeySource,
+        holders: Holders,
+        *,
+        auditors: Collection[str] = (),
+        desk: ReviewDesk | None = None,
     ) -> None:
-        """`auditors`: the Unix users whose processes may read transcripts."""
+        """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed."""
         self._verifier = verifier
         self._keys = keys
         self._holders = holders
         self._auditors = frozenset(auditors)
+        self._desk = desk
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
             "still_valid": self._still_valid,
@@ -87,6 +96,10 @@ class Requests:
             "create_account_key": self._create_account_key,
             "destroy_account_key": self._destroy_account_key,
             "forget": self._forget,
+            "reviews": self._reviews,
+            "view_review": self._view_review,
+            "header_key": self._header_key,
+            "decide_review": self._decide_review,
         }
 
     def answer(self, caller: Caller, fields: Fields) -> Future[Fields]:
@@ -177,6 +190,32 @@ class Requests:
         _log.info("forgotten tenant=%d role=%s pid=%d", tenant_id, caller.role, caller.pid)
         return {}
 
+    # For reviewers: the person behind the process is asked for at each request, and so is his agreement
+
+    def _reviews(self, caller: Caller, fields: Fields) -> Fields:
+        return {"reviews": [case.fields() for case in self._at_desk().reviews(person_of(caller.pid))]}
+
+    def _view_review(self, caller: Caller, fields: Fields) -> Fields:
+        asked = text(fields, "id"), text(fields, "tenant"), text(fields, "reason")
+        return _recorded(self._at_desk().view(person_of(caller.pid), *asked))
+
+    def _header_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id, purpose = TenantId(number(fields, "tenant")), _purpose(fields)
+        key = self._at_desk().header_key(person_of(caller.pid), tenant_id, purpose)
+        return self._lease(caller, key, tenant_id, None, purpose)
+
+    def _decide_review(self, caller: Caller, fields: Fields) -> Fields:
+        wrong = fields.get("wrong")
+        if not isinstance(wrong, bool):
+            raise InvalidInput("The field wrong is missing.")
+        asked = text(fields, "id"), text(fields, "tenant"), text(fields, "reason")
+        return _recorded(self._at_desk().decide(person_of(caller.pid), *asked, wrong=wrong))
+
+    def _at_desk(self) -> ReviewDesk:
+        if self._desk is None:
+            raise NotPermitted("Nothing is reviewed here.")
+        return self._desk
+
     def _lease(
         self, caller: Caller, key: Key, tenant_id: TenantId, account_id: AccountId | None, purpose: str
     ) -> Fields:
@@ -196,6 +235,10 @@ class Requests:
 def _outcome(done: Future[Fields]) -> Fields:
     error = done.exception()
     return error_reply(error) if error is not None else {"ok": done.result()}
+
+
+def _recorded(done: Recorded) -> Fields:
+    return {"record": done.record, "review": done.case.fields()}
 
 
 def _purpose(fields: Fields) -> str:

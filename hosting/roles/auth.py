@@ -6,6 +6,7 @@ from hosting import composition
 from hosting.auth.requests import Holders, Requests
 from hosting.auth.server import AuthService
 from hosting.composition import Parts
+from hosting.review.desk import ReviewDesk
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 
@@ -14,6 +15,9 @@ THREADS = 8  # that answer requests; argon2 has threads of its own
 
 def make_service(parts: Parts) -> RoleService:
     assert parts.verifier is not None
-    requests = Requests(parts.verifier, parts.keys, Holders(), auditors=parts.config.logs.auditors)
+    server_users = composition.server_users(parts.data, parts.config)
+    desk = ReviewDesk(parts.installation, parts.keys, parts.clock, server_users=server_users)
+    auditors = parts.config.logs.auditors
+    requests = Requests(parts.verifier, parts.keys, Holders(), auditors=auditors, desk=desk)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, every_second(parts)])
