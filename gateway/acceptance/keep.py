@@ -61,6 +61,7 @@ class Message:
     prefix: Callable[[str], bytes] = field(repr=False)
     retry_time: int = RETRY_TIME  # seconds
     facts: Mapping[str, str] = field(default_factory=dict, repr=False)  # what a trace says of its arrival
+    held: bool = False  # it is queued, and waits there for `Queue.release`
 
 
 class Keeping:
@@ -71,7 +72,7 @@ class Keeping:
 
     def keep(self, message: Message, to: Targets) -> Mapping[str, TenantId]:
         """The queue ids under which the message was taken, `message.queue_id` first, and whose each is."""
-        if _is_one_mailbox(to):
+        if _is_one_mailbox(to) and not message.held:
             return self._deliver_directly(message, to.mailboxes[0])
         entries = self._entries(message, to)
         self._installation.queue.enqueue(entries)
@@ -89,7 +90,7 @@ class Keeping:
     def _queued(self, message: Message, entries: Sequence[NewEntry]) -> Mapping[str, TenantId]:
         for entry in entries:
             self._trace(message, entry.queue_id, entry.tenant_id, [_known_as(each) for each in entry.recipients])
-            if any(recipient.account_id is not None for recipient in entry.recipients):
+            if not entry.held and any(recipient.account_id is not None for recipient in entry.recipients):
                 self._deliver_now(entry)
         return {entry.queue_id: entry.tenant_id for entry in entries}
 
@@ -161,6 +162,7 @@ class Keeping:
             tuple(recipients),
             expires,
             message.prefix(queue_id) + stamp + message.data,
+            message.held,
         )
 
     # Traces

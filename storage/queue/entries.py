@@ -157,6 +157,7 @@ class NewEntry:
     recipients: tuple[NewRecipient, ...]
     expires: int
     content: bytes = field(repr=False)
+    held: bool = False  # from the start: it waits for `Queue.release`
 
     @property
     def lane(self) -> int:

@@ -114,7 +114,7 @@ class NewRows:
 
     def insert(self, transaction: Transaction, news: int) -> None:
         """What a frozen account sends is held from the start: it may have been accepted before it was frozen."""
-        entry, state = self._entry, RecipientState.QUEUED
+        entry, state = self._entry, RecipientState.HELD if self._entry["held"] else RecipientState.QUEUED
         if self._account is not None:
             tenant_id, account_id = self._account
             if _IS_ACCOUNT_HELD.one(transaction, tenant=tenant_id, account=account_id) is not None:
@@ -138,7 +138,7 @@ def _entry_row(entry: NewEntry, file: str, sealing: Sealing, now: int) -> dict[s
         "parameters": sealing.seal(entry.parameters.encode(), "parameters"),
         "arrived": now,
         "expires": entry.expires,
-        "held": FREE,
+        "held": BY_OPERATOR if entry.held else FREE,
         "given_up": 0,
         "waiting": len(entry.recipients),
     }
