@@ -35,6 +35,7 @@ from storage.mail.ledger import Delta, Ledger
 from storage.mail.mailboxes import FIRST_MAILBOXES, Mailboxes
 from storage.mail.memberships import Memberships
 from storage.mail.messages import Messages
+from storage.mail.opinions import Opinions
 from storage.mail.quota import Limits, Usage, usage_of
 from storage.mail.reading import Reading
 from storage.mail.removals import Removals
@@ -97,7 +98,8 @@ class Account:
         keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
         self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, background)
         self._dying = DyingMailboxes(self.ledger, keywords, memberships, tombstones, self._removals, background)
-        transfers = Transfers(self.ledger, keywords, memberships, self._removals, clock)
+        self.opinions = Opinions(database, account_id, keywords, clock)
+        transfers = Transfers(self.ledger, keywords, memberships, self._removals, self.opinions, clock)
         self.arrivals = Arrivals(
             self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
         )
@@ -106,7 +108,7 @@ class Account:
         self.messages = Messages(
             self.mailboxes,
             self.arrivals,
-            Flags(self.ledger, keywords, memberships),
+            Flags(self.ledger, keywords, memberships, self.opinions),
             transfers,
             self._removals,
             Exchange(database, memberships, keywords, reading),

@@ -18,6 +18,7 @@ from storage.database.database import Busy, Transaction
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import BlockUsedUp, Delta, Ledger
 from storage.mail.memberships import ROWS, Memberships, is_unbroken, rest_of
+from storage.mail.opinions import Opinions, concerns
 from storage.mail.outcomes import How, Stored
 from storage.values import DELETED, SEEN, MailboxId, UidSet
 
@@ -44,10 +45,11 @@ class _Slice:
 class Flags:
     """The flags of one account's messages."""
 
-    def __init__(self, ledger: Ledger, keywords: Keywords, memberships: Memberships) -> None:
+    def __init__(self, ledger: Ledger, keywords: Keywords, memberships: Memberships, opinions: Opinions) -> None:
         self._ledger = ledger
         self._keywords = keywords
         self._memberships = memberships
+        self._opinions = opinions
 
     def store(self, mailbox_id: MailboxId, uids: UidSet, change: Change) -> Stored:
         """All of `uids`, in as many transactions as it takes."""
@@ -109,6 +111,9 @@ class Flags:
             modseq=modseq,
             unbroken=is_unbroken(uids, rows, len(changed)),
         )
+        if concerns(change.keywords):
+            added = () if change.how == "remove" else change.keywords
+            self._opinions.marked(transaction, mailbox_id, added, [(uid, new) for uid, _, new in different])
         delta = Delta(modseq, array("I", changed), array("Q", [new for _, _, new in different]))
         self._ledger.changed(transaction, mailbox_id, delta)
         return _Slice([(uid, new, modseq) for uid, _, new in different], modified, rest)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from storage.database.prepared import Row
+from storage.files.metadata import FileMeta
 from storage.mail.arrivals import Arrivals
 from storage.mail.exchange import Exchange
 from storage.mail.flags import Change, Flags
@@ -127,6 +128,10 @@ class Messages:
     def read_message(self, message_id: MessageId) -> bytes:
         """All octets of a message that is known by its id alone."""
         return self._reading.read_message(message_id)
+
+    def read_original(self, message_id: MessageId, most: int) -> tuple[FileMeta, bytes]:
+        """How a message came here, and the beginning of it without the fields that we added."""
+        return self._reading.read_original(message_id, most)
 
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
         """The octets [start, end) of a message."""

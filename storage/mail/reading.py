@@ -97,6 +97,14 @@ class Reading:
         except NotFound:
             raise self._missing(message_id) from None
 
+    def read_original(self, message_id: MessageId, most: int) -> tuple[FileMeta, bytes]:
+        """What the file of a message says about itself, and so many octets of the message without the added fields."""
+        file = self._file(message_id)
+        try:
+            return self._maildir.read_meta(file, self._key), self._maildir.read_span(file, self._key, 0, most)
+        except NotFound:
+            raise self._missing(message_id) from None
+
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
         """The octets [start, end) of a message; of a large one only the chunks that hold them are read."""
         try:

@@ -2,7 +2,7 @@
 
 Within an account no file is touched; the target's quota is charged in the inserting transaction. MOVE takes each slice
 out of the source and into the target in one commit. A COPY that fails midway takes back what it copied (RFC 9051
-§6.4.7). Commits are FULL, since UIDs are given out.
+§6.4.7), but not what it said of spam (`storage.mail.opinions`). Commits are FULL, since UIDs are given out.
 
 Raises: NotFound, OverQuota, LimitReached, Gone (to another account: expunged meanwhile), Unavailable.
 Standards: RFC 9051 §6.4.7, §6.4.8; RFC 6851 §3.3; RFC 4315 §3.
@@ -23,6 +23,7 @@ from storage.errors import CleanmailError
 from storage.mail.keywords import KEYWORD_BITS, Keywords
 from storage.mail.ledger import Delta, Ledger, Position
 from storage.mail.memberships import Memberships, is_unbroken, rest_of
+from storage.mail.opinions import Opinions
 from storage.mail.outcomes import Copied
 from storage.mail.removals import Removals
 from storage.values import DELETED, SEEN, MailboxId, UidSet
@@ -39,12 +40,19 @@ class Transfers:
     """Between the mailboxes of one account."""
 
     def __init__(
-        self, ledger: Ledger, keywords: Keywords, memberships: Memberships, removals: Removals, clock: Clock
+        self,
+        ledger: Ledger,
+        keywords: Keywords,
+        memberships: Memberships,
+        removals: Removals,
+        opinions: Opinions,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._keywords = keywords
         self._memberships = memberships
         self._removals = removals
+        self._opinions = opinions
         self._clock = clock
 
     def copy(self, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
@@ -109,6 +117,7 @@ class Transfers:
             modseq=position.modseq,
             saved=self._clock.now(),
         )
+        self._opinions.transferred(transaction, source_id, target_id, rows)
         self._ledger.changed(transaction, target_id, Delta(position.modseq, uids, array("Q", flags)))
         return position
 

@@ -284,7 +284,7 @@ opinion = Table(
     metadata,
     _account(),
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("spam", Boolean, nullable=False),
+    Column("spam", Boolean, nullable=True),  # None: takes back what was said before
     Column("given", BigInteger, nullable=False),  # Unix seconds
     info=technical("opinions that the filter will learn from"),
     sqlite_with_rowid=False,
