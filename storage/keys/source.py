@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from storage.errors import AlreadyExists
 from storage.keys.keystore import KeyStore
 from storage.keys.sealing import Key, derive, public_key
+from storage.quarantine.keys import header_key
 from storage.values import AccountId, TenantId
 
 __all__ = ["Key", "KeySource", "LocalKeys", "ServiceName"]
@@ -68,8 +69,7 @@ class LocalKeys:
         return self._keystore.tenant(tenant)
 
     def header_key(self, tenant: TenantId, purpose: str) -> Key:
-        key = self._keystore.tenant(tenant)
-        return Key(key.id, derive(key.secret, "quarantine", "header"))
+        return header_key(self._keystore.tenant(tenant))
 
     def account_key(self, tenant: TenantId, account: AccountId, purpose: str) -> Key:
         return self._keystore.account(tenant, account)
