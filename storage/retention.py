@@ -65,6 +65,7 @@ def _parts(installation: Installation) -> Iterator[_Part]:
 
 
 def _of_tenant(installation: Installation, tenant_id: TenantId) -> int:
-    """Rewritten reverse-paths that are worth nothing any more, and what is remembered of accounts that were frozen."""
+    """What is worth nothing any more: rewritten reverse-paths, accounts that were frozen, experience of the filter."""
     tenant = installation.tenant(tenant_id)
-    return tenant.srs.remove_expired() + tenant.frozen.remove_thawed()
+    removed = tenant.srs.remove_expired() + tenant.frozen.remove_thawed() + tenant.corrections.remove_expired()
+    return removed + tenant.correspondents.remove_expired() + tenant.reputation.remove_expired()

@@ -1,9 +1,10 @@
-"""The jobs role: the search index in the background, the sweep after a crash, and the end of what is kept for a time.
+"""The jobs role: the search index in the background, what people teach the filter, the sweep after a crash, retention.
 
 Indexing follows the change feed: an account whose mail changed is worked on when it has been quiet for a moment, so
 that the write lock is not taken from people who wait, or at last after [jobs] index_patience. At the start, after a gap
 in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
-account is looked at; merges of the index must go on where nothing arrives. The sweep looks at every account at the
+account is looked at; merges of the index must go on where nothing arrives. After its index an account's opinions of
+spam are learned from (`hosting.learning_round`). The sweep looks at every account at the
 start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
 from people who wait.
 """
@@ -21,8 +22,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from gateway.classifier.model import FILE, Models
 from hosting.composition import Parts
 from hosting.dkim_round import EVERY, dkim_round
+from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
@@ -54,6 +57,8 @@ class Rounds(Service):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        models = Models(parts.data / FILE, parts.clock)
+        self._learning = LearningRound(parts.installation, models, parts.config.filter.rules)
         self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: dict[AccountId, _Wish] = {}
@@ -153,6 +158,7 @@ class Rounds(Service):
             tenant_id = self._owners.get(account_id)
             if tenant_id is not None:
                 self._guarded("indexing", tenant_id, account_id, self._index)
+                self._guarded("learning from", tenant_id, account_id, self._learn)
 
     def _accounts(self) -> Iterator[tuple[AccountId, TenantId]]:
         installation = self._parts.installation
@@ -169,6 +175,9 @@ class Rounds(Service):
                 if account_id in self._waiting and account_id not in self._overdue:
                     break
             self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
+
+    def _learn(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        self._learning.learn(tenant_id, account_id, lambda: self._stopping)
 
     def _sweep_all(self) -> None:
         installation = self._parts.installation

@@ -9,6 +9,7 @@ Standards: RFC 6409 §6.1, §8.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.acceptance.keep import RETRY_TIME, Keeping, Message, Sender
@@ -16,10 +17,18 @@ from gateway.acceptance.targets import Suspended, refusal, targets
 from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.replies import Refused, SmtpReply
 from hosting.auth.signin import Principal
-from hosting.submission.rules import NOT_YOURS, Stamp, claimed_senders, read_submitted_header, submitted
+from hosting.submission.rules import (
+    NOT_YOURS,
+    Stamp,
+    claimed_senders,
+    is_by_hand,
+    read_submitted_header,
+    submitted,
+)
 from hosting.submission.sending import SendingGate
 from storage.clock import Clock
 from storage.directory.resolve import Resolution, Resolver
+from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.logs.trace import TraceSink
 from storage.queue.entries import EnvelopeParameters, Origin, new_queue_id
@@ -50,6 +59,7 @@ class Acceptance:
         gate: SendingGate | None = None,
     ) -> None:
         """`gate`: what limits sending; without one nothing does."""
+        self._installation = installation
         self._resolver = resolver
         self._clock = clock
         self._hostname = hostname
@@ -101,7 +111,14 @@ class Acceptance:
             {"protocol": envelope.protocol},
         )
         self._keeping.keep(message, to)
+        if path.address is not None and is_by_hand(header):
+            self._remember(principal, [to.address for to, _ in envelope.recipients])
         return queue_id
+
+    def _remember(self, principal: Principal, recipients: list[EmailAddress]) -> None:
+        """Whom the account writes to, so that their mail is no stranger's."""
+        with suppress(CleanmailError):  # the message is accepted all the same
+            self._installation.tenant(principal.tenant_id).correspondents.record(principal.account_id, recipients)
 
     def _limit(self, principal: Principal, recipients: int) -> None:
         if self._gate is not None:

@@ -73,6 +73,13 @@ def claimed_senders(header: Header) -> tuple[EmailAddress, ...]:
     return tuple(claimed.values())
 
 
+def is_by_hand(header: Header) -> bool:
+    """Whether a person sent it: no vacation notice, no read receipt or other report (RFC 3834 §5, RFC 8098 §3)."""
+    automatic = next(header.values(b"auto-submitted"), b"no").partition(b";")[0].strip().lower()
+    kind = next(header.values(b"content-type"), b"").partition(b";")[0].strip().lower()
+    return automatic == b"no" and kind != b"multipart/report"
+
+
 def _addresses_in(value: bytes) -> list[EmailAddress]:
     """As a mail program reads them, and whatever else looks like one outside of quotes and comments."""
     looks_like = [match[0].rpartition(b"@") for match in _ADDRESS_LIKE.finditer(_bare(value))]

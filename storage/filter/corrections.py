@@ -39,6 +39,7 @@ _ROWS = prepare(
         or_(_ID == 0, bindparam("id") == _ID)
     )
 )
+_OUTDATED = prepare(select(_ID).where(_ID == 0, func.length(correction.c.weights) == 0))
 _ALL = prepare(select(_ID, correction.c.weights).where(_ID != 0).order_by(_ID))
 _insert = upsert(correction)
 _WRITE = prepare(
@@ -109,7 +110,7 @@ class Lesson:
     message_hash: bytes
     spam: bool
     step: float
-    learned: int  # Unix seconds
+    learned: int = 0  # Unix seconds; `replace` sets it
 
 
 NOTHING = Rows()
@@ -139,6 +140,11 @@ class Corrections:
         own_revision, lessons, own = found.get(account_id, (0, 0, b"")) if account_id else (0, 0, b"")
         return Rows(Revisions(revision, own_revision), aggregate, own, lessons)
 
+    def is_outdated(self) -> bool:
+        """Whether the aggregate has to be made anew."""
+        with self._database.reading() as connection:
+            return _OUTDATED.one(connection) is not None
+
     def every_account(self) -> tuple[int, list[tuple[AccountId, bytes]]]:
         """The aggregate's revision and each account's packed vector, of one moment: to make the aggregate anew."""
         with self._database.snapshot() as connection:
@@ -155,10 +161,11 @@ class Corrections:
             row = _LESSON.one(connection, id=account_id, hash=message_hash)
         return None if row is None else Lesson(message_hash, bool(row[0]), row[1], row[2])
 
-    def learned_since(self, account_id: AccountId, since: int) -> int:
-        """Lessons of an account that are in force and not older."""
+    def learned_today(self, account_id: AccountId) -> int:
+        """Lessons of this day (UTC) that are in force."""
+        now = self._clock.now()
         with self._database.reading() as connection:
-            row = _LEARNED_SINCE.one(connection, id=account_id, since=since)
+            row = _LEARNED_SINCE.one(connection, id=account_id, since=now - now % DAY)
         return int(row[0]) if row else 0
 
     # Learning
@@ -185,7 +192,7 @@ class Corrections:
                 raise NotFound(f"There is no account {account_id}.")
             if _revisions(transaction, account_id) != seen.revisions:
                 raise Conflict(detail="a correction was changed by somebody else")
-            revision = seen.revisions.aggregate + 1
+            revision, now = seen.revisions.aggregate + 1, self._clock.now()
             _WRITE.run(transaction, account_id=account_id, revision=revision, lessons=lessons, weights=own)
             _WRITE.run(transaction, account_id=AGGREGATE, revision=revision, lessons=0, weights=aggregate)
             for each in written:
@@ -195,7 +202,7 @@ class Corrections:
                     message_hash=each.message_hash,
                     spam=each.spam,
                     step=each.step,
-                    learned=each.learned,
+                    learned=now,
                 )
             for message_hash in forgotten:
                 _FORGET_LESSON.run(transaction, id=account_id, hash=message_hash)

@@ -1,0 +1,235 @@
+"""Learns what people say of messages: each account's correction, its share in the tenant's, and the lessons themselves.
+
+Everything that one call learns is in one commit, durable on return: vectors and lessons never disagree, and what is
+said twice (a crash came between the commit and the note that it is done) is learned once. A lesson is taken back, to
+the bit, by what is said to the contrary: first back to nothing, as if it had not been; who then says it again teaches
+it. What agrees with how a message was filed in the first place teaches nothing, so neither the filter nor a mail
+program that marks all it gets can make the filter believe itself.
+
+Two that learn for one tenant at the same time both succeed, one after the other.
+
+Raises: NotFound (the account), Unavailable (others kept learning), Corrupt, StorageFull; nothing was learned then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gateway.classifier.correction import (
+    Contribution,
+    Vector,
+    apply,
+    changed_aggregate,
+    contribution,
+    corrected,
+    empty,
+    lesson_step,
+    pack,
+    undo,
+    unpack,
+)
+from gateway.classifier.features import Features, features_of
+from gateway.classifier.model import Models
+from gateway.policy.rules import DEFAULT, Rules, merged
+from storage.directory.tenant import Tenant
+from storage.errors import Conflict, Corrupt, Unavailable
+from storage.filter.corrections import Lesson, Rows
+from storage.filter.reputation import Subject
+from storage.installation import Installation
+from storage.values import AccountId, TenantId
+
+LOOKED_AT = 512 * 1024  # octets of a message that features and identity come from
+LESSONS_A_DAY = 200  # of one account; taking back is always possible
+
+_TRIES = 8
+
+
+class Outcome(Enum):
+    TAUGHT = "taught"
+    TAKEN_BACK = "taken back"
+    NOTHING = "nothing"  # it was known, or agrees with how the message was filed
+    ENOUGH = "enough"  # the account has taught as much as it may today
+    OFF = "off"  # the account's rules say that nothing is learned
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What became of one opinion; the account's score of the message before and after it."""
+
+    outcome: Outcome
+    before: float = 0.0
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person says of a message (spam, not spam; None takes back what was said)."""
+
+    message: bytes = field(repr=False)  # as it was received, without fields that we added; the beginning is enough
+    spam: bool | None
+    filed: bool | None = None  # where it was put in the first place: as spam, or not; None: somewhere else
+    subjects: Sequence[Subject] = ()  # who sent it
+
+
+def learn(
+    installation: Installation,
+    models: Models,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    message: bytes,
+    spam: bool,
+    *,
+    subjects: Sequence[Subject] = (),
+    rules: Rules = DEFAULT,
+) -> Learned:
+    """One message, of which the account's owner, or who acts for him, says so. `rules`: the installation's."""
+    said = Said(message, spam, None, subjects)
+    return learn_all(installation.tenant(tenant_id), models, account_id, [said], rules=rules)[0]
+
+
+def take_back(
+    installation: Installation,
+    models: Models,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    message: bytes,
+    *,
+    subjects: Sequence[Subject] = (),
+    rules: Rules = DEFAULT,
+) -> Learned:
+    """Whatever was said of the message counts as not said."""
+    said = Said(message, None, None, subjects)
+    return learn_all(installation.tenant(tenant_id), models, account_id, [said], rules=rules)[0]
+
+
+def learn_all(
+    tenant: Tenant, models: Models, account_id: AccountId, said: Iterable[Said], *, rules: Rules = DEFAULT
+) -> list[Learned]:
+    """One outcome for each, in their order."""
+    wanted = list(said)
+    if not learns(tenant, account_id, rules):
+        return [Learned(Outcome.OFF)] * len(wanted)
+    features = [features_of(each.message[:LOOKED_AT]) for each in wanted]
+    for _ in range(_TRIES):
+        session = _Session(tenant, models, account_id)
+        learned = [session.take(each, its) for each, its in zip(wanted, features, strict=True)]
+        try:
+            session.write()
+        except Conflict:
+            continue
+        session.tell_reputation()
+        return learned
+    raise Unavailable(detail=f"tenant {tenant.tenant_id}: corrections change faster than they can be learned")
+
+
+def learns(tenant: Tenant, account_id: AccountId, rules: Rules) -> bool:
+    """Whether the account's rules let the filter learn from it."""
+    domain = tenant.account(account_id).login.domain
+    return merged(rules, tenant.filter_rules.look(domain, account_id).layers).learn
+
+
+def renew_aggregate(tenant: Tenant) -> bool:
+    """Make the tenant's aggregate anew of the accounts that are left, if that is to be done. True: it was."""
+    if not tenant.corrections.is_outdated():
+        return False
+    revision, vectors = tenant.corrections.every_account()
+    try:
+        tenant.corrections.renew(revision, pack(_sum(octets for _, octets in vectors)))
+    except Conflict:  # who learned meanwhile has made it anew
+        return False
+    return True
+
+
+class _Session:
+    """An account and its tenant as they were found, what is learned one after the other, and what is to be written."""
+
+    def __init__(self, tenant: Tenant, models: Models, account_id: AccountId) -> None:
+        self._tenant = tenant
+        self._corrections = tenant.corrections
+        self._account_id = account_id
+        self._model = models.current()
+        self._seen = self._corrections.rows(account_id)
+        self._own = _own(self._seen)
+        self._share = contribution(self._own)
+        self._aggregate = self._read_aggregate()
+        self._written: dict[bytes, Lesson | None] = {}
+        self._in_force = self._seen.lessons
+        self._today = self._corrections.learned_today(account_id)
+        self._reputation: list[tuple[Sequence[Subject], float, float]] = []
+
+    def _read_aggregate(self) -> Contribution:
+        if not self._seen.revisions.aggregate:
+            return empty()
+        with suppress(Corrupt):
+            if self._seen.aggregate:
+                return unpack(self._seen.aggregate)
+        return _sum(octets for _, octets in self._corrections.every_account()[1])
+
+    def take(self, said: Said, features: Features) -> Learned:
+        """One opinion."""
+        hash_ = self._corrections.message_hash(said.message[:LOOKED_AT])
+        lesson = self._written[hash_] if hash_ in self._written else self._corrections.lesson(self._account_id, hash_)
+        in_force = lesson is not None and lesson.step != 0.0
+        before = self._score(features)
+        if lesson is not None and lesson.spam == said.spam:
+            outcome = Outcome.NOTHING
+        elif lesson is not None and in_force:
+            self._own = undo(self._own, features, lesson.step)
+            self._in_force -= 1
+            self._weigh(said.subjects, lesson.spam, -1.0)
+            self._written[hash_] = None if said.spam is None else Lesson(hash_, said.spam, 0.0)
+            outcome = Outcome.TAKEN_BACK
+        elif said.spam is None or said.spam == said.filed:
+            outcome = Outcome.NOTHING
+        elif self._today >= LESSONS_A_DAY:
+            outcome = Outcome.ENOUGH
+        else:
+            step = lesson_step(before, said.spam)
+            self._own = apply(self._own, features, step)
+            self._in_force += 1
+            self._today += 1
+            self._weigh(said.subjects, said.spam, 1.0)
+            self._written[hash_] = Lesson(hash_, said.spam, step)
+            outcome = Outcome.TAUGHT
+        return Learned(outcome, before, self._score(features))
+
+    def _score(self, features: Features) -> float:
+        shared = self._model.score(features) if self._model is not None else 0.0
+        # What others taught does not change here: their part is the aggregate without the share that is in it.
+        return corrected(shared, features, self._aggregate, self._own, self._share).total
+
+    def _weigh(self, subjects: Sequence[Subject], spam: bool, count: float) -> None:
+        self._reputation.append((subjects, 0.0 if spam else count, count if spam else 0.0))
+
+    def write(self) -> None:
+        """Raises Conflict if somebody else learned for the account or its tenant meanwhile."""
+        if not self._written:
+            return
+        aggregate = changed_aggregate(self._aggregate, self._share, contribution(self._own))
+        self._corrections.replace(
+            self._account_id,
+            self._seen,
+            own=pack(self._own),
+            aggregate=pack(aggregate),
+            lessons=self._in_force,
+            written=[lesson for lesson in self._written.values() if lesson is not None],
+            forgotten=[hash_ for hash_, lesson in self._written.items() if lesson is None],
+        )
+
+    def tell_reputation(self) -> None:
+        for subjects, ham, spam in self._reputation:
+            self._tenant.reputation.record(subjects, ham=ham, spam=spam)
+
+
+def _own(rows: Rows) -> Vector:
+    return unpack(rows.own) if rows.own else empty()
+
+
+def _sum(vectors: Iterable[bytes]) -> Contribution:
+    aggregate = empty()
+    for octets in vectors:
+        aggregate = changed_aggregate(aggregate, empty(), contribution(unpack(octets)))
+    return aggregate
