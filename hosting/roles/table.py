@@ -50,10 +50,10 @@ ROLES: tuple[RoleSpec, ...] = (
         "asyncio",
         lambda c: c.smtp_workers,
         ("mx", "submission", "submissions"),
-        ("mx", "submission", "sending", "mail", "tls", "listen", "dns", "relay"),
+        ("mx", "submission", "sending", "mail", "filter", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
-    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "dns")),
+    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "dns", "filter")),
 )
 
 _EVERYBODY = ("server", "storage", "logs")
