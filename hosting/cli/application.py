@@ -23,7 +23,9 @@ from hosting.cli import (
     domains,
     log,
     maintenance,
+    quarantine,
     queue,
+    review,
     routes,
     server,
     tenants,
@@ -60,8 +62,10 @@ app.command("import")(archives.import_)
 app.command("check")(maintenance.check)
 app.command("upgrade")(maintenance.upgrade)
 app.add_typer(queue.app, name="queue")
+app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace.trace)
 app.add_typer(log.app, name="log")
+app.add_typer(review.app, name="review")
 
 
 def _print_version(asked: bool) -> None:

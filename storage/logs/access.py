@@ -1,8 +1,8 @@
-"""Access events: who signed in, out or submitted, when, from where, with which result. Kept for less than 365 days.
+"""Access events: who signed in or out, submitted, or decided on withheld mail; when, from where, with which result.
 
-They are records for the provider's promise and for the person concerned, not log lines. A login name that matches no
-account is kept only as a keyed hash, since people type passwords there. `record` keeps an event in memory; it is on the
-disk after the next `flush`, which every process calls each second on a worker thread.
+They are records for the provider's promise and for the person concerned, kept for less than 365 days; not log lines. A
+login name that matches no account is kept only as a keyed hash, since people type passwords there. `record` keeps an
+event in memory; it is on the disk after the next `flush`, which every process calls each second on a worker thread.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class AccessType(StrEnum):
     SIGN_IN = "sign_in"
     SIGN_OUT = "sign_out"
     SUBMIT = "submit"
+    # what an account does with mail that was withheld from it
+    QUARANTINE_VIEW = "quarantine_view"  # of a header
+    QUARANTINE_RELEASE = "quarantine_release"
+    QUARANTINE_DELETE = "quarantine_delete"
+    QUARANTINE_REPORT = "quarantine_report"
 
 
 class AccessResult(StrEnum):

@@ -1,0 +1,214 @@
+"""Withheld mail for people: list, look at the header, release, delete, report. Nobody sees a body here.
+
+Every call says who asks (`Scope`), and reaches nothing outside of it: a message of another tenant or account is not
+there. What an administrator or the operator lists, looks at and decides is an audit record, written before it is done;
+what an account does with its own mail is an access event. Blocking: for worker threads.
+
+Raises: NotFound, NotPermitted, InvalidInput, Corrupt, Gone, Unavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gateway.policy.verdict import Reason
+from gateway.quarantine.release import Release, Releases
+from hosting.quarantine.scope import Scope
+from storage.directory.rows import State
+from storage.errors import Gone, InvalidInput, NotFound, NotPermitted
+from storage.filter.rules import WHOLE_TENANT, ListKind, of_account
+from storage.installation import Installation
+from storage.logs.access import AccessEvent, AccessResult, AccessType
+from storage.logs.trace import TraceEvent, TraceKind
+from storage.mime.addresses import parse_addresses
+from storage.mime.fields import fields_between
+from storage.quarantine.header_object import HeaderObject
+from storage.quarantine.store import Quarantine
+from storage.quarantine.values import Counts, HeldRecipient, HeldState, Query, Withheld
+from storage.values import EmailAddress, TenantId
+
+# What a recipient may not let in alone: who opens it is not the only one whom it harms.
+RESERVED = frozenset({Reason.MALWARE.value, Reason.FORBIDDEN_ATTACHMENT.value})
+
+_ACCESS = {
+    "view": AccessType.QUARANTINE_VIEW,
+    "release": AccessType.QUARANTINE_RELEASE,
+    "delete": AccessType.QUARANTINE_DELETE,
+    "report": AccessType.QUARANTINE_REPORT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    messages: tuple[Withheld, ...]
+    before: str | None  # where the next page begins; None: this is the last
+
+
+class QuarantineService:
+    """Any thread may use it."""
+
+    def __init__(self, installation: Installation, quarantine: Quarantine, releases: Releases) -> None:
+        self._installation = installation
+        self._quarantine = quarantine
+        self._releases = releases
+
+    # Looking
+
+    def list(self, scope: Scope, tenant_id: TenantId, query: Query, *, before: str = "", limit: int = 100) -> Page:
+        """The newest messages that are like that, of those below the id `before`."""
+        scope.check(tenant_id)
+        query = scope.narrowed(query)
+        if scope.account_id is None:
+            asked = {name: str(getattr(query, name)) for name in ("account_id", "reason", "state")}
+            self._audit(scope, "list", tenant_id, {name: text for name, text in asked.items() if text != "None"})
+        found = self._quarantine.of(tenant_id).find(query, before=before, limit=limit + 1)
+        more = len(found) > limit
+        return Page(tuple(found[:limit]), found[limit - 1].quarantine_id if more else None)
+
+    def matching(self, scope: Scope, tenant_id: TenantId, query: Query) -> Iterator[Withheld]:
+        """All of them that are held, to decide on; a slice is read at a time."""
+        scope.check(tenant_id)
+        for message in self._quarantine.of(tenant_id).each(scope.narrowed(query)):
+            if message.held:
+                yield message
+
+    def counts(self, scope: Scope, tenant_id: TenantId) -> Counts:
+        """What the tenant's quarantine holds; for administrators."""
+        scope.check(tenant_id)
+        if scope.account_id is not None:
+            raise NotPermitted("Only administrators see what is held for everybody.")
+        return self._quarantine.of(tenant_id).counts()
+
+    def find(self, scope: Scope, quarantine_id: str) -> TenantId:
+        """In whose quarantine the message is, of those in the scope. Raises NotFound."""
+        if scope.tenant_id is not None:
+            self._quarantine.show(scope.tenant_id, quarantine_id, scope.account_id)
+            return scope.tenant_id
+        for row in self._installation.control.tenants():
+            if row.state is not State.ENDED:
+                with suppress(NotFound, Gone):
+                    self._quarantine.show(row.tenant_id, quarantine_id)
+                    return row.tenant_id
+        raise NotFound("There is no such message in the quarantine.")
+
+    def show(self, scope: Scope, tenant_id: TenantId, quarantine_id: str) -> tuple[Withheld, HeaderObject]:
+        """A message with its header lines. Each call is a record."""
+        message = self._message(scope, tenant_id, quarantine_id)
+        self._record(scope, "view", tenant_id, quarantine_id)
+        return message, self._quarantine.header(tenant_id, message)
+
+    # Deciding
+
+    def release(self, scope: Scope, tenant_id: TenantId, quarantine_id: str, *, allow: bool = False) -> Release:
+        """Lets the message go to those in the scope for whom it is held; with `allow` its author from now on, too.
+
+        Raises NotPermitted if only an administrator may.
+        """
+        message = self._message(scope, tenant_id, quarantine_id)
+        held = [each for each in message.recipients if each.state is HeldState.HELD]
+        if scope.account_id is not None and any(each.reason in RESERVED for each in held):
+            raise NotPermitted("This message may be harmful: only an administrator can release it.")
+        author = self._author(tenant_id, message) if allow else None
+        self._record(scope, "release", tenant_id, quarantine_id, {"allow": "yes"} if allow else {})
+        if author is not None:
+            whose = WHOLE_TENANT if scope.account_id is None else of_account(scope.account_id)
+            self._installation.tenant(tenant_id).filter_rules.add(whose, author.key, ListKind.ALLOW)
+        positions = [each.position for each in held]
+        return self._releases.release(tenant_id, quarantine_id, positions, scope.released_by)
+
+    def delete(self, scope: Scope, tenant_id: TenantId, quarantine_id: str) -> int:
+        """Those in the scope never get it; teaches nothing. For how many it was held."""
+        message = self._message(scope, tenant_id, quarantine_id)
+        self._record(scope, "delete", tenant_id, quarantine_id)
+        held = [each.position for each in message.recipients if each.state is HeldState.HELD]
+        deleted = self._quarantine.of(tenant_id).delete(quarantine_id, held)
+        for each in message.recipients:
+            if each.position in deleted:
+                details = {"reason": f"deleted by the {scope.released_by}"}
+                event = withdrawn(self._installation.clock.now(), tenant_id, message, each, details)
+                self._installation.traces.record(event)
+        return len(deleted)
+
+    def report(self, scope: Scope, tenant_id: TenantId, quarantine_id: str) -> bool:
+        """Says that it was wrongly withheld, and asks for a review of its header; False: somebody has said so before.
+
+        It stays held until it is released, by whoever may, or by the review.
+        """
+        message = self._message(scope, tenant_id, quarantine_id)
+        self._record(scope, "report", tenant_id, quarantine_id)
+        held = [each.position for each in message.recipients if each.state is HeldState.HELD]
+        if not held:
+            raise NotFound("The message is not held any more.")
+        new = self._quarantine.of(tenant_id).report(quarantine_id, held)
+        # Asked again it is the review that is there: a crash in between is made good by saying it again.
+        self._installation.control.reviews.ask(
+            tenant_id, quarantine_id, received=message.received, reason=message.reason
+        )
+        return bool(new)
+
+    # Inside
+
+    def _message(self, scope: Scope, tenant_id: TenantId, quarantine_id: str) -> Withheld:
+        scope.check(tenant_id)
+        return self._quarantine.show(tenant_id, quarantine_id, scope.account_id)
+
+    def _author(self, tenant_id: TenantId, message: Withheld) -> EmailAddress:
+        """Whom the From field names. Raises InvalidInput if that is nobody, or several."""
+        header = self._quarantine.header(tenant_id, message).header
+        named = [each for value in fields_between(header, 0, len(header)).values(b"from") for each in _addresses(value)]
+        if len(set(named)) != 1:
+            raise InvalidInput("The From field does not name one sender who could be put on the allow list.")
+        return named[0]
+
+    def _record(
+        self,
+        scope: Scope,
+        what: str,
+        tenant_id: TenantId,
+        quarantine_id: str,
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        if scope.account_id is None:
+            self._audit(scope, what, tenant_id, {"id": quarantine_id, **(details or {})})
+            return
+        event = AccessEvent(
+            self._installation.clock.now(),
+            _ACCESS[what],
+            AccessResult.SUCCESS,
+            scope.protocol,
+            tenant_id,
+            scope.account_id,
+            b"",
+            scope.address,
+        )
+        self._installation.access_log.record(event)
+
+    def _audit(self, scope: Scope, what: str, tenant_id: TenantId, details: Mapping[str, str]) -> None:
+        self._installation.audit.append(f"quarantine.{what}", scope.actor, tenant_id, details=details)
+
+
+def withdrawn(
+    now: int, tenant_id: TenantId, message: Withheld, recipient: HeldRecipient, details: Mapping[str, str]
+) -> TraceEvent:
+    """That a recipient never gets a message that was withheld."""
+    return TraceEvent(
+        now,
+        message.quarantine_id,
+        TraceKind.WITHDRAWN,
+        tenant_id,
+        recipient.account_id,
+        str(message.sender or ""),
+        str(recipient.address),
+        details,
+    )
+
+
+def _addresses(value: bytes) -> Sequence[EmailAddress]:
+    found = []
+    for each in parse_addresses(value):
+        if each.mailbox and each.host:
+            with suppress(InvalidInput, UnicodeDecodeError):
+                found.append(EmailAddress.parse(f"{each.mailbox.decode()}@{each.host.decode()}"))
+    return found
