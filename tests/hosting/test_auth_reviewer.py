@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from review_town import EVE, PID, RITA, SERVER, becoming
 
-from hosting.auth import persons
 from hosting.auth.frames import encode
 from hosting.auth.grants import GRANTS, Role
 from hosting.auth.messages import error_of
@@ -34,8 +34,7 @@ from storage.keys.sealing import Key, derive
 from storage.keys.source import KeySource, LocalKeys, ServiceName
 from storage.values import AccountId, TenantId
 
-SERVER = "cleanmail"
-RITA, PID = Person(4001, "rita"), 7
+ME = str(RITA)
 ONE, TWO = TenantId(1), TenantId(2)
 DOCUMENT = bytes(32)
 
@@ -58,11 +57,11 @@ class Place:
         self.reviews.ask(TWO, "q2", received=6, reason="malware")
         self.agreements = self.installation.control.agreements
         self.holders = Holders()
-        desk = ReviewDesk(self.installation, self.keys, self.clock, server_users={SERVER})
+        desk = ReviewDesk(self.installation, self.keys, self.clock, server_users={str(SERVER)})
         self.requests = Requests(None, self.keys, self.holders, desk=desk)  # type: ignore[arg-type]
 
-    def agree(self, person: str = "rita") -> None:
-        self.agreements.record(person, DOCUMENT, signed=self.clock.now() - 5, recorded_by="adam")
+    def agree(self, person: int = RITA) -> None:
+        self.agreements.record(str(person), DOCUMENT, signed=self.clock.now() - 5, recorded_by="adam")
 
     def ask(self, role: Role = Role.REVIEWER, **fields: Any) -> dict[str, Any]:
         reply = self.requests.answer(Caller(PID, role), fields).result()
@@ -83,18 +82,9 @@ class Place:
         return [(each.action, each.actor, each.tenant_id, dict(each.details or {})) for each in found]
 
 
-def becoming(monkeypatch: pytest.MonkeyPatch, folder: Path, uid: int) -> None:
-    """The kernel says that the processes 7 and "self" were started by this user."""
-    for pid in (str(PID), "self"):
-        (folder / pid).mkdir(parents=True, exist_ok=True)
-        (folder / pid / "loginuid").write_text(str(uid))
-    monkeypatch.setattr(persons, "PROC", folder)
-    monkeypatch.setattr(persons, "user_name", lambda uid: {4001: "rita", 4002: "eve", 999: SERVER}.get(uid, str(uid)))
-
-
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    becoming(monkeypatch, tmp_path / "proc", RITA.uid)
+    becoming(monkeypatch, tmp_path / "proc", RITA)
     (tmp_path / "data").mkdir()
     place = Place(tmp_path / "data")
     yield place
@@ -164,7 +154,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 class TestPerson:
     @pytest.mark.parametrize("operation", REQUESTS)
     def test_without_an_agreement_nothing_is_seen(self, place: Place, operation: str) -> None:
-        place.agree("somebody-else")
+        place.agree(EVE)
         with pytest.raises(NotPermitted, match="secrecy agreement"):
             place.ask(op=operation, **REQUESTS[operation])
         assert place.records() == []
@@ -173,7 +163,7 @@ class TestPerson:
     def test_the_agreement_is_asked_for_at_each_request(self, place: Place, operation: str) -> None:
         place.agree()
         assert place.view() == 1
-        place.agreements.end("rita")
+        place.agreements.end(ME)
         with pytest.raises(NotPermitted, match="secrecy agreement"):
             place.ask(op=operation, **REQUESTS[operation])
         assert len(place.records()) == 1
@@ -184,7 +174,7 @@ class TestPerson:
     def test_the_servers_own_user_is_no_reviewer(
         self, place: Place, operation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        becoming(monkeypatch, place.data.parent / "proc", 999)
+        becoming(monkeypatch, place.data.parent / "proc", SERVER)
         place.agree(SERVER)
         with pytest.raises(NotPermitted, match="somebody else"):
             place.ask(op=operation, **REQUESTS[operation])
@@ -195,10 +185,11 @@ class TestPerson:
         assert isinstance(error_of(reply), NotPermitted)
 
     def test_check(self) -> None:
-        check_reviewer(RITA, agreed=True, server_users={SERVER})
-        for agreed, servers in ((False, {SERVER}), (True, {"rita"}), (False, {"rita"})):
+        rita = Person(RITA, ME)
+        check_reviewer(rita, agreed=True, server_users={str(SERVER)})
+        for agreed, servers in ((False, {str(SERVER)}), (True, {ME}), (False, {ME})):
             with pytest.raises(NotPermitted):
-                check_reviewer(RITA, agreed=agreed, server_users=servers)
+                check_reviewer(rita, agreed=agreed, server_users=servers)
 
 
 class TestViews:
@@ -208,7 +199,7 @@ class TestViews:
         case = ReviewCase.from_fields(reply["review"])
         assert (reply["record"], case.tenant, case.quarantine_id, case.reason) == (1, "acme", "q1", "spam")
         assert (case.received, case.viewed, case.state) == (5, place.clock.now(), ReviewState.WAITING)
-        assert place.records() == [(VIEW, "rita", ONE, {"message": "q1", "reason": "ticket 5"})]
+        assert place.records() == [(VIEW, ME, ONE, {"message": "q1", "reason": "ticket 5"})]
         place.installation.audit.verify()
 
     def test_every_view_is_a_record_and_the_first_is_counted(self, place: Place) -> None:
@@ -256,9 +247,9 @@ class TestViews:
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place.agree()
-        place.agree("eve")
+        place.agree(EVE)
         number = place.view()
-        foreign = place.installation.audit.append("review.decide", "rita", ONE)
+        foreign = place.installation.audit.append("review.decide", ME, ONE)
 
         def key(tenant: int, record: int) -> None:
             place.ask(op="header_key", tenant=tenant, purpose=purpose_of(record))
@@ -269,10 +260,10 @@ class TestViews:
         key(ONE, number)
         place.clock.advance(KEY_WITHIN)
         key(ONE, number)
-        becoming(monkeypatch, place.data.parent / "proc", 4002)
+        becoming(monkeypatch, place.data.parent / "proc", EVE)
         with pytest.raises(NotPermitted):
             key(ONE, number)
-        becoming(monkeypatch, place.data.parent / "proc", RITA.uid)
+        becoming(monkeypatch, place.data.parent / "proc", RITA)
         place.clock.advance(1)
         with pytest.raises(NotPermitted, match="too long ago"):
             key(ONE, number)
@@ -304,11 +295,11 @@ class TestDecisions:
         assert (reply["record"], ReviewCase.from_fields(reply["review"]).state) == (2, word)
         assert place.records()[1] == (
             DECIDE,
-            "rita",
+            ME,
             ONE,
             {"message": "q1", "decision": word, "reason": "an invoice"},
         )
-        assert place.reviews.find("q1").decided_by == "rita"
+        assert place.reviews.find("q1").decided_by == ME
         with pytest.raises(Conflict, match="over"):
             place.decide(wrong=wrong)
         assert len(place.records()) == 2
@@ -353,7 +344,7 @@ def test_what_is_no_review_is_refused(fields: object) -> None:
 class TestWithoutAServer:
     @pytest.fixture
     def local(self, place: Place) -> Iterator[LocalReviews]:
-        with local_reviews(place.data, place.keys, place.clock, server_users={SERVER}) as local:
+        with local_reviews(place.data, place.keys, place.clock, server_users={str(SERVER)}) as local:
             yield local
 
     def test_the_same_rules_hold(self, place: Place, local: LocalReviews) -> None:
@@ -366,7 +357,7 @@ class TestWithoutAServer:
         with pytest.raises(NotPermitted):
             local.header_key(TWO, purpose_of(done.record))
         assert local.decide_review("q1", "acme", "spam indeed", wrong=False).case.state is ReviewState.RIGHT
-        assert [(action, actor) for action, actor, _, _ in place.records()] == [(VIEW, "rita"), (DECIDE, "rita")]
+        assert [(action, actor) for action, actor, _, _ in place.records()] == [(VIEW, ME), (DECIDE, ME)]
 
     def test_its_keys_open_headers_and_the_directory_only(self, place: Place) -> None:
         keys = ReviewerKeys(place.keys)
