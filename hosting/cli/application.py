@@ -66,7 +66,6 @@ app.add_typer(quarantine.app, name="quarantine")
 app.command("trace")(trace.trace)
 app.add_typer(log.app, name="log")
 app.add_typer(review.app, name="review")
-app.add_typer(review.app, name="review")
 
 
 def _print_version(asked: bool) -> None:
