@@ -80,6 +80,18 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.filter_reviewed = Gauge(
+            "cleanmail_filter_reviewed_share",
+            "Share of all mail of the last 30 days that a person had to look at (0.0002 is 0.02 percent)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.filter_wrong = Gauge(
+            "cleanmail_filter_wrong_share",
+            "Share of all mail of the last 30 days that was found to be wrongly withheld (0.0002 is 0.02 percent)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
 
     def show_queue(self, totals: Totals, now: int) -> None:
         """How much waits, from one process for the whole installation."""
