@@ -14,6 +14,7 @@ from functools import partial
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation
+from storage.quarantine.store import Quarantine
 from storage.values import TenantId
 
 _log = logging.getLogger("cleanmail.storage")
@@ -59,9 +60,11 @@ def _parts(installation: Installation) -> Iterator[_Part]:
     yield _Part("queue", installation.queue.expire)
     yield _Part("counts of verdicts", installation.control.judged.remove_expired)
     yield _Part("reviews", installation.control.reviews.remove_expired)
+    quarantine = Quarantine(installation)
     for row in installation.control.tenants():
         if row.state is not State.ENDED:
             yield _Part(f"tenant {row.tenant_id}", partial(_of_tenant, installation, row.tenant_id))
+            yield _Part(f"quarantine of tenant {row.tenant_id}", partial(quarantine.expire, row.tenant_id))
 
 
 def _of_tenant(installation: Installation, tenant_id: TenantId) -> int:

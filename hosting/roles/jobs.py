@@ -27,6 +27,8 @@ from hosting.composition import Parts
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
+from hosting.quarantine_round import EVERY as QUARANTINE_EVERY
+from hosting.quarantine_round import quarantine_round
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
@@ -183,6 +185,7 @@ class Rounds(Service):
         installation = self._parts.installation
         for tenant_id in {tenant_id for _, tenant_id in self._accounts()}:
             swept = installation.queue.sweep(tenant_id, installation.incarnation.is_alive)
+            swept += installation.tenant(tenant_id).quarantine.sweep(installation.incarnation.is_alive)
             self._parts.metrics.swept.inc(swept)
         for account_id, tenant_id in self._accounts():
             if self._stopping:
@@ -214,4 +217,6 @@ def make_service(parts: Parts) -> RoleService:
     retention = Ticking(
         parts.reactor, HOUR, blocking=[lambda: remove_due(parts.installation)], at_once=True, at_stop=False
     )
-    return RoleService([rounds, hourly, dkim, retention, every_second(parts)], sweep=rounds.sweep)
+    withheld = partial(quarantine_round, parts.installation, parts.config)
+    quarantine = Ticking(parts.reactor, QUARANTINE_EVERY, blocking=[withheld], at_once=True, at_stop=False)
+    return RoleService([rounds, hourly, dkim, retention, quarantine, every_second(parts)], sweep=rounds.sweep)

@@ -10,6 +10,7 @@ Raises: NotFound, OverQuota (the quarantine is full), Corrupt, StorageFull, Unav
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
-from storage.errors import NotFound, OverQuota
+from storage.errors import Corrupt, NotFound, OverQuota
 from storage.keys.sealing import Key
 from storage.quarantine.files import QuarantineFiles
 from storage.quarantine.keys import body_key, fingerprint_key, header_key
@@ -288,35 +289,29 @@ class QuarantineRows(Listing):
 
     # Ending
 
-    def expire(self) -> list[Withheld]:
-        """Removes what has been held long enough, some messages at a time; [] if there is no more.
+    def expire(self) -> tuple[int, list[Withheld]]:
+        """Removes what has been held long enough, some messages at a time: how many, and those that can be read.
 
         A release that is under way is finished first.
         """
-        now = self._clock.now()
         with self._database.reading() as connection:
-            ids = [row[0] for row in _EXPIRED.rows(connection, now=now, most=SLICE)]
-        expired: list[Withheld] = []
+            ids = [row[0] for row in _EXPIRED.rows(connection, now=self._clock.now(), most=SLICE)]
+        read: dict[str, Withheld] = {}
         for quarantine_id in ids:
-            try:
-                message = self.show(quarantine_id)
-            except NotFound:
-                continue
-            if all(each.state not in {HeldState.RELEASING, HeldState.QUEUED} for each in message.recipients):
-                expired.append(message)
+            with suppress(NotFound, Corrupt):  # a row that nobody can read goes all the same
+                read[quarantine_id] = self.show(quarantine_id)
 
-        def work(transaction: Transaction) -> None:
+        def work(transaction: Transaction) -> list[str]:
             gone = []
-            for message in expired:
-                states = {state for _, state in _STATES.rows(transaction, id=message.quarantine_id)}
+            for quarantine_id in ids:
+                states = {state for _, state in _STATES.rows(transaction, id=quarantine_id)}
                 if states.isdisjoint(_UNDER_WAY):
-                    self._removals.remove(transaction, message.quarantine_id)
-                    gone.append(message)
-            expired[:] = gone
+                    self._removals.remove(transaction, quarantine_id)
+                    gone.append(quarantine_id)
+            return gone
 
-        if expired:
-            self._database.write(work)
-        return expired
+        gone = self._database.write(work) if ids else []
+        return len(gone), [read[quarantine_id] for quarantine_id in gone if quarantine_id in read]
 
     def remove_account(self, transaction: Transaction, account_id: AccountId) -> None:
         """In the commit that removes an account's rows: what is held for it alone goes."""

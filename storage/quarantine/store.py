@@ -19,10 +19,11 @@ from typing import TypeVar
 from storage.errors import Corrupt, NotFound
 from storage.installation import Installation
 from storage.keys.sealing import keyed_hash
+from storage.logs.trace import TraceEvent, TraceKind
 from storage.mime.fields import fields_between
 from storage.quarantine.header_object import HeaderObject, split, text_of, visible
 from storage.quarantine.rows import QuarantineRows
-from storage.quarantine.values import Limits, NewWithheld, Withheld
+from storage.quarantine.values import HeldRecipient, Limits, NewWithheld, Withheld
 from storage.values import AccountId, TenantId
 
 T = TypeVar("T")
@@ -124,6 +125,31 @@ class Quarantine:
             raise
 
     # In the background
+
+    def expire(self, tenant_id: TenantId) -> int:
+        """Removes what has been held long enough; how many messages. Repeated it goes on."""
+        count = 0
+        while True:
+            gone, messages = self.of(tenant_id).expire()
+            if not gone:
+                return count
+            count += gone
+            for message in messages:
+                for recipient in message.recipients:
+                    if not recipient.state.settled:
+                        self._installation.traces.record(self._expired(tenant_id, message, recipient))
+
+    def _expired(self, tenant_id: TenantId, message: Withheld, recipient: HeldRecipient) -> TraceEvent:
+        return TraceEvent(
+            self._installation.clock.now(),
+            message.quarantine_id,
+            TraceKind.WITHDRAWN,
+            tenant_id,
+            recipient.account_id,
+            str(message.sender or ""),
+            str(recipient.address),
+            {"reason": "nobody released it in time"},
+        )
 
     def sweep(self, tenant_id: TenantId) -> int:
         """Removes what a crash left of the tenant's files; of how many messages."""
