@@ -14,6 +14,7 @@ from pathlib import Path
 
 from storage.checks.files import check_files
 from storage.checks.finding import Finding, Kind, Severity
+from storage.checks.quarantine import check_quarantine
 from storage.checks.rows import check_rows, check_structure
 from storage.checks.snapshots import check_snapshots
 from storage.directory.rows import State, TenantRow
@@ -60,6 +61,9 @@ def _check_tenant(installation: Installation, tenant: TenantRow, *, contents: bo
     except (NotFound, Gone, Corrupt) as error:
         yield replace(_unopened(error, f"tenant {tenant_id}"), tenant_id=tenant_id)
         return
+    quarantine = installation.tenant(tenant_id).quarantine
+    for found in check_quarantine(quarantine, installation.incarnation, contents=contents):
+        yield replace(found, tenant_id=tenant_id)
     folder = installation.data / "tenants" / str(tenant_id) / "accounts"
     for loose in _loose(folder, {row.account_id for row in accounts}, "account"):
         yield replace(loose, tenant_id=tenant_id)
