@@ -45,9 +45,9 @@ _NONE = _nothing()
 class Correction:
     """What counts for mail to one account: see `gateway.classifier.correction.corrected`. Nobody changes the arrays."""
 
-    aggregate: Contribution = field(default=_NONE, repr=False)  # of the tenant's accounts
-    own: Vector = field(default=_NONE, repr=False)
-    share: Contribution = field(default=_NONE, repr=False)  # the account's, within `aggregate`
+    aggregate: Contribution = field(repr=False)  # of the tenant's accounts
+    own: Vector = field(repr=False)
+    share: Contribution = field(repr=False)  # the account's, within `aggregate`
 
     def score(self, shared: float, features: Features) -> Score:
         """A message's score, of what the shared model says and what people here taught."""
@@ -56,7 +56,7 @@ class Correction:
         return corrected(shared, features, self.aggregate, self.own, self.share)
 
 
-NOTHING = Correction()  # nobody taught anything
+NOTHING = Correction(_NONE, _NONE, _NONE)  # nobody taught anything
 
 
 class Corrections:
