@@ -5,6 +5,7 @@ raises, whatever the message is.
 """
 
 from gateway.content_facts.attachment import Attachment, Detected, Incomplete, Trait
+from gateway.content_facts.examination import content_facts
 from gateway.content_facts.facts import ContentFacts, ContentLimits
 from gateway.content_facts.findings import Finding
 from gateway.content_facts.forbidden import FORBIDDEN, GROUPS, ForbiddenTypes, groups
@@ -22,6 +23,7 @@ __all__ = [
     "HelloFinding",
     "Incomplete",
     "Trait",
+    "content_facts",
     "groups",
     "hello_findings",
 ]

@@ -58,6 +58,7 @@ class Detected(StrEnum):
     TAR = "tar"
     ACE = "ace"
     ARJ = "arj"
+    LHA = "lha"
     COMPRESS = "compress"  # .Z
     # images of disks
     ISO = "iso-image"

@@ -107,6 +107,7 @@ ARCHIVES = frozenset(
         Detected.TAR,
         Detected.ACE,
         Detected.ARJ,
+        Detected.LHA,
         Detected.COMPRESS,
         Detected.ONENOTE,
         Detected.TNEF,
