@@ -64,7 +64,7 @@ class Hit(NamedTuple):
     entry: ListEntry
 
 
-class _Scope:
+class Scope:
     """What one scope says, made to be asked."""
 
     __slots__ = ("entries", "networks", "rules")
@@ -108,7 +108,7 @@ class Matcher:
 
     __slots__ = ("_scopes",)
 
-    def __init__(self, scopes: Sequence[_Scope] = ()) -> None:
+    def __init__(self, scopes: Sequence[Scope] = ()) -> None:
         self._scopes = tuple((nearness, scope) for nearness, scope in enumerate(scopes) if scope.weight > 1)
 
     def sender(self, address: EmailAddress) -> list[Hit]:
@@ -136,7 +136,7 @@ class Look(NamedTuple):
     matcher: Matcher
 
 
-_NOTHING = _Scope((), ())
+_NOTHING = Scope((), ())
 
 _setting, _list = filter_setting, filter_list
 _ENTRY = (_list.c.scope, _list.c.pattern, _list.c.kind, _list.c.unproven, _list.c.created)
@@ -172,7 +172,7 @@ class FilterRules:
         self._database = database
         self._clock = clock
         self._revision = ""
-        self._scopes: OrderedDict[RuleScope, _Scope] = OrderedDict()
+        self._scopes: OrderedDict[RuleScope, Scope] = OrderedDict()
         self._weight = 0
 
     def look(self, domain: Domain, account_id: AccountId | None) -> Look:
@@ -188,14 +188,14 @@ class FilterRules:
             scopes = [self._scope(connection, name) for name in names] if revision else [_NOTHING]
         return Look(tuple(scope.rules for scope in scopes), Matcher(scopes))
 
-    def _scope(self, connection: Connection, name: RuleScope) -> _Scope:
+    def _scope(self, connection: Connection, name: RuleScope) -> Scope:
         kept = self._scopes.get(name)
         if kept is not None:
             self._scopes.move_to_end(name)
             return kept
         rules = tuple((str(rule), str(text)) for rule, text in _RULES.rows(connection, which=name))
         entries = [_entry(row) for row in _ENTRIES.rows(connection, which=name)]
-        scope = _Scope(rules, entries) if rules or entries else _NOTHING
+        scope = Scope(rules, entries) if rules or entries else _NOTHING
         self._scopes[name] = scope
         self._weight += scope.weight
         while self._weight > _KEPT and len(self._scopes) > 1:

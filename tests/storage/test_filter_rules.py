@@ -240,7 +240,7 @@ def _names_it(pattern: str, address: EmailAddress) -> bool:
 def test_the_compiled_form_finds_what_the_patterns_name(patterns: list[str], text: str) -> None:
     address = EmailAddress.parse(text)
     entries = [filter_rules.ListEntry(RuleScope(""), parse_pattern(pattern), DENY) for pattern in patterns]
-    hits = filter_rules.Matcher([filter_rules._Scope((), entries)]).sender(address)
+    hits = filter_rules.Matcher([filter_rules.Scope((), entries)]).sender(address)
     assert {hit.entry.pattern for hit in hits} == {each.pattern for each in entries if _names_it(each.pattern, address)}
 
 
@@ -251,6 +251,6 @@ def test_the_compiled_form_finds_what_the_patterns_name(patterns: list[str], tex
 def test_networks_are_found_as_ipaddress_finds_them(networks: list[tuple[int, int]], number: int) -> None:
     texts = {f"{ip_address(value >> (32 - length) << (32 - length))}/{length}" for value, length in networks}
     entries = [filter_rules.ListEntry(RuleScope(""), parse_pattern(text), DENY) for text in texts]
-    hits = filter_rules.Matcher([filter_rules._Scope((), entries)]).client(str(ip_address(number)))
+    hits = filter_rules.Matcher([filter_rules.Scope((), entries)]).client(str(ip_address(number)))
     within = {text for text in texts if ip_address(number) in (as_network(text) or ())}
     assert {hit.entry.pattern for hit in hits} == within
