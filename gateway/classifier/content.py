@@ -20,10 +20,13 @@ from storage.mime.transfer import decode_transfer
 HEADER_MAX = 16 * 1024  # octets of the header that are looked at, without the fields that do not count
 BODY_MAX = 8 * 1024
 
-_HEADER_SEARCHED = 256 * 1024  # a header may not be longer, or the message has no body for us
+_FROM_LINE_MAX = 1024
+_HEADER_SEARCHED = 128 * 1024  # a header may not be longer, or the message has no body for us
 _WINDOW = 3 * BODY_MAX  # of the body, when its text is encoded
+OCTETS_MAX = _FROM_LINE_MAX + _HEADER_SEARCHED + 2 * _WINDOW  # of a message: nothing behind them is ever read
 _ATTACHED_MAX = 512  # octets of a part that is no text
 _PARTS_MAX = 64
+_DASHED_LINES_MAX = 256  # with more of them nothing is decoded: they cost time, and no letter has them
 
 _IGNORED = re.compile(
     rb"^(?:status|x-status|x-keywords|x-uid|x-imap|x-imapbase|x-mozilla-status2?|x-mozilla-keys|lines|content-length"
@@ -38,12 +41,13 @@ def content_of(message: bytes) -> tuple[bytes, bytes]:
     """Header and text, at most `HEADER_MAX` and `BODY_MAX` octets."""
     start = 0
     if message.startswith(b"From "):
-        start = message.find(b"\n", 0, 1024) + 1
+        start = message.find(b"\n", 0, _FROM_LINE_MAX) + 1
     end = start + _header_length(message[start : start + _HEADER_SEARCHED])
     header = _IGNORED.sub(b"", message[start:end].replace(b"\r\n", b"\n"))[:HEADER_MAX]
     # Twice as many octets hold enough of them with either line end.
     window = message[end : end + 2 * _WINDOW].replace(b"\r\n", b"\n")[:_WINDOW]
-    if _ENCODING.search(header) or _ENCODING.search(window):
+    encoded = _ENCODING.search(header) or _ENCODING.search(window)
+    if encoded and window.count(b"\n--") <= _DASHED_LINES_MAX:
         window = _text(header, window)
     if b"=?" in header:
         header = _ENCODED_LINES.sub(lambda lines: decode_words(lines[0]).encode("utf-8", "replace"), header)

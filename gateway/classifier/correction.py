@@ -13,10 +13,12 @@ in integers, so that taking one out leaves nothing of it. A score is
 
 and a clamp never enlarges a difference, so the bound holds for the total as well.
 
-The constants. RATE: a lesson on a message that was judged wrongly moves it by nearly RATE towards the other side, past
-the threshold of Junk, and a message with half the features in common by half. BOUND: one account alone moves nobody
-else's message by more than half a logit, five accounts that agree are a vote that counts. C: all of them together can
-turn what is uncertain, not what the shared model is sure of. D: an account may overrule anything for its own mail.
+The constants. A lesson moves a message that was judged quite wrongly by SPAM_RATE or HAM_RATE towards the other side;
+one that has half of its features in common moves half as far. Mail that was wrongly filtered costs more than spam that
+was let through, so its lessons are twice as long. BORDER lies between the model's 0 and Junk's threshold: lessons fade
+on the right side of it. BOUND: one account alone moves nobody else's message by more than half a logit, five accounts
+that agree are a vote that counts. C: all of them together can turn what is uncertain, not what the shared model is sure
+of. D: an account may overrule anything for its own mail.
 
 No I/O; deterministic; every input gives finite numbers.
 """
@@ -33,6 +35,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from gateway.classifier.features import Features, folded, views
+from gateway.classifier.model import sigmoid
 from storage.errors import Corrupt
 
 Vector: TypeAlias = NDArray[np.int32]  # of an account, in units of 1 / LESSON_UNIT
@@ -43,7 +46,9 @@ PLACES = 1 << PLACES_BITS
 LESSON_UNIT = 1 << 12
 SHARE_UNIT = 1 << 16  # 65,535 accounts that all put B into one place are still below 2**31
 
-RATE = 4.0
+SPAM_RATE = 4.0
+HAM_RATE = 8.0
+BORDER = 1.0
 BOUND = 0.5
 TENANT_LIMIT = 3.0
 OWN_LIMIT = 8.0
@@ -78,14 +83,14 @@ def lesson_step(total: float, is_spam: bool) -> float:
 
     Positive towards spam. A message that is judged rightly already teaches little.
     """
-    probability = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, total))))
-    return RATE * ((1.0 if is_spam else 0.0) - probability)
+    probability = sigmoid(total - BORDER)
+    return SPAM_RATE * (1.0 - probability) if is_spam else -HAM_RATE * probability
 
 
 def apply(vector: Vector, features: Features, step: float) -> Vector:
     """The vector after a lesson; the one given stays as it is.
 
-    Values end at ±2**31 units, which takes 131,072 full lessons on messages of one and the same single feature.
+    Values end at ±2**31 units, which takes 65,536 full lessons on messages of one and the same single feature.
     """
     changed = vector.copy()
     for at, length in _vector_of(features):

@@ -40,9 +40,13 @@ VERSION = 1
 BITS = 22
 TRAINED_FROM = 1000  # messages of each kind: below that scores are a guess
 
+# Logits that policies begin with (docs/decisions/0016-classifier.md has what was measured).
+JUNK_FROM = 3.5  # below one wrongly filtered message in a thousand
+QUARANTINE_FROM = 7.0  # no wrongly filtered message in any order of the corpus
+
 _PAGE = 4096
 _LOOK_EVERY = 5.0  # seconds
-_BITS_TAKEN = range(8, 27)
+_BITS_TAKEN = range(8, 25)
 _NUMBER_MAX = 1e9  # no training gives larger ones; sums of them stay finite
 
 _log = logging.getLogger("cleanmail.classifier")
@@ -100,6 +104,11 @@ def logit(weights: Table, at: Features) -> float:
 def mean_logit(weights: Table, at: tuple[Features, ...]) -> float:
     """A message's score: each view is a learner of its own, and both have the same say."""
     return sum(logit(weights, view) for view in at) / len(at)
+
+
+def sigmoid(value: float) -> float:
+    """The probability of a logit."""
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, value))))
 
 
 def write_model(path: Path, model: SharedModel) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.classifier.features import Features
-from gateway.classifier.model import BITS, Learned, SharedModel, Table, logit, mean_logit, places, write_model
+from gateway.classifier.model import BITS, Learned, SharedModel, Table, logit, mean_logit, places, sigmoid, write_model
 
 RATE = 16.0
 INITIAL_ENERGY = 0.1  # bounds the first steps of a place: the smaller, the bolder
@@ -77,8 +77,3 @@ class Trainer:
     def save(self, path: Path, now: int) -> None:
         """Put what was learned so far in the place of the model at `path`; durable on return."""
         write_model(path, self.model(now))
-
-
-def sigmoid(value: float) -> float:
-    """The probability of a logit."""
-    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, value))))

@@ -31,6 +31,7 @@ from hosting.cli import (
     tenants,
     trace,
 )
+from hosting.cli import filter as filter_
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import Output
 from hosting.config import FILE_NAME
@@ -63,6 +64,7 @@ app.command("check")(maintenance.check)
 app.command("upgrade")(maintenance.upgrade)
 app.add_typer(queue.app, name="queue")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(filter_.app, name="filter")
 app.command("trace")(trace.trace)
 app.add_typer(log.app, name="log")
 app.add_typer(review.app, name="review")
