@@ -44,7 +44,7 @@ from storage.values import AccountId, TenantId
 LOOKED_AT = 512 * 1024  # octets of a message that features and identity come from
 LESSONS_A_DAY = 200  # of one account; taking back is always possible
 
-_TRIES = 8
+_TRIES = 20  # against other processes
 
 
 class Outcome(Enum):
@@ -114,12 +114,13 @@ def learn_all(
         return [Learned(Outcome.OFF)] * len(wanted)
     features = [features_of(each.message[:LOOKED_AT]) for each in wanted]
     for _ in range(_TRIES):
-        session = _Session(tenant, models, account_id)
-        learned = [session.take(each, its) for each, its in zip(wanted, features, strict=True)]
-        try:
-            session.write()
-        except Conflict:
-            continue
+        with tenant.corrections.learning:
+            session = _Session(tenant, models, account_id)
+            learned = [session.take(each, its) for each, its in zip(wanted, features, strict=True)]
+            try:
+                session.write()
+            except Conflict:  # another process was faster
+                continue
         session.tell_reputation()
         return learned
     raise Unavailable(detail=f"tenant {tenant.tenant_id}: corrections change faster than they can be learned")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -123,6 +124,8 @@ class Corrections:
         self._database = database
         self._clock = clock
         self._key = derive(tenant_secret, "filter", "lessons")
+        # To be held from `rows` to `replace`, so that those who learn in one process do not get in each other's way.
+        self.learning = Lock()
 
     # Looking
 

@@ -17,6 +17,7 @@ from gateway.classifier.features import features_of
 from gateway.learning import learn as module
 from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, renew_aggregate
 from gateway.policy.rules import Rules
+from storage.directory.tenant import Tenant
 from storage.errors import CleanmailError, NotFound
 from storage.filter.reputation import Counts, domain_subject
 from storage.filter.rules import WHOLE_TENANT, of_account
@@ -176,22 +177,25 @@ def test_a_lesson_after_a_removal_makes_the_sum_anew(place: LearningPlace) -> No
 
 
 def test_many_who_learn_at_once_all_succeed(place: LearningPlace) -> None:
+    """Two in one process, and one whose database connections are its own, as another process has them."""
+    key = place.town.premises.keys.tenant_key(place.tenant_id, "test")
+    there = Tenant.open(place.tenant._database.path, place.tenant_id, key, place.town.premises.clock)
     errors: list[CleanmailError] = []
 
-    def teach(account_id: AccountId, name: str) -> None:
+    def teach(tenant: Tenant, account_id: AccountId, name: str) -> None:
         for number in range(5):
             try:
-                place.say(account_id, letter(f"{name} {number}"), spam=True)
+                learn_all(tenant, place.models, account_id, [Said(letter(f"{name} {number}"), True)])
             except CleanmailError as error:
                 errors.append(error)
 
-    threads = [
-        threading.Thread(target=teach, args=each) for each in ((place.ann, "a"), (place.ann, "b"), (place.bob, "c"))
-    ]
+    who = ((place.tenant, place.ann, "a"), (place.tenant, place.ann, "b"), (there, place.bob, "c"))
+    threads = [threading.Thread(target=teach, args=each) for each in who]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    there.close()
     assert errors == []
     assert place.tenant.corrections.rows(place.ann).lessons == 10
     assert place.tenant.corrections.rows(place.bob).lessons == 5
