@@ -6,20 +6,18 @@ aligned with an author of that domain, whoever wrote the message. Behind a rewri
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from gateway.authentication.facts import AuthenticationFacts, author_is_authentic
 from gateway.dmarc.result import Dmarc, DmarcResult
 from gateway.facts.values import Destination, Facts
-
-_REWRITTEN = re.compile(r"SRS[01][=+-]", re.I)
+from gateway.mx.srs import is_rewritten
 
 
 def author_is_proven(facts: Facts) -> bool:
     """`author_is_authentic`, and not by the word of a forwarder."""
     path = facts.reverse_path
-    if path is not None and _REWRITTEN.match(path.local):
+    if path is not None and is_rewritten(path):
         return author_is_authentic(_by_signatures(facts.authentication))
     return author_is_authentic(facts.authentication)
 

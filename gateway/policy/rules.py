@@ -50,7 +50,7 @@ class Rules:
     """
 
     # Scores are logits: above 0 spam is likelier, each whole one makes it 2.7 times as likely.
-    junk_at: float = _score(4.0, 0.1)  # score from which a message is spam
+    junk_at: float = _score(3.5, 0.1)  # score from which a message is spam
     quarantine_at: float = _score(NEVER, 0.0)  # score from which spam is quarantined whatever else is chosen; 0: never
     reject_at: float = _score(NEVER, 0.0)  # score from which spam is refused; 0: never
     spam_here: str = _one_of("junk", _SPAM)  # spam for mailboxes of this installation

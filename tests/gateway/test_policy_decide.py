@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from policy_cases import (
@@ -32,8 +33,13 @@ from gateway.scanners import MalwareResult, RspamdResult
 from storage.filter.rules import ListKind
 from storage.values import EmailAddress
 
+
+def rules_of(**changed: Any) -> Rules:
+    return Rules(**{"junk_at": 4.0, **changed})
+
+
 GOOD = facts()
-RULES = Rules()
+RULES = rules_of()
 SPAM = experience(6.2)
 ALLOW = ListMatch(ListKind.ALLOW, "@example.org")
 DENY = ListMatch(ListKind.DENY, "@example.org")
@@ -83,7 +89,7 @@ def test_an_honest_message_is_delivered() -> None:
     ],
 )
 def test_spam(to: Destination, rules: dict[str, str], score: float, wanted: str) -> None:
-    assert judged(known=experience(score), to=to, rules=Rules(**rules)) == wanted  # type: ignore[arg-type]
+    assert judged(known=experience(score), to=to, rules=rules_of(**rules)) == wanted
 
 
 @pytest.mark.parametrize("maturity", [Maturity.NONE, Maturity.LEARNING])
@@ -121,7 +127,7 @@ def test_without_a_score_nothing_is_spam() -> None:
     ],
 )
 def test_malware(about: Facts, rules: dict[str, str], wanted: str) -> None:
-    assert judged(about, rules=Rules(**rules)) == wanted  # type: ignore[arg-type]
+    assert judged(about, rules=rules_of(**rules)) == wanted
 
 
 def _attached(**what: object) -> Facts:
@@ -193,7 +199,7 @@ def test_attachments(about: Facts, here: str, routed: str) -> None:
     ],
 )
 def test_who_stands_behind_it(about: Facts, known: dict[str, Standing], rules: dict[str, str], wanted: str) -> None:
-    assert judged(about, experience(**known), rules=Rules(**rules)) == wanted  # type: ignore[arg-type]
+    assert judged(about, experience(**known), rules=rules_of(**rules)) == wanted
 
 
 def test_what_was_excused_is_quarantined_where_there_is_no_junk_folder() -> None:
@@ -224,7 +230,7 @@ RSPAMD = RspamdResult("reject", 20.0, 15.0)
     ],
 )
 def test_clients_scanners_and_form(about: Facts, rules: dict[str, str], wanted: str) -> None:
-    assert judged(about, rules=Rules(**rules)) == wanted  # type: ignore[arg-type]
+    assert judged(about, rules=rules_of(**rules)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -279,7 +285,7 @@ def test_lists_and_correspondents(about: Facts, known: dict[str, float], listed:
 def test_postmaster_takes_what_is_no_danger(
     about: Facts, known: dict[str, float], listed: ListMatch | None, rules: dict[str, str], wanted: str
 ) -> None:
-    assert judged(about, experience(**known), POSTMASTER, Rules(**rules), listed) == wanted  # type: ignore[arg-type]
+    assert judged(about, experience(**known), POSTMASTER, rules_of(**rules), listed) == wanted
 
 
 def test_a_server_that_filters_is_believed_but_not_about_malware() -> None:
@@ -346,7 +352,7 @@ class TestForgedAuthorsOfTheOwnDomain:
 def test_the_heaviest_is_done_and_the_weightiest_named(
     about: Facts, known: Experience, listed: ListMatch | None, rules: dict[str, str], wanted: str
 ) -> None:
-    assert judged(about, known, HERE, Rules(**rules), listed) == wanted  # type: ignore[arg-type]
+    assert judged(about, known, HERE, rules_of(**rules), listed) == wanted
 
 
 @pytest.mark.parametrize(
@@ -446,7 +452,7 @@ def test_the_heaviest_is_done_and_the_weightiest_named(
 def test_why_and_what_would_have_helped(
     about: Facts, known: dict[str, float], listed: ListMatch | None, rules: dict[str, str], sentence: str, cure: str
 ) -> None:
-    verdict = decide(about, experience(**known), HERE, Rules(**rules), listed)  # type: ignore[arg-type]
+    verdict = decide(about, experience(**known), HERE, rules_of(**rules), listed)
     assert (verdict.sentence, verdict.counterfactual) == (sentence, cure)
 
 
@@ -469,7 +475,7 @@ def test_evidence_tips_what_is_nearly_spam_and_gives_the_reason() -> None:
     assert (verdict.action, verdict.reason) == (Action.JUNK, Reason.BAD_REPUTATION)
     assert verdict.sentence.endswith("a message is spam. Its content alone would have 3.5.")
     assert verdict.score == 5.0
-    assert decide(GOOD, known, HERE, Rules(spam_here="reject")).action is Action.QUARANTINE
+    assert decide(GOOD, known, HERE, rules_of(spam_here="reject")).action is Action.QUARANTINE
     assert judged(known=experience(0.9, domain=Reputation(0, 20), network=Reputation(0, 20))).startswith("deliver")
     good = experience(4.5, domain=Reputation(20, 0))
     assert judged(known=good) == "deliver nothing-against-it"
@@ -510,7 +516,7 @@ PATH = EmailAddress.parse("ada@example.org")
 def test_what_is_refused_before_the_content(
     client: ClientFacts, to: Destination, rules: dict[str, str], listed: ListMatch | None, wanted: str | None
 ) -> None:
-    verdict = decide_early(client, PATH, to, Rules(**rules), listed)  # type: ignore[arg-type]
+    verdict = decide_early(client, PATH, to, rules_of(**rules), listed)
     assert (verdict and f"{verdict.action} {verdict.reason}") == wanted
     assert verdict is None or verdict.counterfactual.startswith("It would have passed if ")
 
