@@ -64,7 +64,8 @@ class ArcResult:
         return tuple(each.sealer for each in self.sets)
 
     def trusted(self, sealers: Collection[str]) -> SealedResults | None:
-        """What the nearest sealers say, if the chain passes and all of them from the newest on are among `sealers`.
+        """What the nearest sealers say, if the chain passes and all of them from the newest on are among `sealers`
+        (domains in lower-case A-labels).
 
         Of several trusted ones that stand one behind the other it is the newest for which DMARC passed; the others
         saw what the trusted ones before them changed. Without such a one it is the newest.
