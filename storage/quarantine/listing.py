@@ -89,7 +89,7 @@ _RECIPIENTS = prepare(
 )
 _COUNTS = prepare(select(_message.c.reason, func.count(), func.sum(_message.c.size)).group_by(_message.c.reason))
 _OLDEST = prepare(select(_message.c.received).order_by(_message.c.quarantine_id).limit(1))
-_REPORTED = prepare(select(func.count(_recipient.c.quarantine_id.distinct())).where(_recipient.c.reported.is_not(None)))
+_REPORTED = prepare(select(func.count(_recipient.c.quarantine_id.distinct())).where(_recipient.c.reported >= 0))
 
 
 class Listing:

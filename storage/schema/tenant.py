@@ -186,6 +186,7 @@ quarantine_recipient = Table(
 Index("quarantine_by_account", quarantine_recipient.c.account_id, quarantine_recipient.c.quarantine_id)
 Index("quarantine_by_address", quarantine_recipient.c.address_key, quarantine_recipient.c.quarantine_id)
 Index("quarantine_by_state", quarantine_recipient.c.state, quarantine_recipient.c.quarantine_id)
+Index("quarantine_by_report", quarantine_recipient.c.reported, quarantine_recipient.c.quarantine_id)
 
 # Files of withheld messages whose rows are gone, until they are removed.
 quarantine_unlink = Table(
