@@ -89,7 +89,7 @@ _RECIPIENTS = prepare(
 )
 _COUNTS = prepare(select(_message.c.reason, func.count(), func.sum(_message.c.size)).group_by(_message.c.reason))
 _OLDEST = prepare(select(_message.c.received).order_by(_message.c.quarantine_id).limit(1))
-_REPORTED = prepare(select(func.count(_recipient.c.quarantine_id.distinct())).where(_recipient.c.reported >= 0))
+_REPORTED = prepare(select(_recipient.c.quarantine_id).where(_recipient.c.reported >= 0))
 
 
 class Listing:
@@ -142,12 +142,12 @@ class Listing:
         """How much there is: from an index of all messages, without reading them."""
         with self._database.snapshot() as connection:
             rows = _COUNTS.rows(connection)
-            oldest, [(reported,)] = _OLDEST.one(connection), _REPORTED.rows(connection)
+            oldest, reported = _OLDEST.one(connection), _REPORTED.rows(connection)
         return Counts(
             sum(row[1] for row in rows),
             sum(row[2] for row in rows),
             None if oldest is None else oldest[0],
-            reported,
+            len({row[0] for row in reported}),
             {row[0]: row[1] for row in rows},
         )
 
