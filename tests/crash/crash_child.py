@@ -23,6 +23,9 @@ from typing import Any
 import sqlcipher3
 from crash_town import WHOSE, mail, opened, receive, submit
 
+from gateway.classifier.model import Models
+from gateway.policy.rules import DEFAULT
+from hosting.learning_round import LearningRound
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.mail.account import Account
@@ -138,7 +141,13 @@ def sweep(installation: Installation, account: Account, request: dict[str, Any])
     return {"tmp": swept.tmp, "new": swept.new}
 
 
-OPERATIONS = {each.__name__: each for each in (append, deliver, accept, move, expunge, sweep)}
+def learn(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    models = Models(installation.data / "no model", installation.clock)
+    outcomes = LearningRound(installation, models, DEFAULT).learn(*WHOSE["alice@one.test"])
+    return {outcome.value: count for outcome, count in outcomes.items()}
+
+
+OPERATIONS = {each.__name__: each for each in (append, deliver, accept, move, expunge, sweep, learn)}
 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
