@@ -27,12 +27,17 @@ from hosting.composition import Parts
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
+from hosting.quarantine.assembly import make_releases
 from hosting.quarantine_round import EVERY as QUARANTINE_EVERY
 from hosting.quarantine_round import quarantine_round
+from hosting.review.watch import Watch
+from hosting.review_round import EVERY as REVIEW_EVERY
+from hosting.review_round import review_round
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
 from storage.changes import Change, Gap, Published
+from storage.directory.resolve import Resolver
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.retention import remove_due
@@ -219,4 +224,13 @@ def make_service(parts: Parts) -> RoleService:
     )
     withheld = partial(quarantine_round, parts.installation, parts.config)
     quarantine = Ticking(parts.reactor, QUARANTINE_EVERY, blocking=[withheld], at_once=True, at_stop=False)
-    return RoleService([rounds, hourly, dkim, retention, quarantine, every_second(parts)], sweep=rounds.sweep)
+    watch = Watch(parts.installation, parts.metrics, parts.config.filter.alarm_share)
+    decided = partial(_carry_out_reviews, parts)
+    reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)
+    services = [rounds, hourly, dkim, retention, quarantine, reviews, every_second(parts)]
+    return RoleService(services, sweep=rounds.sweep)
+
+
+def _carry_out_reviews(parts: Parts) -> None:
+    resolver = Resolver(parts.installation, parts.config.postmaster)
+    review_round(parts.installation, make_releases(parts.installation, parts.config, resolver))

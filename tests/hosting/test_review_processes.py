@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import review_town
 from review_town import BODY, SUBJECT, ask_for_review, withhold
-from whole_server import WholeServer
+from whole_server import WholeServer, running, until
 
 from hosting import composition
 from hosting.auth.persons import person_of
 from hosting.config import Config
 from hosting.review.desk import DECIDE, VIEW
 from storage.directory.reviews import ReviewState
+from storage.filter.counts import Counted
 from storage.installation import Installation
 from storage.values import Domain, EmailAddress, TenantId
 
@@ -196,3 +198,37 @@ def test_a_whole_server_takes_none_of_its_own_for_a_reviewer(whole_server: Whole
             check=False,
         )
         assert said.returncode == 1 and f"runs as '{ME}'" in said.stderr
+
+
+def test_the_jobs_role_releases_what_was_found_wrong_and_shows_the_shares(tmp_path: Path) -> None:
+    server = WholeServer(tmp_path)
+    with opened(server.data) as installation:
+        control = installation.control
+        tenant_id = control.tenant_by_slug("one").tenant_id
+        alice = installation.tenant(tenant_id).account_by_address(EmailAddress.parse("alice@one.test"))
+        number = withhold(installation, tenant_id, alice.account_id, "alice@one.test")
+        installation.tenant(tenant_id).quarantine.report(number, [0])
+        ask_for_review(installation, tenant_id, number)
+        control.reviews.view(tenant_id, number)
+        control.reviews.decide(tenant_id, number, wrong=True, person="rita")
+        installation.counts.add(tenant_id, Counted.DELIVER, 999)
+        installation.counts.add(tenant_id, Counted.QUARANTINE, 1)
+    with running(server):
+
+        def released() -> bool:
+            with opened(server.data) as installation:
+                return installation.control.reviews.find(number).state is ReviewState.RELEASED
+
+        def metrics() -> str:
+            with urlopen(f"http://127.0.0.1:{server.ports['operations']}/metrics", timeout=30) as answer:
+                return str(answer.read().decode())
+
+        until(released, "the release")
+        with server.imap() as imap:
+            assert imap.command(b"SELECT INBOX").ok
+            fetched = imap.command(b"FETCH 1 BODY[]").text.decode()
+            assert SUBJECT in fetched and BODY in fetched and "X-Cleanmail-Released: by review;" in fetched
+        until(lambda: "cleanmail_filter_wrong_share 0.001\n" in metrics(), "the gauge")
+        assert "cleanmail_filter_reviewed_share 0.001\n" in metrics()
+        until(lambda: "people looked at 1 (0.1000 %)" in server.log(), "the warning")
+        assert number in server.log() and "alice" not in server.log() and SUBJECT not in server.log()
