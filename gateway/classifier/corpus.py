@@ -131,6 +131,7 @@ class Corpus:
     def _add_tar(self, path: Path) -> None:
         """Its index may stand behind its messages, so labels come last."""
         members: dict[str, tuple[int, int, int | None]] = {}
+        headless: set[str] = set()  # no messages, unless an index says so
         index: tuple[PurePosixPath, bytes] | None = None
         try:
             with tarfile.open(path) as tar:
@@ -142,7 +143,10 @@ class Corpus:
                     if name.name == "index":
                         index = (name.parent, content.read(_INDEX_MAX))
                     elif (octets := content.read(OCTETS_MAX)).strip():
-                        members[str(name)] = self._write(*without_from_line(octets))
+                        octets, arrived = without_from_line(octets)
+                        if not begins_with_header(octets):
+                            headless.add(str(name))
+                        members[str(name)] = self._write(octets, arrived)
                         self._tell(len(self._entries) + len(members))
         except (tarfile.TarError, EOFError, OSError) as error:
             raise InvalidInput(f"{path} cannot be read to its end: {error}.") from None
@@ -150,7 +154,8 @@ class Corpus:
             pairs = [(is_spam, _joined(index[0], entry)) for is_spam, entry in _parse_index(index[1])]
         else:
             labels = [(label_of(PurePosixPath(entry).parent.name), entry) for entry in sorted(members)]
-            pairs = [(label, entry) for label, entry in labels if label is not None]
+            pairs = [(label, entry) for label, entry in labels if label is not None and entry not in headless]
+            self.left_out += sum(label is not None for label, _ in labels) - len(pairs)
         if not pairs:
             raise InvalidInput(f"{path} is no corpus: there is neither an index nor a folder called ham or spam in it.")
         for is_spam, entry in pairs:
