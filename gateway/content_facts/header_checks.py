@@ -21,8 +21,8 @@ PAST = 14 * 86_400  # seconds that it may be behind: a queue keeps mail for five
 FIELDS_MAX = 5_000  # that are looked at one by one
 VALUE_MAX = 16 * 1024  # octets of a value
 
-_ONCE = (
-    b"from sender reply-to to cc bcc message-id in-reply-to references subject date mime-version content-type"
+_ONCE = (  # From has a finding of its own
+    b"sender reply-to to cc bcc message-id in-reply-to references subject date mime-version content-type"
     b" content-transfer-encoding content-disposition"
 ).split()
 _LIST = (b"list-id", b"list-post", b"mailing-list", b"x-mailing-list", b"x-beenthere")

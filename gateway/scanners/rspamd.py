@@ -171,7 +171,7 @@ def _result(body: bytes) -> RspamdResult:
     symbols = answer.get("symbols", {}) if isinstance(answer, dict) else None
     if not isinstance(action, str) or not _is_name(action) or not isinstance(symbols, dict):
         raise ScannerFailed("gave an answer without an action")
-    if answer.get("is_skipped") is True:
+    if answer.get("is_skipped") is True and action == "no action":  # a forced action is skipped by its rules too
         return _unknown("Rspamd is configured to skip this message")
     names = sorted(name for name in symbols if _is_name(name))
     return RspamdResult(
