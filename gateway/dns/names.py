@@ -16,11 +16,15 @@ def normal(text: str) -> str | None:
     """Lower-case A-labels without the last dot; "" is the root."""
     text = text.removesuffix(".")
     if not text.isascii():
+        labels = text.replace("。", ".").split(".")
+        # A stranger's text can be long, and encoding a label takes 40 us. No A-label is shorter than five.
+        if sum(len(label) + 1 if label.isascii() else 6 for label in labels) > 254:
+            return None
         try:
             # Label by label: one with an underscore stands beside internationalised ones (_25._tcp.bücher.example).
             text = ".".join(
                 label if label.isascii() else idna.encode(label, uts46=True, transitional=False).decode("ascii")
-                for label in text.replace("。", ".").split(".")
+                for label in labels
             )
         except (idna.IDNAError, UnicodeError):
             return None
