@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-OCTETS = 16_384
+OCTETS = 8192
 RESULTS = 50
 PROPERTIES = 20  # of one result
 

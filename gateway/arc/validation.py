@@ -3,8 +3,8 @@
 `prepare` is pure and does what the message alone can decide: a chain with a hole, or with a body that is another since
 the newest sealer, costs no question. `validate` asks DNS for all keys at once, and raises nothing but cancellation.
 
-Bounds: 50 sets (§4.2.1), each seal hashed in one pass over the chain, at most `MESSAGE_SIGNATURES` message signatures
-behind the newest, each key once.
+Bounds: 50 sets (§4.2.1), all seals hashed in one pass over the chain, `MESSAGE_SIGNATURES` message signatures and the
+results of `RESULTS_READ` sets from the newest one on, each key once.
 
 Standards: RFC 8617 §4.1, §5.1.1, §5.2.
 """
@@ -38,6 +38,7 @@ from gateway.dns.names import normal
 from storage.mime.fields import Field, Header, unfold
 
 SETS_MAX = 50
+RESULTS_READ = 10  # sets whose results are read, the newest ones: nobody relies on a longer way
 MESSAGE_SIGNATURES = 10  # that are verified, from the newest one on, to say since when the message is unchanged
 
 RESULTS = b"arc-authentication-results"
@@ -95,10 +96,11 @@ def prepare(data: bytes, header: Header, *, digests: MessageDigests | None = Non
         seals = _seals(sets, digests)
     except (Broken, Refused, TagError) as error:
         return PreparedChain(ArcResult(Arc.FAIL, reason=str(error)))
-    described = [
-        SealedSet(number, seal.domain, read_results(_text(digests.value(each.fields[RESULTS]))))
-        for number, (each, seal) in enumerate(zip(sets, seals, strict=True), 1)
-    ]
+    described: list[SealedSet] = []
+    for number, (each, seal) in enumerate(zip(sets, seals, strict=True), 1):
+        read = number > len(sets) - RESULTS_READ
+        results = read_results(_text(digests.value(each.fields[RESULTS]))) if read else ()
+        described.append(SealedSet(number, seal.domain, results))
     return PreparedChain(None, tuple(reversed(described)), tuple(reversed(seals)), signatures)
 
 

@@ -14,7 +14,7 @@ from gateway.dns.names import normal
 from storage.mime.addresses import Address, parse_addresses
 from storage.mime.fields import Header, unfold
 
-ADDRESSES_MAX = 100
+ADDRESSES_MAX = 20
 FIELDS_MAX = 10
 
 # What stands for a part that is missing (storage.mime.addresses).

@@ -18,7 +18,7 @@ from zone_dns import ZoneDns
 
 from gateway.arc.result import Arc, ArcResult, SealedResults, SealedSet
 from gateway.arc.results import MethodResult, read_results
-from gateway.arc.validation import MESSAGE_SIGNATURES, SETS_MAX, prepare, validate
+from gateway.arc.validation import MESSAGE_SIGNATURES, RESULTS_READ, SETS_MAX, prepare, validate
 from gateway.dkim.digests import MessageDigests
 from storage.mime.fields import read_header
 
@@ -314,6 +314,7 @@ def test_the_longest_chain() -> None:
     result = asyncio.run(validate(prepared, dns, NOW))
     assert (result.result, len(result.sets)) == (Arc.PASS, SETS_MAX)
     assert result.oldest_pass == SETS_MAX - MESSAGE_SIGNATURES + 1
+    assert [bool(each.results) for each in result.sets] == [True] * RESULTS_READ + [False] * (SETS_MAX - RESULTS_READ)
     assert dns.asked == [LIST.name]
     assert outcome(twice(longest, b"ARC-Seal", 1)) == (Arc.FAIL, f"the chain has more than {SETS_MAX} sets")
 

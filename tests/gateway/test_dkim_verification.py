@@ -279,6 +279,7 @@ def test_a_message_without_signatures() -> None:
         ({"d": "ex ample"}, Dkim.PERMERROR, "d= is no domain"),
         ({"d": "."}, Dkim.PERMERROR, "d= is no domain"),
         ({"d": "a" * 64 + ".test"}, Dkim.PERMERROR, "d= is no domain"),
+        ({"d": "ü." * 15_000 + "test"}, Dkim.PERMERROR, "d= is no domain"),
         ({"d": "x." * 120 + "test"}, Dkim.PERMERROR, "selector and domain are too long"),
         ({"s": "s(1"}, Dkim.PERMERROR, "s= is no selector"),
         ({"d": "EXAMPLE.org", "s": "S1", "a": "RSA-SHA256"}, Dkim.PASS, ""),
