@@ -120,26 +120,21 @@ class Keeping:
         return {queue_id: target.tenant_id}
 
     def _entries(self, message: Message, to: Targets) -> list[NewEntry]:
-        """One per tenant and stamp: mailboxes and routed addresses are their tenants', the rest is the sender's."""
-        copies: dict[tuple[TenantId, bytes], list[NewRecipient]] = {}
-        sender = message.sender
-        if sender is not None and (to.remote or any(each.tenant_id == sender.tenant_id for each in to.mailboxes)):
-            copies[sender.tenant_id, b""] = []  # so that it is the first
+        """One for each copy."""
+        recipients: dict[tuple[TenantId, bytes], list[NewRecipient]] = {copy: [] for copy in copies(message, to)}
         for mailbox in to.mailboxes:
             parameters = _parameters(mailbox.path, mailbox=mailbox.mailbox)
             recipient = NewRecipient(mailbox.path.address, mailbox.account_id, parameters)
-            copies.setdefault((mailbox.tenant_id, mailbox.stamp), []).append(recipient)
+            recipients[mailbox.tenant_id, mailbox.stamp].append(recipient)
         for routed in to.routed:
-            copies.setdefault((routed.tenant_id, routed.stamp), []).append(_routed(routed))
+            recipients[routed.tenant_id, routed.stamp].append(_routed(routed))
         for remote in to.remote:
-            whose = sender.tenant_id if sender is not None else remote.tenant_id
-            assert whose is not None, "mail from elsewhere to elsewhere is never accepted"
-            copies.setdefault((whose, remote.stamp), []).append(_remote(remote))
+            recipients[_whose(message, remote), remote.stamp].append(_remote(remote))
         expires = self._clock.now() + message.retry_time
-        ids = [message.queue_id, *(new_queue_id(self._clock) for _ in range(len(copies) - 1))]
+        ids = [message.queue_id, *(new_queue_id(self._clock) for _ in range(len(recipients) - 1))]
         return [
-            self._entry(message, queue_id, tenant_id, recipients, stamp, expires)
-            for queue_id, ((tenant_id, stamp), recipients) in zip(ids, copies.items(), strict=True)
+            self._entry(message, queue_id, tenant_id, its, stamp, expires)
+            for queue_id, ((tenant_id, stamp), its) in zip(ids, recipients.items(), strict=True)
         ]
 
     def _entry(
@@ -201,6 +196,27 @@ class Keeping:
                     str(target.path.address),
                 )
             )
+
+
+def copies(message: Message, to: Targets) -> tuple[tuple[TenantId, bytes], ...]:
+    """Whose copies are kept and with which stamps, each once, in the order of the ids that they are kept under.
+
+    Mailboxes and routed addresses are their tenants', the rest is the sender's.
+    """
+    found: list[tuple[TenantId, bytes]] = []
+    sender = message.sender
+    if sender is not None and (to.remote or any(each.tenant_id == sender.tenant_id for each in to.mailboxes)):
+        found.append((sender.tenant_id, b""))  # so that it is the first
+    found += [(mailbox.tenant_id, mailbox.stamp) for mailbox in to.mailboxes]
+    found += [(routed.tenant_id, routed.stamp) for routed in to.routed]
+    found += [(_whose(message, remote), remote.stamp) for remote in to.remote]
+    return tuple(dict.fromkeys(found))
+
+
+def _whose(message: Message, remote: RemoteTarget) -> TenantId:
+    whose = message.sender.tenant_id if message.sender is not None else remote.tenant_id
+    assert whose is not None, "mail from elsewhere to elsewhere is never accepted"
+    return whose
 
 
 def _is_one_mailbox(to: Targets) -> bool:

@@ -1,8 +1,9 @@
 """One MX session's decisions, asynchronous around the blocking parts: which senders, which recipients, which messages.
 
-Every message that is accepted, and every recipient and message that is refused, leaves a trace event. What DNS says of
-the sender is asked for when the first recipient is accepted, so a stranger who tries addresses costs us no question;
-the answers are waited for at the end of the message, within their time limit.
+Every message that is accepted, and every recipient and message that is refused, leaves a trace event, and so does
+every verdict. What DNS says of the client is asked for from the connection on, what it says of the sender when the
+first recipient is accepted, so a stranger who tries addresses costs us little; the answers are waited for at the end of
+the message, within the time limit of all facts, or at RCPT where a rule may refuse by them.
 
 Standards: RFC 5321 §3.3, §4.5.1 (postmaster), §6.1; RFC 3463 (status codes).
 """
@@ -13,12 +14,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.acceptance.targets import too_many
+from gateway.acceptance.targets import Suspended, targets, too_many
+from gateway.facts import collect
+from gateway.facts.client import ClientChecks, ClientInquiry
+from gateway.facts.collect import Collector
+from gateway.facts.sender import SenderChecks, SenderInquiry
+from gateway.facts.values import ClientFacts
+from gateway.greylist import Greylist, client_network
+from gateway.judgement.destinations import every_target
+from gateway.judgement.judge import Early, Judge
+from gateway.judgement.records import Told, VerdictRecords
+from gateway.judgement.refusals import refusal
 from gateway.mx.acceptance import Arrival, MxAcceptance
 from gateway.mx.header import Client
 from gateway.mx.own_servers import OwnServers
 from gateway.mx.recipients import Asked, LookedUp, Recipients
-from gateway.mx.sender import SenderChecks, SenderFacts
+from gateway.policy.decide import put_off
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import Content
 from gateway.smtp.replies import (
@@ -55,7 +66,13 @@ class MxDesk:
 
     recipients: Recipients
     acceptance: MxAcceptance
+    clients: ClientChecks
     senders: SenderChecks
+    collector: Collector
+    judge: Judge
+    records: VerdictRecords
+    greylist: Greylist | None  # None: nobody is put off
+    listings_wait: float  # seconds that RCPT waits for DNS lists; 0 where no list may refuse by itself
     own_servers: OwnServers
     shared: SharedLimits
     per_sender: Rate
@@ -72,9 +89,11 @@ class MxHandler:
     def __init__(self, session: SmtpSession, desk: MxDesk) -> None:
         self._session = session
         self._desk = desk
-        self._check: asyncio.Task[SenderFacts] | None = None  # of the open transaction, or the last one
+        self._client: ClientInquiry | None = None
+        self._sender: SenderInquiry | None = None  # of the open transaction, or the last one
 
     async def connect(self, session: SmtpSession) -> SmtpReply | None:
+        self._client = self._desk.clients.begin(session.address)
         return None
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> None:
@@ -90,26 +109,29 @@ class MxHandler:
         size = transaction.reverse_path.size
         try:
             found = await self._verified(await self._look_up(path.address, size), path.address, size)
+            refused = found.refusal
+            if refused is None and too_many(transaction.resolved, found.resolution):
+                refused = TOO_MANY_RECIPIENTS
+            if refused is None:
+                refused = await self._judged_early(transaction, path, found.resolution)
         except Exception as error:
             self._refused(transaction, path, None, reply_for(error))
             raise
-        refusal = found.refusal
-        if refusal is None and too_many(transaction.resolved, found.resolution):
-            refusal = TOO_MANY_RECIPIENTS
-        if refusal is not None:
-            self._refused(transaction, path, found.resolution.tenant_id, refusal)
-            return refusal
+        if refused is not None:
+            self._refused(transaction, path, found.resolution.tenant_id, refused)
+            return refused
         transaction.resolved.append(found.resolution)
         self._desk.counters.recipients["accepted"] += 1
-        if transaction.sender is None:
-            transaction.sender = self._check_sender(transaction)
+        self._check_sender(transaction)
         return RECIPIENT_OK
 
     async def data(self, session: SmtpSession, transaction: Transaction, content: Content) -> SmtpReply:
         recipients = list(zip(transaction.recipients, transaction.resolved, strict=True))
         try:
-            facts: SenderFacts = await transaction.sender
-            arrival = Arrival(self._client(facts), facts, transaction.reverse_path, recipients)
+            collected = await self._desk.collector.message(self._asked(transaction), content)
+            name = collected.facts.client.name or ""
+            client = Client(session.address, session.host_name or "", name, session.protocol, session.tls)
+            arrival = Arrival(session.id, client, collected, transaction.reverse_path, recipients)
             kept = await self._kept(arrival, content)
         except Exception as error:
             self._message_refused(transaction, recipients, reply_for(error))
@@ -117,7 +139,10 @@ class MxHandler:
         return self._accepted(kept)
 
     def closed(self, session: SmtpSession) -> None:
-        self._give_up_check()
+        if self._client is not None:
+            self._client.cancel()
+        if self._sender is not None:
+            self._sender.cancel()
 
     # Inside
 
@@ -155,20 +180,66 @@ class MxHandler:
             return replace(found, resolution=left)
         return replace(found, refusal=refused[0][1])
 
-    def _check_sender(self, transaction: Transaction) -> asyncio.Task[SenderFacts]:
-        session, path = self._session, transaction.reverse_path
-        checking = self._desk.senders.check(session.address, session.host_name or "", path.address)
-        self._give_up_check()  # of a transaction that came to nothing: a session costs us one check at a time
-        self._check = asyncio.get_running_loop().create_task(checking)
-        return self._check
+    def _check_sender(self, transaction: Transaction) -> SenderInquiry:
+        """What is being asked about the transaction's reverse-path; it begins with the first call."""
+        if transaction.sender is None:
+            if self._sender is not None:  # of a transaction before: a session costs us one check at a time
+                self._sender.cancel()
+            session, path = self._session, transaction.reverse_path.address
+            self._sender = self._desk.senders.begin(session.address, session.host_name or "", path)
+            transaction.sender = self._sender
+        inquiry: SenderInquiry = transaction.sender
+        return inquiry
 
-    def _give_up_check(self) -> None:
-        if self._check is not None:
-            self._check.cancel()
+    def _asked(self, transaction: Transaction) -> collect.Transaction:
+        assert self._client is not None, "a session connects before anything else"
+        return collect.Transaction(
+            self._session.address,
+            self._session.host_name or "",
+            transaction.reverse_path.address,
+            [path.address for path in transaction.recipients],
+            transaction.reverse_path.smtputf8,
+            self._client,
+            self._check_sender(transaction),
+        )
 
-    def _client(self, facts: SenderFacts) -> Client:
-        session = self._session
-        return Client(session.address, session.host_name or "", facts.name, session.protocol, session.tls)
+    # Verdicts before the message
+
+    async def _judged_early(
+        self, transaction: Transaction, path: ForwardPath, resolution: Resolution
+    ) -> SmtpReply | None:
+        """Why the recipient is refused, or put off, by what is known of the sender; None: go on."""
+        desk, inquiry = self._desk, self._client
+        assert inquiry is not None, "a session connects before anything else"
+        sender = transaction.reverse_path.address
+        listings = await inquiry.listings(desk.listings_wait)
+        client = ClientFacts(self._session.address, listings=listings, trusted=inquiry.trusted)
+        to = every_target(targets([(path, resolution)], Suspended.TAKE))
+        early: Early | None = desk.judge.early_at_once(client, sender, to)
+        if early is None:
+            early = await desk.work.run(lambda: desk.judge.early(client, sender, to))
+        verdicts = early.refusals
+        if not verdicts and early.strangers_wait and desk.greylist is not None:
+            wait = await self._greylisted(desk.greylist, transaction, path)
+            verdicts = (put_off(wait),) * len(to) if wait else ()
+        if not verdicts:
+            return None
+        told = [Told(self._session.id, target, verdict) for target, verdict in zip(to, verdicts, strict=True)]
+        desk.records.early(sender, told, {"client": self._session.address, "hello": self._session.host_name or ""})
+        return refusal(verdicts[0])
+
+    async def _greylisted(self, greylist: Greylist, transaction: Transaction, path: ForwardPath) -> int:
+        """Seconds until another try is taken; 0: it passes.
+
+        RFC 6647 §4: who is proven to send for a domain may try again from elsewhere.
+        """
+        spf = self._check_sender(transaction).spf
+        await asyncio.wait([spf])  # it has a time limit of its own
+        network = client_network(self._session.address)
+        if not spf.cancelled() and spf.exception() is None and spf.result().passed:
+            network = spf.result().domain.lower()
+        sender = str(transaction.reverse_path.address or "")
+        return greylist.pass_(network, sender, str(path.address), self._desk.clock.now())
 
     def _accepted(self, kept: Mapping[str, TenantId]) -> SmtpReply:
         transcript = self._session.transcript

@@ -13,18 +13,20 @@ from ipaddress import ip_network
 from gateway.acceptance.keep import RETRY_TIME, Keeping
 from gateway.acceptance.targets import Suspended
 from gateway.dns.answers import Dns
+from gateway.facts.sender import SenderChecks
 from gateway.mx.acceptance import MxAcceptance
 from gateway.mx.handler import MxCounters, MxDesk, MxHandler
 from gateway.mx.own_servers import OwnServers
 from gateway.mx.recipients import Recipients
-from gateway.mx.sender import SenderChecks
 from gateway.mx.settings import MxSettings
+from gateway.policy.settings import FilterSettings
 from gateway.smtp.listener import SmtpListener
 from gateway.smtp.proxy import Network
 from gateway.smtp.session import BoundSocket, Profile
 from gateway.smtp.shared_limits import Rate, SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from gateway.work import Together, Work
+from hosting.mx.filtering import Filtering
 from hosting.smtp_service import SmtpService, own_domain, spill_directory
 from storage.directory.resolve import Resolver
 from storage.installation import Installation
@@ -34,6 +36,7 @@ from storage.installation import Installation
 class MxServiceSettings:
     hostname: str
     mx: MxSettings = field(default_factory=MxSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
     proxies: tuple[Network, ...] = ()
     retry_time: int = RETRY_TIME
     stop_within: float = 30.0  # seconds that transactions in flight get at a stop
@@ -56,13 +59,30 @@ class MxService(SmtpService):
         mx, clock, traces = settings.mx, installation.clock, installation.traces
         recipients = Recipients(installation, resolver, Suspended(mx.suspended))
         keeping = Keeping(installation, traces)
-        acceptance = MxAcceptance(keeping, recipients, clock, settings.hostname, settings.retry_time)
         work = Work(pool)
+        filtering = Filtering(installation, dns, work, settings.hostname, settings.filter, mx.sender_check_timeout)
+        acceptance = MxAcceptance(
+            keeping,
+            filtering.quarantine,
+            filtering.judge,
+            filtering.records,
+            recipients,
+            clock,
+            settings.hostname,
+            settings.retry_time,
+        )
         self.counters = MxCounters()
+        self.verdicts = filtering.records
         desk = MxDesk(
             recipients,
             acceptance,
+            filtering.clients,
             SenderChecks(dns, settings.hostname, mx.sender_check_timeout),
+            filtering.collector,
+            filtering.judge,
+            filtering.records,
+            filtering.greylist,
+            filtering.listings_wait,
             own_servers,
             shared,
             Rate(mx.messages_per_sender, 60),
@@ -94,7 +114,9 @@ class MxService(SmtpService):
         )
         super().__init__(listener, sockets, certificate, pool, settings.stop_within)
         self._own_servers = own_servers
+        self._filtering = filtering
 
     async def _stop(self) -> None:
         await super()._stop()
         await self._own_servers.close()
+        self._filtering.close()

@@ -35,6 +35,8 @@ def make_service(parts: Parts) -> RoleService:
             parts.metrics.count_up_to(name, {"connection_refused": service.turned_away})
         for what, counts in (("message", mx.counters.messages), ("recipient", mx.counters.recipients)):
             parts.metrics.count_up_to("mx", {f"{what}_{result}": count for result, count in counts.items()})
+        verdicts = mx.verdicts.actions
+        parts.metrics.count_up_to("mx", {f"verdict_{action}": count for action, count in verdicts.items()})
 
     return RoleService([mx, submission, every_second(parts, show)], reload=[mx.reload, submission.reload])
 
@@ -49,7 +51,12 @@ def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:
         OwnServers(next_hops(parts, dns), parts.clock),
         shared,
         MxServiceSettings(
-            config.server.name, config.mx, config.proxies, config.relay.retry_time, config.server.stop_within
+            config.server.name,
+            config.mx,
+            config.filter,
+            config.proxies,
+            config.relay.retry_time,
+            config.server.stop_within,
         ),
         [BoundSocket(sock, False) for sock in parts.listeners("mx")],
         _certificate(parts),

@@ -13,6 +13,7 @@ from submission_town import HOSTNAME
 
 from storage.directory.rows import State
 from storage.logs.trace import TraceKind
+from storage.logs.traces import TraceQuery
 from storage.queue.entries import RecipientState
 from storage.values import EmailAddress
 
@@ -61,14 +62,23 @@ def test_one_mailbox_is_delivered_directly(town: MxTown, mx: RunningMx) -> None:
     assert lines[2] == f"\tby {HOSTNAME} with ESMTP id {queue_id}"
     assert lines[3] == "\tfor <alice@example.test>;"
     assert lines[5] == f"Authentication-Results: {HOSTNAME};"
-    assert lines[6] == "\tspf=pass smtp.mailfrom=far.test"
-    assert town.queued() == []
-    events = town.traced()
-    assert [(event.kind, event.id) for event in events] == [
-        (TraceKind.RECEIVED, queue_id),
-        (TraceKind.DELIVERED, queue_id),
+    assert lines[6:9] == [
+        "\tspf=pass smtp.mailfrom=far.test;",
+        "\tdkim=none;",
+        '\tdmarc=none reason="there is no policy" header.from=far.test',
     ]
-    assert events[0].details["spf"] == "pass" and events[0].details["client"] == "127.0.0.1"
+    assert lines[9:] == [
+        "X-Cleanmail-Verdict: deliver; reason=nothing-against-it;",
+        '\t"Nothing speaks against it."',
+        "",
+    ]
+    assert town.queued() == []
+    [trace] = town.installation.traces.find(TraceQuery(id=queue_id))
+    assert [event.kind for event in trace.events] == [TraceKind.RECEIVED, TraceKind.VERDICT, TraceKind.DELIVERED]
+    received, verdict, _ = trace.events
+    assert received.details["spf"] == "pass" and received.details["client"] == "127.0.0.1"
+    assert (verdict.details["verdict"], verdict.details["reason"]) == ("deliver", "nothing-against-it")
+    assert [verdict.details[name] for name in ("spf", "dkim", "dmarc", "arc")] == ["pass", "none", "none", "none"]
 
 
 def test_several_tenants_and_one_copy_each(town: MxTown, mx: RunningMx) -> None:
@@ -284,8 +294,9 @@ def test_what_only_we_may_say_is_taken_out(town: MxTown, mx: RunningMx) -> None:
     forged = f"Return-Path: <x@y.test>\r\nX-Cleanmail-Verdict: good\r\nAuthentication-Results: {HOSTNAME}; spf=pass\r\n"
     assert mx.send("alice@example.test", message=forged.encode() + MESSAGE)[0] == 250
     [message] = town.inbox("alice")
-    results = f" +0000\r\nAuthentication-Results: {HOSTNAME};\r\n\tspf=pass smtp.mailfrom=far.test\r\n"
-    assert message.endswith(results.encode() + MESSAGE)
+    assert message.endswith(b'\t"Nothing speaks against it."\r\n' + MESSAGE)
+    assert message.count(b"Authentication-Results:") == 1 and b"\tspf=pass smtp.mailfrom=far.test;\r\n" in message
+    assert message.count(b"X-Cleanmail-Verdict:") == 1 and b"good" not in message
 
 
 def test_dsn_is_announced_by_option_only(town: MxTown, mx: RunningMx, dns: DnsServer) -> None:

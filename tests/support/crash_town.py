@@ -7,10 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.acceptance.keep import RETRY_TIME, Keeping
+from gateway.authentication.authorship import Authors
+from gateway.authentication.facts import AuthenticationFacts
+from gateway.facts.collect import Collected
+from gateway.facts.reading import Reading
+from gateway.facts.values import ClientFacts, Facts
+from gateway.judgement.judge import Judge
+from gateway.judgement.records import VerdictRecords
+from gateway.learning.corrections import Corrections
 from gateway.mx.acceptance import Arrival, MxAcceptance
 from gateway.mx.header import Client
 from gateway.mx.recipients import Recipients
-from gateway.mx.sender import SenderFacts
+from gateway.policy.rules import Rules
 from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.spf import Spf, SpfResult
 from hosting.auth.signin import Principal
@@ -22,6 +30,7 @@ from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.source import LocalKeys
+from storage.quarantine.store import Quarantine
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 ADDRESSES = ("alice@one.test", "bob@one.test", "mallory@two.test")
@@ -90,14 +99,27 @@ def submit(installation: Installation, recipients: list[str], message: bytes) ->
 
 
 def receive(installation: Installation, recipients: list[str], message: bytes) -> list[str]:
-    """A stranger's message, as the MX accepts it; the queue ids."""
+    """A stranger's message, as the MX accepts it; the ids."""
     found = Recipients(installation, Resolver(installation))
-    acceptance = MxAcceptance(Keeping(installation), found, SystemClock(), "mail.test", RETRY_TIME)
+    acceptance = MxAcceptance(
+        Keeping(installation),
+        Quarantine(installation),
+        Judge(installation, Corrections(), Rules()),
+        VerdictRecords(installation),
+        found,
+        SystemClock(),
+        "mail.test",
+        RETRY_TIME,
+    )
+    sender = EmailAddress.parse("someone@stranger.test")
+    spf = SpfResult(Spf.NONE, "stranger.test")
+    authentication = AuthenticationFacts(Authors(), spf, (), None, None)
     paths = [ForwardPath(EmailAddress.parse(recipient)) for recipient in recipients]
     arrival = Arrival(
+        "session",
         Client("192.0.2.1", "mx.stranger.test", "", "ESMTP"),
-        SenderFacts(SpfResult(Spf.NONE, "stranger.test"), authentic=False),
-        ReversePath(EmailAddress.parse("someone@stranger.test")),
+        Collected(Facts(ClientFacts("192.0.2.1"), sender, (), authentication, None), Reading()),
+        ReversePath(sender),
         [(path, found.look_up(path.address, 0).resolution) for path in paths],
     )
     return list(acceptance.accept(arrival, message))
