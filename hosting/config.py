@@ -9,7 +9,6 @@ Raises: InvalidInput for a file with mistakes (all of them, with their lines), U
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from gateway.dns_lists import parse_lists
 from gateway.mx.settings import MxSettings
 from gateway.policy.settings import FilterSettings
 from gateway.relay.settings import RelaySettings
+from gateway.scanners.endpoints import clamd_endpoint, rspamd_endpoint
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
@@ -33,8 +33,6 @@ FILE_NAME = "cleanmail.toml"
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
 
-_CLAMD = re.compile(r"unix:/.+\Z|[^\s/]+:[0-9]{1,5}\Z")
-_HTTP = re.compile(r"http://[^\s/]+/?\Z")
 _COUNT = {"least": 0, "most": 1024}
 _PORT = {"least": 0, "most": 65535}
 
@@ -291,10 +289,15 @@ def _wrong_filter(settings: FilterSettings) -> dict[str, str]:
         if 0 < getattr(settings.rules, name) < least:
             wrong[f"filter.rules.{name}"] = f"filter.rules.{name} must be 0 (never), or at least junk_at ({least:g})."
     scanners = settings.scanners
-    if scanners.clamd and not _CLAMD.match(scanners.clamd):
-        wrong["filter.scanners.clamd"] = "filter.scanners.clamd must be 'unix:/path' or 'host:port'."
-    if scanners.rspamd and not _HTTP.match(scanners.rspamd):
-        wrong["filter.scanners.rspamd"] = "filter.scanners.rspamd must be 'http://host:port'."
+    for name, text, endpoint in (
+        ("clamd", scanners.clamd, clamd_endpoint),
+        ("rspamd", scanners.rspamd, rspamd_endpoint),
+    ):
+        try:
+            if text:
+                endpoint(text)
+        except InvalidInput as error:
+            wrong[f"filter.scanners.{name}"] = f"filter.scanners.{name}: {error.public}"
     return wrong
 
 

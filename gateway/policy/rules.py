@@ -147,7 +147,9 @@ def text_of(value: Value) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple):
         return ", ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "never" if value == NEVER else f"{value:g}"
+    return str(value)
 
 
 _PLURALS = {Scope.TENANT: "tenants", Scope.DOMAIN: "domains", Scope.ACCOUNT: "accounts"}

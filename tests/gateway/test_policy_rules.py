@@ -107,6 +107,18 @@ def test_what_is_shown_can_be_set_again(name: str) -> None:
     assert parse_rule(name, text_of(value)) == value
 
 
+def test_what_people_are_shown() -> None:
+    assert [text_of(value) for value in (NEVER, 4.5, 5.0, 30, True, "junk", ("a", "b"))] == [
+        "never",
+        "4.5",
+        "5",
+        "30",
+        "on",
+        "junk",
+        "a, b",
+    ]
+
+
 @given(st.sampled_from(NAMES), st.text(max_size=50), st.sampled_from(Scope))
 def test_any_text_is_a_value_of_the_rules_type_or_a_sentence(name: str, text: str, scope: Scope) -> None:
     try:

@@ -115,8 +115,11 @@ def test_plain_text_sign_in_on_loopback() -> None:
             '[filter.rules]\nmalware = "deliver"',
             "filter.rules.malware must be one of quarantine, reject",
         ),
-        ('[filter.scanners]\nclamd = "/run/clamd"', "filter.scanners.clamd must be"),
-        ('[filter.scanners]\nrspamd = "127.0.0.1:11333"', "filter.scanners.rspamd must be"),
+        ('[filter.scanners]\nclamd = "/run/clamd"', "filter.scanners.clamd: '/run/clamd' is no place of clamd"),
+        (
+            '[filter.scanners]\nrspamd = "127.0.0.1:11333"',
+            "filter.scanners.rspamd: '127.0.0.1:11333' is no place of Rspamd",
+        ),
     ],
 )
 def test_mistakes_about_the_filter(text: str, sentence: str) -> None:
