@@ -56,7 +56,12 @@ def train(
     corpora: Corpora = None,
     ham: Ham = None,
     spam: Spam = None,
-    passes: Annotated[int, typer.Option(help="How often the messages are gone through.", min=1, max=100)] = 1,
+    passes: Annotated[
+        int,
+        typer.Option(
+            help="How often the messages are gone through; more catches more spam and filters more ham.", min=1, max=100
+        ),
+    ] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on from the model here.")] = False,
 ) -> None:
     """Teach the shared model from labelled corpora, in the order in which their messages arrived.
