@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hosting.cli import filter_model, filter_report, filter_rules
+from hosting.cli import filter_explain, filter_model, filter_report, filter_rules
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The filter: its model, and how it judges.")
 
@@ -23,3 +23,4 @@ app.command("report")(filter_report.report)
 app.add_typer(filter_rules.policy, name="policy")
 app.add_typer(filter_rules.allow, name="allow")
 app.add_typer(filter_rules.deny, name="deny")
+app.command("explain")(filter_explain.explain)
