@@ -14,12 +14,9 @@ from gateway.content_facts.budget import Budget
 from gateway.content_facts.examiner import Examiner
 from gateway.content_facts.facts import ContentFacts, ContentLimits
 from gateway.content_facts.findings import Finding
-from gateway.content_facts.flow import Flow
-from gateway.content_facts.forbidden import ARCHIVES, FORBIDDEN
 from gateway.content_facts.header_checks import check_header
-from gateway.content_facts.magic import HEAD, detect
 from gateway.content_facts.text_checks import check_texts
-from gateway.content_facts.transfer import UUENCODE, decoded, is_encoding
+from gateway.content_facts.transfer import HIDING, is_encoding
 from storage.mime.fields import Header
 from storage.mime.message import DEPTH_MAX, PARTS_MAX, Kind, Message, Part, read_message
 
@@ -28,9 +25,6 @@ _log = logging.getLogger(__name__)
 _DECEPTIONS = frozenset(
     {Trait.REVERSED_NAME, Trait.HIDDEN_NAME, Trait.DOUBLE_EXTENSION, Trait.PADDED_NAME, Trait.TWO_NAMES}
 )
-_TEXTS = frozenset((b"plain", b"html", b"enriched", b"richtext", b"rfc822-headers", b"x-amp-html", b"watch-html"))
-_HIDDEN_IN_TEXT = frozenset((b"base64", *UUENCODE))
-_FILES = ARCHIVES.union(*FORBIDDEN.detected.values())
 _LIMITS = ContentLimits()
 
 
@@ -123,30 +117,12 @@ class _Walk:
                 self.findings.add(Finding.PARTIAL)
             elif part.subtype == b"external-body":
                 self.findings.add(Finding.EXTERNAL_BODY)
-        if not _is_text(part) or self._hides_a_file(part):
-            self.examiner.part(self.data, part, prefix)
+        if self.examiner.leaf(self.data, part, prefix):
             return
-        if part.encoding not in _HIDDEN_IN_TEXT and self.data.find(b"\0", part.body_start, part.end) >= 0:
+        if part.encoding not in HIDING and self.data.find(b"\0", part.body_start, part.end) >= 0:
             self.findings.add(Finding.BINARY_TEXT)
         if not prefix:
             if part.subtype == b"html":
                 self.html = self.html or part
             else:
                 self.plain = self.plain or part
-        if part.subtype == b"plain" and self.data.find(b"begin ", part.body_start, part.end) >= 0:
-            self.examiner.uuencoded(self.data, part, prefix)
-
-    def _hides_a_file(self, part: Part) -> bool:
-        """A text without a name that is a program or an archive: some programs show it as an attachment."""
-        if part.encoding not in _HIDDEN_IN_TEXT:
-            return False
-        kind = detect(Flow(decoded(self.data, part, self.budget)).peek(HEAD))
-        return kind in _FILES
-
-
-def _is_text(part: Part) -> bool:
-    """Whether it is shown as a text of the message, not as a file beside it."""
-    if part.media_type != b"text" or part.subtype not in _TEXTS or part.disposition == b"attachment":
-        return False
-    names = (*part.disposition_params, *part.params)
-    return not any(name.startswith((b"filename", b"name")) and value for name, value in names)

@@ -19,13 +19,13 @@ from gateway.content_facts.documents import SCAN, compound_file, html_traits, pd
 from gateway.content_facts.expected import is_mismatch
 from gateway.content_facts.facts import ContentLimits
 from gateway.content_facts.flow import Flow, Octets
-from gateway.content_facts.forbidden import DISK_IMAGE, EXECUTABLE, FORBIDDEN, SCRIPT, SHORTCUT
+from gateway.content_facts.forbidden import ARCHIVES, DISK_IMAGE, EXECUTABLE, FORBIDDEN, SCRIPT, SHORTCUT
 from gateway.content_facts.magic import DISC_HEAD, HEAD, detect, detect_disc
 from gateway.content_facts.member import Member
 from gateway.content_facts.names import clean_name, joined, name_traits, part_names
 from gateway.content_facts.packed import bunzipped, gunzipped, unxzed, unzstded
 from gateway.content_facts.seven_zip import members as seven_zip_members
-from gateway.content_facts.transfer import decoded, decoded_size, uu_names, uudecoded
+from gateway.content_facts.transfer import HIDING, decoded, decoded_size, uu_names, uudecoded
 from storage.mime.decode import decode_unknown
 from storage.mime.message import Kind, Part, read_message
 
@@ -51,6 +51,8 @@ _PACKAGES = frozenset({Detected.OOXML, Detected.ODF, Detected.EPUB})  # of many 
 _ZIP_LIKE = frozenset({"zip", "zipx"})
 _RUNS = frozenset().union(*(FORBIDDEN.extensions[name] for name in (EXECUTABLE, SHORTCUT, DISK_IMAGE)))
 _SCRIPTS = FORBIDDEN.extensions[SCRIPT]
+_FILES = ARCHIVES.union(*FORBIDDEN.detected.values())
+_TEXTS = frozenset((b"plain", b"html", b"enriched", b"richtext", b"rfc822-headers", b"x-amp-html", b"watch-html"))
 # What the unpacked file is called: the packed one's name without its ending.
 _INNER = {"tgz": ".tar", "tbz": ".tar", "tbz2": ".tar", "txz": ".tar", "tzst": ".tar"}
 # Why what is in an archive tells about the archive too.
@@ -100,13 +102,28 @@ class Examiner:
         )
         return self.examine(member, prefix, depth, declared)
 
-    def uuencoded(self, data: bytes, part: Part, prefix: str) -> None:
+    def leaf(self, data: bytes, part: Part, prefix: str, depth: int = 0) -> bool:
+        """Looks into a part without parts. False if it is a text of the message, and no file beside it."""
+        if not _is_text(part) or self._hides_a_file(data, part):
+            self.part(data, part, prefix, depth)
+            return True
+        if part.subtype == b"plain" and data.find(b"begin ", part.body_start, part.end) >= 0:
+            self._uuencoded(data, part, prefix, depth)
+        return False
+
+    def _hides_a_file(self, data: bytes, part: Part) -> bool:
+        """A text without a name that is a program or an archive: some programs show it as an attachment."""
+        if part.encoding not in HIDING:
+            return False
+        return detect(Flow(decoded(data, part, self._budget)).peek(HEAD)) in _FILES
+
+    def _uuencoded(self, data: bytes, part: Part, prefix: str, depth: int) -> None:
         """Files that stand uuencoded in a text."""
         try:
             for name, start in uu_names(data, part.body_start, part.end, self._budget):
                 flow = Flow(uudecoded(data, start, part.end, self._budget))
                 if self.incomplete is None and flow.peek(1):
-                    self.examine(Member(clean_name(decode_unknown(name)), None, flow), prefix, 0)
+                    self.examine(Member(clean_name(decode_unknown(name)), None, flow), prefix, depth)
         except Stop as stop:
             self.incomplete = stop.reason
 
@@ -269,7 +286,7 @@ class Examiner:
                 if part.embedded is not None:
                     todo.append((part.embedded, inner))
             else:
-                self.part(data, part, where, depth)
+                self.leaf(data, part, where, depth)
 
     def _held(self, flow: Flow, attachment: Attachment) -> bytearray:
         """The whole content, in memory until it is released. Raises Stop."""
@@ -286,6 +303,14 @@ class Examiner:
         scanned = flow.peek(SCAN)
         self._budget.spend(len(scanned))
         return scanned
+
+
+def _is_text(part: Part) -> bool:
+    """Whether it is shown as a text of the message, not as a file beside it."""
+    if part.media_type != b"text" or part.subtype not in _TEXTS or part.disposition == b"attachment":
+        return False
+    names = (*part.disposition_params, *part.params)
+    return not any(name.startswith((b"filename", b"name")) and value for name, value in names)
 
 
 def _detected(flow: Flow, extension: str, declared: str) -> Detected:

@@ -144,7 +144,7 @@ def is_tar(head: bytes) -> bool:
 
 def _as_text(head: bytes) -> Detected:
     text = head
-    if head.startswith(_UTF16) or (head[1:2] == b"\0" and head[3:4] == b"\0"):
+    if head.startswith(_UTF16) or (head[1::2][:2] == b"\0\0" and 0 not in head[::2][:2]):
         text = head.removeprefix(_UTF16[0]).removeprefix(_UTF16[1]).replace(b"\0", b"")
     if _SHEBANG.match(text):
         return Detected.SCRIPT

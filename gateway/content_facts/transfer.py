@@ -18,6 +18,7 @@ from storage.mime.message import Part
 from storage.mime.transfer import decode_base64, decode_transfer, is_known
 
 UUENCODE = frozenset((b"x-uuencode", b"x-uue", b"uuencode", b"uue"))
+HIDING = UUENCODE | {b"base64"}  # encodings in which nobody sees what a text is
 
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 _UU_BEGIN = re.compile(rb"(?:^|\n)begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
@@ -36,7 +37,7 @@ def decoded(data: bytes, part: Part, budget: Budget) -> Iterator[Octets]:
         return _base64(data, start, end, budget)
     if part.encoding == b"quoted-printable":
         return _quoted_printable(data, start, end, budget)
-    if part.encoding in UUENCODE and (begin := _UU_BEGIN.search(data, start, end)) is not None:
+    if part.encoding in UUENCODE and (begin := _UU_BEGIN.search(data, max(0, start - 1), end)) is not None:
         return uudecoded(data, begin.end(), end, budget)
     return slices(data, start, end, budget)
 
