@@ -40,9 +40,9 @@ VERSION = 1
 BITS = 22
 TRAINED_FROM = 1000  # messages of each kind: below that scores are a guess
 
-# Logits that policies begin with (docs/decisions/0016-classifier.md has what was measured).
-JUNK_FROM = 3.5  # below one wrongly filtered message in a thousand
-QUARANTINE_FROM = 7.0  # no wrongly filtered message in any order of the corpus
+# Logits that policies begin with, chosen on one corpus (docs/decisions/0016-classifier.md).
+JUNK_FROM = 3.5  # filtered there below one ham message in a thousand
+QUARANTINE_FROM = 7.0  # filtered none there, in any order
 
 _PAGE = 4096
 _LOOK_EVERY = 5.0  # seconds
