@@ -1,0 +1,261 @@
+"""cleanmail quarantine: what operators see and do, on a real installation; headers only, each look an audit record."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting import cli
+from hosting.composition import Administration, administration
+from hosting.config import load
+from storage.quarantine.store import Quarantine
+from storage.quarantine.values import NewWithheld, Onward, Way, WithheldFor
+from storage.queue.entries import EnvelopeParameters, new_queue_id
+from storage.values import UID_MAX, AccountId, EmailAddress, TenantId
+
+CHEAP = "[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n"
+ACCOUNTS = {"ada@acme.test": (1, 1), "bob@acme.test": (1, 2), "zoe@zeta.test": (2, 3)}
+
+
+class Outcome:
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+
+class Installation:
+    def __init__(self, data: Path, run: Callable[..., Outcome]) -> None:
+        self.data = data
+        self.run = run
+
+    @contextmanager
+    def opened(self) -> Iterator[Administration]:
+        with administration(self.data, load(self.data / "cleanmail.toml")) as found:
+            yield found
+
+    def hold(self, subject: str, *addresses: str, sender: str = "stranger@far.example", reason: str = "spam") -> str:
+        """Withheld from accounts of one tenant."""
+        to = addresses or ("ada@acme.test",)
+        with self.opened() as found:
+            clock = found.installation.clock
+            recipients = [
+                WithheldFor(
+                    EmailAddress.parse(address),
+                    Onward(Way.MAILBOX, AccountId(ACCOUNTS[address][1])),
+                    reason,
+                    "Its content is that of spam.",
+                    "would have passed from a sender that you write to.",
+                )
+                for address in to
+            ]
+            data = f"From: A Stranger <{sender}>\r\nSubject: {subject}\r\n\r\nthe secret body\r\n".encode()
+            new = NewWithheld(
+                new_queue_id(clock),
+                EmailAddress.parse(sender),
+                EnvelopeParameters(),
+                tuple(recipients),
+                clock.now() + 86_400,
+                b"Received: by us\r\n",
+                data,
+                4.25,
+                {"client": "192.0.2.1", "spf": "pass"},
+            )
+            return Quarantine(found.installation).keep(TenantId(ACCOUNTS[to[0]][0]), new)
+
+    def inbox(self, address: str) -> list[bytes]:
+        tenant_id, account_id = ACCOUNTS[address]
+        with self.opened() as found, found.installation.account(TenantId(tenant_id), AccountId(account_id)) as account:
+            inbox = account.mailboxes.find("INBOX")
+            ids = account.messages.fetch_rows(inbox.id, 1, UID_MAX, ("message_id",))
+            return [account.messages.read_message(id_) for (id_,) in ids]
+
+    def audited(self, *, lists: bool = False) -> list[tuple[str, Any]]:
+        found = [(record["action"], record["details"]) for record in self.run("--json", "log", "audit").json]
+        return [each for each in found if each[0].startswith("quarantine.") and (lists or "list" not in each[0])]
+
+
+@pytest.fixture
+def here(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Installation:
+    data = tmp_path / "data"
+
+    def run(*arguments: str, said: str = "") -> Outcome:
+        monkeypatch.setattr("sys.stdin", io.StringIO(said))
+        capsys.readouterr()
+        status = cli.run(["--data", str(data), *arguments])
+        output = capsys.readouterr()
+        return Outcome(status, output.out, output.err)
+
+    data.mkdir(mode=0o700)
+    (data / "cleanmail.toml").write_text(CHEAP)
+    for arguments in (
+        ["init"],
+        ["tenant", "create", "acme", "--name", "ACME Ltd"],
+        ["tenant", "create", "zeta", "--name", "Zeta"],
+        ["domain", "add", "acme", "acme.test"],
+        ["domain", "add", "zeta", "zeta.test"],
+        *(["account", "create", address, "--without-password"] for address in ACCOUNTS),
+    ):
+        assert run(*arguments).status == 0
+    return Installation(data, run)
+
+
+def ids(here: Installation, *arguments: str) -> list[str]:
+    return [row["id"] for row in here.run("quarantine", *arguments, "--json").json]
+
+
+def test_an_empty_quarantine(here: Installation) -> None:
+    assert here.run("quarantine", "list").err == "Nothing is withheld.\n"
+    assert here.run("quarantine", "list", "--tenant", "acme").err == "Nothing that is withheld is like that.\n"
+    assert here.run("quarantine", "search", "x").err == "Nothing that is withheld is like that.\n"
+    assert ids(here, "list") == []
+    rows = here.run("quarantine", "summary", "--json").json
+    assert [(row["tenant"], row["messages"], row["full"]) for row in rows] == [("acme", 0, 0), ("zeta", 0, 0)]
+
+
+def test_list(here: Installation) -> None:
+    first = here.hold("Erste Nachricht", "ada@acme.test", "bob@acme.test")
+    second = here.hold("Second", "zoe@zeta.test", sender="other@near.example", reason="malware")
+    third = here.hold("Third \x1b[31mred", "bob@acme.test")
+    lines = here.run("quarantine", "list").out.splitlines()
+    assert lines[0].split() == ["id", "tenant", "received", "reason", "from", "to", "subject"]
+    assert [line.split()[:2] for line in lines[1:4]] == [[third, "acme"], [second, "zeta"], [first, "acme"]]
+    assert "ada@acme.test and 1 more" in lines[3] and "\x1b" not in "".join(lines)
+    assert "secret body" not in "".join(lines)
+    for arguments, expected in (
+        (["list"], [third, second, first]),
+        (["list", "--tenant", "zeta"], [second]),
+        (["list", "--account", "ada@acme.test"], [first]),
+        (["list", "--account", "bob@acme.test", "--subject", "third"], [third]),
+        (["list", "--to", "bob@acme.test"], [third, first]),
+        (["list", "--to", "@zeta.test"], [second]),
+        (["list", "--from", "near.example"], [second]),
+        (["list", "--subject", "NACHRICHT"], [first]),
+        (["list", "--reason", "malware"], [second]),
+        (["list", "--state", "deleted"], []),
+        (["list", "--reported"], []),
+        (["list", "--since", "1h", "--until", "2100-01-01"], [third, second, first]),
+        (["list", "--until", "2020-01-01"], []),
+        (["list", "--before", third], [second, first]),
+        (["search", "zoe@"], [second]),
+        (["search", "nachricht", "--tenant", "acme"], [first]),
+        (["search", "nachricht", "--tenant", "zeta"], []),
+    ):
+        assert ids(here, *arguments) == expected, arguments
+    limited = here.run("quarantine", "list", "--limit", "2")
+    assert f"go on with --before {second}" in limited.err
+    for wrong in (
+        ["list", "--tenant", "nobody"],
+        ["list", "--account", "nobody@acme.test"],
+        ["list", "--account", "ada@acme.test", "--tenant", "zeta"],
+        ["list", "--to", "nobody"],
+        ["search", " "],
+    ):
+        assert here.run("quarantine", *wrong).status == 1, wrong
+    assert here.run("quarantine", "list", "--reason", "weather").status == 2
+
+
+def test_show(here: Installation) -> None:
+    quarantine_id = here.hold("=?utf-8?q?gr=C3=BCn?=", "ada@acme.test", "bob@acme.test")
+    values = here.run("quarantine", "show", quarantine_id, "--json").json
+    assert (values["tenant"], values["sender"], values["score"]) == ("acme", "stranger@far.example", 4.25)
+    assert values["facts"] == {"client": "192.0.2.1", "spf": "pass"}
+    assert [(each["address"], each["goes_to"], each["state"]) for each in values["recipients"]] == [
+        ("ada@acme.test", "ada@acme.test", "held"),
+        ("bob@acme.test", "bob@acme.test", "held"),
+    ]
+    assert values["header"][-1] == {"name": "Subject", "value": "grün"}
+    shown = here.run("quarantine", "show", quarantine_id, "--tenant", "acme")
+    assert "Its content is that of spam." in shown.out and "Subject: grün" in shown.out
+    assert shown.err == "It would have passed from a sender that you write to.\n"
+    assert "secret body" not in json.dumps(values) + shown.out + shown.err
+    assert here.audited() == [("quarantine.view", {"id": quarantine_id})] * 2
+    for missing in (["show", "nothing"], ["show", quarantine_id, "--tenant", "zeta"]):
+        outcome = here.run("quarantine", *missing)
+        assert (outcome.status, outcome.err) == (1, "cleanmail: There is no such message in the quarantine.\n")
+    assert len(here.audited()) == 2
+
+
+def test_release(here: Installation) -> None:
+    first, second = here.hold("First"), here.hold("Second", "zoe@zeta.test")
+    assert here.run("quarantine", "release", first).out == f"{first} is released.\n"
+    assert here.run("quarantine", "release", first).status == 1
+    [message] = here.inbox("ada@acme.test")
+    assert b"X-Cleanmail-Released: by administrator;" in message and b"the secret body" in message
+    found = here.run("quarantine", "release", second, "--allow", "--json").json
+    assert found == {"messages": [{"id": second, "outcome": "released", "error": None}]}
+    with here.opened() as opened:
+        [entry] = opened.installation.tenant(TenantId(2)).filter_rules.entries()
+        assert (entry.pattern, entry.kind) == ("stranger@far.example", "allow")
+    assert here.audited() == [
+        ("quarantine.release", {"id": first}),
+        ("quarantine.release", {"id": second, "allow": "yes"}),
+    ]
+    [trace] = here.run("trace", first, "--json").json
+    assert sorted(event["kind"] for event in trace["events"]) == ["delivered", "received", "released"]
+
+
+def test_batches(here: Installation) -> None:
+    held = [here.hold(f"Offer {number}") for number in range(3)]
+    other = here.hold("Newsletter")
+    refused = here.run("quarantine", "delete", "--subject", "offer")
+    assert refused.status == 1 and "--yes" in refused.err and len(ids(here, "list")) == 4
+    for nothing in (["delete"], ["release"], ["delete", "--yes"], ["delete", held[0], "--subject", "offer"]):
+        assert here.run("quarantine", *nothing).status == 1, nothing
+    assert here.run("quarantine", "delete", "--subject", "offer", "--yes").out == "3 messages were deleted.\n"
+    assert here.run("quarantine", "delete", "--subject", "offer", "--yes").out == "0 messages were deleted.\n"
+    assert ids(here, "list") == [other]
+    assert sorted(details["id"] for _, details in here.audited()) == held
+    more = [here.hold("One"), here.hold("Two", "zoe@zeta.test")]
+    assert here.run("quarantine", "release", *more, more[0]).out == "2 messages were released.\n"
+    assert here.run("quarantine", "release", other, "nothing").status == 1
+    assert ids(here, "list") == [other], "a wrong id releases nothing"
+    assert here.run("quarantine", "release", "--tenant", "acme", "--yes").out == f"{other} is released.\n"
+
+
+def test_what_cannot_be_done_in_a_batch_is_said(here: Installation) -> None:
+    good, lost = here.hold("Good"), here.hold("Lost")
+    for path in (here.data / "tenants" / "1" / "quarantine").glob(f"{lost}*"):
+        path.unlink()
+    outcome = here.run("quarantine", "release", good, lost)
+    assert (outcome.status, outcome.out) == (1, "1 message was released.\n")
+    assert outcome.err.endswith(f"{lost}: Stored data cannot be read; the operator has been told.\n")
+    alone = here.run("quarantine", "release", lost)
+    assert alone.status != 0 and alone.out == ""
+    assert here.run("check").status == 4
+
+
+def test_report(here: Installation) -> None:
+    first, second = here.hold("First"), here.hold("Second")
+    assert here.run("quarantine", "report", first).out == f"{first} is reported.\n"
+    assert here.run("quarantine", "report", first).out == f"{first} is reported before.\n"
+    assert here.run("quarantine", "report", first, second).out == "2 messages were reported.\n"
+    assert here.run("quarantine", "report").status == 2
+    assert ids(here, "list", "--reported") == [second, first]
+    assert [row["reported"] for row in here.run("quarantine", "summary", "--json").json] == [2, 0]
+    here.run("quarantine", "delete", second)
+    assert ids(here, "list", "--not-reported") == []
+
+
+def test_summary(here: Installation) -> None:
+    (here.data / "cleanmail.toml").write_text(f"{CHEAP}[filter]\nquarantine_messages = 4\n")
+    here.hold("First")
+    here.hold("Second", reason="malware")
+    lines = here.run("quarantine", "summary").out.splitlines()
+    assert lines[0].split() == ["tenant", "messages", "size", "full", "oldest", "reported", "reasons"]
+    assert "50 %" in lines[1] and "1 malware, 1 spam" in lines[1]
+    assert [row["tenant"] for row in here.run("quarantine", "summary", "--tenant", "zeta", "--json").json] == ["zeta"]
+
+
+def test_lists_are_records_too(here: Installation) -> None:
+    ids(here, "list", "--tenant", "acme", "--reason", "spam")
+    assert here.audited(lists=True) == [("quarantine.list", {"reason": "spam"})]
