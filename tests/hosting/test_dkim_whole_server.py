@@ -22,6 +22,8 @@ private_networks = ["127.0.0.0/8"]
 nameservers = ["127.0.0.1"]
 port = {dns}
 cache = 0
+[filter.rules]
+forged_own_forwarded = "weigh"  # it would be withheld, and we see what is signed of it
 """
 
 
