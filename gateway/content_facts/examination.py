@@ -61,7 +61,7 @@ def examine(
 ) -> ContentFacts:
     """As `content_facts`, with a budget to look at afterwards; for tests, which want to see mistakes."""
     top = check_header(header, now, smtputf8=smtputf8)
-    walk = _Walk(data, Examiner(limits, budget), budget)
+    walk = _Walk(data, Examiner(limits, budget))
     walk.whole((message or read_message(data)).root)
     findings = walk.findings | check_texts(data, walk.plain, walk.html, attachments=bool(walk.examiner.found))
     attachments = tuple(walk.examiner.found)
@@ -83,7 +83,6 @@ class _Walk:
 
     data: bytes
     examiner: Examiner
-    budget: Budget
     plain: Part | None = None
     html: Part | None = None
     findings: set[Finding] = field(default_factory=set)

@@ -205,7 +205,8 @@ def _read_hidden(data: Octets, most: int, archive: ZipFile) -> None:
     """Files between those that the directory names, or all of them without a directory; and whether any overlap."""
     at = 0
     listed = sorted(((entry.header, entry.end) for entry in archive.entries), key=lambda span: span[0])
-    for header, end in [*listed, (len(data), len(data))]:
+    for start, end in [*listed, (len(data), len(data))]:
+        header = min(start, len(data))
         if header < at:
             archive.damaged = True
         else:
