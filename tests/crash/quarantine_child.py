@@ -1,6 +1,6 @@
-"""Withholds a message or releases one, and dies at a step that was asked for, or is told there that the disk is full.
+"""Withholds a message, releases one or sends digests; dies at a step, or is told there that the disk is full.
 
-A fork server: `python quarantine_child.py DATA`; as crash_child, with these two operations.
+A fork server: `python quarantine_child.py DATA`; as crash_child, with these operations.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from crash_child import Steps, hear, say
-from crash_quarantine import ONE, keep, opened, release
+from crash_quarantine import ONE, digest, keep, opened, release
 
 from storage.errors import CleanmailError
 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
-    with opened(data) as (installation, quarantine):
+    with opened(data, request.get("hours", 0)) as (installation, quarantine):
         installation.queue  # noqa: B018 - opened before the counting begins
         quarantine.of(ONE)
         steps.counting = True
         try:
             if request["operation"] == "keep":
                 say({"acknowledged": keep(installation, quarantine, request["token"])})
+            elif request["operation"] == "digest":
+                say({"acknowledged": digest(installation, quarantine)})
             else:
                 say({"acknowledged": release(installation, quarantine, request["id"])})
         except CleanmailError as error:

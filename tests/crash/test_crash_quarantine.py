@@ -1,5 +1,5 @@
 """Whoever withholds or releases a message is killed at each step: nothing that was accepted is lost, and what is
-released is delivered once, here and elsewhere.
+released is delivered once, here and elsewhere. So are digests.
 
 Both die in forks of a process without connections, as in test_crash_steps. After each death the queue is worked to its
 end first, so that whatever could leave has left, and then what was interrupted goes on, as in the jobs role.
@@ -14,12 +14,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import crash_town
 import pytest
-from crash_quarantine import MAILBOXES, ONE, PREFIX, held, keep, opened, release, releases
+from crash_quarantine import MAILBOXES, ONE, PREFIX, ask_for_digests, digest, held, keep, opened, release, releases
 from crash_queue import TAKES, work_queue
 from crash_town import WHOSE, mail
 from whole_server import environment
@@ -31,6 +32,7 @@ from storage.quarantine.store import Quarantine
 from storage.values import UID_MAX
 
 STEPS_MAX = 300  # a bound for the test, not for the server
+TOLD = "Withheld mail: 1 message"
 
 
 @dataclass
@@ -38,8 +40,10 @@ class Town:
     data: Path
     worker: subprocess.Popen[bytes]
     taken: Counter[tuple[str, str]] = field(default_factory=Counter)  # by the next hop
+    # From now, in which the next digests are sent: at noon, so that the day does not change meanwhile.
+    hours: int = field(default_factory=lambda: (10 - datetime.now(UTC).hour) % 24)
 
-    def run(self, operation: str, stop: int, at: str, **request: str) -> dict[str, Any]:
+    def run(self, operation: str, stop: int, at: str, **request: str | int) -> dict[str, Any]:
         """Who dies at the step, or finds the disk full there; what it said."""
         assert self.worker.stdin is not None and self.worker.stdout is not None
         words = {"operation": operation, "stop": stop, "at": at, **request}
@@ -53,6 +57,11 @@ class Town:
 
     def work_queue(self, installation: Installation) -> None:
         work_queue(installation, lambda recipient, token: self.taken.update([(recipient, token)]))
+
+    def told(self, hours: int) -> tuple[int, int]:
+        """The digests that alice has, and those that the next hop has taken."""
+        with opened(self.data, hours) as (installation, _):
+            return copies(installation, MAILBOXES[0], TOLD), self.taken[TAKES, TOLD]
 
     def files(self, folder: str) -> list[Path]:
         return [path for path in self.data.glob(f"tenants/*/{folder}/*") if path.is_file()]
@@ -124,8 +133,29 @@ def let_go(town: Town, token: str, stop: int, at: str) -> dict[str, Any]:
     return said
 
 
+def tell(town: Town, token: str, stop: int, at: str) -> dict[str, Any]:
+    """The digests of a day, one into a mailbox and one that leaves: each is sent, once."""
+    hours = town.hours = town.hours + 24
+    with opened(town.data, hours) as (installation, quarantine):
+        ask_for_digests(installation)
+        quarantine_id = keep(installation, quarantine, token)
+    before = town.told(hours)
+    said = town.run("digest", stop, at, hours=hours + 2)
+    with opened(town.data, hours + 2) as (installation, quarantine):
+        town.work_queue(installation)
+        digest(installation, quarantine)
+        town.work_queue(installation)
+        assert installation.queue.entries() == []
+        quarantine.of(ONE).delete(quarantine_id, range(3))
+    alice, elsewhere = town.told(hours)
+    if at == "kill":  # a full disk may cost a reader one digest; the mail is held all the same
+        assert (alice, elsewhere) == (before[0] + 1, before[1] + 1), stop
+    assert alice <= before[0] + 1 and elsewhere <= before[1] + 1
+    return said
+
+
 @pytest.mark.parametrize("at", ["kill", "full"])
-@pytest.mark.parametrize("play", [withhold, let_go])
+@pytest.mark.parametrize("play", [withhold, let_go, tell])
 def test_at_each_step(town: Town, play: Any, at: str) -> None:
     for stop in range(1, STEPS_MAX):
         said = play(town, f"{play.__name__}-{at}-{stop}", stop, at)
