@@ -14,7 +14,7 @@ from gateway.content_facts.findings import Finding
 from storage.mime.addresses import Address, parse_addresses
 from storage.mime.dates import parse_date
 from storage.mime.decode import decode_unknown, decode_words
-from storage.mime.fields import Header
+from storage.mime.fields import Field, Header
 
 FUTURE = 86_400  # seconds that a date may be ahead
 PAST = 14 * 86_400  # seconds that it may be behind: a queue keeps mail for five days, people keep laptops closed
@@ -48,9 +48,12 @@ class HeaderFacts:
 
 def check_header(header: Header, now: int | None, *, smtputf8: bool) -> HeaderFacts:
     """`now`: when the message came, None where that is not known and its date is not judged."""
-    counts = Counter([field.name for field in header.fields[:FIELDS_MAX]])
+    fields = header.fields[:FIELDS_MAX]
+    if fields and fields[0].name.startswith((b"from ", b">from ")):
+        del fields[0]  # the separator of mailbox files, which some programs leave in a message that they pass on
+    counts = Counter([field.name for field in fields])
     found: set[Finding] = set()
-    _check_form(header, counts, found, smtputf8=smtputf8)
+    _check_form(header, fields, counts, found, smtputf8=smtputf8)
     _check_author(header, counts, found)
     _check_time_and_identity(header, counts, found, now)
     _check_subject(header, counts, found)
@@ -68,7 +71,9 @@ def check_header(header: Header, now: int | None, *, smtputf8: bool) -> HeaderFa
     )
 
 
-def _check_form(header: Header, counts: Counter[bytes], found: set[Finding], *, smtputf8: bool) -> None:
+def _check_form(
+    header: Header, fields: list[Field], counts: Counter[bytes], found: set[Finding], *, smtputf8: bool
+) -> None:
     octets = header.data[header.start : header.end]
     if _CONTROLS.search(octets):
         found.add(Finding.CONTROLS_IN_HEADER)
@@ -79,7 +84,7 @@ def _check_form(header: Header, counts: Counter[bytes], found: set[Finding], *, 
     if not all(map(_FIELD_NAME.match, counts)):
         found.add(Finding.MALFORMED_FIELD)
     data = header.data
-    for field in header.fields[:FIELDS_MAX]:
+    for field in fields:
         if field.end - field.start > 998 and any(
             len(line) > 999
             for line in data[field.start : field.end].split(b"\n")  # and its CR

@@ -95,6 +95,7 @@ def test_one_thing_is_remarkable(fields: dict[str, str] | bytes, finding: Findin
         without("To", Cc="joe@example.com"),
         without(**{"Message-ID": "<1@example.org> (made by a program)"}),
         without(Date="Mon, 2 Jun 2025 15:00:00 +0000"),
+        raw("From ann@example.org Sun Jun 15 15:00:00 2025\r\n"),
         raw("X-Folded: " + "\r\n ".join(["a" * 900] * 3) + "\r\n"),
     ],
 )
