@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 
 from gateway.dsn import parts
 from gateway.dsn.report import Sending, envelope_fields
+from storage.mime.fields import header_end
 from storage.quarantine.header_object import visible
 
 NOTICE = "X-Cleanmail-Notice: digest\r\n"  # nobody else can say so: the border removes our fields
 ITEMS_MAX = 200
 _TEXT_MAX = 120  # characters of a sender or a subject
+_HEADER_MAX = 4096  # octets: our header is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Item:
     subject: str = field(repr=False)
     sentence: str = field(repr=False)
     recipients: tuple[str, ...] = field(default=(), repr=False)  # only administrators are told
+
+
+def is_digest(message: bytes) -> bool:
+    """Whether a message in a mailbox is one: nothing is learned from it."""
+    return NOTICE.encode() in message[: header_end(message, 0, min(len(message), _HEADER_MAX))]
 
 
 def digest(sending: Sending, items: Sequence[Item], total: int, *, administrators: bool = False) -> bytes:

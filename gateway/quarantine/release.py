@@ -39,8 +39,9 @@ from storage.values import AccountId, EmailAddress, TenantId
 
 log = logging.getLogger("quarantine")
 
-# Teaches the filter that a message was wanted: whose it is, for which account (None: it left), the message.
-Teach = Callable[[TenantId, AccountId | None, bytes], None]
+# Teaches the filter that a message was wanted: whose it is, for which account (None: it left), the fields that we put
+# in front of it, the message.
+Teach = Callable[[TenantId, AccountId | None, bytes, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Releases:
             except CleanmailError as error:
                 failed |= {each.position: error for each in leaving}
         delivered = [each for each in recipients if each.position not in failed]
-        self._learn(tenant_id, delivered, data)
+        self._learn(tenant_id, delivered, prefix, data)
         for each in delivered:
             self._trace(tenant_id, message, each)
         rows.move(
@@ -192,13 +193,13 @@ class Releases:
         on = (HeldState.QUEUED, HeldState.RELEASED)
         self._quarantine.of(tenant_id).move(message.quarantine_id, {each.position: on for each in recipients})
 
-    def _learn(self, tenant_id: TenantId, recipients: Sequence[HeldRecipient], data: bytes) -> None:
+    def _learn(self, tenant_id: TenantId, recipients: Sequence[HeldRecipient], prefix: bytes, data: bytes) -> None:
         """What cannot be learned is no reason not to deliver."""
         if self._teach is None:
             return
         for account_id in dict.fromkeys(each.account_id for each in recipients):
             try:
-                self._teach(tenant_id, account_id, data)
+                self._teach(tenant_id, account_id, prefix, data)
             except CleanmailError as error:
                 log.warning("tenant %d: a release taught nothing: %s", tenant_id, error.detail or error.public)
 

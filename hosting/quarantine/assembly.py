@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.classifier.model import FILE, Models
+from gateway.learning.experience import subjects_of
 from gateway.learning.learn import learn
 from gateway.mx.recipients import Recipients
 from gateway.quarantine.release import Releases
@@ -25,9 +26,10 @@ def make_releases(
     """What is released teaches the filter, for whose mailbox it is."""
     models = Models(installation.data / FILE, installation.clock)
 
-    def teach(tenant_id: TenantId, account_id: AccountId | None, message: bytes) -> None:
+    def teach(tenant_id: TenantId, account_id: AccountId | None, prefix: bytes, message: bytes) -> None:
         if account_id is not None:
-            learn(installation, models, tenant_id, account_id, message, False, rules=config.filter.rules)
+            sender, rules = subjects_of(prefix), config.filter.rules
+            learn(installation, models, tenant_id, account_id, message, False, subjects=sender, rules=rules)
 
     return Releases(
         installation,

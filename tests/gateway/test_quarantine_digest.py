@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dsn.report import Sending
-from gateway.quarantine.digest import ITEMS_MAX, Item, digest
+from gateway.quarantine.digest import ITEMS_MAX, NOTICE, Item, digest, is_digest
 from storage.values import EmailAddress
 
 SENDING = Sending("06h18sfqh3agm3iq", "mail.test", 1_750_000_000, EmailAddress.parse("ada@acme.test"))
@@ -39,6 +39,11 @@ def test_for_a_recipient() -> None:
     assert "    Number:  06h18sfqgr61p4qv, kept until 2025-07-08\n" in text
     assert "tell your administrator its number" in " ".join(text.split())
     assert "cleanmail" not in text and "For:" not in text
+
+
+def test_a_digest_is_known_by_its_field_alone() -> None:
+    assert is_digest(digest(SENDING, [ITEM], 1))
+    assert not is_digest(f"Subject: x\r\n\r\n{NOTICE}".encode()) and not is_digest(b"")
 
 
 def test_for_administrators() -> None:

@@ -158,7 +158,7 @@ def test_content_that_is_lost_is_no_release(place: Place) -> None:
 
 
 def test_what_teaches_nothing_is_delivered(place: Place) -> None:
-    def teach(tenant_id: TenantId, account_id: AccountId | None, message: bytes) -> None:
+    def teach(tenant_id: TenantId, account_id: AccountId | None, prefix: bytes, message: bytes) -> None:
         raise Unavailable
 
     quarantine_id = place.held()

@@ -82,12 +82,16 @@ class Place:
         self.installation = Installation(self.data, self.keys, self.clock)
         self.resolver = Resolver(self.installation)
         self.quarantine = Quarantine(self.installation, self.limits)
-        self.releases = self.make_releases(lambda *lesson: self.taught.append(lesson))
+        self.releases = self.make_releases(self._learn)
         self.service = QuarantineService(self.installation, self.quarantine, self.releases)
 
     def make_releases(self, teach: Teach | None) -> Releases:
         recipients = Recipients(self.installation, self.resolver)
         return Releases(self.installation, self.quarantine, recipients, teach=teach)
+
+    def _learn(self, tenant_id: TenantId, account_id: AccountId | None, prefix: bytes, message: bytes) -> None:
+        assert prefix == PREFIX
+        self.taught.append((tenant_id, account_id, message))
 
     def close(self) -> None:
         self.installation.close()
