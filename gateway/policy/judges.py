@@ -282,6 +282,8 @@ def _dmarc_excuse(case: Case) -> str:
         return "It is not refused, since it has the signs of a mailing list."
     if case.experience.standing in (Standing.ACCOUNT, Standing.TENANT):
         return "It is not refused, since people here write to its author."
+    if facts.reverse_path is None:
+        return "It is not refused, since it comes as a report, and few servers sign theirs."
     if facts.content is None or case.experience.standing is None:
         return "It is not refused, since not enough is known of it."
     if facts.authentication.arc is None and case.rules.trusted_sealers:
