@@ -24,6 +24,7 @@ from gateway.dns.settings import DnsSettings
 from gateway.mx.own_servers import OwnServers
 from gateway.mx.settings import MxSettings
 from gateway.networks import Reachable, networks
+from gateway.policy.settings import FilterSettings
 from gateway.relay.callout import CalloutSettings
 from gateway.relay.next_hops import make_next_hops
 from gateway.relay.settings import RelaySettings
@@ -41,8 +42,10 @@ from storage.keys.keystore import KeyStore
 from storage.keys.master import read_master_file
 from storage.keys.source import Key, KeySource, LocalKeys
 from storage.logs.trace import TraceEvent
+from storage.quarantine.store import Quarantine
+from storage.quarantine.values import Query, Withheld
 from storage.queue.entries import Entry
-from storage.values import Domain, EmailAddress, TenantId
+from storage.values import UID_MAX, Domain, EmailAddress, TenantId
 
 MESSAGE = b"From: someone@far.test\r\nTo: alice@example.test\r\nSubject: hello\r\n\r\nbody\r\n"
 FROM = "someone@far.test"
@@ -95,6 +98,21 @@ class MxTown(SubmissionTown):
         queue = self.installation.queue
         return [queue.show(summary.queue_id) for summary in queue.entries()]
 
+    def filed(self, name: str, mailbox: str) -> list[tuple[bytes, set[str]]]:
+        """The messages of somebody's mailbox, and the keywords of each."""
+        with self.installation.account(*self.accounts[name]) as account:
+            box = account.mailboxes.find(mailbox)
+            names = account.mailboxes.keywords(box.id)
+            return [
+                (account.messages.read_message(message_id), {word for bit, word in names.items() if flags >> bit & 1})
+                for message_id, flags in account.messages.fetch_rows(box.id, 1, UID_MAX, ("message_id", "flags"))
+            ]
+
+    def withheld(self, name: str = "alice") -> list[Withheld]:
+        """What the quarantine holds for somebody's tenant."""
+        rows = Quarantine(self.installation).of(self.accounts[name][0])
+        return rows.find(Query())
+
     def traced(self) -> list[TraceEvent]:
         traces = self.installation.traces
         traces.flush()
@@ -105,8 +123,17 @@ class RunningMx(LoopThread):
     """The service on a loop of its own in a thread of its own."""
 
     def __init__(
-        self, town: MxTown, dns: DnsServer, *, callout: CalloutSettings | None = None, **settings: Any
+        self,
+        town: MxTown,
+        dns: DnsServer,
+        *,
+        callout: CalloutSettings | None = None,
+        filtering: FilterSettings | None = None,
+        proxied: bool = False,
+        dns_timeout: float = 2.0,
+        **settings: Any,
     ) -> None:
+        """`proxied`: clients say with a PROXY header who they are."""
         super().__init__()
         self.town = town
         sock = socket.create_server(("127.0.0.1", 0))
@@ -116,7 +143,7 @@ class RunningMx(LoopThread):
         mx = replace(MxSettings(sender_check_timeout=2.0), **settings)
 
         def make() -> MxService:
-            resolver = DnsResolver(DnsSettings(dns.nameservers, dns.port, timeout=2.0), town.clock)
+            resolver = DnsResolver(DnsSettings(dns.nameservers, dns.port, timeout=dns_timeout), town.clock)
             reachable = Reachable(networks(["127.0.0.0/8"]), [("127.0.0.1", self.port)])
             hops = make_next_hops(RelaySettings(), HOSTNAME, resolver, reachable, town.clock)
             return MxService(
@@ -125,7 +152,13 @@ class RunningMx(LoopThread):
                 resolver,
                 OwnServers(hops, town.clock, callout),
                 self.shared,
-                MxServiceSettings(HOSTNAME, mx, stop_within=5.0),
+                MxServiceSettings(
+                    HOSTNAME,
+                    mx,
+                    filtering or FilterSettings(),
+                    tuple(networks(["127.0.0.0/8"])) if proxied else (),
+                    stop_within=5.0,
+                ),
                 [BoundSocket(sock, implicit_tls=False)],
                 certificate,
             )
@@ -140,8 +173,10 @@ class RunningMx(LoopThread):
         super().stop()
 
     @contextmanager
-    def client(self, hello: str = "mx.far.test", **options: Any) -> Iterator[SmtpWire]:
-        wire = SmtpWire(self.port, **options)
+    def client(self, hello: str = "mx.far.test", client: str = "", **options: Any) -> Iterator[SmtpWire]:
+        """`client`: its address, of a service that is `proxied`."""
+        ahead = f"PROXY TCP4 {client} 192.0.2.1 1 25\r\n".encode() if client else b""
+        wire = SmtpWire(self.port, ahead=ahead, **options)
         try:
             wire.command(f"EHLO {hello}".encode())
             yield wire

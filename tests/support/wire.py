@@ -32,13 +32,17 @@ class Wire:
         source: str = "127.0.0.1",
         patience: float = PATIENCE,
         receive_buffer: int = 0,
+        ahead: bytes = b"",
     ) -> None:
+        """`ahead` is sent before everything, TLS included."""
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(patience)
         self.socket.bind((source, 0))
         self.socket.connect(("127.0.0.1", port))
+        if ahead:
+            self.socket.sendall(ahead)
         if tls is not None:
             self.start_tls(tls)
         self._buffer = b""
