@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gateway.classifier.model import Models
 from gateway.learning.experience import subjects_of
-from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, learns, renew_aggregate
+from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, learns, ordinary_mail, renew_aggregate
 from gateway.policy.rules import Rules
 from storage.errors import Corrupt, Gone
 from storage.installation import Installation
@@ -59,7 +59,8 @@ class LearningRound:
             return [Outcome.OFF] * len(waiting)
         junk = account.opinions.junk_names()
         said = [each for each in (_said(account, one, junk) for one in waiting) if each is not None]
-        learned = learn_all(tenant, self._models, account.account_id, said, rules=self._rules)
+        ordinary = ordinary_mail(tenant, account)
+        learned = learn_all(tenant, self._models, account.account_id, said, ordinary, rules=self._rules)
         return [each.outcome for each in learned]
 
 

@@ -33,12 +33,14 @@ from gateway.classifier.correction import (
 )
 from gateway.classifier.features import Features, features_of
 from gateway.classifier.model import Models
+from gateway.learning.ordinary import MOST, Ordinary
 from gateway.policy.rules import DEFAULT, Rules, merged
 from storage.directory.tenant import Tenant
-from storage.errors import Conflict, Corrupt, Unavailable
-from storage.filter.corrections import Lesson, Rows
+from storage.errors import Conflict, Corrupt, Gone, Unavailable
+from storage.filter.corrections import Lesson
 from storage.filter.reputation import Subject
 from storage.installation import Installation
+from storage.mail.account import Account
 from storage.values import AccountId, TenantId
 
 LOOKED_AT = 512 * 1024  # octets of a message that features and identity come from
@@ -87,7 +89,7 @@ def learn(
 ) -> Learned:
     """One message, of which the account's owner, or who acts for him, says so. `rules`: the installation's."""
     said = Said(message, spam, None, subjects)
-    return learn_all(installation.tenant(tenant_id), models, account_id, [said], rules=rules)[0]
+    return _learn_one(installation, models, tenant_id, account_id, said, rules)
 
 
 def take_back(
@@ -102,20 +104,55 @@ def take_back(
 ) -> Learned:
     """Whatever was said of the message counts as not said."""
     said = Said(message, None, None, subjects)
-    return learn_all(installation.tenant(tenant_id), models, account_id, [said], rules=rules)[0]
+    return _learn_one(installation, models, tenant_id, account_id, said, rules)
+
+
+def _learn_one(
+    installation: Installation,
+    models: Models,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    said: Said,
+    rules: Rules,
+) -> Learned:
+    tenant = installation.tenant(tenant_id)
+    if not learns(tenant, account_id, rules):
+        return Learned(Outcome.OFF)
+    with installation.account(tenant_id, account_id) as account:
+        ordinary = ordinary_mail(tenant, account)
+    return learn_all(tenant, models, account_id, [said], ordinary, rules=rules)[0]
+
+
+def ordinary_mail(tenant: Tenant, account: Account) -> Ordinary:
+    """What people read and left where it was, the newest of it, unless they called it spam."""
+    corrections = tenant.corrections
+    found: list[Features] = []
+    for message_id in account.messages.read_and_kept(MOST):
+        with suppress(Gone, Corrupt):
+            _, message = account.messages.read_original(message_id, LOOKED_AT)
+            lesson = corrections.lesson(account.account_id, corrections.message_hash(message))
+            if lesson is None or not lesson.spam:
+                found.append(features_of(message))
+    return Ordinary(found)
 
 
 def learn_all(
-    tenant: Tenant, models: Models, account_id: AccountId, said: Iterable[Said], *, rules: Rules = DEFAULT
+    tenant: Tenant,
+    models: Models,
+    account_id: AccountId,
+    said: Iterable[Said],
+    ordinary: Ordinary,
+    *,
+    rules: Rules = DEFAULT,
 ) -> list[Learned]:
-    """One outcome for each, in their order."""
+    """One outcome for each, in their order. `ordinary`: the account's, see `ordinary_mail`."""
     wanted = list(said)
     if not learns(tenant, account_id, rules):
         return [Learned(Outcome.OFF)] * len(wanted)
     features = [features_of(each.message[:LOOKED_AT]) for each in wanted]
     for _ in range(_TRIES):
         with tenant.corrections.learning:
-            session = _Session(tenant, models, account_id)
+            session = _Session(tenant, models, account_id, ordinary)
             learned = [session.take(each, its) for each, its in zip(wanted, features, strict=True)]
             try:
                 session.write()
@@ -147,13 +184,15 @@ def renew_aggregate(tenant: Tenant) -> bool:
 class _Session:
     """An account and its tenant as they were found, what is learned one after the other, and what is to be written."""
 
-    def __init__(self, tenant: Tenant, models: Models, account_id: AccountId) -> None:
+    def __init__(self, tenant: Tenant, models: Models, account_id: AccountId, ordinary: Ordinary) -> None:
         self._tenant = tenant
+        self._ordinary = ordinary
         self._corrections = tenant.corrections
         self._account_id = account_id
         self._model = models.current()
         self._seen = self._corrections.rows(account_id)
-        self._own = _own(self._seen)
+        self._taught = unpack(self._seen.taught) if self._seen.taught else empty()
+        self._own = unpack(self._seen.own) if self._seen.own else empty()
         self._share = contribution(self._own)
         self._aggregate = self._read_aggregate()
         self._written: dict[bytes, Lesson | None] = {}
@@ -178,7 +217,7 @@ class _Session:
         if lesson is not None and lesson.spam == said.spam:
             outcome = Outcome.NOTHING
         elif lesson is not None and in_force:
-            self._own = undo(self._own, features, lesson.step)
+            self._teach(undo(self._taught, features, lesson.step))
             self._in_force -= 1
             self._weigh(said.subjects, lesson.spam, -1.0)
             self._written[hash_] = None if said.spam is None else Lesson(hash_, said.spam, 0.0)
@@ -189,13 +228,16 @@ class _Session:
             outcome = Outcome.ENOUGH
         else:
             step = lesson_step(before, said.spam)
-            self._own = apply(self._own, features, step)
+            self._teach(apply(self._taught, features, step))
             self._in_force += 1
             self._today += 1
             self._weigh(said.subjects, said.spam, 1.0)
             self._written[hash_] = Lesson(hash_, said.spam, step)
             outcome = Outcome.TAUGHT
         return Learned(outcome, before, self._score(features))
+
+    def _teach(self, taught: Vector) -> None:
+        self._taught, self._own = taught, self._ordinary.without(taught)
 
     def _score(self, features: Features) -> float:
         shared = self._model.score(features) if self._model is not None else 0.0
@@ -214,6 +256,7 @@ class _Session:
             self._account_id,
             self._seen,
             own=pack(self._own),
+            taught=pack(self._taught),
             aggregate=pack(aggregate),
             lessons=self._in_force,
             written=[lesson for lesson in self._written.values() if lesson is not None],
@@ -223,10 +266,6 @@ class _Session:
     def tell_reputation(self) -> None:
         for subjects, ham, spam in self._reputation:
             self._tenant.reputation.record(subjects, ham=ham, spam=spam)
-
-
-def _own(rows: Rows) -> Vector:
-    return unpack(rows.own) if rows.own else empty()
 
 
 def _sum(vectors: Iterable[bytes]) -> Contribution:

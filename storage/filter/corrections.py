@@ -36,7 +36,7 @@ AGGREGATE = AccountId(0)
 _ID = correction.c.account_id
 _REVISIONS = prepare(select(_ID, correction.c.revision).where(or_(_ID == 0, bindparam("id") == _ID)))
 _ROWS = prepare(
-    select(_ID, correction.c.revision, correction.c.lessons, correction.c.weights).where(
+    select(_ID, correction.c.revision, correction.c.lessons, correction.c.weights, correction.c.taught).where(
         or_(_ID == 0, bindparam("id") == _ID)
     )
 )
@@ -45,7 +45,8 @@ _ALL = prepare(select(_ID, correction.c.weights).where(_ID != 0).order_by(_ID))
 _insert = upsert(correction)
 _WRITE = prepare(
     _insert.on_conflict_do_update(
-        index_elements=[_ID], set_={name: _insert.excluded[name] for name in ("revision", "lessons", "weights")}
+        index_elements=[_ID],
+        set_={name: _insert.excluded[name] for name in ("revision", "lessons", "taught", "weights")},
     )
 )
 _DELETE = prepare(delete(correction).where(bindparam("id") == _ID))
@@ -101,7 +102,8 @@ class Rows:
     revisions: Revisions = Revisions()
     aggregate: bytes = field(default=b"", repr=False)
     own: bytes = field(default=b"", repr=False)
-    lessons: int = 0  # in the account's vector
+    taught: bytes = field(default=b"", repr=False)  # the account's lessons, of which `own` is what counts
+    lessons: int = 0  # in `taught`
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Lesson:
 
 
 NOTHING = Rows()
+_NO_ROW = (0, 0, b"", b"")
 
 
 class Corrections:
@@ -139,9 +142,9 @@ class Corrections:
             found = {row[0]: row[1:] for row in _ROWS.rows(connection, id=account_id or 0)}
         if not found:
             return NOTHING
-        revision, _, aggregate = found.get(AGGREGATE, (0, 0, b""))
-        own_revision, lessons, own = found.get(account_id, (0, 0, b"")) if account_id else (0, 0, b"")
-        return Rows(Revisions(revision, own_revision), aggregate, own, lessons)
+        revision, _, aggregate, _ = found.get(AGGREGATE, _NO_ROW)
+        own_revision, lessons, own, taught = found.get(account_id, _NO_ROW) if account_id else _NO_ROW
+        return Rows(Revisions(revision, own_revision), aggregate, own, taught, lessons)
 
     def is_outdated(self) -> bool:
         """Whether the aggregate has to be made anew."""
@@ -179,12 +182,13 @@ class Corrections:
         seen: Rows,
         *,
         own: bytes,
+        taught: bytes,
         aggregate: bytes,
         lessons: int,
         written: Sequence[Lesson],
         forgotten: Collection[bytes],
     ) -> None:
-        """An account's vector, the aggregate and the lessons that changed, in one commit.
+        """An account's vectors, the aggregate and the lessons that changed, in one commit.
 
         `seen` is what the new ones were made of. Raises Conflict if that is no longer what there is, and NotFound if
         the account is gone: then nothing was written.
@@ -196,8 +200,10 @@ class Corrections:
             if _revisions(transaction, account_id) != seen.revisions:
                 raise Conflict(detail="a correction was changed by somebody else")
             revision, now = seen.revisions.aggregate + 1, self._clock.now()
-            _WRITE.run(transaction, account_id=account_id, revision=revision, lessons=lessons, weights=own)
-            _WRITE.run(transaction, account_id=AGGREGATE, revision=revision, lessons=0, weights=aggregate)
+            _WRITE.run(
+                transaction, account_id=account_id, revision=revision, lessons=lessons, taught=taught, weights=own
+            )
+            _write_aggregate(transaction, revision, aggregate)
             for each in written:
                 _WRITE_LESSON.run(
                     transaction,
@@ -218,7 +224,7 @@ class Corrections:
         def work(transaction: Transaction) -> None:
             if _revisions(transaction, None).aggregate != revision:
                 raise Conflict(detail="a correction was changed by somebody else")
-            _WRITE.run(transaction, account_id=AGGREGATE, revision=revision + 1, lessons=0, weights=aggregate)
+            _write_aggregate(transaction, revision + 1, aggregate)
 
         self._database.write(work)
 
@@ -241,6 +247,10 @@ class Corrections:
         _DELETE_LESSONS.run(transaction, id=account_id)
         if _DELETE.run(transaction, id=account_id):
             _OUTDATE.run(transaction, nothing=b"")
+
+
+def _write_aggregate(transaction: Transaction, revision: int, aggregate: bytes) -> None:
+    _WRITE.run(transaction, account_id=AGGREGATE, revision=revision, lessons=0, taught=b"", weights=aggregate)
 
 
 def _revisions(connection: Connection, account_id: AccountId | None) -> Revisions:

@@ -133,6 +133,10 @@ class Messages:
         """How a message came here, and the beginning of it without the fields that we added."""
         return self._reading.read_original(message_id, most)
 
+    def read_and_kept(self, most: int) -> list[MessageId]:
+        r"""The newest messages that are \Seen and lie in neither Junk, Trash, Drafts nor Sent."""
+        return self._reading.read_and_kept(most)
+
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
         """The octets [start, end) of a message."""
         return self._reading.read_span(message_id, file, start, end)

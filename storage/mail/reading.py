@@ -19,8 +19,9 @@ from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
 from storage.mail.content import TABLES
-from storage.schema.account import membership, message
-from storage.values import DELETED, AccountId, MailboxId, MessageId
+from storage.mail.ledger import LIVE
+from storage.schema.account import mailbox, membership, message
+from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId
 
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
 _file = prepare(
@@ -40,6 +41,24 @@ _delivered = prepare(
     select(message.c.message_id).where(
         message.c.account_id == bindparam("account"), message.c.delivery_id == bindparam("delivery")
     )
+)
+_elsewhere = [~mailbox.c.special_use.contains(use) for use in ("\\Junk", "\\Trash", "\\Drafts", "\\Sent")]
+_read_and_kept = prepare(
+    select(membership.c.message_id)
+    .select_from(
+        membership.join(
+            mailbox,
+            (mailbox.c.account_id == membership.c.account_id) & (mailbox.c.mailbox_id == membership.c.mailbox_id),
+        )
+    )
+    .where(
+        membership.c.account_id == bindparam("account"),
+        membership.c.flags.op("&")(SEEN) != 0,
+        mailbox.c.name >= LIVE,
+        *_elsewhere,
+    )
+    .order_by(membership.c.message_id.desc())
+    .limit(bindparam("most"))
 )
 
 
@@ -104,6 +123,12 @@ class Reading:
             return self._maildir.read_meta(file, self._key), self._maildir.read_span(file, self._key, 0, most)
         except NotFound:
             raise self._missing(message_id) from None
+
+    def read_and_kept(self, most: int) -> list[MessageId]:
+        r"""The newest messages that are \Seen and lie in neither Junk, Trash, Drafts nor Sent."""
+        with self._database.reading() as connection:
+            rows = _read_and_kept.rows(connection, account=self._account_id, most=most)
+        return [MessageId(row[0]) for row in rows]
 
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:
         """The octets [start, end) of a message; of a large one only the chunks that hold them are read."""

@@ -252,6 +252,8 @@ correction = Table(
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("revision", BigInteger, nullable=False),
     Column("lessons", BigInteger, nullable=False),  # that are in it
+    # The lessons as they were taught, and what counts of them: without what the account's ordinary mail has in common.
+    Column("taught", LargeBinary, nullable=False, info=personal("user", "learned from the account's choices")),
     Column("weights", LargeBinary, nullable=False, info=personal("user", "learned from the account's choices")),
     info=technical("what users taught the filter"),
 )

@@ -78,7 +78,14 @@ def test_what_cannot_be_read_counts_as_nothing_learned(place: LearningPlace, cap
     place.say(place.ann, OFFER, spam=True)
     rows = place.tenant.corrections.rows(place.bob)
     place.tenant.corrections.replace(
-        place.bob, rows, own=b"of another format", aggregate=rows.aggregate, lessons=1, written=[], forgotten=[]
+        place.bob,
+        rows,
+        own=b"of another format",
+        taught=b"taught",
+        aggregate=rows.aggregate,
+        lessons=1,
+        written=[],
+        forgotten=[],
     )
     with caplog.at_level(logging.ERROR):
         score = place.look(place.bob).score(0.0, features_of(OFFER))

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from learning_place import LearningPlace, letter, new_learning_place
 
-from gateway.classifier.correction import BOUND, contribution
-from gateway.classifier.features import features_of
+from gateway.classifier.correction import BOUND, PLACES, PLACES_BITS, contribution, empty
+from gateway.classifier.features import features_of, folded
 from gateway.learning import learn as module
 from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, renew_aggregate
+from gateway.learning.ordinary import Ordinary
 from gateway.policy.rules import Rules
 from storage.directory.tenant import Tenant
 from storage.errors import CleanmailError, NotFound
@@ -92,9 +93,45 @@ def test_what_follows_on_what(place: LearningPlace, filed: bool | None, said: li
         assert not place.own(place.ann).any()
 
 
+def test_what_ordinary_mail_has_in_common_is_not_learned(place: LearningPlace) -> None:
+    """Twenty of one kind called spam, and nothing else said: other mail gets nothing of it."""
+    header = "From: {}@far.test\r\nTo: ann@one.test\r\nReceived: by mx.one.test\r\nSubject: {}\r\n\r\n{}\r\n"
+
+    def kind(name: str, topic: str, number: int) -> bytes:
+        return header.format(
+            name, f"{topic} {number}", f"Our {topic} of today, number {number}, is {topic} again."
+        ).encode()
+
+    place.ordinary = Ordinary([features_of(kind("friend", "report", number)) for number in range(30)])
+    for number in range(20):
+        place.say(place.ann, kind("shop", "discount", number), spam=True)
+    assert place.score(place.ann, kind("shop", "discount", 99)) > 1.5
+    assert abs(place.score(place.ann, kind("friend", "report", 99))) < 0.3
+    # Taken back with other mail around, nothing is left either.
+    place.ordinary = Ordinary([features_of(NOTE)])
+    for number in range(20):
+        place.say(place.ann, kind("shop", "discount", number), spam=None)
+    assert not place.taught(place.ann).any()
+    assert not place.own(place.ann).any()
+    assert place.the_books_balance()
+
+
+vectors = st.lists(st.integers(-(2**20), 2**20), min_size=64, max_size=64)
+
+
+@given(vectors, st.lists(st.sampled_from([OFFER, ANOTHER, NOTE, b"", b"x"]), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_a_projection_makes_nothing_longer(few: list[int], mails: list[bytes]) -> None:
+    at = folded(features_of(OFFER), PLACES_BITS)[:64]
+    vector = empty()
+    vector[at] = few[: len(at)]
+    left = Ordinary([features_of(each) for each in mails]).without(vector)
+    assert np.linalg.norm(left.astype(np.float64)) <= np.linalg.norm(vector.astype(np.float64)) + np.sqrt(PLACES)
+
+
 def test_a_batch_learns_what_single_lessons_learn(place: LearningPlace, tmp_path: Path) -> None:
     said = [Said(OFFER, True), Said(NOTE, False), Said(OFFER, False), Said(ANOTHER, True), Said(ANOTHER, True)]
-    learned = learn_all(place.tenant, place.models, place.ann, said)
+    learned = learn_all(place.tenant, place.models, place.ann, said, place.ordinary)
     assert [each.outcome for each in learned] == [
         Outcome.TAUGHT, Outcome.TAUGHT, Outcome.TAKEN_BACK, Outcome.TAUGHT, Outcome.NOTHING,
     ]  # fmt: skip
@@ -115,7 +152,7 @@ def test_a_message_is_known_by_its_beginning(place: LearningPlace) -> None:
 def test_an_account_teaches_so_much_a_day(place: LearningPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LESSONS_A_DAY", 3)
     many = [Said(letter(f"Offer {number}"), True) for number in range(5)]
-    outcomes = [each.outcome for each in learn_all(place.tenant, place.models, place.ann, many)]
+    outcomes = [each.outcome for each in learn_all(place.tenant, place.models, place.ann, many, place.ordinary)]
     assert outcomes == [Outcome.TAUGHT] * 3 + [Outcome.ENOUGH] * 2
     assert place.say(place.bob, OFFER, spam=True).outcome is Outcome.TAUGHT
     assert place.say(place.ann, many[0].message, spam=False).outcome is Outcome.TAKEN_BACK
@@ -185,7 +222,7 @@ def test_many_who_learn_at_once_all_succeed(place: LearningPlace) -> None:
     def teach(tenant: Tenant, account_id: AccountId, name: str) -> None:
         for number in range(5):
             try:
-                learn_all(tenant, place.models, account_id, [Said(letter(f"{name} {number}"), True)])
+                learn_all(tenant, place.models, account_id, [Said(letter(f"{name} {number}"), True)], place.ordinary)
             except CleanmailError as error:
                 errors.append(error)
 
@@ -216,11 +253,13 @@ def test_one_account_moves_nobody_else_s_mail_further_than_the_bound(
     with new_learning_place(tmp_path_factory.mktemp("bound")) as place:
         place.say(place.bob, asked, spam=False)
         before, outside = place.score(place.bob, asked), place.score(None, asked)
-        learn_all(place.tenant, place.models, place.ann, [Said(message, spam) for message, spam in said])
+        learn_all(
+            place.tenant, place.models, place.ann, [Said(message, spam) for message, spam in said], place.ordinary
+        )
         assert abs(place.score(place.bob, asked) - before) <= BOUND + 1e-9
         assert abs(place.score(None, asked) - outside) <= BOUND + 1e-9
         assert place.the_books_balance()
         # And whatever was said, taking all of it back leaves nothing.
-        learn_all(place.tenant, place.models, place.ann, [Said(message, None) for message, _ in said])
+        learn_all(place.tenant, place.models, place.ann, [Said(message, None) for message, _ in said], place.ordinary)
         assert not place.own(place.ann).any()
         assert place.score(place.bob, asked) == before

@@ -101,6 +101,19 @@ def test_what_is_moved_into_junk_is_learned_and_what_is_moved_back_is_not(town: 
     assert town.score(SIMILAR) == town.score(SIMILAR, BOB) == 0.0
 
 
+def test_what_all_mail_to_somebody_has_in_common_is_not_learned(town: LearningTown) -> None:
+    """Only spam is ever pointed out; mail that was read and left where it was is not drawn along."""
+    for number in range(20):
+        town.deliver(mail(f"Minutes {number}", sender="Carl <carl@far.example>", body="Here are the minutes.\r\n"))
+    town.imap("SELECT INBOX", "UID STORE 1:* +FLAGS (\\Seen)")
+    for number in range(10):
+        town.deliver(mail(f"Cheap pills {number}", sender="Shop <o@shop.example>", body=f"Buy {number} pills now.\r\n"))
+    town.imap("SELECT INBOX", "UID MOVE 21:* Junk")
+    assert town.learn() == {Outcome.TAUGHT: 10}
+    assert town.score(SIMILAR) > 1.0
+    assert town.score(NOTE) < 0.6
+
+
 def test_moved_there_and_back_before_anybody_looked(town: LearningTown) -> None:
     town.deliver(OFFER)
     town.imap(*INTO_JUNK, *OUT_OF_JUNK)

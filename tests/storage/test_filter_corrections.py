@@ -38,6 +38,7 @@ class Place:
             account_id,
             self.corrections.rows(account_id),
             own=own,
+            taught=b"taught",
             aggregate=aggregate,
             lessons=len(lessons),
             written=lessons,
@@ -65,7 +66,7 @@ def test_a_tenant_that_learned_nothing(place: Place) -> None:
 def test_what_was_learned_is_there_for_all(place: Place) -> None:
     place.learn(place.ann, Lesson(ONE, True, 1.5), own=b"ann", aggregate=b"a")
     rows = place.corrections.rows(place.ann)
-    assert (rows.own, rows.aggregate, rows.lessons) == (b"ann", b"a", 1)
+    assert (rows.own, rows.taught, rows.aggregate, rows.lessons) == (b"ann", b"taught", b"a", 1)
     assert rows.revisions == place.corrections.revisions(place.ann) == Revisions(1, 1)
     others = place.corrections.rows(place.bob)
     assert (others.own, others.aggregate, others.revisions) == (b"", b"a", Revisions(1, 0))
@@ -79,7 +80,14 @@ def test_nobody_writes_over_what_another_learned(place: Place) -> None:
     place.learn(place.ann, Lesson(ONE, True, 1.0))
     with pytest.raises(Conflict):
         place.corrections.replace(
-            place.bob, seen, own=b"", aggregate=b"", lessons=1, written=[Lesson(TWO, True, 1.0)], forgotten=[]
+            place.bob,
+            seen,
+            own=b"",
+            taught=b"taught",
+            aggregate=b"",
+            lessons=1,
+            written=[Lesson(TWO, True, 1.0)],
+            forgotten=[],
         )
     assert place.corrections.lesson(place.bob, TWO) is None
     assert place.corrections.revisions(place.bob) == Revisions(1, 0)
@@ -92,6 +100,7 @@ def test_lessons_change_and_go_with_the_vectors(place: Place) -> None:
         place.ann,
         place.corrections.rows(place.ann),
         own=b"x",
+        taught=b"z",
         aggregate=b"y",
         lessons=0,
         written=[Lesson(ONE, False, 0.0)],
@@ -148,7 +157,9 @@ def test_an_account_that_is_gone_learns_nothing(place: Place) -> None:
     seen = place.corrections.rows(place.bob)
     place.end(place.bob)
     with pytest.raises(NotFound):
-        place.corrections.replace(place.bob, seen, own=b"x", aggregate=b"x", lessons=0, written=[], forgotten=[])
+        place.corrections.replace(
+            place.bob, seen, own=b"x", taught=b"taught", aggregate=b"x", lessons=0, written=[], forgotten=[]
+        )
     assert place.corrections.every_account()[1] == []
 
 

@@ -262,3 +262,15 @@ def test_where_a_message_was_put_first_is_in_its_file(owner: Owner) -> None:
     meta, data = owner.messages.read_original(message_id, 10)
     assert (meta.mailbox, meta.prefix, data) == (INBOX, b"Received: from x\r\n", MESSAGE[:10])
     assert owner.messages.read_original(message_id, 10_000)[1] == MESSAGE
+
+
+def test_what_people_read_and_left_where_it_was(owner: Owner) -> None:
+    kept = [owner.append(INBOX, flags=SEEN), owner.append(ARCHIVE, flags=SEEN)]
+    owner.append(INBOX)
+    for name in (JUNK, TRASH, "Sent", "Drafts"):
+        owner.append(name, flags=SEEN)
+    kept.append(owner.append(INBOX, flags=SEEN))
+    assert owner.messages.read_and_kept(10) == kept[::-1]
+    assert owner.messages.read_and_kept(2) == kept[:0:-1]
+    owner.account.mailboxes.delete(ARCHIVE)
+    assert owner.messages.read_and_kept(10) == [kept[2], kept[0]]

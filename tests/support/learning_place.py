@@ -14,6 +14,7 @@ from gateway.classifier.features import features_of
 from gateway.classifier.model import Models
 from gateway.learning.corrections import Correction, Corrections
 from gateway.learning.learn import Learned, Said, learn_all
+from gateway.learning.ordinary import Ordinary
 from gateway.policy.rules import DEFAULT, Rules
 from storage.directory.rows import State
 from storage.directory.tenant import Tenant
@@ -32,6 +33,7 @@ class LearningPlace:
         self.ann, self.bob = (town.account(self.tenant_id, f"{name}@one.test").account_id for name in ("ann", "bob"))
         self.models = Models(town.premises.data / "no model", town.premises.clock)
         self.corrections = Corrections()
+        self.ordinary = Ordinary(())  # of each account here
 
     @property
     def tenant(self) -> Tenant:
@@ -47,13 +49,18 @@ class LearningPlace:
         subjects: tuple[Subject, ...] = (),
         rules: Rules = DEFAULT,
     ) -> Learned:
-        return learn_all(self.tenant, self.models, account_id, [Said(message, spam, filed, subjects)], rules=rules)[0]
+        said = Said(message, spam, filed, subjects)
+        return learn_all(self.tenant, self.models, account_id, [said], self.ordinary, rules=rules)[0]
 
     def look(self, account_id: AccountId | None) -> Correction:
         return self.corrections.look(self.tenant, account_id)
 
     def score(self, account_id: AccountId | None, message: bytes) -> float:
         return self.look(account_id).score(0.0, features_of(message)).total
+
+    def taught(self, account_id: AccountId) -> Vector:
+        rows = self.tenant.corrections.rows(account_id)
+        return unpack(rows.taught) if rows.taught else empty()
 
     def own(self, account_id: AccountId) -> Vector:
         rows = self.tenant.corrections.rows(account_id)
