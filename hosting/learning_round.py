@@ -16,6 +16,7 @@ from gateway.classifier.model import Models
 from gateway.learning.experience import subjects_of
 from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, learns, ordinary_mail, renew_aggregate
 from gateway.policy.rules import Rules
+from gateway.quarantine.digest import is_digest
 from storage.errors import Corrupt, Gone
 from storage.installation import Installation
 from storage.mail.account import Account
@@ -69,6 +70,8 @@ def _said(account: Account, waiting: Waiting, junk: set[str]) -> Said | None:
     try:
         meta, data = account.messages.read_original(waiting.message_id, LOOKED_AT)
     except (Gone, Corrupt):
+        return None
+    if is_digest(data):  # made here: what people do with a list of withheld mail says nothing of mail
         return None
     # The first place that it was put into: by the filter, or by whoever appended it.
     filed = meta.mailbox in junk or any(name.casefold() in SPAM_KEYWORDS for name in meta.keywords)

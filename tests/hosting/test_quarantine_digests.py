@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 from quarantine_place import ALICE, BOB, DAY, MALLORY, ONE, TWO, Place, forwarded, routed, to_mailbox
 
+from gateway.classifier.model import Models
 from gateway.policy.rules import Rules
 from gateway.policy.settings import FilterSettings
 from gateway.quarantine.digest import NOTICE
 from hosting.config import Config
+from hosting.learning_round import LearningRound
 from hosting.quarantine.digests import SETTING, Digests
 from hosting.quarantine_round import quarantine_round
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.filter.rules import WHOLE_TENANT, of_account
 from storage.quarantine.values import HeldState, Query, ReleasedBy
-from storage.values import AccountId, TenantId
+from storage.values import AccountId, TenantId, UidSet
 
 HOUR = 3600
 
@@ -145,6 +147,19 @@ def test_a_plan_that_cannot_be_read_costs_one_day(place: Place) -> None:
     place.installation.tenant(ONE).set_setting(SETTING, "{}")
     place.clock.advance(HOUR)
     assert digests(place).send_due(ONE) == 0
+
+
+def test_nothing_is_learned_from_a_digest(place: Place) -> None:
+    place.held()
+    place.clock.advance(HOUR)
+    assert digests(place).send_due(ONE) == 1
+    with place.installation.account(ONE, ALICE) as account:
+        inbox, junk = account.mailboxes.find("INBOX"), account.mailboxes.find("Junk")
+        account.messages.move(inbox.id, UidSet.of([1]), junk.id)
+        assert len(account.opinions.waiting(9)) == 1
+    models = Models(place.data / "no model", place.clock)
+    assert LearningRound(place.installation, models, Rules()).learn(ONE, ALICE) == {}
+    assert not place.installation.tenant(ONE).corrections.revisions(ALICE).own
 
 
 # The round
