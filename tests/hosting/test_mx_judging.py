@@ -174,7 +174,7 @@ class TestPlaces:
         assert str(withheld.recipients[0].onward.to) == "far@far.test"
 
     def test_a_report_is_not_refused_for_its_author(self, town: MxTown, start: Start) -> None:
-        """Servers seldom sign their reports (RFC 3464), and SPF can only speak for the name that they say hello with."""
+        """Servers seldom sign their reports (RFC 3464), and SPF speaks for the name of their hello alone."""
         assert start().send("alice@example.test", message=STRICT, sender="")[0] == 250
         [(message, _)] = town.filed("alice", "Junk")
         assert b"X-Cleanmail-Verdict: junk; reason=dmarc-reject;" in message
