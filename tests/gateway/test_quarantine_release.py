@@ -218,3 +218,23 @@ def test_targets_come_back(place: Place, target: MailboxTarget | RoutedTarget | 
     assert (message.reason, message.recipients[0].sentence) == ("malware", "It is known malware.")
     to = targets_of(message.recipients, ONE, lambda recipient: EmailAddress.parse("SRS0=@one.test"))
     assert (*to.mailboxes, *to.routed, *to.remote) == (target,)
+
+
+def test_operational_logs_hold_ids_only(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong."""
+    caplog.set_level("DEBUG")
+
+    def teach(tenant_id: TenantId, account_id: AccountId | None, prefix: bytes, message: bytes) -> None:
+        raise Unavailable
+
+    lost = place.held("loggedtoken", to_mailbox(), forwarded())
+    for path in place.files():
+        path.unlink()
+    with pytest.raises(Corrupt):
+        release(place, lost)
+    place.rows().begin_release(lost, [0, 1], release_id="x", by=RECIPIENT, incarnation="dead")
+    place.releases.resume(ONE)
+    place.make_releases(teach).release(ONE, place.held("loggedtoken more"), [0], ADMINISTRATOR)
+    assert lost in caplog.text and "taught nothing" in caplog.text
+    for word in ("loggedtoken", "stranger", "alice", "elsewhere", "body"):
+        assert word not in caplog.text
