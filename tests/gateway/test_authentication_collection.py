@@ -75,6 +75,16 @@ def test_a_message_that_nobody_signed() -> None:
     assert dns.asked == ["_dmarc.example.org", "_dmarc.org"]
 
 
+def test_an_author_beside_the_one_who_signs_does_not_hide_behind_him() -> None:
+    evil = TestSigner("evil.example")
+    zone = {**ZONE, **evil.zone, "_dmarc.evil.example": "v=DMARC1; p=none"}
+    message = sign(PLAIN.replace(b"Ada <ada@example.org>", b"eve@evil.example <ada@example.org>"), evil)
+    facts = collected(message, ZoneDns(zone))
+    assert facts.dkim is not None and facts.dkim[0].passed
+    assert facts.dmarc is not None and (facts.dmarc.result, facts.dmarc.policy) == (Dmarc.FAIL, Policy.REJECT)
+    assert facts.dmarc.domain == "example.org" and not author_is_authentic(facts)
+
+
 def test_nothing_is_asked_twice() -> None:
     dns = ZoneDns(ZONE, loop_turns=2)
     collected(SEALED, dns)
