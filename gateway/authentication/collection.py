@@ -22,7 +22,7 @@ from gateway.authentication.facts import AuthenticationFacts, Method, Unknown
 from gateway.dkim import verification as dkim
 from gateway.dkim.digests import MessageDigests
 from gateway.dkim.result import DkimResult
-from gateway.dmarc.evaluation import AUTHORS_MAX, evaluate
+from gateway.dmarc.evaluation import begin, evaluate
 from gateway.dmarc.result import Dmarc, DmarcResult
 from gateway.dmarc.tree_walk import TreeWalk
 from gateway.dns.answers import Dns
@@ -73,7 +73,7 @@ async def collect(
     else:
         known["arc"] = prepared.chain.early
     if len(asked) > 1 or not (isinstance(spf, asyncio.Future) and spf.done()):
-        asked["dmarc"] = _begin(tree, prepared.authors)
+        asked["dmarc"] = begin(tree, prepared.authors.domains)
     found, unknown = await _together(asked, limit - min(KEPT, limit / 4))
     unknown = [each for each in unknown if each.method != "dmarc"]  # its evaluation asks again
     known |= found
@@ -92,12 +92,6 @@ async def collect(
     return replace(facts, dmarc=result, unknown=tuple(unknown))
 
 
-async def _begin(tree: TreeWalk, found: Authors) -> None:
-    """Asks for policies while the others ask for theirs."""
-    for domain in found.domains[:AUTHORS_MAX]:
-        await tree.walk(domain)
-
-
 async def _dmarc(
     tree: TreeWalk,
     dns: Dns,
@@ -107,8 +101,7 @@ async def _dmarc(
     limit: float,
 ) -> DmarcResult | Unknown:
     try:
-        async with asyncio.timeout(max(limit, 0.0)):
-            result = await evaluate(dns, found.domains, spf, signatures, tree=tree)
+        result = await evaluate(dns, found.domains, spf, signatures, tree=tree, limit=max(limit, 0.0))
     except TimeoutError:
         return Unknown("dmarc", LATE)
     except Exception as error:  # noqa: BLE001 - a fault of ours loses no message

@@ -1,24 +1,26 @@
 """Evaluates DMARC for a message: whose policy counts, and whether SPF or DKIM passed for a domain that is aligned.
 
-`evaluate` raises nothing but cancellation. A message with several author domains is evaluated for each of the first
-`AUTHORS_MAX`: it passes only if all of them do, and the strictest policy among those that fail counts (§11.5).
+A message with several author domains is evaluated for each of the first `AUTHORS_MAX`: it passes only if all of them
+do, and the strictest policy among those that fail counts (§11.5). Each of them has its share of the time, so that
+nobody escapes the policy of one domain by naming another whose DNS is slow.
 What is temporarily unknown and could have made it a pass makes the result TEMPERROR, so that nobody's policy is applied
 for a fault of DNS.
 
 Questions: a walk for each author domain (eight), one whether it exists, and walks for the domains that authenticated
 the message and stand at or below the author's organizational domain: nothing else could be aligned with it.
 
-Standards: RFC 9989 §4.10, §5.3, §11.5.
+Raises: TimeoutError, and cancellation. Standards: RFC 9989 §4.10, §5.3, §11.5.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gateway.dkim.result import Dkim, DkimResult
 from gateway.dmarc.result import Aligned, Dmarc, DmarcResult, Policy
-from gateway.dmarc.tree_walk import Found, TreeWalk, Walk
+from gateway.dmarc.tree_walk import Found, TreeWalk, Walk, names_from
 from gateway.dns.answers import Dns
 from gateway.dns.names import normal
 from gateway.spf import Spf, SpfResult
@@ -36,14 +38,37 @@ async def evaluate(
     dkim: Sequence[DkimResult] | None,
     *,
     tree: TreeWalk | None = None,
+    limit: float | None = None,
 ) -> DmarcResult:
-    """`author_domains` in lower-case A-labels. None: not known. `tree`: one that has begun to ask already."""
+    """`author_domains` in lower-case A-labels. None: not known. `tree`: one that has begun to ask already (`begin`).
+
+    Raises TimeoutError if a result that could matter is not there within `limit` seconds.
+    """
     domains = tuple(dict.fromkeys(author_domains))
     if not domains:
         return DmarcResult(Dmarc.PERMERROR, reason="From names no domain")
     tree = tree or TreeWalk(dns)
-    results = [await _evaluate(tree, domain, spf, dkim) for domain in domains[:AUTHORS_MAX]]
+    results: list[DmarcResult] = []
+    late: TimeoutError | None = None
+    looked_at, end = domains[:AUTHORS_MAX], None if limit is None else _now() + limit
+    for left, domain in zip(range(len(looked_at), 0, -1), looked_at, strict=True):
+        try:
+            async with asyncio.timeout(None if end is None else (end - _now()) / left):
+                results.append(await _evaluate(tree, domain, spf, dkim))
+        except TimeoutError as error:
+            late = error
+    if late is not None and not any(each.result is Dmarc.FAIL for each in results):
+        raise late
     return _worst(results, cut=len(domains) > AUTHORS_MAX)
+
+
+async def begin(tree: TreeWalk, author_domains: Sequence[str]) -> None:
+    """Asks for all policies at once, while SPF and DKIM ask for theirs."""
+    await tree.ask(name for domain in dict.fromkeys(author_domains[:AUTHORS_MAX]) for name in names_from(domain))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _evaluate(
@@ -170,13 +195,18 @@ def _policy(found: Found, author: str, *, exists: bool) -> Policy:
 
 
 def _worst(results: Sequence[DmarcResult], *, cut: bool) -> DmarcResult:
-    failed = [each for each in results if each.result is Dmarc.FAIL]
-    if failed:
-        return max(failed, key=lambda each: _STRICTNESS[each.policy])
-    for result in (Dmarc.TEMPERROR, Dmarc.NONE):
-        for each in results:
-            if each.result is result:
-                return each
-    if cut:
+    of = {result: [each for each in results if each.result is result] for result in Dmarc}
+    if of[Dmarc.FAIL]:
+        return max(of[Dmarc.FAIL], key=_strictness)
+    if cut:  # whose policy would have counted is not known
         return replace(results[0], result=Dmarc.PERMERROR, aligned=(), reason="From names too many domains")
-    return results[0]
+    if of[Dmarc.TEMPERROR]:
+        return max(of[Dmarc.TEMPERROR], key=_strictness)
+    if of[Dmarc.NONE]:
+        return of[Dmarc.NONE][0]
+    # The one with the weaker proof: SPF's depends on who forwarded.
+    return min(results, key=lambda each: any(aligned.method == "dkim" for aligned in each.aligned))
+
+
+def _strictness(result: DmarcResult) -> int:
+    return _STRICTNESS[result.policy]

@@ -9,6 +9,7 @@ Standards: RFC 9989 §4.10.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.dmarc.record import DmarcRecord, find_record
@@ -84,7 +85,7 @@ class TreeWalk:
     async def walk(self, domain: str) -> Walk:
         """From a domain in lower-case A-labels."""
         names = names_from(domain)
-        await self._ask([name for name in names if name not in self._answers])
+        await self.ask(names)
         found: list[Found] = []
         for name in names:
             answer = self._answers[name]
@@ -102,10 +103,14 @@ class TreeWalk:
         answer = await self._dns.a(domain)
         return None if answer.failed else answer.status is not DnsStatus.NO_NAME
 
-    async def _ask(self, names: list[str]) -> None:
-        if names:
-            answers = await asyncio.gather(*(self._dns.txt(f"_dmarc.{name}") for name in names))
-            self._answers.update(zip(names, answers, strict=True))
+    async def ask(self, names: Iterable[str]) -> None:
+        """For the records of all these names at once. What was answered is kept, also if others never are."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._answers]
+        if missing:
+            await asyncio.gather(*map(self._ask, missing))
+
+    async def _ask(self, name: str) -> None:
+        self._answers[name] = await self._dns.txt(f"_dmarc.{name}")
 
 
 def _below(domain: str, suffix: str) -> str:

@@ -208,3 +208,13 @@ def test_over_a_name_server() -> None:
         facts = run("192.0.2.1", limit=0.5)
         assert {each.method for each in facts.unknown} == {"spf", "dkim", "dmarc"}
         assert not author_is_authentic(facts)
+
+
+@pytest.mark.parametrize("slow", ["_dmarc.slow.example", "_dmarc.example"])
+def test_a_slow_domain_beside_the_author_suspends_no_policy(slow: str) -> None:
+    """`begin` waits for it in vain; what others answered meanwhile is kept."""
+    for value in (b"Eve <eve@slow.example>, Ada <ada@forged.test>", b"Ada <ada@forged.test>, Eve <eve@slow.example>"):
+        dns = ZoneDns({"_dmarc.forged.test": "v=DMARC1; p=reject"})
+        dns.endless.add(slow)
+        facts = collected(PLAIN.replace(b"Ada <ada@example.org>", value), dns, limit=0.2)
+        assert facts.dmarc is not None and (facts.dmarc.result, facts.dmarc.domain) == (Dmarc.FAIL, "forged.test")

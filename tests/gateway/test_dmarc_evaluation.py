@@ -295,6 +295,20 @@ def test_too_many_author_domains() -> None:
         f"_dmarc.d{number}.test" for number in range(AUTHORS_MAX)
     }
     assert evaluated(zone, *domains).result is Dmarc.FAIL
+    assert evaluated({}, *domains).result is Dmarc.PERMERROR  # one that nobody looked at may have asked to refuse it
+
+
+def test_of_several_that_pass_the_weaker_proof_is_told() -> None:
+    """Who takes SPF for no proof, behind a forwarder, has to see that one of them has no other."""
+    for authors in (("strict.test", "mild.test"), ("mild.test", "strict.test")):
+        found = evaluated(TWO, *authors, spf="mild.test", dkim=("strict.test",))
+        assert (found.result, found.aligned) == (Dmarc.PASS, (Aligned("spf", "mild.test"),))
+
+
+def test_of_several_that_may_have_passed_the_stricter_policy_is_told() -> None:
+    unknown = [DkimResult(Dkim.TEMPERROR, domain) for domain in ("mild.test", "strict.test")]
+    found = asyncio.run(evaluate(ZoneDns(TWO), ["mild.test", "strict.test"], NO_SPF, unknown))
+    assert (found.result, found.policy) == (Dmarc.TEMPERROR, Policy.REJECT)
 
 
 # DNS that fails
