@@ -80,7 +80,9 @@ _DETECTED: Mapping[str, frozenset[Detected]] = MappingProxyType(
                 Detected.DEX,
             }
         ),
-        SCRIPT: frozenset({Detected.SCRIPT, Detected.CHM}),
+        # Not Detected.SCRIPT: #! alone starts nothing on a double-click, since attachments carry no mode; engineers
+        # mail each other such files. Endings that start a shell are listed above.
+        SCRIPT: frozenset({Detected.CHM}),
         SHORTCUT: frozenset({Detected.LNK}),
         DISK_IMAGE: frozenset({Detected.ISO, Detected.VHD, Detected.DISK, Detected.DMG, Detected.WIM}),
     }

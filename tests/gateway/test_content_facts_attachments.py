@@ -249,7 +249,8 @@ def test_without_a_name_the_type_promises() -> None:
         ("a.exe", b"x", {"executable"}),
         ("a", PE, {"executable"}),
         ("a.js", b"x", {"script"}),
-        ("a", b"#!/bin/sh\n", {"script"}),
+        ("a", b"#!/bin/sh\n", set()),  # runs on no double-click
+        ("a.sh", b"#!/bin/sh\n", {"script"}),
         ("a.lnk", b"x", {"shortcut"}),
         ("a", LNK, {"shortcut"}),
         ("a.iso", b"x", {"disk_image"}),
