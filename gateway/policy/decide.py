@@ -52,7 +52,7 @@ def decide_early(
     if destination.role or (listed is not None and listed.allows):
         return None
     if listed is not None and listed.denies and rules.denied == Action.REJECT:
-        words = f"if {listed.pattern} were not on the deny list"
+        words = f"if {named(listed.patterns)} were not on the deny list"
         return _refused(Reason.DENIED, f"The sender is on a deny list: {listed.pattern}.", words)
     listings = () if client.trusted else client.listings or ()
     against = [each.zone for each in listings if each.rejects or (each.weight > 0 and rules.dns_lists == Action.REJECT)]

@@ -92,9 +92,12 @@ def offset(evidence: Iterable[Evidence]) -> float:
 
 
 def vouched(facts: Facts, rules: Rules) -> SealedResults | None:
-    """What a trusted sealer says, if it says that DMARC passed for the author where the message came to it."""
+    """What a trusted sealer says, if it says that DMARC passed for the author where the message came to it.
+
+    Of a message to which somebody added another From field the sealer saw only one.
+    """
     arc, dmarc = facts.authentication.arc, facts.authentication.dmarc
-    if arc is None or dmarc is None or not rules.trusted_sealers:
+    if arc is None or dmarc is None or not rules.trusted_sealers or not facts.authentication.authors.are_clear:
         return None
     sealed = arc.trusted(rules.trusted_sealers)
     return sealed if sealed is not None and sealed.vouches_for(dmarc.domain) else None

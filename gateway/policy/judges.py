@@ -222,8 +222,8 @@ def _denied(case: Case) -> Objection | None:
 
 
 def _not_listed(case: Case) -> tuple[str, Case]:
-    pattern = case.listed.pattern if case.listed is not None else ""
-    return f"if {pattern} were not on the deny list", replace(case, listed=None)
+    patterns = case.listed.patterns if case.listed is not None else ()
+    return f"if {listed(patterns)} were not on the deny list", replace(case, listed=None)
 
 
 # What forgers and evaders do, and what no program does by mistake.
@@ -257,19 +257,30 @@ def _well_formed(case: Case) -> tuple[str, Case]:
 
 
 def _dmarc(case: Case) -> Objection | None:
-    dmarc = case.facts.authentication.dmarc
-    if dmarc is None or dmarc.result is not Dmarc.FAIL or dmarc.policy is Policy.NONE:
+    dmarc, rules = case.facts.authentication.dmarc, case.rules
+    if dmarc is None or dmarc.policy is Policy.NONE:
         return None
-    if dmarc.policy is Policy.QUARANTINE:
-        sentence = (
-            f"The sender's domain {dmarc.domain} asks to set aside mail that fails its checks, and this one failed."
-        )
-        return _weighed(case, case.rules.dmarc_quarantine, Reason.DMARC_QUARANTINE, sentence, _signed)
-    sentence = f"The sender's domain {dmarc.domain} asks to refuse mail that fails its checks, and this one failed."
-    excuse = _dmarc_excuse(case)
-    if excuse:
-        return _weighed(case, case.rules.dmarc_excused, Reason.DMARC_REJECT, f"{sentence} {excuse}", _signed)
-    return _weighed(case, case.rules.dmarc_reject, Reason.DMARC_REJECT, sentence, _signed)
+    reason, chosen, asked = Reason.DMARC_QUARANTINE, rules.dmarc_quarantine, "set aside"
+    if dmarc.policy is Policy.REJECT:
+        reason, chosen, asked = Reason.DMARC_REJECT, rules.dmarc_reject, "refuse"
+    sentence = f"The sender's domain {dmarc.domain} asks to {asked} mail that fails its checks, and "
+    if dmarc.result is Dmarc.FAIL:
+        sentence += "this one failed."
+        excuse = _dmarc_excuse(case) if dmarc.policy is Policy.REJECT else ""
+        if excuse:
+            sentence, chosen = f"{sentence} {excuse}", _lighter(chosen, rules.dmarc_excused)
+    elif dmarc.result is Dmarc.TEMPERROR and evidence.vouched(case.facts, rules) is None:
+        # Whoever can make DNS fail, for a host of his own or of the domain's, must not get past the policy by it.
+        sentence += "whether this one does could not be found out."
+        chosen = _lighter(chosen, rules.dmarc_excused)
+    else:
+        return None
+    return _weighed(case, chosen, reason, sentence, _signed)
+
+
+def _lighter(chosen: str, excused: str) -> str:
+    """An excuse makes nothing worse."""
+    return min(chosen, excused, key=lambda each: -1 if each == WEIGH else WEIGHT[Action(each)])
 
 
 def _dmarc_excuse(case: Case) -> str:

@@ -68,8 +68,9 @@ class Rules:
     attachment_mismatch: str = _one_of("junk", _SPAM)  # files that are not what their names say
     attachment_html_script: str = _one_of("junk", _SPAM)  # web pages that run scripts
     dmarc_reject: str = _one_of("reject", _WEIGHED)  # fails DMARC, and the author's domain asks to refuse that
-    # the same, but a trusted sealer vouches, it shows signs of a mailing list, or people here write to the author
-    dmarc_excused: str = _one_of("junk", _WEIGHED[:4])
+    # the same, but a trusted sealer vouches, it shows signs of a mailing list, people here write to the author, or DNS
+    # did not answer for all of it; never worse than without that
+    dmarc_excused: str = _one_of("junk", ("junk", "quarantine"))
     dmarc_quarantine: str = _one_of("junk", _WEIGHED)  # fails DMARC, and the author's domain asks for quarantine
     spf_fail: str = _one_of(WEIGH, _WEIGHED)  # SPF fails, and no signature stands for the author's domain
     forged_own: str = _one_of(WEIGH, _WEIGHED)  # names an author of the recipient's own domain, without proof

@@ -72,7 +72,11 @@ def patterns_of(address: EmailAddress) -> Iterator[tuple[str, int]]:
     base = address.base
     if base is not address:
         yield base.key, _ADDRESS
-    name = address.domain.name
+    yield from patterns_of_domain(address.domain.name)
+
+
+def patterns_of_domain(name: str) -> Iterator[tuple[str, int]]:
+    """Those that name every address of the domain; `name` in lower-case A-labels."""
     yield "@" + name, _DOMAIN
     labels = name.split(".")
     for start in range(1, len(labels) - 1):

@@ -10,7 +10,7 @@ Raises: NotFound (no such entry), Conflict (it is on the other list), LimitReach
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, NewType
@@ -21,7 +21,7 @@ from storage.clock import Clock
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import Conflict, InvalidInput, LimitReached, NotFound
-from storage.filter.patterns import Address, as_address, as_network, parse_pattern, patterns_of
+from storage.filter.patterns import Address, as_address, as_network, parse_pattern, patterns_of, patterns_of_domain
 from storage.schema.tenant import filter_list, filter_setting, info
 from storage.values import AccountId, Domain, EmailAddress
 
@@ -88,9 +88,9 @@ class Scope:
     def weight(self) -> int:
         return 1 + len(self.rules) + len(self.entries) + sum(len(found) for _, found in self.networks)
 
-    def of_sender(self, address: EmailAddress) -> Iterator[tuple[int, ListEntry]]:
+    def of_sender(self, patterns: Iterable[tuple[str, int]]) -> Iterator[tuple[int, ListEntry]]:
         if self.entries:
-            for pattern, specific in patterns_of(address):
+            for pattern, specific in patterns:
                 entry = self.entries.get(pattern)
                 if entry is not None:
                     yield specific, entry
@@ -113,7 +113,12 @@ class Matcher:
 
     def sender(self, address: EmailAddress) -> list[Hit]:
         """All entries that name the address, what counts most first."""
-        return self._sorted((n, found) for n, scope in self._scopes for found in scope.of_sender(address))
+        return self._sorted((n, found) for n, scope in self._scopes for found in scope.of_sender(patterns_of(address)))
+
+    def domain(self, name: str) -> list[Hit]:
+        """All entries that name every address of the domain, what counts most first."""
+        patterns = list(patterns_of_domain(name)) if self._scopes else []
+        return self._sorted((n, found) for n, scope in self._scopes for found in scope.of_sender(patterns))
 
     def client(self, address: str) -> list[Hit]:
         """All entries that name the client's network, what counts most first."""

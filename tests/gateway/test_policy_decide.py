@@ -20,6 +20,7 @@ from policy_cases import (
     facts,
 )
 
+from gateway.authentication.facts import AuthenticationFacts
 from gateway.classifier.model import Maturity
 from gateway.content_facts import GROUPS, Attachment, ContentFacts, Detected, Finding, Incomplete, Trait
 from gateway.dns_lists import Listing
@@ -47,6 +48,10 @@ FORGED = facts(author="boss@acme.test", path="x@evil.test", auth=authentication(
 VIRUS = facts(malware="Eicar-Test-Signature")
 EXE = facts(body=content("invoice.exe"))
 P_REJECT = facts(auth=authentication(**REJECTED))
+
+
+def _with_two_from_fields(auth: AuthenticationFacts) -> AuthenticationFacts:
+    return replace(auth, authors=replace(auth.authors, fields=2))
 
 
 def judged(
@@ -182,10 +187,46 @@ def test_attachments(about: Facts, here: str, routed: str) -> None:
         ),
         (P_REJECT, {}, {"dmarc_reject": "quarantine"}, "quarantine dmarc-reject"),
         (P_REJECT, {}, {"dmarc_reject": "weigh"}, "deliver nothing-against-it"),
-        (replace(P_REJECT, content=content(is_list=True)), {}, {"dmarc_excused": "tag"}, "tag dmarc-reject"),
+        (
+            replace(P_REJECT, content=content(is_list=True)),
+            {},
+            {"dmarc_excused": "quarantine"},
+            "quarantine dmarc-reject",
+        ),
+        # an excuse makes nothing worse
+        (P_REJECT, {"standing": Standing.ACCOUNT}, {"dmarc_reject": "weigh"}, "deliver nothing-against-it"),
+        (P_REJECT, {"standing": Standing.ACCOUNT}, {"dmarc_reject": "tag"}, "tag dmarc-reject"),
+        (
+            P_REJECT,
+            {"standing": Standing.ACCOUNT},
+            {"dmarc_reject": "junk", "dmarc_excused": "quarantine"},
+            "junk dmarc-reject",
+        ),
+        # a sealer saw another author than the one who was added
+        (
+            facts(auth=_with_two_from_fields(authentication(**REJECTED, sealer="seal.test"))),
+            {},
+            {"trusted_sealers": ("seal.test",)},
+            "reject dmarc-reject",
+        ),
         (facts(auth=authentication(dmarc="fail", policy="quarantine")), {}, {}, "junk dmarc-quarantine"),
         (facts(auth=authentication(dmarc="fail", policy="none")), {}, {}, "deliver nothing-against-it"),
-        (facts(auth=authentication(dmarc="temperror", policy="reject")), {}, {}, "deliver nothing-against-it"),
+        # whoever can make DNS fail does not get past a policy that is known
+        (facts(auth=authentication(dmarc="temperror", policy="reject")), {}, {}, "junk dmarc-reject"),
+        (facts(auth=authentication(dmarc="temperror", policy="quarantine")), {}, {}, "junk dmarc-quarantine"),
+        (
+            facts(auth=authentication(dmarc="temperror", policy="quarantine")),
+            {},
+            {"dmarc_quarantine": "weigh"},
+            "deliver nothing-against-it",
+        ),
+        (facts(auth=authentication(dmarc="temperror", policy="none")), {}, {}, "deliver nothing-against-it"),
+        (
+            facts(auth=authentication(dmarc="temperror", policy="reject", sealer="seal.test")),
+            {},
+            {"trusted_sealers": ("seal.test",)},
+            "deliver nothing-against-it",
+        ),
         (facts(auth=authentication(dmarc="permerror")), {}, {}, "deliver nothing-against-it"),
         (facts(auth=authentication(spf="fail")), {}, {}, "deliver nothing-against-it"),
         (facts(auth=authentication(spf="fail")), {}, {"spf_fail": "reject"}, "reject spf-fail"),
@@ -318,7 +359,15 @@ class TestForgedAuthorsOfTheOwnDomain:
         signed = authentication("acme.test", "fail", dkim=["acme.test"], dmarc="none")
         assert judged(facts(author="boss@acme.test", auth=signed), to=FORWARDED) == "deliver nothing-against-it"
 
-    @pytest.mark.parametrize("path", ["SRS0=abcdefgh=ab=evil.test=x@acme.test", "srs1+abcdefgh=a.test==x@acme.test"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "SRS0=abcdefgh=ab=evil.test=x@acme.test",
+            "srs1+abcdefgh=a.test==x@acme.test",
+            "bob+SRS=DJp2X=7F=evil.test=x@acme.test",  # Microsoft 365
+            "bob+caf_=ann=acme.test@acme.test",  # Gmail
+        ],
+    )
     @pytest.mark.parametrize("dmarc", ["pass", "none"])
     def test_a_forwarders_spf_proves_nothing(self, path: str, dmarc: str) -> None:
         """SPF passes for the forwarder, which is the author's domain: whoever wrote it."""

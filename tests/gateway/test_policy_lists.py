@@ -74,6 +74,37 @@ def test_a_forwarders_spf_proves_no_author() -> None:
     assert list_match(matcher(entry("boss@acme.test", ALLOW)), signed) == ListMatch(ALLOW, "boss@acme.test")
 
 
+@pytest.mark.parametrize("path", ["SRS0=abcdefgh=ab=evil.test=x@example.org", "ada+SRS=a=b=evil.test=x@example.org"])
+def test_a_forwarders_path_is_not_the_senders(path: str) -> None:
+    """SPF passes for whatever he forwards."""
+    forwarded = facts(author="x@evil.test", path=path, auth=authentication("evil.test", spf_domain="example.org"))
+    for pattern in ("@example.org", "ada@example.org"):
+        match = list_match(matcher(entry(pattern, ALLOW)), forwarded)
+        assert match is None or not match.allows
+    assert list_match(matcher(entry("@example.org", ALLOW, unproven=True)), forwarded) == ListMatch(
+        ALLOW, "@example.org"
+    )
+
+
+def test_an_author_whose_address_is_none_of_ours_is_denied_by_domain() -> None:
+    odd = replace(FORGED, authors=(), reverse_path=None)  # "a b"@example.org, which no account could have
+    assert odd.authentication.authors.domains == ("example.org",)
+    assert list_match(matcher(entry("@example.org", DENY)), odd) == ListMatch(DENY, "@example.org")
+    assert list_match(matcher(entry("@.org", DENY)), odd) is None
+    assert list_match(matcher(entry("ada@example.org", DENY)), odd) is None
+
+
+def test_all_deny_entries_that_would_have_to_go_are_named() -> None:
+    lists = matcher(
+        entry("ada@example.org", DENY), entry("@example.org", DENY, "domain"), entry("192.0.2.7/32", DENY, "account")
+    )
+    match = list_match(lists, PROVEN)
+    assert match is not None and match.patterns == ("ada@example.org", "@example.org", "192.0.2.7/32")
+    lists = matcher(entry("ada@example.org", DENY), entry("@example.org", ALLOW), entry("192.0.2.7/32", DENY))
+    match = list_match(lists, PROVEN)
+    assert match is not None and match.patterns == ("ada@example.org",)  # then it would be allowed
+
+
 @pytest.mark.parametrize(
     ("entries", "path", "denies"),
     [
