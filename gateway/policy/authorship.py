@@ -1,7 +1,7 @@
 """Whether a message's author, or its envelope's sender, is who he says, strictly enough to trust the message for it.
 
-DMARC alone is not: a forwarder's reverse-path is of the forwarder's own domain, so SPF passes for it and is aligned with an
-author of that domain, whoever wrote the message. Behind such a path only signatures count.
+DMARC alone is not: a forwarder's reverse-path is of the forwarder's own domain, so SPF passes for it and is aligned
+with an author of that domain, whoever wrote the message. Behind such a path only signatures count.
 
 Pure. Forwarders' paths are told by their form: SRS (Shevek 2004), what Microsoft 365 makes of it, and Gmail's.
 """
