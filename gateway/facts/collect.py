@@ -38,7 +38,6 @@ LIMIT = 20.0  # seconds
 TOGETHER = 64 * 1024  # octets; larger messages are read in turns of their own
 AUTHORS_MAX = 10  # whose acquaintance is asked for
 _LARGE_AT_ONCE = 2  # large messages that scanners look at
-_HEAVY_AT_ONCE = 2  # messages whose archives are unpacked to the limits
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +84,10 @@ class Collector:
         clock: Clock,
         hostname: str,
         limit: float = LIMIT,
+        *,
+        heavy_at_once: int = 2,
     ) -> None:
+        """`heavy_at_once`: messages whose archives are unpacked to the limits; meanwhile a glance has to do."""
         self._dns = dns
         self._models = models
         self._scanners = scanners
@@ -95,7 +97,7 @@ class Collector:
         self._limit = limit
         self._small: Together[tuple[bytes, bool], Reading] = Together(work, self._glances)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._heavy = asyncio.Semaphore(_HEAVY_AT_ONCE)
+        self._heavy = asyncio.Semaphore(heavy_at_once)
 
     async def message(self, transaction: Transaction, content: Content) -> Collected:
         """`content` is not looked at any more when this returns."""
