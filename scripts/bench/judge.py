@@ -18,6 +18,7 @@ import cProfile
 import json
 import pstats
 import random
+import re
 import sys
 import tempfile
 import time
@@ -56,34 +57,11 @@ from storage.keys.source import LocalKeys
 from storage.values import Domain, EmailAddress
 
 CLOCK = SystemClock()
-WORDS = [
-    "the",
-    "meeting",
-    "report",
-    "invoice",
-    "project",
-    "about",
-    "which",
-    "please",
-    "attached",
-    "tomorrow",
-    "regards",
-    "customer",
-    "price",
-    "order",
-    "delivery",
-    "team",
-    "would",
-    "could",
-    "information",
-    "service",
-    "account",
-    "update",
-    "thanks",
-    "question",
-    "week",
-    "number",
-]
+WORDS = re.findall(
+    r"\w+",
+    "the meeting report invoice project about which please attached tomorrow regards customer price order delivery team "
+    "would could information service account update thanks question week number",
+)
 
 
 class NoDns:
@@ -129,7 +107,8 @@ def message(chance: random.Random, number: int, size: int) -> bytes:
         )
     body = (
         f'--b{number}\r\nContent-Type: text/plain; charset="utf-8"\r\n\r\n{text(size // 3)}\r\n'
-        f'--b{number}\r\nContent-Type: text/html; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
+        f'--b{number}\r\nContent-Type: text/html; charset="utf-8"\r\n'
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
         f'<html><body><p style=3D"margin:0">{text(size // 2)}</p><a href=3D"https://www.{domain}/x">https://www.{domain}'
         f"</a></body></html>\r\n--b{number}--\r\n"
     )
