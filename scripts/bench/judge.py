@@ -59,8 +59,8 @@ from storage.values import Domain, EmailAddress
 CLOCK = SystemClock()
 WORDS = re.findall(
     r"\w+",
-    "the meeting report invoice project about which please attached tomorrow regards customer price order delivery team "
-    "would could information service account update thanks question week number",
+    "the meeting report invoice project about which please attached tomorrow regards customer price order delivery "
+    "team would could information service account update thanks question week number",
 )
 
 
