@@ -32,7 +32,7 @@ from gateway.dkim.fields import (
 from gateway.dkim.public_keys import PublicKey, Rejected, fetch, find_key
 from gateway.dkim.result import Dkim
 from gateway.dkim.tags import TagError, parse_tags
-from gateway.dkim.verification import check_body, untimely
+from gateway.dkim.verification import check_body, check_fields, untimely
 from gateway.dns.answers import Answer, Dns
 from gateway.dns.names import normal
 from storage.mime.fields import Field, Header, unfold
@@ -183,6 +183,7 @@ def _message_signatures(sets: list[_Set], digests: MessageDigests) -> tuple[Mess
     for each in sets[: -MESSAGE_SIGNATURES - 1 : -1]:
         try:
             signature = read_message_signature(each.tags[MESSAGE_SIGNATURE])
+            check_fields(signature, digests)
             check_body(signature, digests)
         except Refused:
             if not signatures:

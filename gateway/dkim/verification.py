@@ -4,7 +4,8 @@
 raises nothing but cancellation. A signature that cannot hold any more, because the body is another, costs no question.
 
 At most `MOST` signatures are looked at, the first ones: servers on the way add theirs in front. Signatures with l= that
-leave octets of the body unsigned are not accepted: anybody could have written what a reader sees (§8.2).
+leave octets of the body unsigned are not accepted: anybody could have written what a reader sees (§8.2). Nor are those
+that sign a field of which another one stands in the message: readers show the first, signers sign the last (§8.15).
 A failure counts for as much as no signature at all (§6.1); while a domain only tests, it is `neutral` (§3.6.1).
 
 Standards: RFC 6376 §6, RFC 8301, RFC 8463, RFC 8601 §2.7.1.
@@ -19,6 +20,7 @@ from gateway.dkim.digests import MessageDigests
 from gateway.dkim.fields import OCTETS_MAX, Refused, SignatureField, name_of, read_signature
 from gateway.dkim.public_keys import PublicKey, Rejected, fetch, find_key
 from gateway.dkim.result import Dkim, DkimResult
+from gateway.dkim.signature import ALWAYS
 from gateway.dkim.tags import TagError, parse_tags, without_blanks
 from gateway.dns.answers import Answer, Dns
 from storage.mime.fields import Field, Header
@@ -83,6 +85,14 @@ def check_body(field: SignatureField, digests: MessageDigests) -> None:
         raise Refused(Dkim.FAIL, "the body was changed")
 
 
+def check_fields(field: SignatureField, digests: MessageDigests) -> None:
+    """Raises Refused if a field that a reader sees stands in the message more often than it was signed."""
+    for name in ALWAYS:
+        signed = field.names.count(name)
+        if 0 < signed < len(digests.named(name)):
+            raise Refused(Dkim.POLICY, f"another {name.decode('ascii').title()} field was not signed")
+
+
 def _prepare(digests: MessageDigests, field: Field) -> PreparedSignature:
     if field.end - field.value > OCTETS_MAX:
         return PreparedSignature(DkimResult(Dkim.NEUTRAL, reason="the signature is too long"))
@@ -101,6 +111,7 @@ def _prepare(digests: MessageDigests, field: Field) -> PreparedSignature:
     )
     try:
         signature = read_signature(tags)
+        check_fields(signature, digests)
         check_body(signature, digests)
     except Refused as refused:
         return PreparedSignature(replace(claims, result=refused.result, reason=refused.reason))

@@ -142,6 +142,7 @@ class Look(NamedTuple):
 
 
 _NOTHING = Scope((), ())
+_KINDS = frozenset(ListKind)
 
 _setting, _list = filter_setting, filter_list
 _ENTRY = (_list.c.scope, _list.c.pattern, _list.c.kind, _list.c.unproven, _list.c.created)
@@ -199,7 +200,7 @@ class FilterRules:
             self._scopes.move_to_end(name)
             return kept
         rules = tuple((str(rule), str(text)) for rule, text in _RULES.rows(connection, which=name))
-        entries = [_entry(row) for row in _ENTRIES.rows(connection, which=name)]
+        entries = _entries(_ENTRIES.rows(connection, which=name))
         scope = Scope(rules, entries) if rules or entries else _NOTHING
         self._scopes[name] = scope
         self._weight += scope.weight
@@ -241,7 +242,7 @@ class FilterRules:
         """Of one scope, or of all of them, by their patterns."""
         with self._database.reading() as connection:
             rows = _ALL_ENTRIES.rows(connection) if scope is None else _ENTRIES.rows(connection, which=scope)
-        return [_entry(row) for row in rows]
+        return _entries(rows)
 
     def add(self, scope: RuleScope, pattern: str, kind: ListKind, *, unproven: bool = False) -> ListEntry:
         """The entry as it stands on the list; one that is there already is changed."""
@@ -251,6 +252,8 @@ class FilterRules:
 
         def work(transaction: Transaction) -> ListEntry:
             row = _FIND_ENTRY.one(transaction, which=scope, whom=entry.pattern)
+            if row is not None and row[2] not in _KINDS:
+                raise Conflict(f"{entry.pattern} is on a list of a later version, which this one does not know.")
             if row is not None and _entry(row).kind is not kind:
                 raise Conflict(f"{entry.pattern} is on the {_entry(row).kind} list; remove it from there first.")
             if row is not None:
@@ -280,7 +283,7 @@ class FilterRules:
 
         def work(transaction: Transaction) -> None:
             row = _FIND_ENTRY.one(transaction, which=scope, whom=wanted)
-            if row is None or _entry(row).kind is not kind:
+            if row is None or row[2] != kind:
                 raise NotFound(f"{wanted} is not on this {kind} list.")
             _DELETE_ENTRY.run(transaction, which=scope, whom=wanted)
             _raise_revision(transaction)
@@ -301,6 +304,11 @@ def _raise_revision(transaction: Transaction) -> None:
         _FIRST_REVISION.run(transaction)
     else:
         _RAISE_REVISION.run(transaction, next=str(int(row[0]) + 1))
+
+
+def _entries(rows: Iterable[tuple[Any, ...]]) -> list[ListEntry]:
+    """Those of a kind that this version knows: an entry of a later one stops no mail."""
+    return [_entry(row) for row in rows if row[2] in _KINDS]
 
 
 def _entry(row: tuple[Any, ...]) -> ListEntry:

@@ -56,6 +56,12 @@ def test_a_message_without_a_chain() -> None:
     assert dns.asked == []
 
 
+def test_a_field_beside_the_sealed_one() -> None:
+    for name in ("From", "Subject"):
+        added = f"{name}: pay@evil.example\r\n".encode() + TWO
+        assert outcome(added) == (Arc.FAIL, f"another {name} field was not signed")
+
+
 def test_a_chain_that_holds() -> None:
     dns = ZoneDns(ZONE)
     result = validated(THREE, dns)

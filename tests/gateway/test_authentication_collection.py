@@ -176,7 +176,7 @@ def test_being_cancelled_leaves_nothing_behind() -> None:
 
 def test_an_author_who_is_not_clear_does_not_pass() -> None:
     for message in (
-        sign(b"From: eve@evil.example\r\n" + PLAIN, SIGNER),
+        sign(b"From: eve@evil.example\r\n" + PLAIN, SIGNER, h="From:From:To:Subject"),
         sign(PLAIN.replace(b"<ada@example.org>", b"<ada@example.org>, ceo@"), SIGNER),
     ):
         facts = collected(message, ZoneDns(ZONE))

@@ -351,12 +351,12 @@ def test_what_is_no_signature(field: bytes, reason: str) -> None:
 
 def test_the_last_fields_of_a_name_are_signed_first() -> None:
     """§5.4.2: another one in front goes unnoticed only if the signer let it."""
-    signed = sign(MESSAGE, SIGNER, h="From:Subject")
-    assert outcome(b"Subject: another\r\n" + signed)[0] is Dkim.PASS
-    assert outcome(signed.replace(b"Date:", b"Subject: another\r\nDate:"))[0] is Dkim.FAIL
-    oversigned = sign(MESSAGE, SIGNER, h="From:Subject:Subject")
+    signed = sign(MESSAGE, SIGNER, h="From:Date")
+    assert outcome(b"Date: another\r\n" + signed)[0] is Dkim.PASS
+    assert outcome(signed.replace(b"\r\n\r\nText", b"\r\nDate: another\r\n\r\nText"))[0] is Dkim.FAIL
+    oversigned = sign(MESSAGE, SIGNER, h="From:Date:Date")
     assert outcome(oversigned)[0] is Dkim.PASS
-    assert outcome(b"Subject: another\r\n" + oversigned)[0] is Dkim.FAIL
+    assert outcome(b"Date: another\r\n" + oversigned)[0] is Dkim.FAIL
 
 
 def test_a_signature_that_signs_another_signature() -> None:
@@ -374,6 +374,24 @@ def test_internationalised_domains() -> None:
     (result,) = verified(sign(MESSAGE, signer, i="jürgen@bücher.example"), dns)
     assert (result.result, result.domain, result.selector) == (Dkim.PASS, "xn--bcher-kva.example", "xn--sd-xka")
     assert "header.i" not in result.authentication_result
+
+
+@pytest.mark.parametrize("name", ["From", "Subject", "To", "Cc", "Reply-To"])
+def test_a_field_beside_the_signed_one(name: str) -> None:
+    """§8.15: readers show the one above, which the signature says nothing of."""
+    message = b"Cc: c@example.net\r\nReply-To: r@example.org\r\n" + MESSAGE
+    signed = sign(message, SIGNER, h="From:To:Subject:Cc:Reply-To")
+    assert outcome(signed) == (Dkim.PASS, "")
+    added = f"{name}: pay@evil.example\r\n".encode() + signed
+    assert outcome(added) == (Dkim.POLICY, f"another {name} field was not signed")
+
+
+def test_what_was_sent_with_two_fields_may_have_both_signed() -> None:
+    twice = b"Subject: another\r\n" + MESSAGE
+    assert outcome(sign(twice, SIGNER, h="From:Subject:Subject"))[0] is Dkim.PASS
+    assert outcome(sign(twice, SIGNER, h="From:To"))[0] is Dkim.PASS  # it says nothing of either
+    assert outcome(sign(twice, SIGNER, h="From:Subject"))[0] is Dkim.POLICY
+    assert outcome(b"Received: from c by d; now\r\n" + sign(MESSAGE, SIGNER, h="From:Received"))[0] is Dkim.PASS
 
 
 # Keys (§6.1.2)

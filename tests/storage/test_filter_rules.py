@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -174,6 +175,17 @@ def test_lists_are_kept_changed_and_shown(rules: FilterRules) -> None:
     assert rules.remove(WHOLE_TENANT, "@EXAMPLE.org", ALLOW) == "@example.org"
     with pytest.raises(NotFound):
         rules.remove(WHOLE_TENANT, "@example.org", ALLOW)
+
+
+def test_an_entry_of_a_later_version_stops_no_mail(rules: FilterRules) -> None:
+    rules.add(WHOLE_TENANT, "@example.org", DENY)
+    later = StrEnum("later", ["WATCH"])
+    rules.add(WHOLE_TENANT, "@watched.test", later["WATCH"])  # type: ignore[arg-type]
+    assert sender(rules, "a@watched.test") == []
+    assert [hit[1] for hit in sender(rules, "a@example.org")] == ["@example.org"]
+    assert [entry.pattern for entry in rules.entries()] == ["@example.org"]
+    with pytest.raises(Conflict, match="later version"):
+        rules.add(WHOLE_TENANT, "@watched.test", DENY)
 
 
 def test_a_scope_holds_so_many_and_no_more(rules: FilterRules, monkeypatch: pytest.MonkeyPatch) -> None:
