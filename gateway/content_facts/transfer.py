@@ -21,8 +21,9 @@ UUENCODE = frozenset((b"x-uuencode", b"x-uue", b"uuencode", b"uue"))
 HIDING = UUENCODE | {b"base64"}  # encodings in which nobody sees what a text is
 
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-_UU_BEGIN = re.compile(rb"(?:^|\n)begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
+_UU_BEGIN = re.compile(rb"begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
 _UU_LINE_MAX = 256
+_UU_FILE = 1000  # what looking at a line that may begin a file costs
 
 
 def is_encoding(encoding: bytes) -> bool:
@@ -37,8 +38,8 @@ def decoded(data: bytes, part: Part, budget: Budget) -> Iterator[Octets]:
         return _base64(data, start, end, budget)
     if part.encoding == b"quoted-printable":
         return _quoted_printable(data, start, end, budget)
-    if part.encoding in UUENCODE and (begin := _UU_BEGIN.search(data, max(0, start - 1), end)) is not None:
-        return uudecoded(data, begin.end(), end, budget)
+    if part.encoding in UUENCODE:
+        return _uuencoded(data, start, end, budget)
     return slices(data, start, end, budget)
 
 
@@ -56,8 +57,8 @@ def uu_names(data: bytes, start: int, end: int, budget: Budget) -> Iterator[tupl
     """The files that stand uuencoded in a text: their names, and where their lines begin."""
     at = data.find(b"begin ", start, end)
     while at >= 0:
-        budget.spend(300)
-        begin = _UU_BEGIN.match(data, max(start, at - 1), end)
+        budget.spend(_UU_FILE)
+        begin = _UU_BEGIN.match(data, at, end) if at == start or data[at - 1 : at] == b"\n" else None
         if begin is not None:
             yield begin[1], begin.end()
         at = data.find(b"begin ", at + 6, end)
@@ -86,6 +87,14 @@ def uudecoded(data: bytes, start: int, end: int, budget: Budget) -> Iterator[Oct
             found, size = [], 0
     if found:
         yield b"".join(found)
+
+
+def _uuencoded(data: bytes, start: int, end: int, budget: Budget) -> Iterator[Octets]:
+    """The first file in it; what has none is as it stands."""
+    for _, lines in uu_names(data, start, end, budget):
+        yield from uudecoded(data, lines, end, budget)
+        return
+    yield from slices(data, start, end, budget)
 
 
 def _base64(data: bytes, start: int, end: int, budget: Budget) -> Iterator[Octets]:

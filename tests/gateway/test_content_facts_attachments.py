@@ -552,6 +552,13 @@ def test_uuencoded_files() -> None:
     assert Finding.UNKNOWN_ENCODING not in facts.findings
 
 
+def test_a_uuencoded_file_in_the_first_line() -> None:
+    part = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+    for head in (b"\r\n", part):
+        facts, _ = look(HEAD + head + uuencoded(PE))
+        assert [(each.path, each.detected) for each in facts.attachments] == [("a.exe", Detected.PE)]
+
+
 def test_words_that_begin_nothing() -> None:
     facts, _ = look(HEAD + b"\r\nbegin 644 nothing\nlet us begin 644 again\nbegin at once\n")
     assert facts.attachments == ()

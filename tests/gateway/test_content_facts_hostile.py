@@ -200,6 +200,10 @@ def test_a_flood_of_words_that_begin_a_file() -> None:
     facts, budget = look(data, ContentLimits(work=10_000_000))
     assert facts.incomplete is Incomplete.TOO_MUCH_WORK
     assert budget.work <= 10_000_000 + STEP
+    head = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n"
+    facts, budget = look(HEAD + head + b"\nbegin " * 200_000, ContentLimits(work=10_000_000))
+    assert facts.incomplete is Incomplete.TOO_MUCH_WORK
+    assert budget.work <= 10_000_000 + STEP
 
 
 TEXTS = {
