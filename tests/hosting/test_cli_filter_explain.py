@@ -125,7 +125,8 @@ def test_without_a_client_what_depends_on_it_is_not_known(cleanmail: Run, tmp_pa
         "trusted": False,
     }
     assert facts["sender"] == "ada@example.org" and facts["spf"]["result"] == "temperror"
-    assert verdict["verdict"] == "deliver" and verdict["evidence"] == []
+    assert (verdict["verdict"], verdict["reason"], verdict["evidence"]) == ("junk", "dmarc-reject", [])
+    assert "whether this one does could not be found out" in verdict["sentence"]
 
 
 def test_a_message_that_was_delivered_here_tells_from_where_it_came(cleanmail: Run, tmp_path: Path) -> None:
