@@ -126,7 +126,8 @@ TECHNICAL = {
     "tenant.quarantine_recipient.release_id tenant.quarantine_recipient.released_by",
     "tenant.quarantine_recipient.releaser tenant.quarantine_unlink.file",
     "tenant.filter_list.kind tenant.correspondent.address_hash tenant.reputation.subject_hash",
-    "tenant.lesson.message_hash control.secrecy_agreement.document control.review.quarantine_id control.review.state",
+    "tenant.lesson.message_hash tenant.lesson.spoke",
+    "control.secrecy_agreement.document control.review.quarantine_id control.review.state",
     "control.review.reason",
     "control.judged.what",
 }

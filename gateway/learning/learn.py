@@ -38,7 +38,7 @@ from gateway.policy.rules import DEFAULT, Rules, merged
 from storage.directory.tenant import Tenant
 from storage.errors import Conflict, Corrupt, Gone, Unavailable
 from storage.filter.corrections import Lesson
-from storage.filter.reputation import Subject
+from storage.filter.reputation import VOICE, Subject
 from storage.installation import Installation
 from storage.mail.account import Account
 from storage.values import AccountId, TenantId
@@ -198,7 +198,8 @@ class _Session:
         self._written: dict[bytes, Lesson | None] = {}
         self._in_force = self._seen.lessons
         self._today = self._corrections.learned_today(account_id)
-        self._reputation: list[tuple[Sequence[Subject], float, float]] = []
+        self._voices: dict[tuple[bytes, bool], int] = {}  # of this account, that count
+        self._reputation: list[tuple[Subject, float, float]] = []
 
     def _read_aggregate(self) -> Contribution:
         if not self._seen.revisions.aggregate:
@@ -219,7 +220,7 @@ class _Session:
         elif lesson is not None and in_force:
             self._teach(undo(self._taught, features, lesson.step))
             self._in_force -= 1
-            self._weigh(said.subjects, lesson.spam, -1.0)
+            self._unsay(said.subjects, lesson)
             self._written[hash_] = None if said.spam is None else Lesson(hash_, said.spam, 0.0)
             outcome = Outcome.TAKEN_BACK
         elif said.spam is None or said.spam == said.filed:
@@ -231,8 +232,8 @@ class _Session:
             self._teach(apply(self._taught, features, step))
             self._in_force += 1
             self._today += 1
-            self._weigh(said.subjects, said.spam, 1.0)
-            self._written[hash_] = Lesson(hash_, said.spam, step)
+            spoke = self._say(said.subjects, said.spam)
+            self._written[hash_] = Lesson(hash_, said.spam, step, spoke=spoke)
             outcome = Outcome.TAUGHT
         return Learned(outcome, before, self._score(features))
 
@@ -244,8 +245,34 @@ class _Session:
         # What others taught does not change here: their part is the aggregate without the share that is in it.
         return corrected(shared, features, self._aggregate, self._own, self._share).total
 
-    def _weigh(self, subjects: Sequence[Subject], spam: bool, count: float) -> None:
-        self._reputation.append((subjects, 0.0 if spam else count, count if spam else 0.0))
+    def _say(self, subjects: Sequence[Subject], spam: bool) -> tuple[bytes, ...]:
+        """Counts for or against those of whom the account has not said it lately; their hashes."""
+        spoke: list[bytes] = []
+        for subject in subjects:
+            hash_ = self._tenant.reputation.hash_of(subject)
+            if not self._voices_about(hash_, spam):
+                self._voices[hash_, spam] = 1
+                self._weigh(subject, spam, 1.0)
+                spoke.append(hash_)
+        return tuple(spoke)
+
+    def _unsay(self, subjects: Sequence[Subject], lesson: Lesson) -> None:
+        """What is left of what the lesson said counts no more."""
+        for subject in subjects:
+            hash_ = self._tenant.reputation.hash_of(subject)
+            if hash_ in lesson.spoke:
+                self._voices[hash_, lesson.spam] = max(0, self._voices_about(hash_, lesson.spam) - 1)
+                left = self._tenant.reputation.left_since(lesson.learned) if lesson.learned else 1.0
+                self._weigh(subject, lesson.spam, -left)
+
+    def _voices_about(self, hash_: bytes, spam: bool) -> int:
+        known = self._voices.get((hash_, spam))
+        if known is None:
+            known = self._corrections.voices(self._account_id, hash_, VOICE, spam=spam)
+        return known
+
+    def _weigh(self, subject: Subject, spam: bool, count: float) -> None:
+        self._reputation.append((subject, 0.0 if spam else count, count if spam else 0.0))
 
     def write(self) -> None:
         """Raises Conflict if somebody else learned for the account or its tenant meanwhile."""
@@ -264,8 +291,8 @@ class _Session:
         )
 
     def tell_reputation(self) -> None:
-        for subjects, ham, spam in self._reputation:
-            self._tenant.reputation.record(subjects, ham=ham, spam=spam)
+        for subject, ham, spam in self._reputation:
+            self._tenant.reputation.record([subject], ham=ham, spam=spam)
 
 
 def _sum(vectors: Iterable[bytes]) -> Contribution:

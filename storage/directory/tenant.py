@@ -285,6 +285,7 @@ class Tenant:
             self.quarantine.remove_account(transaction, account_id)
             self.filter_rules.remove_account(transaction, account_id)
             self.correspondents.remove_account(transaction, account_id)
+            self.reputation.withdraw(transaction, self.corrections.every_voice(transaction, account_id))
             self.corrections.remove_account(transaction, account_id)
             _DELETE.run(transaction, id=account_id)
 

@@ -16,14 +16,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import LargeBinary, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.clock import Clock
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import Conflict, NotFound
-from storage.keys.sealing import derive, keyed_hash
+from storage.keys.sealing import HASH_SIZE, derive, keyed_hash
 from storage.schema.tenant import account, correction, lesson
 from storage.values import AccountId
 
@@ -58,13 +58,26 @@ _EXISTS = prepare(select(account.c.account_id).where(account.c.account_id == bin
 
 _OF_ACCOUNT = lesson.c.account_id == bindparam("id")
 _THIS_LESSON = (_OF_ACCOUNT, lesson.c.message_hash == bindparam("hash"))
-_LESSON = prepare(select(lesson.c.spam, lesson.c.step, lesson.c.learned).where(*_THIS_LESSON))
+_LESSON = prepare(
+    select(lesson.c.spam, lesson.c.step, lesson.c.learned, lesson.c.spoke).where(*_THIS_LESSON)
+)
 _new_lesson = upsert(lesson)
 _WRITE_LESSON = prepare(
     _new_lesson.on_conflict_do_update(
         index_elements=[lesson.c.account_id, lesson.c.message_hash],
-        set_={name: _new_lesson.excluded[name] for name in ("spam", "step", "learned")},
+        set_={name: _new_lesson.excluded[name] for name in ("spam", "step", "spoke", "learned")},
     )
+)
+_VOICES = prepare(
+    select(func.count()).where(
+        _OF_ACCOUNT,
+        lesson.c.learned >= bindparam("since"),
+        lesson.c.spam.is_(bindparam("spam")),
+        func.instr(lesson.c.spoke, bindparam("subject", type_=LargeBinary)) > 0,
+    )
+)
+_ALL_VOICES = prepare(
+    select(lesson.c.spam, lesson.c.learned, lesson.c.spoke).where(_OF_ACCOUNT, func.length(lesson.c.spoke) > 0)
 )
 _FORGET_LESSON = prepare(delete(lesson).where(*_THIS_LESSON))
 _LEARNED_SINCE = prepare(
@@ -114,6 +127,7 @@ class Lesson:
     spam: bool
     step: float
     learned: int = 0  # Unix seconds; `replace` sets it
+    spoke: tuple[bytes, ...] = ()  # hashes of the senders about whom it counts, see `storage.filter.reputation`
 
 
 NOTHING = Rows()
@@ -165,7 +179,19 @@ class Corrections:
     def lesson(self, account_id: AccountId, message_hash: bytes) -> Lesson | None:
         with self._database.reading() as connection:
             row = _LESSON.one(connection, id=account_id, hash=message_hash)
-        return None if row is None else Lesson(message_hash, bool(row[0]), row[1], row[2])
+        return None if row is None else Lesson(message_hash, bool(row[0]), row[1], row[2], _hashes(row[3]))
+
+    def voices(self, account_id: AccountId, subject: bytes, seconds: int, *, spam: bool) -> int:
+        """How many of an account's lessons of so long count for, or against, a sender."""
+        since = self._clock.now() - seconds
+        with self._database.reading() as connection:
+            row = _VOICES.one(connection, id=account_id, subject=subject, since=since, spam=spam)
+        return int(row[0]) if row else 0
+
+    def every_voice(self, transaction: Transaction, account_id: AccountId) -> list[tuple[bytes, bool, int]]:
+        """Where an account's lessons count: the sender's hash, whether against it, and since when."""
+        rows = _ALL_VOICES.rows(transaction, id=account_id)
+        return [(subject, bool(spam), learned) for spam, learned, spoke in rows for subject in _hashes(spoke)]
 
     def learned_today(self, account_id: AccountId) -> int:
         """Lessons of this day (UTC) that are in force."""
@@ -211,6 +237,7 @@ class Corrections:
                     message_hash=each.message_hash,
                     spam=each.spam,
                     step=each.step,
+                    spoke=b"".join(each.spoke),
                     learned=now,
                 )
             for message_hash in forgotten:
@@ -247,6 +274,10 @@ class Corrections:
         _DELETE_LESSONS.run(transaction, id=account_id)
         if _DELETE.run(transaction, id=account_id):
             _OUTDATE.run(transaction, nothing=b"")
+
+
+def _hashes(octets: bytes) -> tuple[bytes, ...]:
+    return tuple(octets[at : at + HASH_SIZE] for at in range(0, len(octets), HASH_SIZE))
 
 
 def _write_aggregate(transaction: Transaction, revision: int, aggregate: bytes) -> None:

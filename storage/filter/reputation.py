@@ -1,7 +1,8 @@
 """What a tenant got from the domains and networks that send to it: counts of wanted and unwanted messages, which fade.
 
 A subject is a domain that proved itself (nobody can ruin another's name) or the network a client connected from. What
-people say of a message counts fully. That the filter let a message pass counts lightly, up to a low ceiling and only in
+people say of a message counts fully, but of one account once in `VOICE`: who throws away a mailing list message by
+message does not take it from others. That the filter let a message pass counts lightly, up to a low ceiling and only in
 favour: else it would believe itself the more, the more often it was wrong. Counts halve every 30 days, at each look.
 
 Subjects are kept as keyed hashes under a key of the tenant's. `record` gathers in memory; `flush` writes. There is a
@@ -33,6 +34,7 @@ DAY = 86_400
 HALF_LIFE = 30 * DAY
 KEPT = 6 * HALF_LIFE  # after the last message; a sixty-fourth of what it weighed is left then
 SUBJECTS_MAX = 50_000
+VOICE = HALF_LIFE  # seconds in which what one account says of a subject counts once
 LIGHT = 0.1  # what a message that the filter let pass adds …
 LIGHT_MAX = 3.0  # … until the subject weighs so much
 
@@ -155,7 +157,7 @@ class Reputation:
         now = self._clock.now()
         rows = []
         for subject, more in waiting.items():
-            hash_ = self._hash(subject)
+            hash_ = self.hash_of(subject)
             old = _faded(_ONE.one(transaction, hash=hash_), now)
             ham = max(0.0, old.ham + more.ham)
             ham = max(ham, min(ham + more.light, LIGHT_MAX))
@@ -174,7 +176,7 @@ class Reputation:
     def look(self, domain: Domain | None, address: str) -> tuple[Counts, Counts]:
         """What is known of a domain that proved itself (None: none did), and of a client's network."""
         subjects = (domain_subject(domain) if domain is not None else None, network_subject(address))
-        first, second = (self._hash(subject) if subject is not None else b"" for subject in subjects)
+        first, second = (self.hash_of(subject) if subject is not None else b"" for subject in subjects)
         with self._database.reading() as connection:
             found = {row[0]: row[1:] for row in _TWO.rows(connection, first=first, second=second)}
         if not found:
@@ -187,13 +189,33 @@ class Reputation:
         before = self._clock.now() - KEPT
         return self._database.write(lambda t: _EXPIRE.run(t, before=before) + self._make_room(t))
 
-    def _hash(self, subject: Subject) -> bytes:
+    def withdraw(self, transaction: Transaction, voices: Iterable[tuple[bytes, bool, int]]) -> None:
+        """Takes back, in the commit that removes an account, what it said: hash, whether spam, and when (seconds)."""
+        now = self._clock.now()
+        for hash_, is_spam, said in voices:
+            row = _ONE.one(transaction, hash=hash_)
+            if row is not None:
+                old, left = _faded(row, now), _left(said, now)
+                ham, spam = (old.ham, old.spam - left) if is_spam else (old.ham - left, old.spam)
+                _WRITE.run(transaction, subject_hash=hash_, ham=max(0.0, ham), spam=max(0.0, spam), last=now)
+
+    def left_since(self, counted: int) -> float:
+        """What is left now of 1 that was counted then (Unix seconds)."""
+        return _left(counted, self._clock.now())
+
+    def hash_of(self, subject: Subject) -> bytes:
+        """What is kept instead of its name."""
         return keyed_hash(self._key, subject.encode())
+
+
+def _left(counted: int, now: int) -> float:
+    left: float = 0.5 ** (max(0, now - counted) / HALF_LIFE)
+    return left
 
 
 def _faded(row: tuple[float, float, int] | None, now: int) -> Counts:
     if row is None:
         return NOTHING
     ham, spam, last = row
-    left = 0.5 ** (max(0, now - last) / HALF_LIFE)
+    left = _left(last, now)
     return Counts(ham * left, spam * left)

@@ -51,6 +51,9 @@ def derive(key: bytes, *labels: str | bytes) -> bytes:
     return hmac.digest(key, purpose + b"\x01", "sha256")
 
 
+HASH_SIZE = 32
+
+
 def keyed_hash(key: bytes, data: bytes) -> bytes:
     """32 octets that tell nobody without the key whether two inputs are equal: HMAC with SHA-256."""
     return hmac.digest(key, data, "sha256")

@@ -266,6 +266,7 @@ lesson = Table(
     Column("message_hash", LargeBinary, primary_key=True),  # HMAC of the message under the tenant's key
     Column("spam", Boolean, nullable=False),
     Column("step", Float, nullable=False),  # what was added to each of its weights
+    Column("spoke", LargeBinary, nullable=False),  # hashes of `reputation` where it counts, one after the other
     Column("learned", BigInteger, nullable=False),
     info=technical("lessons of the filter"),
     sqlite_with_rowid=False,

@@ -20,7 +20,7 @@ from gateway.learning.ordinary import Ordinary
 from gateway.policy.rules import Rules
 from storage.directory.tenant import Tenant
 from storage.errors import CleanmailError, NotFound
-from storage.filter.reputation import Counts, domain_subject
+from storage.filter.reputation import VOICE, Counts, domain_subject, network_subject
 from storage.filter.rules import WHOLE_TENANT, of_account
 from storage.values import AccountId, Domain
 
@@ -191,6 +191,51 @@ def test_people_speak_for_and_against_senders(place: LearningPlace) -> None:
     assert known() == Counts(1.0, 1.0)
     place.say(place.ann, OFFER, spam=False, subjects=subjects)
     assert known() == Counts(1.0, 0.0)
+
+
+def test_one_account_is_one_voice_about_a_sender(place: LearningPlace) -> None:
+    """Whoever throws a hundred messages of a list away, or of everybody's provider, says so once."""
+    subjects = (domain_subject(Domain("shop.example")), network_subject("192.0.2.7"))
+    clock = place.town.premises.clock
+
+    def known() -> tuple[Counts, Counts]:
+        place.tenant.reputation.flush()
+        return place.tenant.reputation.look(Domain("shop.example"), "192.0.2.9")
+
+    many = [Said(letter(f"Offer {number}"), True, False, subjects) for number in range(20)]
+    learn_all(place.tenant, place.models, place.ann, many[:10], place.ordinary)
+    learn_all(place.tenant, place.models, place.ann, many[10:], place.ordinary)
+    assert known() == (Counts(0.0, 1.0), Counts(0.0, 1.0))
+    place.say(place.bob, OFFER, spam=True, subjects=subjects)
+    assert known() == (Counts(0.0, 2.0), Counts(0.0, 2.0))
+    # What has faded is taken back as it is now: nothing of what others said goes along.
+    clock.advance(VOICE)
+    assert known()[0] == Counts(0.0, 1.0)
+    place.say(place.ann, many[0].message, spam=False, subjects=subjects)
+    assert known() == (Counts(0.0, 0.5), Counts(0.0, 0.5))
+    place.say(place.ann, many[1].message, spam=False, subjects=subjects)  # which had not counted
+    assert known() == (Counts(0.0, 0.5), Counts(0.0, 0.5))
+    clock.advance(1)
+    place.say(place.bob, ANOTHER, spam=True, subjects=subjects)  # what it said before has had its time
+    assert known()[0].spam == pytest.approx(1.5)
+
+
+def test_said_and_taken_back_in_one_go_is_as_if_nothing_had_been(place: LearningPlace) -> None:
+    subjects = (domain_subject(Domain("shop.example")),)
+    said = [Said(OFFER, spam, False, subjects) for spam in (True, False, True, None)]
+    learn_all(place.tenant, place.models, place.ann, said, place.ordinary)
+    place.tenant.reputation.flush()
+    assert place.tenant.reputation.look(Domain("shop.example"), "")[0] == Counts()
+
+
+def test_a_removed_account_takes_along_what_it_said_of_senders(place: LearningPlace) -> None:
+    shop = Domain("shop.example")
+    for account_id, message, spam in ((place.ann, OFFER, True), (place.bob, ANOTHER, True), (place.ann, NOTE, False)):
+        place.say(account_id, message, spam=spam, subjects=(domain_subject(shop),))
+    place.tenant.reputation.flush()
+    assert place.tenant.reputation.look(shop, "")[0] == Counts(1.0, 2.0)
+    place.end(place.ann)
+    assert place.tenant.reputation.look(shop, "")[0] == Counts(0.0, 1.0)
 
 
 def test_a_removed_account_takes_along_what_it_taught(place: LearningPlace) -> None:
