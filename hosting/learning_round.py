@@ -15,6 +15,7 @@ from collections.abc import Callable
 from gateway.classifier.model import Models
 from gateway.learning.experience import subjects_of
 from gateway.learning.learn import LOOKED_AT, Outcome, Said, learn_all, learns, ordinary_mail, renew_aggregate
+from gateway.learning.ordinary import Ordinary
 from gateway.policy.rules import Rules
 from gateway.quarantine.digest import is_digest
 from storage.errors import Corrupt, Gone
@@ -40,13 +41,18 @@ class LearningRound:
     ) -> dict[Outcome, int]:
         """All opinions of one account, until `stopping`: how many had which outcome."""
         outcomes: dict[Outcome, int] = {}
-        renew_aggregate(self._installation.tenant(tenant_id))
+        tenant = self._installation.tenant(tenant_id)
+        renew_aggregate(tenant)
         with self._installation.account(tenant_id, account_id) as account:
+            ordinary: Ordinary | None = None
             while not stopping():
                 waiting = account.opinions.waiting(AT_ONCE)
                 if not waiting:
                     break
-                for outcome in self._learn(account, waiting):
+                # Once: of a move of thousands it would be read anew for each batch.
+                if ordinary is None and learns(tenant, account_id, self._rules):
+                    ordinary = ordinary_mail(tenant, account)
+                for outcome in self._learn(account, waiting, ordinary):
                     outcomes[outcome] = outcomes.get(outcome, 0) + 1
                 account.opinions.settle(waiting)
         if outcomes:
@@ -54,13 +60,13 @@ class LearningRound:
             log.info("account %d of tenant %d was learned from: %s", account_id, tenant_id, counted)
         return outcomes
 
-    def _learn(self, account: Account, waiting: list[Waiting]) -> list[Outcome]:
-        tenant = self._installation.tenant(account.tenant_id)
-        if not learns(tenant, account.account_id, self._rules):
+    def _learn(self, account: Account, waiting: list[Waiting], ordinary: Ordinary | None) -> list[Outcome]:
+        """`ordinary`: None if nothing is to be learned."""
+        if ordinary is None:
             return [Outcome.OFF] * len(waiting)
+        tenant = self._installation.tenant(account.tenant_id)
         junk = account.opinions.junk_names()
         said = [each for each in (_said(account, one, junk) for one in waiting) if each is not None]
-        ordinary = ordinary_mail(tenant, account)
         learned = learn_all(tenant, self._models, account.account_id, said, ordinary, rules=self._rules)
         return [each.outcome for each in learned]
 

@@ -134,7 +134,10 @@ class Messages:
         return self._reading.read_original(message_id, most)
 
     def read_and_kept(self, most: int) -> list[MessageId]:
-        r"""The newest messages that are \Seen and lie in neither Junk, Trash, Drafts nor Sent."""
+        r"""The newest messages that are \Seen and lie in neither Junk, Trash, Drafts nor Sent.
+
+        None of those that the filter has still to learn to be spam.
+        """
         return self._reading.read_and_kept(most)
 
     def read_span(self, message_id: MessageId, file: str, start: int, end: int) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from sqlalchemy import FromClause, bindparam, func, select
+from sqlalchemy import FromClause, bindparam, exists, func, select
 
 from storage.database.database import Database
 from storage.database.prepared import Prepared, Row, prepare
@@ -20,7 +20,7 @@ from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
 from storage.mail.content import TABLES
 from storage.mail.ledger import LIVE
-from storage.schema.account import mailbox, membership, message
+from storage.schema.account import mailbox, membership, message, opinion
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId
 
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
@@ -56,6 +56,13 @@ _read_and_kept = prepare(
         membership.c.flags.op("&")(SEEN) != 0,
         mailbox.c.name >= LIVE,
         *_elsewhere,
+        ~exists(
+            select(opinion.c.message_id).where(
+                opinion.c.account_id == membership.c.account_id,
+                opinion.c.message_id == membership.c.message_id,
+                opinion.c.spam.is_(True),
+            )
+        ),
     )
     .order_by(membership.c.message_id.desc())
     .limit(bindparam("most"))
@@ -125,7 +132,7 @@ class Reading:
             raise self._missing(message_id) from None
 
     def read_and_kept(self, most: int) -> list[MessageId]:
-        r"""The newest messages that are \Seen and lie in neither Junk, Trash, Drafts nor Sent."""
+        r"""The newest that are \Seen and lie in neither Junk, Trash, Drafts nor Sent; none just called spam."""
         with self._database.reading() as connection:
             rows = _read_and_kept.rows(connection, account=self._account_id, most=most)
         return [MessageId(row[0]) for row in rows]

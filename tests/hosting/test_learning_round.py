@@ -114,6 +114,14 @@ def test_what_all_mail_to_somebody_has_in_common_is_not_learned(town: LearningTo
     assert town.score(NOTE) < 0.6
 
 
+def test_what_is_marked_where_it_lies_is_not_ordinary(town: LearningTown) -> None:
+    """Programs that mark spam and leave it in the inbox, where its owner has read it."""
+    town.deliver(OFFER)
+    town.imap("SELECT INBOX", "UID STORE 1 +FLAGS (\\Seen $Junk)")
+    assert town.learn() == {Outcome.TAUGHT: 1}
+    assert town.score(SIMILAR) > 1.0
+
+
 def test_moved_there_and_back_before_anybody_looked(town: LearningTown) -> None:
     town.deliver(OFFER)
     town.imap(*INTO_JUNK, *OUT_OF_JUNK)
