@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.database.database import Busy, Transaction
-from storage.mail.keywords import Keywords
+from storage.mail.keywords import KEYWORD_BITS, Keywords
 from storage.mail.ledger import BlockUsedUp, Delta, Ledger
 from storage.mail.memberships import ROWS, Memberships, is_unbroken, rest_of
 from storage.mail.opinions import Opinions, concerns
@@ -111,9 +111,9 @@ class Flags:
             modseq=modseq,
             unbroken=is_unbroken(uids, rows, len(changed)),
         )
-        if concerns(change.keywords):
+        if concerns(change.keywords) or (change.how == "replace" and _lose_keywords(different)):
             added = () if change.how == "remove" else change.keywords
-            self._opinions.marked(transaction, mailbox_id, added, [(uid, new) for uid, _, new in different])
+            self._opinions.marked(transaction, mailbox_id, added, different)
         delta = Delta(modseq, array("I", changed), array("Q", [new for _, _, new in different]))
         self._ledger.changed(transaction, mailbox_id, delta)
         return _Slice([(uid, new, modseq) for uid, _, new in different], modified, rest)
@@ -124,6 +124,11 @@ class Flags:
             return ~(change.flags | self._keywords.known(transaction, mailbox_id, change.keywords)), 0
         bits = change.flags | self._keywords.defined(transaction, mailbox_id, change.keywords)
         return (0 if change.how == "replace" else -1), bits
+
+
+def _lose_keywords(different: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether any of (uid, old flags, new flags) has a keyword less."""
+    return any(old & ~new & KEYWORD_BITS for _, old, new in different)
 
 
 def _stored(changed: list[tuple[int, int, int]], modified: list[int]) -> Stored:

@@ -135,12 +135,22 @@ class Opinions:
             self._give(transaction, {row[2]: said for row in rows})
 
     def marked(
-        self, transaction: Transaction, mailbox_id: MailboxId, added: Collection[str], flags: Sequence[tuple[int, int]]
+        self,
+        transaction: Transaction,
+        mailbox_id: MailboxId,
+        added: Collection[str],
+        flags: Sequence[tuple[int, int, int]],
     ) -> None:
-        """Messages, (uid, flags now), whose keywords were changed by a STORE that `concerns` opinions."""
+        """Messages, (uid, flags before, flags now), of a STORE that may have changed what their keywords say."""
         spam = self._keywords.known(transaction, mailbox_id, SPAM_KEYWORDS)
         ham = self._keywords.known(transaction, mailbox_id, HAM_KEYWORDS)
-        said = {uid: of_keywords(added, spam=bool(bits & spam), ham=bool(bits & ham)) for uid, bits in flags}
+        said = {
+            uid: of_keywords(added, spam=bool(new & spam), ham=bool(new & ham))
+            for uid, old, new in flags
+            if (old ^ new) & (spam | ham)
+        }
+        if not said:
+            return
         messages: dict[int, int] = dict(
             _MESSAGES.rows(transaction, account=self._account_id, mailbox=mailbox_id, uids=json.dumps(list(said)))
         )

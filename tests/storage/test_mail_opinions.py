@@ -181,6 +181,22 @@ def test_flags_that_change_nothing_say_nothing(owner: Owner) -> None:
     assert owner.opinions == {message_id: Opinion.HAM}
 
 
+def test_a_keyword_that_is_replaced_away_is_taken_back(owner: Owner) -> None:
+    message_id = owner.append(INBOX)
+    owner.store(INBOX, "add", "$Junk")
+    owner.store(INBOX, "replace", flags=SEEN)
+    assert owner.opinions == {message_id: Opinion.NONE}
+
+
+def test_only_a_change_of_these_keywords_says_anything(owner: Owner) -> None:
+    owner.append(INBOX)
+    owner.store(INBOX, "add", "$Forwarded")
+    owner.store(INBOX, "remove", "$Junk", "$Forwarded")
+    owner.store(INBOX, "add", "$label1")
+    owner.store(INBOX, "replace", flags=SEEN)
+    assert owner.opinions == {}
+
+
 def test_a_store_of_many_says_of_each_what_it_says(owner: Owner) -> None:
     first, second, third = owner.append(INBOX), owner.append(INBOX, keywords=["$Junk"]), owner.append(INBOX)
     owner.store(INBOX, "add", "$Junk")
