@@ -6,8 +6,8 @@ step and never changed in place, so who has it mapped goes on with the old one. 
 every few seconds; a file that does not verify is told to the operator once and is no model: mail flows without content
 scores then.
 
-Raises: Corrupt for a file that is no model or a damaged one, NotFound without one; StorageFull and Unavailable on
-writing.
+Raises: Corrupt for a file that is no model or a damaged one, NotFound without one, Unavailable for one that cannot be
+read now; StorageFull and Unavailable on writing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from gateway.classifier.features import Features, folded, views
 from storage.clock import Clock
-from storage.errors import CleanmailError, Corrupt, NotFound
+from storage.errors import CleanmailError, Corrupt, NotFound, Unavailable
 from storage.files.durable import make_directory, write_file
 
 Table: TypeAlias = NDArray[np.float32]
@@ -48,6 +48,8 @@ _PAGE = 4096
 _LOOK_EVERY = 5.0  # seconds
 _BITS_TAKEN = range(8, 25)
 _NUMBER_MAX = 1e9  # no training gives larger ones; sums of them stay finite
+
+_TIME_MAX = 253_402_300_799  # the end of the year 9999
 
 _log = logging.getLogger("cleanmail.classifier")
 
@@ -148,8 +150,10 @@ def map_model(path: Path, *, whole: bool = False) -> SharedModel:
             tables = [np.memmap(file, np.float32, "r", _PAGE + at * 4 * count, (count,)) for at in range(2)]
     except FileNotFoundError:
         raise NotFound("There is no model.") from None
+    except IsADirectoryError:
+        raise _no_model("it is a folder") from None
     except OSError as error:
-        raise Corrupt(f"The model cannot be read: {error.strerror}.") from None
+        raise Unavailable(f"The model cannot be read: {error.strerror}.") from None
     for table, checksum in zip(tables[: 2 if whole else 1], header["sha256"], strict=False):
         if hashlib.sha256(table.data).hexdigest() != checksum:
             raise _no_model("its numbers are not the ones that were written")
@@ -175,7 +179,9 @@ def _header(page: bytes) -> dict[str, Any]:
         any(not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in numbers)
         or header["bits"] not in _BITS_TAKEN
         or not isinstance(parameters, dict)
+        or header["trained_at"] > _TIME_MAX
         or any(not isinstance(value, (int, float)) for value in parameters.values())
+        or not all(0 < value <= _NUMBER_MAX for value in parameters.values())  # NaN compares false
         or not isinstance(header.get("sha256"), list)
         or len(header["sha256"]) != 2
     ):
@@ -210,21 +216,32 @@ class Models:
     def _look(self) -> None:
         try:
             status = self._path.stat()
-        except OSError:
+        except FileNotFoundError:
             self._seen = self._model = None
+            return
+        except OSError as error:
+            self._keep(type(error).__name__)
             return
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        self._seen = seen
         try:
             self._model = map_model(self._path)
+            self._seen = seen
+        except Unavailable as error:  # too many files are open: the next look may be luckier
+            self._keep(error.public)
+            return
         except CleanmailError as error:
+            self._seen = seen
             self._model = None
             _log.error("the filter's model cannot be used, mail is judged without it: %s", error.public)
             return
         learned = self._model.learned
         _log.info("the filter's model is in use: %d ham and %d spam learned", learned.ham, learned.spam)
+
+    def _keep(self, why: str) -> None:
+        """What is known goes on."""
+        _log.warning("the filter's model cannot be looked at: %s", why)
 
 
 def maturity_of(model: SharedModel | None) -> Maturity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,8 @@ DAMAGE = {
     "bits": lambda octets: octets.replace(b'"bits": 12', b'"bits": 99'),
     "negative": lambda octets: octets.replace(b'"ham": 1', b'"ham":-1'),
     "text": lambda octets: octets.replace(b'"spam": 1', b'"spam":""'),
+    "no number": lambda octets: octets.replace(b'"rate": 16.0', b'"rate": NaN '),
+    "no time": lambda octets: octets.replace(b'"trained_at": ', b'"trained_at": 9999999'),
     "no checksum": lambda octets: octets.replace(b'"sha256"', b'"sha512"'),
 }
 
@@ -151,6 +154,27 @@ def test_a_removed_model_is_gone_and_may_come_back(path: Path) -> None:
     path.write_bytes(octets)
     clock.advance(5)
     assert models.current() is not None
+
+
+def test_a_model_that_cannot_be_read_for_a_moment_comes_back(path: Path) -> None:
+    clock = FixedClock()
+    models, other = Models(path, clock), Models(path, clock)
+    before = other.current()
+    assert before is not None
+    trained(3).save(path, 1_700_000_001)
+    clock.advance(5)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        assert models.current() is None
+        assert other.current() is before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    clock.advance(5)
+    for each in (models, other):
+        found = each.current()
+        assert found is not None
+        assert found.learned == Learned(3, 3)
 
 
 def test_a_damaged_model_is_told_once_and_stops_no_mail(path: Path, caplog: pytest.LogCaptureFixture) -> None:
