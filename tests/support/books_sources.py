@@ -1,7 +1,8 @@
 """Where mail is that a server accepted, each place looked at from outside, and whether its octets are what was sent.
 
 What is compared: behind the fields that the server puts in front (Return-Path, Received, Authentication-Results) a
-message must be as it was sent, without the Return-Path that it brought along.
+message must be as it was sent, without the Return-Path that it brought along. Behind Authentication-Results stands what
+the filter says, if it has anything to say; what was withheld and released says so first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import email
 import json
 import re
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,16 +21,19 @@ from typing import Any
 
 from books_traffic import MAILBOXES, Message
 from next_hop import NextHop
-from whole_server import WholeServer
+from whole_server import WholeServer, environment
 
 LONG = 998  # RFC 5321 §4.5.3.1.6; longer lines are folded for a next hop
 
 _SENDER = re.compile(rb"\bm(\d+)@(?:known|forged)\.test\b")
 _FETCHED = re.compile(rb"\* \d+ FETCH \(.*?BODY\[\] \{\d+\}\r\n(.*)\)\r\n\Z", re.DOTALL)
 _RETURN_PATH = re.compile(rb"^Return-Path:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
-_OURS = rb"Received: .*\r\n(?:[ \t].*\r\n)+Authentication-Results: .*\r\n(?:[ \t].*\r\n)+"
+_FOLDED = rb": .*\r\n(?:[ \t].*\r\n)+"
+_PREFIX = rb"Received" + _FOLDED + rb"Authentication-Results" + _FOLDED + rb"(?:X-Cleanmail-Verdict" + _FOLDED + rb")?"
+_OURS = rb"(?:X-Cleanmail-Released: .*\r\n)?" + _PREFIX
 _IN_MAILBOX = re.compile(rb"Return-Path: <m\d+@\w+\.test>\r\n" + _OURS)
 _AT_NEXT_HOP = re.compile(_OURS)
+_WITHHELD = re.compile(_PREFIX)
 _SINKS = re.compile(rb"((?:X-[\w-]+-Args: .*\n|X-Client-[\w-]+: .*\n)+)Received: .*\n(?:[ \t].*\n)+")
 
 
@@ -41,12 +48,12 @@ class Found:
     strange: int = 0  # nobody sent them
 
 
-def in_mailboxes(server: WholeServer, messages: Mapping[int, Message]) -> Found:
+def in_mailboxes(server: WholeServer, messages: Mapping[int, Message], mailbox: str) -> Found:
     """Read by IMAP."""
     found = Found()
     for place in range(MAILBOXES):
         address = f"u{place}@kept.test"
-        for octets in _mailbox(server, address):
+        for octets in _mailbox(server, address, mailbox):
             _compare(found, messages, octets, address, _IN_MAILBOX)
     return found
 
@@ -75,34 +82,82 @@ def told(server: WholeServer, address: str) -> Counter[int]:
     return Counter(_number(octets) for octets in _mailbox(server, address))
 
 
+def withheld(server: WholeServer, messages: Mapping[int, Message]) -> Found:
+    """What the quarantine's list has, by message and recipient, with the octets that lie there."""
+    listed = {row["id"]: row for row in _json(server, "quarantine", "list", "--limit", "1000000")}
+    found = Found()
+    with tempfile.TemporaryDirectory(prefix="cleanmail-withheld-") as folder:
+        script = Path(__file__).with_name("withheld_reader.py")
+        done = subprocess.run(
+            [sys.executable, script, server.data, folder], capture_output=True, check=False, env=environment()
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        read = {row["id"]: row for row in json.loads(done.stdout)}
+        assert read.keys() == listed.keys(), "the quarantine's list is not what it holds"
+        for quarantine_id, row in read.items():
+            assert [address for address, _ in row["recipients"]] == listed[quarantine_id]["to"]
+            number = _number(row["sender"].encode())
+            octets = (Path(folder) / quarantine_id).read_bytes()
+            held = [address for address, state in row["recipients"] if state == "held"]
+            _compare(found, messages, octets, held[0] if held else "nobody", _WITHHELD, number=number)
+            found.copies.update((number, address) for address in held[1:])
+    return found
+
+
 def queued(server: WholeServer, origin: str) -> int:
     """Recipients that wait, as the queue lists them."""
     rows = _json(server, "queue", "list", "--limit", "1000000")
     return sum(row["recipients"].get("queued", 0) for row in rows if row["origin"] == origin)
 
 
-def traced(server: WholeServer, senders: frozenset[str]) -> dict[str, int]:
-    """The same numbers as the traces have them: recipients of the senders' messages by what became of them at last."""
-    accepted, fates, told = 0, Counter[str](), Counter[str]()
+@dataclass
+class Traced:
+    """The same numbers as the traces have them, by recipient; and what the filter said."""
+
+    counts: dict[str, int]
+    verdicts: Counter[str]
+    reasons: Counter[str]
+    rejected: Counter[str]  # recipients of messages that were refused, by sender
+
+
+def traced(server: WholeServer, senders: frozenset[str], refused: frozenset[str]) -> Traced:
+    """Recipients of the senders' messages by what became of them at last."""
+    accepted, withheld, fates, told = 0, 0, Counter[str](), Counter[str]()
+    found = Traced({}, Counter(), Counter(), Counter())
     for trace in _json(server, "trace", "--limit", "0"):
         last: dict[str, str] = {}
         for event in trace["events"]:
-            if event["sender"] in senders:
-                if event["kind"] == "received":
-                    accepted += int(event["details"]["recipients"])
-                elif event["kind"] in ("delivered", "relayed", "failed"):
-                    last[event["recipient"]] = event["kind"]
-                elif event["kind"] in ("notified", "suppressed"):
-                    told[event["kind"]] += 1
+            sender, kind, details = event["sender"], event["kind"], event["details"]
+            if kind == "verdict" and sender in senders | refused:
+                found.verdicts[details["verdict"]] += 1
+                if details["verdict"] != "deliver":
+                    found.reasons[details["reason"]] += 1
+                if details["verdict"] == "reject":
+                    found.rejected[sender] += 1
+            if sender not in senders:
+                continue
+            if kind == "received" and "released" not in details:
+                accepted += int(details["recipients"])
+            elif kind == "verdict" and details["verdict"] == "quarantine":
+                accepted += 1
+                withheld += 1
+            elif kind in ("released", "withdrawn"):
+                withheld -= 1
+            elif kind in ("delivered", "relayed", "failed"):
+                last[event["recipient"]] = kind
+            elif kind in ("notified", "suppressed"):
+                told[kind] += 1
         fates.update(last.values())
-    return {
+    found.counts = {
         "accepted": accepted,
         "delivered": fates["delivered"],
         "forwarded": fates["relayed"],
-        "queued": accepted - fates.total(),  # some were not even tried, since their destination does not answer
+        "queued": accepted - withheld - fates.total(),  # some were not tried: their destination does not answer
         "bounced": told["notified"] - told["suppressed"],
         "not bounced": fates["failed"] - told["notified"] + told["suppressed"],
+        "quarantined": withheld,
     }
+    return found
 
 
 def _compare(
@@ -112,9 +167,11 @@ def _compare(
     place: str,
     prefix: re.Pattern[bytes],
     envelope: bytes = b"",
+    number: int | None = None,
 ) -> None:
     match = prefix.match(octets)
-    number = _number(envelope or octets)
+    if number is None:
+        number = _number(envelope or octets)
     if match is None or number not in messages:
         found.strange += 1
         return
@@ -151,9 +208,9 @@ def _number(octets: bytes) -> int:
     return int(match[1]) if match else -1
 
 
-def _mailbox(server: WholeServer, address: str) -> Iterator[bytes]:
+def _mailbox(server: WholeServer, address: str, mailbox: str = "INBOX") -> Iterator[bytes]:
     with server.imap(address, patience=120) as imap:
-        assert imap.command(b"EXAMINE INBOX").ok
+        assert imap.command(b"EXAMINE {}", mailbox.encode()).ok
         tag = imap.begin(b"UID FETCH 1:* (BODY.PEEK[])")
         while not (response := imap.response()).startswith(tag):
             match = _FETCHED.match(response)

@@ -10,10 +10,11 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from wire import SmtpWire
+
+from gateway.classifier.corpus import label_of
 
 KNOWN, FORGED = "known.test", "forged.test"  # where senders are; SPF passes for one and fails for the other
 KEPT, RELAYED = "kept.test", "relayed.test"
@@ -29,6 +30,7 @@ class Message:
 
     number: int
     octets: bytes = field(repr=False)
+    is_spam: bool | None = None  # None: nobody says
 
     @property
     def sender(self) -> str:
@@ -62,22 +64,29 @@ class Answers:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
-def corpus(path: Path, limit: int | None) -> list[Message]:
-    """The files of a folder or a tar archive, in order of their names; the mbox line of each is no part of it."""
-    found = islice(_files(path), limit)
-    return [Message(number, _as_sent(octets)) for number, octets in enumerate(found)]
+def corpus(path: Path, limit: int | None = None) -> list[Message]:
+    """The files of a folder or a tar archive, in order of their names; the mbox line of each is no part of it.
+
+    With a limit so many of them, from all parts of the corpus alike. What lies in a folder that is called after ham or
+    spam is labelled.
+    """
+    files = list(_files(path))
+    if limit is not None and limit < len(files):
+        files = [files[number * len(files) // limit] for number in range(limit)]
+    return [Message(number, _as_sent(octets), label_of(name)) for number, (name, octets) in enumerate(files)]
 
 
-def _files(path: Path) -> Iterator[bytes]:
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The name of its folder, and the octets, of each file."""
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and file.name != "index":
-                yield file.read_bytes()
+        for each in sorted(path.rglob("*")):
+            if each.is_file() and each.name != "index":
+                yield each.parent.name, each.read_bytes()
         return
     with tarfile.open(path) as archive:
         for member in sorted(archive.getmembers(), key=lambda member: member.name):
             if (file := archive.extractfile(member)) is not None and Path(member.name).name != "index":
-                yield file.read()
+                yield Path(member.name).parent.name, file.read()
 
 
 def _as_sent(octets: bytes) -> bytes:

@@ -153,11 +153,13 @@ class WholeServer:
                     found.append(pid)
         return sorted(found)
 
-    def cleanmail(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def cleanmail(
+        self, *arguments: str, stdin: str = "", patience: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """A run of the command line beside the server."""
         command = [sys.executable, "-m", "hosting.cli", "--data", str(self.data), *arguments]
         return subprocess.run(
-            command, input=stdin, text=True, capture_output=True, check=False, env=environment(), timeout=PATIENCE
+            command, input=stdin, text=True, capture_output=True, check=False, env=environment(), timeout=patience
         )
 
     def check(self, *arguments: str) -> list[dict[str, Any]]:
