@@ -19,4 +19,5 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(tmp_pat
         lines = list(rounds.play(3))
         rounds.finish()
         assert len(lines) == 3 and rounds.ledger.acknowledged > 100 and hop.messages
+        assert rounds.ledger.junk and rounds.ledger.withheld
         assert server.stop() == 0

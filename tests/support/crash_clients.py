@@ -8,12 +8,18 @@ from __future__ import annotations
 import random
 import threading
 
-from crash_ledger import ACCOUNTS, ALICE, BOB, Fate, Ledger, Sent
+from crash_ledger import ACCOUNTS, ALICE, BOB, Fate, Kind, Ledger, Sent
 from whole_server import WholeServer
 from wire import Closed, ImapWire, SmtpWire
 
 OWN = "someone@own.test"  # at the own server of mallory's tenant
 FAR = "far@elsewhere.test"
+SPAM = "Cheap pills, cheap watches! Buy now, click here."
+PROGRAM = (
+    "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nLook at this.\r\n--b\r\n"
+    "Content-Type: application/octet-stream; name=game.exe\r\n"
+    "Content-Disposition: attachment; filename=game.exe\r\n\r\nMZ and so on\r\n--b--\r\n"
+)
 
 
 class Client:
@@ -40,9 +46,14 @@ class Client:
         self._number += 1
         return f"{self.name}-{self._number}"
 
-    def mail(self, token: str) -> bytes:
+    def mail(self, token: str, kind: Kind = Kind.WANTED, author: str = ALICE) -> bytes:
+        head = f"From: {author}\r\nSubject: {token}\r\n"
+        if kind is Kind.FORBIDDEN:
+            return (head + PROGRAM).encode()
+        if kind is Kind.SPAM:
+            return f"{head}\r\n{SPAM}\r\n".encode()
         body = f"{token} {'x' * self._random.randrange(70)}\r\n" * self._random.choice((1, 20, 20, 3000))
-        return f"From: alice@one.test\r\nSubject: {token}\r\n\r\n{body}".encode()
+        return f"{head}\r\n{body}".encode()
 
     def _session(self, over: threading.Event) -> None:
         raise NotImplementedError
@@ -129,13 +140,15 @@ class ImapClient(Client):
 class SmtpClient(Client):
     """Mail for several recipients; the ledger has it before the first octet is sent."""
 
-    def _send(self, smtp: SmtpWire, sender: str, accounts: list[str], *elsewhere: str) -> None:
+    def _send(
+        self, smtp: SmtpWire, sender: str, accounts: list[str], *elsewhere: str, kind: Kind = Kind.WANTED
+    ) -> None:
         token = self.new_token()
-        sent = self._ledger.sent[token] = Sent(frozenset(accounts), bool(elsewhere))
+        sent = self._ledger.sent[token] = Sent(frozenset(accounts), bool(elsewhere), kind)
         recipients = [*accounts, *elsewhere]
         self._random.shuffle(recipients)
         send = smtp.submit if self._random.random() < 0.7 else smtp.submit_in_chunks
-        code, said = send(sender, recipients, self.mail(token))
+        code, said = send(sender, recipients, self.mail(token, kind, sender))
         sent.accepted = code == 250
         if sent.accepted:
             self._ledger.acknowledge()
@@ -160,7 +173,9 @@ class SubmissionClient(SmtpClient):
 
 
 class MxClient(SmtpClient):
-    """Another server sends to mailboxes here, to a tenant's own server, and to several tenants at once."""
+    """Another server sends to mailboxes here, to a tenant's own server, and to several tenants at once: mail that is
+    wanted, spam, and attachments that are forbidden.
+    """
 
     def _session(self, over: threading.Event) -> None:
         with SmtpWire(self._server.ports["mx"], patience=10) as smtp:
@@ -170,4 +185,5 @@ class MxClient(SmtpClient):
             while not over.is_set():
                 accounts = [account for account in ACCOUNTS if self._random.random() < 0.5]
                 elsewhere = [OWN] if not accounts or self._random.random() < 0.4 else []
-                self._send(smtp, FAR, accounts, *elsewhere)
+                kind = self._random.choices(tuple(Kind), (2, 1, 1))[0]
+                self._send(smtp, FAR, accounts, *elsewhere, kind=kind)

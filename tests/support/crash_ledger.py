@@ -7,13 +7,15 @@ import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from itertools import pairwise
+from typing import Any
 
 from next_hop import NextHop, Taken
 from whole_server import WholeServer
 from wire import ImapWire
 
-MAILBOXES = (b"INBOX", b"Archive")
+MAILBOXES = (b"INBOX", b"Archive", b"Junk")
 ALICE, BOB, MALLORY = ACCOUNTS = ("alice@one.test", "bob@one.test", "mallory@two.test")
 _SUBJECT = re.compile(rb"^Subject: ([\w-]+)\r\n", re.MULTILINE)
 _ROW = re.compile(rb"\* \d+ FETCH \((.*?)BODY\[HEADER.FIELDS \(SUBJECT\)\] \{\d+\}\r\n(.*?)\r\n\r\n", re.DOTALL)
@@ -32,13 +34,44 @@ class Fate:
     said: bytes = b""  # the last refusal
 
 
+class Kind(Enum):
+    WANTED = auto()
+    SPAM = auto()  # for mailboxes into Junk, from others withheld
+    FORBIDDEN = auto()  # withheld from everybody
+
+
 @dataclass
 class Sent:
     """A message that came by SMTP: for mailboxes here, for somebody at the next hop, or both."""
 
     accounts: frozenset[str]
     elsewhere: bool
+    kind: Kind = Kind.WANTED
     accepted: bool | None = None  # None: the reply never came, so it may have been or not
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """The state of each message in the quarantine for each of its recipients, by token and address."""
+
+    states: dict[tuple[str, str], str]
+
+    @classmethod
+    def of(cls, server: WholeServer) -> Withheld:
+        """A recipient without a mailbox here has many addresses and one state."""
+        states: dict[tuple[str, str], str] = {}
+        for row in listed(server):
+            for address in row["to"]:
+                place = (row["subject"], address)
+                assert place not in states, f"{row['subject']} is withheld twice for the same recipient"
+                # All of a message's are released together here.
+                states[place] = "held" if row["states"] == ["held"] else "on its way"
+        return cls(states)
+
+    def elsewhere(self, token: str) -> str | None:
+        return next(
+            (state for (held, address), state in self.states.items() if held == token and address not in ACCOUNTS), None
+        )
 
 
 class Ledger:
@@ -48,6 +81,9 @@ class Ledger:
         self.fates: dict[str, Fate] = {}
         self.sent: dict[str, Sent] = {}
         self.acknowledged = 0
+        self.released: set[tuple[str, str]] = set()  # token and account: somebody decided to let it go
+        self.junk: set[tuple[str, str]] = set()  # that were seen there
+        self.withheld: set[tuple[str, str]] = set()
         self._hop = hop
         self._ends: list[int] = []  # of processes that relay: the number of the last connection that was theirs
         self._tokens: dict[tuple[str, bytes, int], str] = {}
@@ -66,7 +102,10 @@ class Ledger:
 
     def verify(self, server: WholeServer) -> None:
         """Everything that is there against everything that must be. Raises AssertionError."""
-        waiting = waiting_entries(server)
+        waiting, withheld = waiting_entries(server), Withheld.of(server)
+        strangers = {token for token, _ in withheld.states} - self.sent.keys()
+        assert not strangers, f"the quarantine has {strangers}"
+        self.withheld |= withheld.states.keys()
         here: set[tuple[str, str]] = set()
         for account in ACCOUNTS:
             with server.imap(account) as imap:
@@ -76,10 +115,16 @@ class Ledger:
                     self._verify_fate(token, fate, found)
             strangers = {token for rows in found.values() for token in rows} - self.fates.keys() - self.sent.keys()
             assert not strangers, f"nobody sent {strangers}"
-            here |= self._verify_arrived(account, found)
-        elsewhere = self._verify_taken()
+            here |= self._verify_arrived(account, found, withheld)
+        elsewhere = self._verify_taken(withheld)
         late = len(here) + len(elsewhere)
         assert late <= waiting, f"{late} accepted messages are late ({here}, {elsewhere}), and {waiting} entries wait"
+
+    def release(self, rows: list[dict[str, Any]]) -> None:
+        """Somebody decided to let these go: from now on they may be where they would have gone."""
+        self.released |= {
+            (row["subject"], address if address in ACCOUNTS else "") for row in rows for address in row["to"]
+        }
 
     def relay_ends(self) -> None:
         """The process that relays was killed; another one is the client of what the next hop hears from now on."""
@@ -116,31 +161,53 @@ class Ledger:
         assert flagged in fate.flagged, f"a flag of {token} is {flagged}"
         fate.places, fate.uid, fate.flagged = {place}, uid, {flagged}
 
-    def _verify_arrived(self, account: str, found: Found) -> set[tuple[str, str]]:
-        """The accepted messages that are not in the mailbox, each with the tenant's domain: it has an entry there."""
+    def _verify_arrived(self, account: str, found: Found, withheld: Withheld) -> set[tuple[str, str]]:
+        """The accepted messages that are neither in the mailbox nor withheld, each with the tenant's domain: it has an
+        entry there.
+        """
         late = set()
         for token, sent in self.sent.items():
-            copies = len(found[b"INBOX"].get(token, []))
+            inbox, junk = (len(found[mailbox].get(token, [])) for mailbox in (b"INBOX", b"Junk"))
+            copies, state = inbox + junk, withheld.states.get((token, account))
             assert copies <= 1, f"{token} was delivered {copies} times"
+            assert not copies or state != "held", f"{token} was delivered and is withheld"
+            if junk:
+                self.junk.add((token, account))
             if account not in sent.accounts:
-                assert not copies, f"{token} is in a mailbox that it was not for"
+                assert not copies and not state, f"{token} is in a mailbox that it was not for, or withheld for it"
             elif sent.accepted is False:
-                assert not copies, f"{token} was refused and delivered"
-            elif sent.accepted and not copies:
+                assert not copies and not state, f"{token} was refused and delivered, or withheld"
+            elif copies or state:
+                self._verify_judged(token, sent, account, is_inbox=bool(inbox), is_junk=bool(junk))
+            elif sent.accepted:
                 late.add((token, account.partition("@")[2]))
         return late
 
-    def _verify_taken(self) -> set[str]:
-        """The accepted messages that the next hop has not got."""
+    def _verify_judged(self, token: str, sent: Sent, account: str, *, is_inbox: bool, is_junk: bool) -> None:
+        """No crash lets pass what is withheld from everybody, nor keeps back what is wanted."""
+        passed = is_inbox or is_junk
+        if sent.kind is Kind.WANTED:
+            assert is_inbox, f"{token} is wanted, and not in the INBOX"
+        elif sent.kind is Kind.FORBIDDEN and passed:
+            assert (token, account) in self.released, f"{token} was delivered, though it is forbidden"
+        elif sent.kind is Kind.SPAM:
+            assert is_junk, f"{token} is spam, and not in Junk"
+
+    def _verify_taken(self, withheld: Withheld) -> set[str]:
+        """The accepted messages that the next hop has not got, and that are not withheld."""
         with self._hop.taken:
             taken = Counter(_token(each) for each in self._hop.messages)
         strangers = taken.keys() - self.sent.keys()
         assert not strangers, f"the next hop was sent {strangers}"
         late = set()
         for token, sent in self.sent.items():
+            state = withheld.elsewhere(token)
+            assert not taken[token] or state != "held", f"{token} was relayed and is withheld"
             if not sent.elsewhere or sent.accepted is False:
                 assert not taken[token], f"{token} was relayed, and should not be"
-            elif sent.accepted and not taken[token]:
+            elif taken[token] and sent.kind is not Kind.WANTED:
+                assert (token, "") in self.released, f"{token} was relayed, though it is to be withheld"
+            elif sent.accepted and not taken[token] and not state:
                 late.add(token)
         self.duplicates()
         return late
@@ -170,6 +237,14 @@ class Ledger:
             modseqs[uid] = modseq
             rows.setdefault(token, []).append((uid, b"\\Flagged" in head))
         return rows
+
+
+def listed(server: WholeServer) -> list[dict[str, Any]]:
+    """The quarantine's list."""
+    done = server.cleanmail("quarantine", "list", "--limit", "1000000", "--json")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
 
 
 def waiting_entries(server: WholeServer) -> int:

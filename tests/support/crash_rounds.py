@@ -6,13 +6,17 @@ Each round starts `cleanmail serve` on the same data, puts it under load from se
 STORE, EXPUNGE), submission, and a mail server that sends to mailboxes, to a tenant's own server and to several tenants
 at once; and kills it with SIGKILL after a random time: in every second round the whole process group at once, else one
 to three processes of random roles one after the other, which the supervisor starts again. In every third round the
-next hop fails at random steps. Then the server is started anew (if it was killed) and everything that was acknowledged
+next hop fails at random steps. The filter judges what arrives, by a model that knows some spam: part of it goes to
+Junk, part into the quarantine, and somebody releases some of that by command at the same time, who is killed in every
+second round as well. Then the server is started anew (if it was killed) and everything that was acknowledged
 is looked for: every message is there exactly once, in the mailbox and with the flags that the last acknowledged command
 gave it; what was expunged stays so; no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind
 what was seen, no modseq comes twice; `cleanmail check --contents` finds nothing. Mail that got 250 is in each of its
-mailboxes exactly once and was taken by the next hop at least once, or waits in the queue, which is empty in the end;
-mail that was refused is nowhere. The next hop has a message twice only if the client that had sent it was killed; such
-copies are counted. A command whose answer never came may have happened or not, wholly.
+mailboxes exactly once and was taken by the next hop at least once, or waits in the queue, or is in the quarantine for
+that recipient; both are empty in the end, when all is released. Wanted mail is never withheld nor in Junk; forbidden
+attachments pass nowhere before they are released. Mail that was refused is nowhere. The next hop has a message twice
+only if the client that had sent it was killed; such copies are counted. A command whose answer never came may have
+happened or not, wholly.
 
 Exits with 1 at the first thing that is wrong, and says with which --seed it happens.
 """
@@ -24,25 +28,31 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crash_clients import Client, ImapClient, MxClient, SubmissionClient
-from crash_ledger import ALICE, BOB, Ledger, waiting_entries
+from crash_clients import SPAM, Client, ImapClient, MxClient, SubmissionClient
+from crash_ledger import ALICE, BOB, Ledger, listed, waiting_entries
 from dns_server import DnsServer
 from next_hop import CUT, GOOD, RESET, NextHop
-from whole_server import ROLES, TOWN, WholeServer, until
+from whole_server import ROLES, TOWN, WholeServer, environment, until
 from wire import Closed, SmtpWire
+
+from gateway.classifier.features import features_of
+from gateway.classifier.model import FILE
+from gateway.classifier.trainer import Trainer
 
 ZONE = {"elsewhere.test": {"MX": "10 mx.elsewhere.test."}, "mx.elsewhere.test": {"A": "127.0.0.1"}}
 
 STEPS = ("greeting", "MAIL", "RCPT", "DATA", "content", "QUIT")
+PATIENCE = 180.0  # seconds for what dead processes left to be gone on with
 FAULTS = (CUT, RESET, "421 4.3.2 I have to go", "451 4.3.0 not now")
 
 
@@ -56,14 +66,25 @@ def target(folder: Path) -> Iterator[tuple[WholeServer, NextHop]]:
             f'[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\n'
             f'[relay]\nport = {hop.port}\nprivate_networks = ["127.0.0.0/8"]\n'
             "[sending]\naccount_per_hour = 0\naccount_per_day = 0\nfreeze_above = 0\n"  # one account sends masses here
+            "[filter.rules]\nlearn = false\n"  # releases are not to change what is spam
         )
         server = WholeServer(folder, {"tenants": {**tenants, "two": two}}, settings=settings)
+        _teach(server)
         routed = server.cleanmail("route", "set", "own.test", "--server", f"127.0.0.1:{hop.port}")
         assert routed.returncode == 0, routed.stderr
         try:
             yield server, hop
         finally:
             server.kill()
+
+
+def _teach(server: WholeServer) -> None:
+    trainer = Trainer()
+    for number in range(1000):
+        for is_spam, body in ((False, f"r{number % 9}c4-{number} {'x' * (number % 70)}"), (True, SPAM)):
+            message = f"From: far@elsewhere.test\r\nSubject: r{number % 9}c4-{number}\r\n\r\n{body}\r\n"
+            trainer.learn(features_of(message.encode()), is_spam)
+    trainer.save(server.data / FILE, int(time.time()))
 
 
 @dataclass
@@ -83,7 +104,7 @@ class Rounds:
             if self.server.process is None:
                 self.server.start()
             whole = number % 2 == 0
-            with self._faults(number, chance), self._load(number, chance):
+            with self._faults(number, chance), self._release(number, chance), self._load(number, chance):
                 if whole:
                     self._pause(chance)
                     self.server.kill()
@@ -102,12 +123,36 @@ class Rounds:
             yield f"round {number + 1}: {what} killed; {self.ledger.acknowledged} commands were acknowledged, all kept"
 
     def finish(self) -> None:
-        """What a killed role left waiting is tried now; then everything must be there."""
+        """What a killed role left waiting is tried now, what is withheld is released; then everything must be there."""
         if self.server.process is None:
             self.server.start()
+        rows = listed(self.server)
+        self.ledger.release(rows)
+        self._begin_release(row["id"] for row in rows if row["states"] == ["held"]).wait(PATIENCE)
         self._retry()
-        until(lambda: waiting_entries(self.server) == 0, "an empty queue", 180)
+        until(lambda: waiting_entries(self.server) == 0, "an empty queue", PATIENCE)
+        until(lambda: not listed(self.server), "an empty quarantine", PATIENCE)
         self.ledger.verify(self.server)
+
+    @contextlib.contextmanager
+    def _release(self, number: int, chance: random.Random) -> Iterator[None]:
+        """Half of what was withheld before is released during the load."""
+        rows = [row for row in listed(self.server) if row["reason"] == "forbidden-attachment"]
+        rows = chance.sample(rows, len(rows) // 2)
+        self.ledger.release(rows)
+        process = self._begin_release(row["id"] for row in rows)
+        try:
+            yield
+            if number % 2:
+                process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+
+    def _begin_release(self, ids: Iterable[str]) -> subprocess.Popen[bytes]:
+        """By a process of its own, which does nothing if there are no ids."""
+        command = [sys.executable, "-m", "hosting.cli", "--data", str(self.server.data), "quarantine", "release", *ids]
+        return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _pause(self, chance: random.Random) -> None:
         threading.Event().wait(chance.uniform(0.1, self.seconds))
@@ -197,7 +242,8 @@ def main() -> int:
         ledger = rounds.ledger
         print(
             f"{given.rounds} rounds, {rounds.killed} kills, {ledger.acknowledged} commands, {len(hop.messages)}"
-            f" messages relayed, {ledger.duplicates()} of them twice: nothing lost."
+            f" messages relayed, {ledger.duplicates()} of them twice; {len(ledger.junk)} copies in Junk,"
+            f" {len(ledger.withheld)} withheld and released: nothing lost."
         )
     return 0
 
