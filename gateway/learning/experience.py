@@ -2,8 +2,8 @@
 
 A message speaks for or against two subjects: the domain that it proved to come from, if it did, and its client's
 network. Nothing speaks against a domain that was only named, so nobody can ruin another's name. What people say counts
-fully (`gateway.learning.learn`). Of the filter's own verdicts two count: malware that a scanner knows, since that is no
-guess of ours, fully; and that a message was delivered, lightly and up to a low ceiling. That it looked like spam counts
+fully (`gateway.learning.learn`). Of the filter's own verdicts two count, each up to a ceiling: malware that a scanner
+knows, since that is no guess of ours, fully; and that a message was delivered, lightly. That it looked like spam counts
 nothing: the filter would confirm itself.
 """
 
@@ -60,6 +60,6 @@ def subjects_of(prefix: bytes) -> tuple[Subject, ...]:
 def judged(reputation: Reputation, verdict: Verdict, of: Iterable[Subject]) -> None:
     """A message of these subjects was judged so. Never waits."""
     if verdict.reason is Reason.MALWARE:
-        reputation.record(of, spam=1.0)
+        reputation.record(of, malware=1.0)
     elif verdict.action is Action.DELIVER:
         reputation.record(of, light=LIGHT)

@@ -3,7 +3,8 @@
 A subject is a domain that proved itself (nobody can ruin another's name) or the network a client connected from. What
 people say of a message counts fully, but of one account once in `VOICE`: who throws away a mailing list message by
 message does not take it from others. That the filter let a message pass counts lightly, up to a low ceiling and only in
-favour: else it would believe itself the more, the more often it was wrong. Counts halve every 30 days, at each look.
+favour: else it would believe itself the more, the more often it was wrong. Malware counts fully, up to a ceiling too:
+whoever has an account at a large provider could ruin it with test viruses. Counts halve every 30 days, at each look.
 
 Subjects are kept as keyed hashes under a key of the tenant's. `record` gathers in memory; `flush` writes. There is a
 most of subjects: whoever sends from many names pushes out the lightest, which are his own.
@@ -37,6 +38,7 @@ SUBJECTS_MAX = 50_000
 VOICE = HALF_LIFE  # seconds in which what one account says of a subject counts once
 LIGHT = 0.1  # what a message that the filter let pass adds …
 LIGHT_MAX = 3.0  # … until the subject weighs so much
+MALWARE_MAX = 3.0  # until the subject weighs so much against itself, each piece of malware counts
 
 _IPV4_BITS, _IPV6_BITS = 24, 48
 _WAITING_MAX = 20_000  # subjects
@@ -86,6 +88,7 @@ class _Waiting:
     ham: float = 0.0
     spam: float = 0.0
     light: float = 0.0
+    malware: float = 0.0
 
 
 NOTHING = Counts()
@@ -122,11 +125,18 @@ class Reputation:
         self._written = _ROOM_MADE_EVERY  # rows since room was made
 
     def record(
-        self, subjects: Iterable[Subject | None], *, ham: float = 0.0, spam: float = 0.0, light: float = 0.0
+        self,
+        subjects: Iterable[Subject | None],
+        *,
+        ham: float = 0.0,
+        spam: float = 0.0,
+        light: float = 0.0,
+        malware: float = 0.0,
     ) -> None:
         """Add to what is known of the subjects (None is passed over). Never waits and never fails.
 
-        `ham` and `spam` are what people said, negative where they took it back; `light` what was only let pass.
+        `ham` and `spam` are what people said, negative where they took it back; `light` what was only let pass,
+        `malware` what a scanner found.
         """
         with self._guard:
             if not self._waiting:
@@ -138,6 +148,7 @@ class Reputation:
                 waiting.ham += ham
                 waiting.spam += spam
                 waiting.light += light
+                waiting.malware += malware
 
     def flush(self, *, at_once: bool = True) -> None:
         """Write what was recorded; unless `at_once`, only if it waited for some seconds or is much."""
@@ -150,7 +161,7 @@ class Reputation:
             self._database.write(lambda t: self._write(t, waiting), durable=False)
         except CleanmailError:
             for subject, more in waiting.items():
-                self.record([subject], ham=more.ham, spam=more.spam, light=more.light)
+                self.record([subject], ham=more.ham, spam=more.spam, light=more.light, malware=more.malware)
             raise
 
     def _write(self, transaction: Transaction, waiting: dict[Subject, _Waiting]) -> None:
@@ -161,7 +172,9 @@ class Reputation:
             old = _faded(_ONE.one(transaction, hash=hash_), now)
             ham = max(0.0, old.ham + more.ham)
             ham = max(ham, min(ham + more.light, LIGHT_MAX))
-            rows.append({"subject_hash": hash_, "ham": ham, "spam": max(0.0, old.spam + more.spam), "last": now})
+            spam = max(0.0, old.spam + more.spam)
+            spam = max(spam, min(spam + more.malware, MALWARE_MAX))
+            rows.append({"subject_hash": hash_, "ham": ham, "spam": spam, "last": now})
         _WRITE.run_many(transaction, rows)
         self._written += len(rows)
         if self._written >= _ROOM_MADE_EVERY:

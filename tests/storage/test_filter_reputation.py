@@ -18,6 +18,7 @@ from storage.filter.reputation import (
     KEPT,
     LIGHT,
     LIGHT_MAX,
+    MALWARE_MAX,
     NOTHING,
     Counts,
     Subject,
@@ -116,6 +117,17 @@ def test_what_was_only_let_pass_counts_lightly_and_up_to_a_ceiling(place: Place)
     place.record(domain_subject(SHOP), ham=5.0)
     place.record(domain_subject(SHOP), light=1.0)
     assert place.domain() == Counts(LIGHT_MAX + 5.0, 0.0)
+
+
+def test_malware_counts_up_to_a_ceiling(place: Place) -> None:
+    """A stranger with an account at a large provider sends test viruses: its other customers are still heard."""
+    for sent in range(1, 5):
+        place.tenant.reputation.record([domain_subject(SHOP)], malware=1.0)
+        place.tenant.reputation.flush()
+        assert place.domain() == Counts(0.0, min(sent, MALWARE_MAX))
+    place.record(domain_subject(SHOP), spam=2.0)
+    place.tenant.reputation.record([domain_subject(SHOP)], malware=1.0)
+    assert place.domain() == Counts(0.0, MALWARE_MAX + 2.0)
 
 
 def test_who_sends_from_many_names_pushes_out_his_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
