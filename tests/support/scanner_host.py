@@ -122,7 +122,8 @@ def real_rspamd(folder: Path) -> Iterator[str]:
 @contextmanager
 def _running(command: list[str], folder: Path, ready: Callable[[], bool]) -> Iterator[None]:
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    (folder / "group").write_text(str(process.pid))  # of all its processes, for who stops or kills it
     try:
         end = time.monotonic() + 60
         while not ready():
