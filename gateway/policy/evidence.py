@@ -2,7 +2,7 @@
 
 The content score is a logit, so independent evidence adds to it. What is known beside the content is neither
 independent nor measured, so the offsets are chosen by hand, are small, and are bounded twice: each kind by its own
-limit, all of them by `LIMIT`, which is less than the way from "no idea" (0) to the default threshold (3.5). Evidence
+limit, all of them by `LIMIT`, which is less than the way from "no idea" (0) to the default threshold (4.5). Evidence
 tips what is nearly spam; it makes no spam of what reads like mail, and no other of what reads like spam.
 
 What is not known is no evidence. Pure.

@@ -395,8 +395,10 @@ def _not_by_rspamd(case: Case) -> tuple[str, Case]:
 
 def _spam(case: Case) -> Objection | None:
     score, content = case.score, case.experience.score
-    if score is None or content is None or score < case.rules.junk_at:
+    if score is None or content is None or score < _suspicious_from(case.rules):
         return None
+    if score < case.rules.junk_at:
+        return _suspicion(case, score)
     action = _of_spam(case, score, content.total)
     if action is Action.DELIVER:
         return None
@@ -405,6 +407,19 @@ def _spam(case: Case) -> Objection | None:
     if content.total < case.rules.junk_at:
         sentence += f" Its content alone would have {own}."
     return Objection(action, _reason_of_spam(case, content.total), sentence, _like_mail)
+
+
+def _suspicious_from(rules: Rules) -> float:
+    return rules.junk_at if rules.tag_at == NEVER else min(rules.tag_at, rules.junk_at)
+
+
+def _suspicion(case: Case, score: float) -> Objection | None:
+    """It is delivered, and says what is thought of it; where spam is delivered as it is, so is this."""
+    if _of_spam(case, score, score) is Action.DELIVER:
+        return None
+    limit, found = scores(_suspicious_from(case.rules), score)
+    sentence = f"It may be spam: its score is {found}, and from {limit} on a message is suspicious."
+    return Objection(Action.TAG, Reason.SPAM, sentence, _like_mail)
 
 
 def _of_spam(case: Case, score: float, content: float) -> Action:
@@ -441,8 +456,8 @@ _REASONS = {
 def _like_mail(case: Case) -> tuple[str, Case]:
     score = case.score
     assert score is not None
-    limit, found = scores(case.rules.junk_at, score)
-    content = case.rules.junk_at - evidence.offset(case.evidence) - 0.001
+    limit, found = scores(_suspicious_from(case.rules), score)
+    content = _suspicious_from(case.rules) - evidence.offset(case.evidence) - 0.001
     experience = replace(case.experience, score=Score(content, 0.0, 0.0))
     return f"with a score below {limit} (it was {found})", replace(case, experience=experience)
 

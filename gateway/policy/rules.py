@@ -50,7 +50,8 @@ class Rules:
     """
 
     # Scores are logits: above 0 spam is likelier, each whole one makes it 2.7 times as likely.
-    junk_at: float = _score(3.5, 0.1)  # score from which a message is spam
+    tag_at: float = _score(3.0, 0.0)  # score from which a message is delivered as suspicious; 0: never
+    junk_at: float = _score(4.5, 0.1)  # score from which a message is spam
     quarantine_at: float = _score(NEVER, 0.0)  # score from which spam is quarantined whatever else is chosen; 0: never
     reject_at: float = _score(NEVER, 0.0)  # score from which spam is refused; 0: never
     spam_here: str = _one_of("junk", _SPAM)  # spam for mailboxes of this installation
@@ -112,6 +113,7 @@ class Scope(IntEnum):
 # not the account's; the quarantine is the tenant's.
 DEEPEST: Mapping[str, Scope] = {
     **dict.fromkeys(NAMES, Scope.DOMAIN),
+    "tag_at": Scope.ACCOUNT,
     "junk_at": Scope.ACCOUNT,
     "quarantine_at": Scope.ACCOUNT,
     "spam_here": Scope.ACCOUNT,

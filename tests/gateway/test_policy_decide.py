@@ -36,7 +36,7 @@ from storage.values import EmailAddress
 
 
 def rules_of(**changed: Any) -> Rules:
-    return Rules(**{"junk_at": 4.0, **changed})
+    return Rules(**{"junk_at": 4.0, "tag_at": 0.0, **changed})
 
 
 GOOD = facts()
@@ -511,6 +511,28 @@ def test_a_forged_author_is_told_how_to_be_believed() -> None:
     twofold = replace(FORGED.authentication, authors=replace(FORGED.authentication.authors, fields=2))
     verdict = decide(replace(FORGED, authentication=twofold), experience(), FORWARDED, RULES)
     assert "with one author, and a valid DKIM signature of acme.test" in verdict.counterfactual
+
+
+@pytest.mark.parametrize(
+    ("score", "changed", "expected"),
+    [
+        (2.9, {}, "deliver nothing-against-it"),
+        (3.0, {}, "tag spam"),
+        (4.4, {}, "tag spam"),
+        (4.5, {}, "junk spam"),
+        (4.4, {"tag_at": 0.0}, "deliver nothing-against-it"),
+        (4.4, {"tag_at": 9.0}, "deliver nothing-against-it"),
+        (4.5, {"tag_at": 9.0}, "junk spam"),
+        (4.4, {"spam_here": "deliver"}, "deliver nothing-against-it"),
+        (4.4, {"spam_here": "reject"}, "tag spam"),
+    ],
+)
+def test_what_is_nearly_spam_says_so(score: float, changed: dict[str, Any], expected: str) -> None:
+    verdict = decide(GOOD, experience(score), HERE, Rules(**changed))
+    assert f"{verdict.action} {verdict.reason}" == expected
+    if verdict.action is Action.TAG:
+        assert verdict.sentence == f"It may be spam: its score is {score:.1f}, and from 3.0 on a message is suspicious."
+        assert verdict.counterfactual == f"It would have passed with a score below 3.0 (it was {score:.1f})."
 
 
 def test_what_a_tag_would_have_needed() -> None:

@@ -72,6 +72,7 @@ def test_not_everybody_has_a_say_in_everything(name: str, text: str, scope: Scop
 
 def test_what_an_account_may_say() -> None:
     assert {name for name in NAMES if DEEPEST[name] is Scope.ACCOUNT} == {
+        "tag_at",
         "junk_at",
         "quarantine_at",
         "spam_here",
