@@ -1,9 +1,10 @@
 """Collects the facts about one message, within a time limit from its last octet.
 
-What the message shows by itself is read in a worker thread, small messages together; whom it comes from is asked of DNS
-meanwhile, and scanners look at it. Each fact that fails or is late is unknown, with its reason, and takes no other with
-it. Nothing is raised but cancellation, and nothing goes on behind the caller's back but what it began itself (the
-questions about client and sender).
+What a small message shows by itself, in a millisecond or two, is read at once: a thread that did it would hold up the
+event loop for longer, since they take turns. Larger ones, and archives, are read in worker threads. Whom the message
+comes from is asked of DNS, and scanners look at it meanwhile. Each fact that fails or is late is unknown, with its
+reason, and takes no other with it. Nothing is raised but cancellation, and nothing goes on behind the caller's back but
+what it began itself (the questions about client and sender).
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from gateway.classifier.model import Models
 from gateway.content_facts import ContentLimits, hello_findings
 from gateway.dns.answers import Dns
 from gateway.facts.client import ClientInquiry
-from gateway.facts.reading import GLANCE, WHOLE, Reading, read
+from gateway.facts.reading import GLANCE, SIP, WHOLE, Reading, read
 from gateway.facts.sender import SenderInquiry
 from gateway.facts.values import ClientFacts, Facts
 from gateway.scanners import Clamd, Envelope, MalwareResult, Rspamd, RspamdResult
 from gateway.smtp.content import Content
-from gateway.work import LARGE, Together, Work
+from gateway.work import LARGE, Work
 from storage.clock import Clock
 from storage.errors import InvalidInput
 from storage.values import EmailAddress
@@ -35,7 +36,7 @@ from storage.values import EmailAddress
 T = TypeVar("T")
 
 LIMIT = 20.0  # seconds
-TOGETHER = 64 * 1024  # octets; larger messages are read in turns of their own
+AT_ONCE = 48 * 1024  # octets; larger messages are read in worker threads
 AUTHORS_MAX = 10  # whose acquaintance is asked for
 _LARGE_AT_ONCE = 2  # large messages that scanners look at
 
@@ -95,7 +96,6 @@ class Collector:
         self._clock = clock
         self._hostname = hostname
         self._limit = limit
-        self._small: Together[tuple[bytes, bool], Reading] = Together(work, self._glances)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._heavy = asyncio.Semaphore(heavy_at_once)
 
@@ -136,13 +136,17 @@ class Collector:
 
     async def _reading(self, content: Content, smtputf8: bool, end: float, unknown: dict[str, str]) -> Reading:
         """What could be read of it in time."""
-        first = asyncio.ensure_future(self._first_reading(content, smtputf8))
-        try:
-            reading = await _in_time("content", first, end, unknown)
-        finally:
-            first.cancel()
-        if reading is None:
-            return Reading(unknown=("content", "authentication"))
+        if content.size <= AT_ONCE:
+            reading = self._read(content.read(), smtputf8, SIP)
+        else:
+            first = asyncio.ensure_future(self._first_reading(content, smtputf8))
+            try:
+                found = await _in_time("content", first, end, unknown)
+            finally:
+                first.cancel()
+            if found is None:
+                return Reading(unknown=("content", "authentication"))
+            reading = found
         unknown |= dict.fromkeys(reading.unknown, BROKEN)
         if reading.was_a_glance:
             whole = asyncio.ensure_future(self._whole_reading(content, smtputf8))
@@ -153,17 +157,12 @@ class Collector:
         return reading
 
     async def _first_reading(self, content: Content, smtputf8: bool) -> Reading:
-        if content.size <= TOGETHER:
-            return await self._small.run((content.read(), smtputf8))
         return await self._work.run_on(content.size, lambda: self._read(content.read(), smtputf8, GLANCE))
 
     async def _whole_reading(self, content: Content, smtputf8: bool) -> Reading:
         """Of a message whose archives are large: a few at a time, so that there is room for all the others."""
         async with self._heavy:
             return await self._work.run_on(content.size, lambda: self._read(content.read(), smtputf8, WHOLE))
-
-    def _glances(self, messages: Sequence[tuple[bytes, bool]]) -> list[Reading | Exception]:
-        return [self._read(data, smtputf8, GLANCE) for data, smtputf8 in messages]
 
     def _read(self, data: bytes, smtputf8: bool, limits: ContentLimits) -> Reading:
         return read(data, self._models.current(), self._clock.now(), limits, smtputf8=smtputf8)

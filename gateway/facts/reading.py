@@ -1,7 +1,8 @@
 """What the octets of a message show by themselves: one pass for authentication, content and classifier.
 
-Pure, for worker threads. What breaks is left out and said so in `unknown`; nothing is raised. A first reading may cost
-little (`GLANCE`); only a message that is not done then, with archives in it, is worth a turn of its own.
+Pure. What breaks is left out and said so in `unknown`; nothing is raised. A first reading may cost little (`GLANCE`, or
+`SIP` where an event loop does it); only a message that is not done then, with archives in it, is worth a turn of its
+own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from storage.mime.fields import Header, read_header
 T = TypeVar("T")
 
 BROKEN = "the check did not work"
+SIP = ContentLimits(work=400_000)
 GLANCE = ContentLimits(work=4_000_000)  # some hundredths of a second at most
 WHOLE = ContentLimits()
 

@@ -67,6 +67,17 @@ class Judge:
             judged.append(Judged(target, verdict, rules.quarantine_days))
         return judged
 
+    def judge_at_once(self, collected: Collected, targets: Sequence[Target], data: bytes) -> list[Judged] | None:
+        """For the event loop: `judge` if it is a few reads of what is open already; None: it belongs into a thread.
+
+        A thread that does the same reads takes several times as long while the loop is busy.
+        """
+        try:
+            with self._installation.at_hand(_STEPS):
+                return self.judge(collected, targets, data)
+        except Busy:
+            return None
+
     def early_at_once(
         self, client: ClientFacts, reverse_path: EmailAddress | None, targets: Sequence[Target]
     ) -> Early | None:

@@ -57,6 +57,12 @@ class Arrival:
     collected: Collected
     reverse_path: ReversePath
     recipients: Sequence[tuple[ForwardPath, Resolution]]
+    judged: Sequence[Judged] | None = None  # of each of `to`, if that is decided already
+
+    @property
+    def to(self) -> Targets:
+        """Where copies go. Who takes no mail was left out at RCPT."""
+        return targets(self.recipients, Suspended.TAKE)
 
     @property
     def leaves(self) -> bool:
@@ -142,7 +148,11 @@ class MxAcceptance:
     def _decide(self, arrival: Arrival, data: bytes) -> _Decided:
         """Raises Refused: for its form, or since all verdicts do."""
         message, to = self._message(arrival, data)
-        judged = self._judge.judge(arrival.collected, every_target(to), data)
+        judged = arrival.judged
+        if judged is None:
+            judged = self._judge.judge(arrival.collected, every_target(to), data)
+        else:  # reverse-paths were not rewritten then
+            judged = [replace(each, target=target) for each, target in zip(judged, every_target(to), strict=True)]
         self._refuse(arrival, judged)
         judged = [_stamped(each) for each in judged]
         kept = only(tuple(each.target for each in judged if not each.verdict.withheld))
@@ -190,9 +200,7 @@ class MxAcceptance:
                 **of_authentication(facts),
             },
         )
-        # Who takes no mail was left out at RCPT.
-        to = targets(arrival.recipients, Suspended.TAKE)
-        return message, self._rewritten(path.address, to, authentic=authentic)
+        return message, self._rewritten(path.address, arrival.to, authentic=authentic)
 
     def _rewritten(self, original: EmailAddress | None, to: Targets, *, authentic: bool) -> Targets:
         """With the reverse-paths under which aliases forward.

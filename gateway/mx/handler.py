@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from gateway.acceptance.targets import Suspended, targets, too_many
 from gateway.facts import collect
 from gateway.facts.client import ClientChecks, ClientInquiry
-from gateway.facts.collect import Collector
+from gateway.facts.collect import AT_ONCE, Collector
 from gateway.facts.sender import SenderChecks, SenderInquiry
 from gateway.facts.values import ClientFacts
 from gateway.greylist import Greylist, client_network
@@ -147,6 +147,9 @@ class MxHandler:
     # Inside
 
     async def _kept(self, arrival: Arrival, content: Content) -> Mapping[str, TenantId]:
+        if content.size <= AT_ONCE:
+            judged = self._desk.judge.judge_at_once(arrival.collected, every_target(arrival.to), content.read())
+            arrival = replace(arrival, judged=judged)
         if arrival.leaves and content.size <= LARGE:
             return await self._desk.queueing.run((arrival, content))
         acceptance = self._desk.acceptance
