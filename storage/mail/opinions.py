@@ -149,6 +149,11 @@ class Opinions:
             for uid, old, new in flags
             if (old ^ new) & (spam | ham)
         }
+        if Opinion.NONE in said.values() and JUNK in self._use(transaction, mailbox_id):
+            # Without a mark of wanted mail it is what lies in Junk: that takes back the mark, not the way there.
+            for uid, old, _ in flags:
+                if said.get(uid) is Opinion.NONE and not old & spam:
+                    said[uid] = Opinion.SPAM
         if not said:
             return
         messages: dict[int, int] = dict(

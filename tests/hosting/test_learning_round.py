@@ -154,6 +154,15 @@ def test_a_mail_program_that_marks_all_it_gets_teaches_nothing(town: LearningTow
     assert town.score(SIMILAR) == 0.0
 
 
+def test_a_mark_in_junk_that_is_taken_away_again(town: LearningTown) -> None:
+    town.deliver(NOTE, as_spam=True)
+    town.imap("SELECT Junk", "UID STORE 1 -FLAGS ($Junk)", "UID STORE 1 +FLAGS (NonJunk)")
+    assert town.learn() == {Outcome.TAUGHT: 1}
+    town.imap("SELECT Junk", "UID STORE 1 -FLAGS (NonJunk)")
+    assert town.learn() == {Outcome.TAKEN_BACK: 1}
+    assert town.score(NOTE) == 0.0
+
+
 def test_thrown_away_spam_stays_spam(town: LearningTown) -> None:
     town.deliver(OFFER)
     town.imap(*INTO_JUNK)

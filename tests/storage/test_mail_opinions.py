@@ -188,6 +188,13 @@ def test_a_keyword_that_is_replaced_away_is_taken_back(owner: Owner) -> None:
     assert owner.opinions == {message_id: Opinion.NONE}
 
 
+def test_a_mark_of_wanted_mail_that_goes_in_junk_takes_nothing_back(owner: Owner) -> None:
+    message_id = owner.append(INBOX, keywords=["$NotJunk"])
+    owner.move(INBOX, JUNK)
+    owner.store(JUNK, "remove", "$NotJunk")
+    assert owner.opinions == {message_id: Opinion.SPAM}
+
+
 def test_only_a_change_of_these_keywords_says_anything(owner: Owner) -> None:
     owner.append(INBOX)
     owner.store(INBOX, "add", "$Forwarded")
