@@ -17,7 +17,7 @@ from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
 from storage.directory.tenant import Tenant
-from storage.errors import InvalidInput
+from storage.errors import InvalidInput, NotFound
 from storage.filter.patterns import parse_pattern
 from storage.filter.rules import WHOLE_TENANT, FilterRules, ListEntry, ListKind, RuleScope, of_account, of_domain
 from storage.values import AccountId, Domain, TenantId
@@ -213,10 +213,13 @@ def lists(kind: ListKind) -> typer.Typer:
         run = invocation.of(context)
         with run.administration() as administration:
             whose = _whose(administration, tenant, domain, account)
-            details = {"of": whose.name, "pattern": parse_pattern(pattern)}
+            wanted = parse_pattern(pattern)
+            if not any(each.pattern == wanted and each.kind is kind for each in whose.rules.entries(whose.scope)):
+                raise NotFound(f"{wanted} is not on the {kind} list of {whose.name}.")  # before a record says otherwise
+            details = {"of": whose.name, "pattern": wanted}
             _audit(run, administration, whose, f"{kind}-remove", details)
-            whose.rules.remove(whose.scope, pattern, kind)
-            run.output.done(f"{details['pattern']} is on the {kind} list of {whose.name} no more.", details)
+            whose.rules.remove(whose.scope, wanted, kind)
+            run.output.done(f"{wanted} is on the {kind} list of {whose.name} no more.", details)
 
     def list_(
         context: typer.Context,

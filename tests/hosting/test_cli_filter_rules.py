@@ -81,7 +81,7 @@ def test_the_nearest_value_counts_until_it_is_unset(cleanmail: Run) -> None:
         (["policy", "unset", "jnk_at", "--tenant", "acme"], "did you mean junk_at?"),
         (["allow", "add", "example.org", "--tenant", "acme"], "no address, @domain"),
         (["deny", "add", "0.0.0.0/0", "--tenant", "acme"], "too large"),
-        (["deny", "remove", "@example.org", "--tenant", "acme"], "is not on this deny list"),
+        (["deny", "remove", "@example.org", "--tenant", "acme"], "is not on the deny list of tenant acme"),
         (["deny", "list"], "one of --tenant"),
         (["allow", "add", "@example.org", "--account", "bob@acme.test"], "no account"),
     ],
@@ -91,6 +91,7 @@ def test_what_is_refused(cleanmail: Run, arguments: list[str], why: str) -> None
     assert (status, said) == (1, None) and why in error
     assert cleanmail("filter", "policy", "show", "--tenant", "acme", "--changed")[1] == []
     assert cleanmail("filter", "deny", "list", "--tenant", "acme")[1] == []
+    assert not [each for each in cleanmail("log", "audit")[1] if each["action"].startswith("filter.")]
 
 
 def test_lists(cleanmail: Run) -> None:
