@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.classifier.model import FILE, Models, SharedModel, maturity_of
+from gateway.classifier.model import FILE, TRAINED_FROM, Maturity, Models, SharedModel, maturity_of
 from hosting.cli import invocation
 from hosting.review.shares import DAYS, Shares
 from storage.clock import SystemClock
@@ -67,10 +67,14 @@ def _sentence(shares: Shares) -> str:
 
 
 def _model(model: SharedModel | None) -> str:
-    state = maturity_of(model).value
+    """Also why so much is only tagged, which is asked at a fresh installation."""
+    state = maturity_of(model)
     if model is None:
-        return f"Content model: {state}."
-    return f"Content model: {state} ({model.learned.ham} wanted messages, {model.learned.spam} of spam)."
+        return f"Content model: {state.value}; make one with: cleanmail filter train CORPUS."
+    learned = f"Content model: {state.value} ({model.learned.ham} wanted messages, {model.learned.spam} of spam)"
+    if state is Maturity.TRAINED:
+        return f"{learned}."
+    return f"{learned}; until it has learned from {TRAINED_FROM} of each, what looks like spam is only tagged."
 
 
 def _values(shares: Shares, days: int, tenant: str | None, model: SharedModel | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from gateway.arc.result import Arc
+from gateway.classifier.model import Maturity
 from gateway.content_facts import FORBIDDEN, Attachment, HelloFinding
 from gateway.content_facts.findings import sentences
 from gateway.dmarc.result import Policy
@@ -26,6 +27,11 @@ _STANDINGS = {
     Standing.STRANGER: "a stranger: nobody here writes to the author",
     Standing.TENANT: "somebody else of the tenant writes to the author",
     Standing.ACCOUNT: "the recipient writes to the author",
+}
+_MODELS = {
+    Maturity.NONE: "none",
+    Maturity.LEARNING: "learning: what looks like spam is only tagged",
+    Maturity.TRAINED: "trained",
 }
 
 
@@ -246,7 +252,7 @@ def _experience(judged: Judged) -> Iterator[tuple[str, str]]:
             "content",
             (f"{score.total:+.2f} (model {score.shared:+.2f}, tenant {score.tenant:+.2f}, recipient {score.own:+.2f})"),
         )
-    yield "model", known.maturity.value
+    yield "model", _MODELS[known.maturity]
 
 
 def _reputation(reputation: Reputation) -> str:

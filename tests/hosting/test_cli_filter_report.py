@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gateway.classifier.model import BITS, FILE, Learned, SharedModel, write_model
 from hosting import cli, composition, config
 from storage.clock import FixedClock, SystemClock
 from storage.filter.counts import DAY, KEPT_DAYS, Counted, Counts
@@ -73,8 +75,25 @@ def test_a_kept_promise(place: Place) -> None:
     assert ["found", "wrongly", "filtered", "0", "0.0000", "%"] in lines
     assert said.out.splitlines()[-2:] == [
         "OK: reviewed 0.0100 %, wrongly filtered 0.0000 %; promised is less than 0.02 % of all mail.",
-        "Content model: none.",
+        "Content model: none; make one with: cleanmail filter train CORPUS.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("learned", "sentence"),
+    [
+        (
+            Learned(1_200, 999),
+            "Content model: learning (1200 wanted messages, 999 of spam); "
+            "until it has learned from 1000 of each, what looks like spam is only tagged.",
+        ),
+        (Learned(1_000, 1_000), "Content model: trained (1000 wanted messages, 1000 of spam)."),
+    ],
+)
+def test_why_so_much_is_only_tagged(place: Place, learned: Learned, sentence: str) -> None:
+    weights = np.zeros(1 << BITS, np.float32)
+    write_model(place.data / FILE, SharedModel(weights, weights, learned, 0, {}))
+    assert place.run("filter", "report").out.splitlines()[-1] == sentence
 
 
 def test_an_alarm_is_a_gauge(place: Place) -> None:
