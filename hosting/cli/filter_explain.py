@@ -51,7 +51,7 @@ from hosting.mx.filtering import scanners
 from hosting.roles import privileges
 from storage.clock import SystemClock
 from storage.directory.resolve import Outcome
-from storage.errors import InvalidInput, NotFound, Unavailable
+from storage.errors import InvalidInput, NotFound
 from storage.mime.fields import read_header, unfold
 from storage.values import Domain, EmailAddress, TenantId
 
@@ -125,7 +125,7 @@ def _read(file: str, most: int) -> bytes:
             with Path(file).open("rb") as opened:
                 data = opened.read(most + 1)
     except OSError as error:
-        raise Unavailable(f"{file} cannot be read: {error.strerror}.") from None
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}.") from None
     if len(data) > most:
         raise InvalidInput(f"The message is larger than the {most} octets that the MX takes.")
     if not data.strip():
