@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Mail that the filter withheld: list, search, show, release, delete, report, summary. Header lines only.",
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids in the list.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids in the list.")]
 OfTenant = Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")]
 OfAccount = Annotated[str | None, typer.Option("--account", help="Only what is for this account's mailbox.")]
 To = Annotated[str, typer.Option("--to", help="A recipient: an address, or @domain.")]
@@ -183,9 +183,9 @@ def show(
     run.output.record({**values, "size": size(message.size), "score": score, "facts": facts})
     columns = {"address": "recipient", "goes_to": "goes to", "state": "state", "reported": "reported", "why": "why"}
     run.output.rows(columns, recipients, "It is for nobody any more.")
-    for counterfactual in dict.fromkeys(each["counterfactual"] for each in recipients if each["counterfactual"]):
-        run.output.note(f"It {counterfactual}" if counterfactual.startswith("would ") else counterfactual)
-    run.output.blocks([("Header", [f"{name}: {value}" for name, value in lines])], [], "")
+    otherwise = list(dict.fromkeys(each["counterfactual"] for each in recipients if each["counterfactual"]))
+    blocks = [("Otherwise", otherwise)] if otherwise else []
+    run.output.blocks([*blocks, ("Header", [f"{name}: {value}" for name, value in lines])], [], "")
 
 
 @app.command()
@@ -252,7 +252,7 @@ def delete(
 @app.command()
 def report(
     context: typer.Context,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids in the list.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids in the list.")],
     tenant: OfTenant = None,
 ) -> None:
     """Say that messages were wrongly withheld, and ask a reviewer to look at their header lines.
