@@ -9,7 +9,7 @@ that it adds to somebody else's message of length 1 is an inner product, so by C
 direction, whatever and however often the account learned. The tenant's aggregate is the sum of all contributions, exact
 in integers, so that taking one out leaves nothing of it. A score is
 
-    shared + clamp(the tenant without the own account, ±C) + clamp(own, ±D)
+    shared + clamp(the tenant without the own account, ±C) + clamp(own, -D to E)
 
 and a clamp never enlarges a difference, so the bound holds for the total as well.
 
@@ -18,7 +18,10 @@ one that has half of its features in common moves half as far. Mail that was wro
 was let through, so its lessons are twice as long. BORDER lies between the model's 0 and Junk's threshold: lessons fade
 on the right side of it. BOUND: one account alone moves nobody else's message by more than half a logit, five accounts
 that agree are a vote that counts. C: all of them together can turn what is uncertain, not what the shared model is sure
-of. D: an account may overrule anything for its own mail.
+of. D: for its own mail an account may overrule anything that was called spam. E: towards spam it turns what the shared
+model is not sure of. Who calls a thousand messages spam says also what spam has in common with mail: without a limit
+ten of 4,150 wanted messages of the public corpus came to score 3 to 8 higher, and were Junk. Whom an account never
+wants to hear of again stands in a deny list.
 
 No I/O; deterministic; every input gives finite numbers.
 """
@@ -51,7 +54,7 @@ HAM_RATE = 8.0
 BORDER = 1.0
 BOUND = 0.5
 TENANT_LIMIT = 3.0
-OWN_LIMIT = 8.0
+OWN_HAM_LIMIT, OWN_SPAM_LIMIT = 8.0, 3.0
 
 _INT32_MAX = 2**31 - 1
 _HEAD = struct.Struct("<4sB")
@@ -129,7 +132,7 @@ def corrected(shared: float, features: Features, aggregate: Contribution, own: V
     for at, length in _vector_of(features):
         others += int((aggregate[at].astype(np.int64) - share[at]).sum()) / (SHARE_UNIT * length)
         mine += int(own[at].sum(dtype=np.int64)) / (LESSON_UNIT * length)
-    return Score(shared, _clamped(others, TENANT_LIMIT), _clamped(mine, OWN_LIMIT))
+    return Score(shared, _clamped(others, -TENANT_LIMIT, TENANT_LIMIT), _clamped(mine, -OWN_HAM_LIMIT, OWN_SPAM_LIMIT))
 
 
 def pack(vector: Vector | Contribution) -> bytes:
@@ -166,5 +169,5 @@ def _vector_of(features: Features) -> list[tuple[Features, float]]:
     return [(at, math.sqrt(len(present) * len(at))) for at in present]
 
 
-def _clamped(value: float, limit: float) -> float:
-    return max(-limit, min(limit, value))
+def _clamped(value: float, least: float, most: float) -> float:
+    return max(least, min(most, value))

@@ -41,7 +41,8 @@ BITS = 22
 TRAINED_FROM = 1000  # messages of each kind: below that scores are a guess
 
 # Logits that policies begin with, chosen on one corpus (docs/decisions/0016-classifier.md).
-JUNK_FROM = 3.5  # filtered there below one ham message in a thousand
+TAG_FROM = 3.0
+JUNK_FROM = 4.5  # filtered there below one ham message in a thousand
 QUARANTINE_FROM = 7.0  # filtered none there, in any order
 
 _PAGE = 4096

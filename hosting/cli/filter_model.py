@@ -20,6 +20,7 @@ from gateway.classifier.model import (
     FILE,
     JUNK_FROM,
     QUARANTINE_FROM,
+    TAG_FROM,
     TRAINED_FROM,
     Maturity,
     SharedModel,
@@ -37,7 +38,7 @@ from storage.clock import SystemClock
 from storage.errors import AlreadyExists, Conflict, Corrupt, InvalidInput, NotFound
 from storage.files.durable import write_file
 
-_THRESHOLDS = (0.0, 2.0, JUNK_FROM, 5.0, QUARANTINE_FROM)
+_THRESHOLDS = (0.0, 2.0, TAG_FROM, JUNK_FROM, QUARANTINE_FROM)
 
 Corpora = Annotated[
     list[Path] | None,
@@ -238,7 +239,7 @@ def _show(run: Invocation, measured: Figures, left_out: int, mode: str) -> None:
             "spam missed % where 0.1 % of ham is filtered": _number(measured.spam_missed_percent, 2),
         }
     )
-    names = {JUNK_FROM: "Junk", QUARANTINE_FROM: "quarantine"}
+    names = {TAG_FROM: "tag", JUNK_FROM: "Junk", QUARANTINE_FROM: "quarantine"}
     rows = [
         {
             "threshold": f"{at.threshold:g}",
