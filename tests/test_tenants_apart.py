@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import secrets
@@ -426,6 +427,93 @@ def test_a_route_concerns_the_domains_of_its_tenant_alone(server: WholeServer) -
     assert done.returncode == 0, done.stderr
     assert server.cleanmail("route", "list", "one", "--json").stdout.strip() == "[]"
     assert server.cleanmail("route", "remove", "two.test").returncode == 0
+
+
+# What the filter does
+
+PROGRAM = (
+    "MIME-Version: 1.0\r\nContent-Type: application/octet-stream; name=game.exe\r\n"
+    "Content-Disposition: attachment; filename=game.exe\r\n\r\nMZ and so on\r\n"
+)
+
+
+def receive(server: WholeServer, sender: str, recipients: list[str], subject: str, rest: str = "\r\nText.\r\n") -> int:
+    with SmtpWire(server.ports["mx"]) as client:
+        client.command(b"EHLO far.test")
+        message = f"From: {sender}\r\nTo: x@y.test\r\nSubject: {subject}\r\n{rest}"
+        return client.submit(sender, recipients, message.encode())[0]
+
+
+def withheld(server: WholeServer, *arguments: str) -> list[dict[str, Any]]:
+    done = server.cleanmail("quarantine", "list", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_withheld_mail_is_not_there_for_another_tenant(server: WholeServer) -> None:
+    subject = "withheld-" + secrets.token_hex(6)
+    assert receive(server, "someone@far.test", [ALICE], subject, PROGRAM) == 250
+    [row] = withheld(server, "--subject", subject)
+    for others in (("--tenant", "two"), ("--account", MALLORY), ("--to", "@two.test"), ("--to", MALLORY)):
+        assert withheld(server, *others, "--subject", subject) == []
+        searched = server.cleanmail("quarantine", "search", subject, *others[:2], "--json")
+        assert others[0] == "--to" or (searched.returncode == 0 and json.loads(searched.stdout) == [])
+    assert server.cleanmail("quarantine", "list", "--tenant", "two", "--account", ALICE).returncode == 1
+    for command in (["show"], ["release"], ["release", "--allow"], ["delete"], ["report"]):
+        done = server.cleanmail("quarantine", *command, row["id"], "--tenant", "two")
+        assert done.returncode == 1 and "no such message" in done.stderr and subject not in done.stdout, command
+    for command in ("release", "delete"):
+        done = server.cleanmail("quarantine", command, "--tenant", "two", "--subject", subject, "--yes", "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["messages"] == []
+    assert withheld(server, "--subject", subject) == [row] and row["states"] == ["held"] and not row["reported"]
+    assert json.loads(server.cleanmail("filter", "allow", "list", "--tenant", "two", "--json").stdout) == []
+    assert server.cleanmail("quarantine", "delete", row["id"]).returncode == 0
+
+
+def test_a_message_withheld_from_two_tenants_is_two_entries_of_which_neither_names_the_other(
+    server: WholeServer,
+) -> None:
+    subject = "of-both-" + secrets.token_hex(6)
+    assert receive(server, "someone@far.test", [ALICE, MALLORY], subject, PROGRAM) == 250
+    ids = {row["tenant"]: row["id"] for row in withheld(server, "--subject", subject)}
+    assert ids.keys() == {"one", "two"}
+    for tenant, other in (("one", "two"), ("two", "one")):
+        shown = server.cleanmail("quarantine", "show", ids[tenant], "--json").stdout
+        assert f"@{tenant}.test" in shown and f"{other}.test" not in shown and ids[other] not in shown
+    assert server.cleanmail("quarantine", "release", ids["two"]).returncode == 0
+    assert [row["id"] for row in withheld(server, "--subject", subject)] == [ids["one"]]
+    for address, copies in ((ALICE, 0), (MALLORY, 1)):
+        with server.imap(address) as imap:
+            assert imap.command(b"SELECT INBOX").ok
+            found = imap.command(b"UID SEARCH SUBJECT " + subject.encode()).text
+            assert len(re.findall(rb"\* SEARCH( \d+)\r\n", found)) == copies
+    assert server.cleanmail("quarantine", "delete", ids["one"]).returncode == 0
+
+
+def test_rules_and_lists_of_a_tenant_count_for_it_alone(server: WholeServer) -> None:
+    """And who is not refused does not read that another was."""
+    sender, subject = f"{secrets.token_hex(4)}@denied.test", "denied-" + secrets.token_hex(6)
+    for command in (("deny", "add", sender), ("policy", "set", "denied", "quarantine")):
+        assert server.cleanmail("filter", *command, "--tenant", "two").returncode == 0
+    try:
+        assert receive(server, sender, [ALICE, MALLORY], subject) == 250
+        assert [(row["tenant"], row["to"]) for row in withheld(server, "--subject", subject)] == [("two", [MALLORY])]
+        with server.imap(ALICE) as imap:
+            assert imap.command(b"SELECT INBOX").ok
+            uid = imap.command(b"UID SEARCH SUBJECT " + subject.encode()).number(rb"\* SEARCH (\d+)\r\n")
+            header = imap.command(b"UID FETCH %d BODY.PEEK[HEADER]" % uid).text
+        assert b"quarantine" not in header and b"denied;" not in header and b"two.test" not in header
+        for command in (("deny", "list"), ("policy", "show", "--changed")):
+            for scope in (("--tenant", "one"), ("--account", ALICE), ("--domain", "one.test")):
+                assert json.loads(server.cleanmail("filter", *command, *scope, "--json").stdout) == []
+        assert server.cleanmail("filter", "deny", "remove", sender, "--tenant", "one").returncode == 1
+        for scope in (("--tenant", "two", "--account", ALICE), ("--tenant", "two", "--domain", "one.test")):
+            assert server.cleanmail("filter", "deny", "add", sender, *scope).returncode not in (0, 5)
+    finally:
+        assert server.cleanmail("filter", "deny", "remove", sender, "--tenant", "two").returncode == 0
+        assert server.cleanmail("filter", "policy", "unset", "denied", "--tenant", "two").returncode == 0
+        assert server.cleanmail("quarantine", "delete", "--subject", subject, "--yes").returncode == 0
 
 
 # The command line
