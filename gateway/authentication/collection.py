@@ -55,9 +55,19 @@ def prepare(data: bytes, header: Header) -> PreparedMessage:
 
 
 async def collect(
-    prepared: PreparedMessage, dns: Dns, spf: Awaitable[SpfResult], now: int, limit: float = LIMIT
+    prepared: PreparedMessage,
+    dns: Dns,
+    spf: Awaitable[SpfResult],
+    now: int,
+    limit: float = LIMIT,
+    *,
+    unanswered: SpfResult | None = None,
 ) -> AuthenticationFacts:
-    """`now` is Unix seconds. `spf` may have begun long before; if it is a future of the caller's, it goes on."""
+    """`now` is Unix seconds. `spf` may have begun long before; if it is a future of the caller's, it goes on.
+
+    `unanswered`: what DMARC takes for SPF's result if that is not known in time. It says whose it would have been, so
+    that nobody suspends the policy of a domain by a reverse-path elsewhere whose DNS is slow.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + limit
     tree = TreeWalk(dns)
@@ -85,7 +95,7 @@ async def collect(
         None,
         prepared.dkim.not_looked_at,
     )
-    result = await _dmarc(tree, dns, facts.authors, facts.spf, facts.dkim, end - loop.time())
+    result = await _dmarc(tree, dns, facts.authors, facts.spf or unanswered, facts.dkim, end - loop.time())
     if isinstance(result, Unknown):
         unknown.append(result)
         return replace(facts, unknown=tuple(unknown))

@@ -174,7 +174,8 @@ class Collector:
     ) -> AuthenticationFacts:
         left = max(0.0, end - asyncio.get_running_loop().time())
         if prepared is not None:
-            return await collect(prepared, self._dns, transaction.sender.spf, self._clock.now(), left)
+            sender, now = transaction.sender, self._clock.now()
+            return await collect(prepared, self._dns, sender.spf, now, left, unanswered=sender.unanswered)
         missing: dict[str, str] = {}
         spf = await _in_time("spf", transaction.sender.spf, end, missing)
         methods: tuple[Method, ...] = ("dkim", "arc", "dmarc") if spf is not None else ("spf", "dkim", "arc", "dmarc")

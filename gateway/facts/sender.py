@@ -23,6 +23,7 @@ class SenderInquiry:
 
     spf: asyncio.Task[SpfResult]
     guess: asyncio.Task[bool]  # whether the domain's own hosts speak for it where it publishes no SPF
+    unanswered: SpfResult | None = None  # what stands for `spf` as long as DNS has not answered
 
     def cancel(self) -> None:
         self.spf.cancel()
@@ -40,9 +41,17 @@ class SenderChecks:
         spf = loop.create_task(
             check_host(self._dns, address, hello, reverse_path, receiver=self._hostname, limit=self._limit)
         )
-        return SenderInquiry(spf, loop.create_task(self._guess(spf, address, reverse_path)))
+        guess = loop.create_task(self._guess(spf, address, reverse_path))
+        return SenderInquiry(spf, guess, _unanswered(hello, reverse_path))
 
     async def _guess(self, spf: asyncio.Task[SpfResult], address: str, reverse_path: EmailAddress | None) -> bool:
         if reverse_path is None or (await asyncio.shield(spf)).result is not Spf.NONE:
             return False
         return await best_guess(self._dns, address, reverse_path.domain.name, limit=self._limit)
+
+
+def _unanswered(hello: str, reverse_path: EmailAddress | None) -> SpfResult:
+    """RFC 7208 §2.4: of the domain of the reverse-path, or the HELO name if that is null."""
+    if reverse_path is None:
+        return SpfResult(Spf.TEMPERROR, hello.removesuffix("."), "helo")
+    return SpfResult(Spf.TEMPERROR, reverse_path.domain.name)

@@ -155,6 +155,25 @@ def test_one_silent_name_takes_no_other_fact_with_it(collected: Collect, silent:
     assert {name for name, value in known.items() if value is None} == unknown.keys()
 
 
+@pytest.mark.parametrize(
+    ("path", "hello", "dmarc"),
+    [
+        ("eve@slow.test", "mx.slow.test", Dmarc.FAIL),
+        ("", "slow.test", Dmarc.FAIL),
+        ("ada@far.test", "mx.slow.test", Dmarc.TEMPERROR),
+    ],
+)
+def test_a_reverse_path_whose_dns_is_slow_suspends_nobody_elses_policy(
+    collected: Collect, path: str, hello: str, dmarc: Dmarc
+) -> None:
+    """What SPF would say is not known, but whose word it would be: only its own domain's may still pass."""
+    dns = ZoneDns(ZONE)
+    dns.endless |= {"slow.test", "far.test"}
+    facts = collected(dns=dns, path=path, hello=hello, limit=0.4).facts
+    assert facts.authentication.spf is None and facts.unknown == {"spf": "not known in time"}
+    assert facts.authentication.dmarc is not None and facts.authentication.dmarc.result is dmarc
+
+
 def test_a_scanner_that_is_not_there_is_unknown(collected: Collect) -> None:
     clamd = Clamd("127.0.0.1:1", 1.0, clock=CLOCK)
     facts = collected(scanners=Scanners(clamd)).facts
