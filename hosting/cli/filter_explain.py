@@ -227,7 +227,7 @@ async def _collect(
 ) -> Collected:
     config, clock = run.config, SystemClock()
     dns: Dns = _Silent() if offline else Resolver(config.dns)
-    asked = Scanners() if offline else scanners(config.filter.scanners, clock)
+    asked = Scanners() if offline else scanners(config.filter.scanners, clock, config.filter.time_limit)
     content = Content(str(run.data / "run"), len(message.data))
     content.write(message.data)
     with ThreadPoolExecutor(2) as pool:

@@ -23,6 +23,8 @@ from storage.installation import Installation
 from storage.quarantine.store import Quarantine
 from storage.quarantine.values import Limits
 
+_SHARE = 0.9  # of the time for all facts that a scanner has at most
+
 
 class Filtering:
     """Of one process; `close` it at its end."""
@@ -45,7 +47,7 @@ class Filtering:
         self.collector = Collector(
             dns,
             Models(installation.data / FILE, clock),
-            scanners(settings.scanners, clock),
+            scanners(settings.scanners, clock, settings.time_limit),
             work,
             clock,
             hostname,
@@ -67,12 +69,17 @@ class Filtering:
             self.greylist.close()
 
 
-def scanners(settings: ScannerSettings, clock: Clock) -> Scanners:
-    """Those that the settings name."""
+def scanners(settings: ScannerSettings, clock: Clock, time_limit: float) -> Scanners:
+    """Those that the settings name.
+
+    Each has less time than all facts together: one that hangs has failed then, and is soon passed over, while a scan
+    that is broken off with its message says nothing about the scanner.
+    """
+    longest = time_limit * _SHARE
     clamd = rspamd = None
     if settings.clamd:
-        clamd = Clamd(settings.clamd, settings.clamd_timeout, settings.scan_size, clock)
+        clamd = Clamd(settings.clamd, min(settings.clamd_timeout, longest), settings.scan_size, clock)
     if settings.rspamd:
         password = read_password(settings.rspamd_password_file)
-        rspamd = Rspamd(settings.rspamd, settings.rspamd_timeout, settings.scan_size, password, clock)
+        rspamd = Rspamd(settings.rspamd, min(settings.rspamd_timeout, longest), settings.scan_size, password, clock)
     return Scanners(clamd, rspamd)

@@ -441,6 +441,17 @@ class TestScanners:
             assert mx.send("alice@example.test")[0] == 250
         assert [each.reason for each in town.withheld()] == ["unscanned"]
 
+    def test_one_that_hangs_is_soon_passed_over_though_messages_have_less_time_than_it(
+        self, town: MxTown, start: Start
+    ) -> None:
+        with Clamd(b"") as address:
+            mx = start(time_limit=0.4, scanners=ScannerSettings(clamd=address, clamd_timeout=10.0))
+            for _ in range(4):
+                assert mx.send("alice@example.test")[0] == 250
+        late, last = verdicts(town)[:3], verdicts(town)[3]
+        assert all("malware: clamd did not answer in time" in told.details["unknown"] for told in late)
+        assert "is not asked for the moment" in last.details["unknown"]
+
 
 def test_reputation_is_what_was_delivered(town: MxTown, start: Start) -> None:
     assert start().send("alice@example.test", "bob@example.test", "mallory@other.test")[0] == 250
