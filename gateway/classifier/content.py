@@ -28,13 +28,14 @@ _ATTACHED_MAX = 512  # octets of a part that is no text
 _PARTS_MAX = 64
 _DASHED_LINES_MAX = 256  # with more of them nothing is decoded: they cost time, and no letter has them
 
+# Fields are searched for with the line end before them: ten times as fast as trying each octet for a line's beginning.
 _IGNORED = re.compile(
-    rb"^(?:status|x-status|x-keywords|x-uid|x-imap|x-imapbase|x-mozilla-status2?|x-mozilla-keys|lines|content-length"
-    rb"|return-path|authentication-results|x-cleanmail-[!-9;-~]*+)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?",
-    re.IGNORECASE | re.MULTILINE,
+    rb"\n(?:status|x-status|x-keywords|x-uid|x-imap|x-imapbase|x-mozilla-status2?|x-mozilla-keys|lines|content-length"
+    rb"|return-path|authentication-results|x-cleanmail-[!-9;-~]*+)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+",
+    re.IGNORECASE,
 )
-_ENCODED_LINES = re.compile(rb"^[^\n]*?=\?[^\n]*+(?:\n[ \t][^\n]*+)*+", re.MULTILINE)
-_ENCODING = re.compile(rb"^content-transfer-encoding[ \t]*+:\s*+(?:base64|quoted-printable)", re.I | re.M)
+_ENCODING = re.compile(rb"\ncontent-transfer-encoding[ \t]*+:\s*+(?:base64|quoted-printable)", re.IGNORECASE)
+_CONTINUED = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*+")
 
 
 def content_of(message: bytes) -> tuple[bytes, bytes]:
@@ -43,15 +44,25 @@ def content_of(message: bytes) -> tuple[bytes, bytes]:
     if message.startswith(b"From "):
         start = message.find(b"\n", 0, _FROM_LINE_MAX) + 1
     end = start + _header_length(message[start : start + _HEADER_SEARCHED])
-    header = _IGNORED.sub(b"", message[start:end].replace(b"\r\n", b"\n"))[:HEADER_MAX]
+    header = _IGNORED.sub(b"", b"\n" + message[start:end].replace(b"\r\n", b"\n"))[1 : HEADER_MAX + 1]
     # Twice as many octets hold enough of them with either line end.
     window = message[end : end + 2 * _WINDOW].replace(b"\r\n", b"\n")[:_WINDOW]
-    encoded = _ENCODING.search(header) or _ENCODING.search(window)
+    encoded = _ENCODING.search(b"\n" + header) or _ENCODING.search(b"\n" + window)
     if encoded and window.count(b"\n--") <= _DASHED_LINES_MAX:
         window = _text(header, window)
-    if b"=?" in header:
-        header = _ENCODED_LINES.sub(lambda lines: decode_words(lines[0]).encode("utf-8", "replace"), header)
-    return header[:HEADER_MAX], window[:BODY_MAX]
+    return _decoded(header)[:HEADER_MAX], window[:BODY_MAX]
+
+
+def _decoded(header: bytes) -> bytes:
+    """With its encoded words decoded."""
+    pieces, position = [], 0
+    while (at := header.find(b"=?", position)) >= 0:
+        start = max(position, header.rfind(b"\n", 0, at) + 1)
+        lines = _CONTINUED.match(header, at)
+        assert lines is not None, "it matches nothing at least"
+        pieces += [header[position:start], decode_words(header[start : lines.end()]).encode("utf-8", "replace")]
+        position = lines.end()
+    return b"".join([*pieces, header[position:]])
 
 
 def _header_length(data: bytes) -> int:
