@@ -226,6 +226,7 @@ class MxAcceptance:
             if each.verdict.withheld:
                 groups.setdefault(_copy(each.target), []).append(each)
         message, facts = decided.message, of_facts(decided.arrival.collected.facts) if groups else {}
+        shared = _any(decided.kept) or len({tenant_id for tenant_id, _ in groups}) > 1
         try:
             for (tenant_id, stamp), group in groups.items():
                 quarantine_id = new_queue_id(self._clock)
@@ -240,7 +241,7 @@ class MxAcceptance:
                     group[0].verdict.score,
                     facts,
                 )
-                decided.withheld[tenant_id, stamp] = self._quarantine.keep(tenant_id, new)
+                decided.withheld[tenant_id, stamp] = self._quarantine.keep(tenant_id, new, shared=shared)
         except BaseException:
             self._take_back(decided)
             raise

@@ -3,7 +3,8 @@
 When `keep` returns, the message is durable: its two files are fsynced and linked, its rows are committed. When it
 raises, nothing of it is visible and its files are gone or left to the sweep. What is sent again while it is held
 (content, sender, recipients) is kept once. A tenant's quarantine has a limit: beyond it a message is not taken, with a
-temporary error, so that its sender keeps it and tries again; to drop the oldest would lose mail that was accepted.
+temporary error, so that its sender keeps it and tries again; to drop the oldest would lose mail that was accepted. What
+others get too has as much room again: since a message has one reply, they would wait for it as well.
 
 Raises: OverQuota (the quarantine is full), NotFound, Gone (the tenant has ended), Corrupt, StorageFull, Unavailable.
 Standards: RFC 5321 §6.1 (responsibility).
@@ -46,14 +47,18 @@ class Quarantine:
 
     # Taking responsibility
 
-    def keep(self, tenant_id: TenantId, new: NewWithheld) -> str:
-        """The id under which the message is held: another than its own if it was held before."""
+    def keep(self, tenant_id: TenantId, new: NewWithheld, *, shared: bool = False) -> str:
+        """The id under which the message is held: another than its own if it was held before.
+
+        `shared`: others than this quarantine get the message, and would have to do without it.
+        """
         rows = self.of(tenant_id)
         fingerprint = keyed_hash(rows.fingerprint_key, _identity(new))
         known = rows.claim(fingerprint)
         if known is not None:
             return known
-        rows.check_room(len(new.prefix) + len(new.data), self._limits)
+        limits = self._limits.with_reserve if shared else self._limits
+        rows.check_room(len(new.prefix) + len(new.data), limits)
         end = split(new.data)
         header = self._header(new, new.data[:end])
         fields = fields_between(new.data, 0, end)

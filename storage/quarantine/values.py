@@ -215,6 +215,11 @@ class Limits:
     messages: int = 10_000
     octets: int = 2 << 30
 
+    @property
+    def with_reserve(self) -> Limits:
+        """For what others get too: a full quarantine is not theirs."""
+        return Limits(2 * self.messages, 2 * self.octets)
+
 
 def id_at(seconds: int) -> str:
     """Where in the order of ids the moment stands: all ids made from then on are not below it."""

@@ -397,6 +397,26 @@ class TestSlowFacts:
         until(lambda: mx.on_loop(asked) == 0, "the end of all questions")
 
 
+class TestFullQuarantine:
+    def test_one_that_is_full_lets_the_sender_wait(self, town: MxTown, start: Start) -> None:
+        mx = start(quarantine_messages=1)
+        assert mx.send("alice@example.test", message=PROGRAM)[0] == 250
+        assert mx.send("bob@example.test", message=PROGRAM)[0] == 452
+        assert len(town.withheld()) == 1
+
+    def test_it_keeps_no_message_from_others(self, town: MxTown, start: Start) -> None:
+        """They have done nothing to it, and a message has one reply."""
+        other = town.installation.tenant(town.accounts["mallory"][0])
+        other.filter_rules.set_rule(WHOLE_TENANT, "attachment_executable", "tag")
+        mx = start(quarantine_messages=1)
+        assert mx.send("alice@example.test", message=PROGRAM)[0] == 250
+        assert mx.send("bob@example.test", "mallory@other.test", message=PROGRAM)[0] == 250
+        assert len(town.withheld()) == 2 and len(town.inbox("mallory")) == 1
+        other.filter_rules.set_rule(WHOLE_TENANT, "attachment_executable", "quarantine")
+        assert mx.send("bob@example.test", "mallory@other.test", message=PROGRAM + b"2\r\n")[0] == 452
+        assert len(town.withheld()) == 2 and town.withheld("mallory") == []
+
+
 class Clamd:
     """On a loop of its own."""
 

@@ -188,6 +188,17 @@ def test_a_full_quarantine_defers(tmp_path: Path, limits: Limits) -> None:
         place.close()
 
 
+def test_what_others_get_too_has_a_reserve(tmp_path: Path) -> None:
+    place = Place(tmp_path, Limits(messages=1))
+    try:
+        place.held("0")
+        place.quarantine.keep(ONE, place.new("1", to_mailbox()), shared=True)
+        with pytest.raises(OverQuota):
+            place.quarantine.keep(ONE, place.new("2", to_mailbox()), shared=True)
+    finally:
+        place.close()
+
+
 def test_without_the_tenant_nothing_is_kept(place: Place) -> None:
     with pytest.raises(NotFound):
         place.held(tenant_id=TenantId(9))
