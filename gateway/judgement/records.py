@@ -1,5 +1,7 @@
 """Tells of verdicts, once what they led to has happened: in traces, in the counts of the provider's promise, and in
-what a tenant knows of its senders. Nothing waits for a disk; nothing is raised. Any thread may use it.
+what a tenant knows of its senders. Nothing waits for a disk. Any thread may use it.
+
+Nothing is raised, not for a fault of ours either: the message is durable then, and its client must not send it again.
 """
 
 from __future__ import annotations
@@ -56,12 +58,19 @@ class VerdictRecords:
 
     def message(self, reverse_path: EmailAddress | None, told: Iterable[Told], facts: Facts) -> None:
         """Of a message that was taken, or refused for all its destinations."""
-        words, by_tenant = of_facts(facts), dict[TenantId, Verdict]()
-        for each in told:
-            self._tell(reverse_path, each, words)
-            by_tenant.setdefault(_tenant(each.target), each.verdict)
+        try:
+            words, by_tenant = of_facts(facts), dict[TenantId, Verdict]()
+            for each in told:
+                self._tell(reverse_path, each, words)
+                by_tenant.setdefault(_tenant(each.target), each.verdict)
+            self._note(by_tenant, facts)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.error("verdicts are not told: %s", type(error).__name__)
+
+    def _note(self, by_tenant: Mapping[TenantId, Verdict], facts: Facts) -> None:
+        """A tenant got the message once, whomever it was for."""
         subjects = experience.subjects(authentication_results(facts.authentication), facts.client.address)
-        for tenant_id, verdict in by_tenant.items():  # a tenant got the message once, whomever it was for
+        for tenant_id, verdict in by_tenant.items():
             try:
                 experience.judged(self._installation.tenant(tenant_id).reputation, verdict, subjects)
             except CleanmailError as error:
