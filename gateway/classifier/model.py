@@ -205,14 +205,25 @@ class Models:
         self._seen: tuple[int, int, int] | None = None
         self._model: SharedModel | None = None
 
+    @property
+    def due(self) -> bool:
+        """Whether `current` looks for a new file, which may take some hundredths of a second: no event loop's work."""
+        return self._looked is None or self._clock.monotonic() - self._looked >= _LOOK_EVERY
+
     def current(self) -> SharedModel | None:
-        """The model to score with; None if there is none, or a damaged one."""
-        now = self._clock.monotonic()
+        """The model to score with; None if there is none, or a damaged one.
+
+        Who asks while another one looks gets what was known before.
+        """
         with self._lock:
-            if self._looked is None or now - self._looked >= _LOOK_EVERY:
-                self._looked = now
+            if not self.due:
+                return self._model
+            self._looked = self._clock.monotonic()
+            if self._model is None:  # the first is waited for
                 self._look()
-            return self._model
+                return self._model
+        self._look()
+        return self._model
 
     def _look(self) -> None:
         try:

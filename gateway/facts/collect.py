@@ -136,7 +136,7 @@ class Collector:
 
     async def _reading(self, content: Content, smtputf8: bool, end: float, unknown: dict[str, str]) -> Reading:
         """What could be read of it in time."""
-        if content.size <= AT_ONCE:
+        if content.size <= AT_ONCE and not self._models.due:
             reading = self._read(content.read(), smtputf8, SIP)
         else:
             first = asyncio.ensure_future(self._first_reading(content, smtputf8))

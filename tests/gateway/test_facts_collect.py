@@ -16,7 +16,7 @@ from signing import TestSigner, sign
 from zone_dns import Texts, ZoneDns
 
 from gateway.classifier.features import features_of
-from gateway.classifier.model import Models
+from gateway.classifier.model import Models, SharedModel
 from gateway.classifier.trainer import Trainer
 from gateway.content_facts import HelloFinding, Incomplete
 from gateway.dmarc.result import Dmarc
@@ -206,3 +206,30 @@ def test_while_others_have_their_turns_a_glance_has_to_do(collected: Collect) ->
     assert facts.content is not None
     told = {facts.content.incomplete, *(each.incomplete for each in facts.content.attachments)}
     assert Incomplete.TOO_MUCH_WORK in told
+
+
+def test_no_event_loop_reads_the_file_of_a_new_model(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    loops: list[bool] = []
+
+    class Looked(Models):
+        def current(self) -> SharedModel | None:
+            if self.due:
+                loops.append(asyncio._get_running_loop() is not None)
+            return super().current()
+
+    async def collect_twice() -> None:
+        clock, zone = FixedClock(), ZoneDns(ZONE)
+        collector = Collector(zone, Looked(tmp_path / "model", clock), Scanners(), Work(pool), clock, "mx.here.test")
+        sender = EmailAddress.parse("ada@far.test")
+        client = ClientChecks(zone).begin("192.0.2.1")
+        check = SenderChecks(zone, "mx.here.test").begin("192.0.2.1", "mx.far.test", sender)
+        content = Content(str(tmp_path), 100_000)
+        content.write(MESSAGE)
+        asked = Transaction("192.0.2.1", "mx.far.test", sender, [], False, client, check)
+        for _ in range(2):
+            assert (await collector.message(asked, content)).facts.content is not None
+            clock.advance(60)
+        content.close()
+
+    asyncio.run(collect_twice())
+    assert loops == [False, False]
