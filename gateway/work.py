@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Generic, TypeVar
 
@@ -28,11 +29,27 @@ class Work:
         return await asyncio.get_running_loop().run_in_executor(self._executor, copy_context().run, work)
 
     async def run_on(self, size: int, work: Callable[[], T]) -> T:
-        """The same for work that holds a message of `size` octets in memory."""
+        """The same for work that holds a message of `size` octets in memory.
+
+        Who waits no longer ends no thread: a large message keeps its turn until the work is over.
+        """
         if size <= LARGE:
             return await self.run(work)
-        async with self._large:
-            return await self.run(work)
+        await self._large.acquire()
+        try:
+            running = self._executor.submit(copy_context().run, work)
+        except BaseException:
+            self._large.release()
+            raise
+        loop = asyncio.get_running_loop()
+        running.add_done_callback(lambda _: _on(loop, self._large.release))
+        return await asyncio.wrap_future(running)
+
+
+def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """From any thread. A loop that has ended needs it no more."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 class Together(Generic[T, U]):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway.work import Together, Work
+from gateway.work import LARGE, Together, Work
 
 
 class Batches:
@@ -64,3 +64,31 @@ def test_a_run_that_fails_is_told_to_all_who_wait_for_it() -> None:
     assert [type(result) for result in results] == [OSError, OSError]
     with pytest.raises(OSError, match="gone"):
         raise results[0]  # type: ignore[misc]
+
+
+def test_a_large_message_keeps_its_turn_until_its_thread_is_done() -> None:
+    """Whoever waited for it may have given up: the memory is in use all the same."""
+    began, go = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        began.release()
+        assert go.wait(10)
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(4) as pool:
+            work = Work(pool, large_at_once=1)
+            given_up = asyncio.create_task(work.run_on(LARGE + 1, hold))
+            await loop.run_in_executor(None, began.acquire)
+            given_up.cancel()
+            next_ = asyncio.create_task(work.run_on(LARGE + 1, hold))
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            assert not began.acquire(blocking=False), "the next one waits"
+            assert await work.run_on(1, lambda: 7) == 7
+            assert not began.acquire(blocking=False)
+            go.set()
+            await next_
+            assert began.acquire(blocking=False)
+
+    asyncio.run(play())
