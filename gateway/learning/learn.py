@@ -13,6 +13,7 @@ Raises: NotFound (the account), Unavailable (others kept learning), Corrupt, Sto
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ LOOKED_AT = 512 * 1024  # octets of a message that features and identity come fr
 LESSONS_A_DAY = 200  # of one account; taking back is always possible
 
 _TRIES = 20  # against other processes
+
+_log = logging.getLogger("learning")
 
 
 class Outcome(Enum):
@@ -170,12 +173,15 @@ def learns(tenant: Tenant, account_id: AccountId, rules: Rules) -> bool:
 
 
 def renew_aggregate(tenant: Tenant) -> bool:
-    """Make the tenant's aggregate anew of the accounts that are left, if that is to be done. True: it was."""
+    """Make the tenant's aggregate anew of the accounts that are left, if that is to be done. True: it was.
+
+    An account's row that cannot be read is left out and told, so that the others go on learning.
+    """
     if not tenant.corrections.is_outdated():
         return False
     revision, vectors = tenant.corrections.every_account()
     try:
-        tenant.corrections.renew(revision, pack(_sum(octets for _, octets in vectors)))
+        tenant.corrections.renew(revision, pack(_sum(tenant.tenant_id, vectors)))
     except Conflict:  # who learned meanwhile has made it anew
         return False
     return True
@@ -207,7 +213,7 @@ class _Session:
         with suppress(Corrupt):
             if self._seen.aggregate:
                 return unpack(self._seen.aggregate)
-        return _sum(octets for _, octets in self._corrections.every_account()[1])
+        return _sum(self._tenant.tenant_id, self._corrections.every_account()[1])
 
     def take(self, said: Said, features: Features) -> Learned:
         """One opinion."""
@@ -295,8 +301,14 @@ class _Session:
             self._tenant.reputation.record([subject], ham=ham, spam=spam)
 
 
-def _sum(vectors: Iterable[bytes]) -> Contribution:
+def _sum(tenant_id: TenantId, vectors: Iterable[tuple[AccountId, bytes]]) -> Contribution:
+    """What the accounts contribute, of all whose vectors can be read."""
     aggregate = empty()
-    for octets in vectors:
-        aggregate = changed_aggregate(aggregate, empty(), contribution(unpack(octets)))
+    for account_id, octets in vectors:
+        try:
+            own = unpack(octets)
+        except Corrupt:
+            _log.error("what account %d of tenant %d taught the filter cannot be read", account_id, tenant_id)
+        else:
+            aggregate = changed_aggregate(aggregate, empty(), contribution(own))
     return aggregate

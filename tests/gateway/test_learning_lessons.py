@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,6 +247,22 @@ def test_a_removed_account_takes_along_what_it_taught(place: LearningPlace) -> N
     assert place.look(None).score(0.0, features_of(OFFER)).total == 0.0  # at once
     assert renew_aggregate(place.tenant)
     assert not renew_aggregate(place.tenant)
+    assert np.array_equal(place.aggregate(), contribution(place.own(place.bob)))
+
+
+def test_a_row_that_cannot_be_read_stops_nobody_else(place: LearningPlace, caplog: pytest.LogCaptureFixture) -> None:
+    place.say(place.ann, OFFER, spam=True)
+    place.say(place.bob, NOTE, spam=False)
+    damaged = place.tenant.corrections.rows(place.ann)
+    place.tenant.corrections.replace(
+        place.ann, damaged, own=b"no vector", taught=b"", aggregate=b"", lessons=1, written=[], forgotten=[]
+    )
+    with caplog.at_level(logging.ERROR):
+        assert renew_aggregate(place.tenant)
+    told = f"what account {place.ann} of tenant {place.tenant_id} taught the filter cannot be read"
+    assert caplog.messages == [told]
+    assert np.array_equal(place.aggregate(), contribution(place.own(place.bob)))
+    assert place.say(place.bob, ANOTHER, spam=True).outcome is Outcome.TAUGHT
     assert np.array_equal(place.aggregate(), contribution(place.own(place.bob)))
 
 
