@@ -96,6 +96,8 @@ class Releases:
                 continue
             except CleanmailError as error:
                 log.error("message %s was not released: %s", message.quarantine_id, error.detail or error.public)
+            except Exception as error:  # noqa: BLE001 - a fault of ours with one message keeps back no other
+                log.error("message %s was not released: %s", message.quarantine_id, type(error).__name__)
         return len(interrupted)
 
     def _go_on(self, tenant_id: TenantId, message: Withheld, recipients: Sequence[HeldRecipient]) -> Release:
@@ -202,6 +204,8 @@ class Releases:
                 self._teach(tenant_id, account_id, prefix, data)
             except CleanmailError as error:
                 log.warning("tenant %d: a release taught nothing: %s", tenant_id, error.detail or error.public)
+            except Exception as error:  # noqa: BLE001 - it is delivered, and what leaves waits to be let go
+                log.error("tenant %d: a release taught nothing: %s", tenant_id, type(error).__name__)
 
     def _trace(self, tenant_id: TenantId, message: Withheld, recipient: HeldRecipient) -> None:
         details = {"by": str(recipient.released_by)}

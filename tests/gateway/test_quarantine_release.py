@@ -20,10 +20,14 @@ from quarantine_place import (
 )
 
 from gateway.acceptance.targets import MailboxTarget, RemoteTarget, RoutedTarget
+from gateway.mx.recipients import Recipients
+from gateway.mx.srs import Rewriting
 from gateway.policy.verdict import Action, Reason, Verdict
 from gateway.quarantine.onward import targets_of, withheld_for
+from gateway.quarantine.release import Releases
 from gateway.smtp.address import ForwardPath
 from storage.directory.provisioning import Provisioning
+from storage.directory.resolve import Resolver
 from storage.errors import Corrupt, NotFound, OverQuota, Unavailable
 from storage.quarantine.values import HeldState, Query, ReleasedBy
 from storage.queue.entries import Entry, RecipientState
@@ -157,13 +161,15 @@ def test_content_that_is_lost_is_no_release(place: Place) -> None:
     assert states(place, quarantine_id) == [HeldState.HELD]
 
 
-def test_what_teaches_nothing_is_delivered(place: Place) -> None:
+@pytest.mark.parametrize("fault", [Unavailable, ValueError])
+def test_what_teaches_nothing_is_delivered(place: Place, fault: type[Exception]) -> None:
     def teach(tenant_id: TenantId, account_id: AccountId | None, prefix: bytes, message: bytes) -> None:
-        raise Unavailable
+        raise fault
 
-    quarantine_id = place.held()
-    assert place.make_releases(teach).release(ONE, quarantine_id, [0], ADMINISTRATOR).released == (0,)
-    assert len(place.inbox()) == 1
+    quarantine_id = place.held("token", to_mailbox(), forwarded())
+    assert place.make_releases(teach).release(ONE, quarantine_id, [0, 1], ADMINISTRATOR).released == (0, 1)
+    assert len(place.inbox()) == 1 and [entry.held for entry in queued(place)] == [False]
+    assert place.rows().find(Query()) == []
     assert place.make_releases(None).release(ONE, place.held("more"), [0], ADMINISTRATOR).released == (0,)
 
 
@@ -191,6 +197,21 @@ def test_a_release_that_cannot_go_on_is_held_again(place: Place) -> None:
         path.unlink()
     assert place.releases.resume(ONE) == 1
     assert states(place, quarantine_id) == [HeldState.HELD]
+
+
+def test_one_release_that_breaks_keeps_back_no_other(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenRecipients(Recipients):
+        def rewriting(self, tenant_id: TenantId) -> Rewriting:
+            raise ValueError("a fault of ours")
+
+    breaks = place.held("breaks", forwarded(rewritten=True))
+    other = place.held("other")
+    for quarantine_id in (breaks, other):
+        place.rows().begin_release(quarantine_id, [0], release_id=quarantine_id, by=RECIPIENT, incarnation="dead")
+    recipients = BrokenRecipients(place.installation, Resolver(place.installation))
+    assert Releases(place.installation, place.quarantine, recipients).resume(ONE) == 2
+    assert len(place.inbox()) == 1 and states(place, breaks) == [HeldState.RELEASING]
+    assert f"message {breaks} was not released: ValueError" in caplog.text
 
 
 @pytest.mark.parametrize(
