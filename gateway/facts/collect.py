@@ -1,10 +1,10 @@
 """Collects the facts about one message, within a time limit from its last octet.
 
 What a small message shows by itself, in a millisecond or two, is read at once: a thread that did it would hold up the
-event loop for longer, since they take turns. Larger ones, and archives, are read in worker threads. Whom the message
-comes from is asked of DNS, and scanners look at it meanwhile. Each fact that fails or is late is unknown, with its
-reason, and takes no other with it. Nothing is raised but cancellation, and nothing goes on behind the caller's back but
-what it began itself (the questions about client and sender).
+event loop for longer, since they take turns. Larger ones, those that are made to be expensive, and archives are read in
+worker threads. Whom the message comes from is asked of DNS, and scanners look at it meanwhile. Each fact that fails or
+is late is unknown, with its reason, and takes no other with it. Nothing is raised but cancellation, and nothing goes on
+behind the caller's back but what it began itself (the questions about client and sender).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.classifier.model import Models
 from gateway.content_facts import ContentLimits, hello_findings
 from gateway.dns.answers import Dns
 from gateway.facts.client import ClientInquiry
-from gateway.facts.reading import GLANCE, SIP, WHOLE, Reading, read
+from gateway.facts.reading import GLANCE, SIP, WHOLE, Reading, is_light, read
 from gateway.facts.sender import SenderInquiry
 from gateway.facts.values import ClientFacts, Facts
 from gateway.scanners import Clamd, Envelope, MalwareResult, Rspamd, RspamdResult
@@ -136,8 +136,9 @@ class Collector:
 
     async def _reading(self, content: Content, smtputf8: bool, end: float, unknown: dict[str, str]) -> Reading:
         """What could be read of it in time."""
-        if content.size <= AT_ONCE and not self._models.due:
-            reading = self._read(content.read(), smtputf8, SIP)
+        data = content.read() if content.size <= AT_ONCE and not self._models.due else None
+        if data is not None and is_light(data):
+            reading = self._read(data, smtputf8, SIP)
         else:
             first = asyncio.ensure_future(self._first_reading(content, smtputf8))
             try:

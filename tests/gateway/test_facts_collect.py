@@ -22,7 +22,7 @@ from gateway.content_facts import HelloFinding, Incomplete
 from gateway.dmarc.result import Dmarc
 from gateway.facts.client import ClientChecks
 from gateway.facts.collect import AT_ONCE, Collected, Collector, Scanners, Transaction
-from gateway.facts.reading import GLANCE
+from gateway.facts.reading import GLANCE, is_light
 from gateway.facts.sender import SenderChecks
 from gateway.scanners import Clamd
 from gateway.smtp.content import Content
@@ -121,6 +121,30 @@ def test_large_archives_are_looked_into_in_a_turn_of_their_own(collected: Collec
     assert facts.content is not None
     names = [attachment.name for attachment in facts.content.attachments]
     assert "invoice.exe" in names and facts.content.incomplete is None
+
+
+HEAD, BODY = MESSAGE.split(b"\r\n\r\n")
+COSTLY = {
+    "fields": b"x:\r\n" * 5000 + MESSAGE,
+    "parts": HEAD + b"\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\n\r\n" * 5000,
+    "encoded words": b"X: " + b"=?utf-8?q?a?= " * 2000 + b"\r\n" + MESSAGE,
+    "comments": b"X: " + b"(" * 20_000 + b"\r\n" + MESSAGE,
+}
+
+
+@pytest.mark.parametrize("message", COSTLY.values(), ids=COSTLY)
+def test_what_is_made_to_be_expensive_is_no_event_loops_work(
+    collected: Collect, pool: ThreadPoolExecutor, message: bytes
+) -> None:
+    assert len(message) < AT_ONCE and is_light(MESSAGE) and not is_light(message)
+    go = threading.Event()
+    busy = [pool.submit(go.wait, 20) for _ in range(2)]
+    try:
+        assert collected(message, limit=0.1).facts.content is None, "no thread was free"
+    finally:
+        go.set()
+    assert all(each.result(20) for each in busy)
+    assert collected(message).facts.content is not None
 
 
 def test_of_a_reading_that_comes_too_late_nothing_is_known(collected: Collect, pool: ThreadPoolExecutor) -> None:
