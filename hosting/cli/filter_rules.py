@@ -173,6 +173,7 @@ def lists(kind: ListKind) -> typer.Typer:
             details = {"of": whose.name, "pattern": parse_pattern(pattern)}
             if unproven:
                 details["unproven"] = "yes"
+            whose.rules.check(whose.scope, pattern, kind, unproven=unproven)  # before a record says that it was added
             _audit(run, administration, whose, f"{kind}-add", details)
             entry = whose.rules.add(whose.scope, pattern, kind, unproven=unproven)
             if entry.unproven:

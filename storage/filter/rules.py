@@ -246,24 +246,13 @@ class FilterRules:
 
     def add(self, scope: RuleScope, pattern: str, kind: ListKind, *, unproven: bool = False) -> ListEntry:
         """The entry as it stands on the list; one that is there already is changed."""
-        if unproven and kind is ListKind.DENY:
-            raise InvalidInput("A deny list needs no proof of the sender.")
-        entry = ListEntry(scope, parse_pattern(pattern), kind, unproven, self._clock.now())
+        entry = self._new_entry(scope, pattern, kind, unproven)
 
         def work(transaction: Transaction) -> ListEntry:
-            row = _FIND_ENTRY.one(transaction, which=scope, whom=entry.pattern)
-            if row is not None and row[2] not in _KINDS:
-                raise Conflict(f"{entry.pattern} is on a list of a later version, which this one does not know.")
-            if row is not None and _entry(row).kind is not kind:
-                raise Conflict(f"{entry.pattern} is on the {_entry(row).kind} list; remove it from there first.")
-            if row is not None:
+            added = _as_added(transaction, entry)
+            if added is not entry:
                 _UPDATE_ENTRY.run(transaction, which=scope, whom=entry.pattern, loosely=unproven)
-                added = replace(entry, created=row[4])
             else:
-                added = entry
-                count = _COUNT.one(transaction, which=scope)
-                if count is not None and count[0] >= ENTRIES_MAX:
-                    raise LimitReached(f"The lists hold at most {ENTRIES_MAX} entries together.")
                 _INSERT_ENTRY.run(
                     transaction,
                     scope=scope,
@@ -276,6 +265,17 @@ class FilterRules:
             return added
 
         return self._database.write(work)
+
+    def check(self, scope: RuleScope, pattern: str, kind: ListKind, *, unproven: bool = False) -> None:
+        """Raises what `add` would raise, without adding anything: for who leaves an audit record first."""
+        entry = self._new_entry(scope, pattern, kind, unproven)
+        with self._database.reading() as connection:
+            _as_added(connection, entry)
+
+    def _new_entry(self, scope: RuleScope, pattern: str, kind: ListKind, unproven: bool) -> ListEntry:
+        if unproven and kind is ListKind.DENY:
+            raise InvalidInput("A deny list needs no proof of the sender.")
+        return ListEntry(scope, parse_pattern(pattern), kind, unproven, self._clock.now())
 
     def remove(self, scope: RuleScope, pattern: str, kind: ListKind) -> str:
         """The pattern as the list had it."""
@@ -296,6 +296,24 @@ class FilterRules:
         scope = of_account(account_id)
         if _DELETE_RULES.run(transaction, which=scope) + _DELETE_ENTRIES.run(transaction, which=scope):
             _raise_revision(transaction)
+
+
+def _as_added(connection: Connection, entry: ListEntry) -> ListEntry:
+    """The entry as it will stand on the list: itself, or with the time of the one that is there.
+
+    Raises Conflict, LimitReached.
+    """
+    row = _FIND_ENTRY.one(connection, which=entry.scope, whom=entry.pattern)
+    if row is None:
+        count = _COUNT.one(connection, which=entry.scope)
+        if count is not None and count[0] >= ENTRIES_MAX:
+            raise LimitReached(f"The lists hold at most {ENTRIES_MAX} entries together.")
+        return entry
+    if row[2] not in _KINDS:
+        raise Conflict(f"{entry.pattern} is on a list of a later version, which this one does not know.")
+    if row[2] != entry.kind:
+        raise Conflict(f"{entry.pattern} is on the {row[2]} list; remove it from there first.")
+    return replace(entry, created=row[4])
 
 
 def _raise_revision(transaction: Transaction) -> None:

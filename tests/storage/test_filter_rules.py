@@ -188,6 +188,24 @@ def test_an_entry_of_a_later_version_stops_no_mail(rules: FilterRules) -> None:
         rules.add(WHOLE_TENANT, "@watched.test", DENY)
 
 
+def test_what_would_be_refused_is_known_before(rules: FilterRules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_rules, "ENTRIES_MAX", 1)
+    rules.check(WHOLE_TENANT, "@example.org", ALLOW, unproven=True)
+    assert rules.entries() == []
+    [entry] = [rules.add(WHOLE_TENANT, "@example.org", ALLOW)]
+    rules.check(WHOLE_TENANT, "@EXAMPLE.org", ALLOW, unproven=True)
+    for error, pattern, kind, unproven in (
+        (Conflict, "@example.org", DENY, False),
+        (LimitReached, "@example.net", ALLOW, False),
+        (InvalidInput, "example.net", ALLOW, False),
+        (InvalidInput, "@example.net", DENY, True),
+    ):
+        for refused in (rules.check, rules.add):
+            with pytest.raises(error):
+                refused(WHOLE_TENANT, pattern, kind, unproven=unproven)
+    assert rules.entries() == [entry]
+
+
 def test_a_scope_holds_so_many_and_no_more(rules: FilterRules, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filter_rules, "ENTRIES_MAX", 3)
     for number in range(3):
