@@ -28,7 +28,7 @@ from gateway.policy.authorship import author_is_proven, claims_own_domain
 from gateway.policy.lists import ListMatch
 from gateway.policy.rules import NEVER, WEIGH, Rules
 from gateway.policy.verdict import Action, Evidence, Reason
-from gateway.policy.wording import listed, scores, shown
+from gateway.policy.wording import kind_of, listed, scores, shown
 from gateway.scanners import MalwareResult
 from gateway.spf import Spf
 
@@ -173,7 +173,8 @@ def _attachments(case: Case) -> Objection | None:
     if not found[group] and content.incomplete is not None:
         sentence = "It could not be looked into as a whole. " + content.incomplete.sentence
     else:
-        sentence = f"It has {GROUPS[group]} attached: {shown(found[group])}."
+        ending = kind_of(found[group])
+        sentence = f"It has {GROUPS[group]} attached{f' ({ending})' if ending else ''}."
     return Objection(heaviest, Reason.FORBIDDEN_ATTACHMENT, sentence, _without_attachments)
 
 
@@ -197,7 +198,9 @@ def _without_attachments(case: Case) -> tuple[str, Case]:
         (kept if heavy.isdisjoint(FORBIDDEN.groups(each)) else taken).append(each)
     words = []
     if taken:
-        words.append(f"without the attachment{'s' if len(taken) > 1 else ''} {listed([each.path for each in taken])}")
+        endings = list(dict.fromkeys(ending for each in taken if (ending := kind_of(each.name))))
+        files = "the attached file" if len(taken) == 1 else f"{len(taken)} attached files"
+        words.append(f"without {files}{f' ({listed(endings)})' if endings else ''}")
     incomplete = content.incomplete
     if incomplete is not None and UNREADABLE_ARCHIVE in heavy:
         words.append("if all of it could be looked into")

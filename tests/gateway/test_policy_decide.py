@@ -436,16 +436,16 @@ def test_the_heaviest_is_done_and_the_weightiest_named(
             {},
             None,
             {},
-            "It has a program attached: invoice.exe.",
-            "It would have passed without the attachment invoice.exe.",
+            "It has a program attached (.exe).",
+            "It would have passed without the attached file (.exe).",
         ),
         (
             facts(body=content("a.exe", "b.zip/b.bat", "c.lnk", "d.pdf")),
             {},
             None,
             {},
-            "It has a program attached: a.exe.",
-            "It would have passed without the attachments a.exe, b.zip/b.bat and 1 more.",
+            "It has a program attached (.exe).",
+            "It would have passed without 3 attached files (.exe, .bat and 1 more).",
         ),
         (
             replace(P_REJECT, content=content("a\u202eexe.bat")),
@@ -453,7 +453,7 @@ def test_the_heaviest_is_done_and_the_weightiest_named(
             None,
             {},
             "The sender's domain example.org asks to refuse mail that fails its checks, and this one failed.",
-            "It would have passed with a valid DKIM signature of example.org, without the attachment a?exe.bat "
+            "It would have passed with a valid DKIM signature of example.org, without the attached file (.bat) "
             "and with a score below 4.0 (it was 9.0).",
         ),
         (
@@ -537,7 +537,7 @@ def test_what_is_nearly_spam_says_so(score: float, changed: dict[str, Any], expe
 
 def test_what_a_tag_would_have_needed() -> None:
     verdict = decide(facts(body=content("x.docm")), experience(), HERE, Rules(attachment_macro="tag"))
-    assert verdict.counterfactual == "It would have passed without the attachment x.docm."
+    assert verdict.counterfactual == "It would have passed without the attached file (.docm)."
 
 
 def test_evidence_tips_what_is_nearly_spam_and_gives_the_reason() -> None:

@@ -178,7 +178,7 @@ def test_people_read_it_all(
         ("why", "The sender's domain example.org asks to refuse mail that fails its checks, and this one failed."),
         (
             "otherwise",
-            "It would have passed with a valid DKIM signature of example.org and without the attachment invoice.exe.",
+            "It would have passed with a valid DKIM signature of example.org and without the attached file (.exe).",
         ),
     ]:
         assert any(

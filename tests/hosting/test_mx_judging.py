@@ -30,6 +30,7 @@ from storage.filter.rules import WHOLE_TENANT, ListKind, of_account, of_domain
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.logs.traces import TraceQuery
 from storage.mime.fields import read_header
+from storage.quarantine.store import Quarantine
 from storage.values import Domain, EmailAddress
 
 STRICT = b"From: boss@strict.test\r\nTo: alice@example.test\r\nSubject: forged\r\n\r\npay\r\n"
@@ -129,6 +130,21 @@ class TestOneReply:
         assert town.inbox("alice") == []
         [trace] = town.installation.traces.find(TraceQuery(verdict="quarantine"))
         assert trace.id == withheld.quarantine_id
+
+    def test_names_of_files_are_content_and_stand_in_no_record(self, town: MxTown, start: Start) -> None:
+        """Whoever reviews what is withheld sees header lines, whoever reads a trace what was decided."""
+        assert start().send("alice@example.test", message=PROGRAM)[0] == 250
+        [withheld] = town.withheld()
+        header = Quarantine(town.installation).header(town.accounts["alice"][0], withheld)
+        told = [repr(event) for event in town.traced()]
+        said = [
+            withheld.recipients[0].sentence,
+            withheld.recipients[0].counterfactual,
+            header.pack().decode("latin-1"),
+            *told,
+        ]
+        assert not any("invoice" in text for text in said)
+        assert header.sentence == "It has a program attached (.exe)."
 
     def test_what_is_sent_again_while_it_is_held_is_held_once(self, town: MxTown, start: Start) -> None:
         mx = start()
