@@ -1,9 +1,11 @@
 """Reviews of withheld mail, in control.db: what was reported as wrongly withheld, and what a reviewer found.
 
-Only what a recipient or an administrator of the tenant reported comes here: nobody looks at mail that nobody asked
-about. A review says which message (by its number in the tenant's quarantine), when it was received and the name of
-the reason; nothing of the message itself. `NEXT` is the whole life of one. Every change is durable on return, and
-reports, first views and messages that were found wrong are counted (`storage.filter.counts`) in the same commit.
+Only what a recipient or an administrator of the tenant reported is reviewed. A review says which message (by its
+number in the tenant's quarantine), when it was received and the name of the reason; nothing of the message itself.
+`NEXT` is the whole life of one. Every change is durable on return, and reports, first views and messages that were
+found wrong are counted (`storage.filter.counts`) in the same commit. So that a message is counted once, whoever sees
+it on which way, an operator's look at what nobody reported stands here as well (SEEN): it is no review, and is found
+by nobody who reviews, until somebody asks for one.
 
 Raises: NotFound, Conflict (the state does not allow it).
 """
@@ -27,6 +29,7 @@ from storage.values import TenantId
 
 
 class ReviewState(StrEnum):
+    SEEN = "seen"  # nobody has asked for a review; somebody saw its header all the same, which is counted
     WAITING = "waiting"
     RIGHT = "right"  # it was rightly withheld
     WRONG = "wrong"  # it was wrongly withheld and has to be released
@@ -36,6 +39,7 @@ class ReviewState(StrEnum):
 
 # Which state may follow which.
 NEXT: dict[ReviewState, frozenset[ReviewState]] = {
+    ReviewState.SEEN: frozenset({ReviewState.WAITING}),
     ReviewState.WAITING: frozenset({ReviewState.RIGHT, ReviewState.WRONG, ReviewState.GONE}),
     ReviewState.RIGHT: frozenset(),
     ReviewState.WRONG: frozenset({ReviewState.RELEASED, ReviewState.GONE}),
@@ -66,6 +70,11 @@ _IN_STATE = prepare(
 )
 _INSERT = prepare(insert(review))
 _VIEW = prepare(update(review).where(*_THIS, review.c.viewed.is_(None)).values(viewed=bindparam("time")))
+_ASK = prepare(
+    update(review)
+    .where(*_THIS)
+    .values(asked=bindparam("time"), received=bindparam("came"), reason=bindparam("why"), state=bindparam("next"))
+)
 _MOVE = prepare(update(review).where(*_THIS).values(state=bindparam("next")))
 _DECIDE = prepare(
     update(review)
@@ -79,7 +88,7 @@ _FORGET = prepare(delete(review).where(review.c.state == bindparam("which"), rev
 class Review:
     tenant_id: TenantId
     quarantine_id: str
-    asked: int  # when somebody said that it was wrongly withheld
+    asked: int  # when somebody said that it was wrongly withheld; SEEN: when it was seen
     received: int | None  # the message
     reason: str  # the name of the verdict's reason
     state: ReviewState
@@ -98,23 +107,16 @@ class Reviews:
         asked = Review(tenant_id, quarantine_id, self._clock.now(), received, reason, ReviewState.WAITING)
 
         def work(transaction: Transaction) -> Review:
-            row = _ONE.one(transaction, tenant=tenant_id, id=quarantine_id)
-            if row is not None:
-                return _row(row)
-            _INSERT.run(
-                transaction,
-                tenant_id=tenant_id,
-                quarantine_id=quarantine_id,
-                asked=asked.asked,
-                received=received,
-                reason=reason,
-                state=asked.state.value,
-                viewed=None,
-                decided=None,
-                decided_by=None,
-            )
+            found = _known(transaction, tenant_id, quarantine_id)
+            if found is not None and found.state is not ReviewState.SEEN:
+                return found
+            if found is None:
+                _insert(transaction, asked)
+            else:
+                values = {"time": asked.asked, "came": received, "why": reason, "next": asked.state.value}
+                _ASK.run(transaction, tenant=tenant_id, id=quarantine_id, **values)
             count_one(transaction, self._clock, tenant_id, Counted.REPORTED)
-            return asked
+            return asked if found is None else replace(asked, viewed=found.viewed)
 
         return self._write(work)
 
@@ -122,7 +124,8 @@ class Reviews:
         """By the number of its message. Raises Conflict if messages of several tenants have that number."""
         with self._database.reading() as connection:
             rows = _BY_ID.rows(connection, id=quarantine_id)
-        found = [one for one in map(_row, rows) if tenant_id in (None, one.tenant_id)]
+        reviews = [one for one in map(_row, rows) if one.state is not ReviewState.SEEN]
+        found = [one for one in reviews if tenant_id in (None, one.tenant_id)]
         if not found:
             raise NotFound(f"No review of a message {quarantine_id[:40]} was asked for.")
         if len(found) > 1:
@@ -138,15 +141,21 @@ class Reviews:
         """A reviewer is about to see its header; the first view is counted. Reviews in every state may be seen."""
 
         def work(transaction: Transaction) -> Review:
-            found = _find(transaction, tenant_id, quarantine_id)
-            if found.viewed is not None:
-                return found
-            now = self._clock.now()
-            _VIEW.run(transaction, tenant=tenant_id, id=quarantine_id, time=now)
-            count_one(transaction, self._clock, tenant_id, Counted.VIEWED)
-            return replace(found, viewed=now)
+            return self._viewed(transaction, _find(transaction, tenant_id, quarantine_id))
 
         return self._write(work)
+
+    def see(self, tenant_id: TenantId, quarantine_id: str, *, received: int | None = None, reason: str = "") -> None:
+        """As `view`, of a message for which maybe nobody asked for a review."""
+        seen = Review(tenant_id, quarantine_id, self._clock.now(), received, reason, ReviewState.SEEN)
+
+        def work(transaction: Transaction) -> Review:
+            found = _known(transaction, tenant_id, quarantine_id)
+            if found is None:
+                _insert(transaction, seen)
+            return self._viewed(transaction, found or seen)
+
+        self._write(work)
 
     def decide(self, tenant_id: TenantId, quarantine_id: str, *, wrong: bool, person: str) -> Review:
         """RIGHT or WRONG, by whom. Raises Conflict if it was decided before, or if nobody looked at it."""
@@ -174,9 +183,9 @@ class Reviews:
         return self._move(tenant_id, quarantine_id, ReviewState.GONE)
 
     def remove_expired(self) -> int:
-        """Reviews that are over and as old as the oldest counts; how many."""
+        """Reviews that are over, or were none, and as old as the oldest counts; how many."""
         before = self._clock.now() - KEPT_DAYS * DAY
-        over = [state.value for state, following in NEXT.items() if not following]
+        over = [state.value for state, following in NEXT.items() if not following] + [ReviewState.SEEN.value]
 
         def work(transaction: Transaction) -> int:
             return sum(_FORGET.run(transaction, which=state, before=before) for state in over)
@@ -195,6 +204,14 @@ class Reviews:
 
         return self._write(work)
 
+    def _viewed(self, transaction: Transaction, found: Review) -> Review:
+        if found.viewed is not None:
+            return found
+        now = self._clock.now()
+        _VIEW.run(transaction, tenant=found.tenant_id, id=found.quarantine_id, time=now)
+        count_one(transaction, self._clock, found.tenant_id, Counted.VIEWED)
+        return replace(found, viewed=now)
+
     def _write(self, work: Callable[[Transaction], Review]) -> Review:
         written: Review = self._database.write(work)
         return written
@@ -205,11 +222,32 @@ def _check_step(found: Review, following: ReviewState) -> None:
         raise Conflict(f"A review that is {found.state} cannot become {following}.")
 
 
-def _find(connection: Connection, tenant_id: TenantId, quarantine_id: str) -> Review:
+def _insert(transaction: Transaction, new: Review) -> None:
+    _INSERT.run(
+        transaction,
+        tenant_id=new.tenant_id,
+        quarantine_id=new.quarantine_id,
+        asked=new.asked,
+        received=new.received,
+        reason=new.reason,
+        state=new.state.value,
+        viewed=None,
+        decided=None,
+        decided_by=None,
+    )
+
+
+def _known(connection: Connection, tenant_id: TenantId, quarantine_id: str) -> Review | None:
+    """Also what was seen only."""
     row = _ONE.one(connection, tenant=tenant_id, id=quarantine_id)
-    if row is None:
+    return None if row is None else _row(row)
+
+
+def _find(connection: Connection, tenant_id: TenantId, quarantine_id: str) -> Review:
+    found = _known(connection, tenant_id, quarantine_id)
+    if found is None or found.state is ReviewState.SEEN:
         raise NotFound(f"No review of a message {quarantine_id[:40]} was asked for.")
-    return _row(row)
+    return found
 
 
 def _row(row: tuple[Any, ...]) -> Review:

@@ -43,7 +43,7 @@ class Counted(StrEnum):
     REJECT = "reject"
     DEFER = "defer"  # will come again, and is judged then
     REPORTED = "reported"  # somebody said that it was wrongly withheld
-    VIEWED = "viewed"  # a reviewer saw its header; counted once for a message
+    VIEWED = "viewed"  # a reviewer or an operator saw its header; counted once for a message
     WRONG = "wrong"  # a reviewer found that it was wrongly withheld
 
 

@@ -93,7 +93,7 @@ review = Table(
     Column("asked", BigInteger, nullable=False),
     Column("received", BigInteger, nullable=True),  # when the message came
     Column("reason", Text, nullable=False),  # the name of the verdict's reason
-    Column("state", Text, nullable=False),  # waiting, right, wrong, released, gone
+    Column("state", Text, nullable=False),  # storage.directory.reviews.ReviewState
     Column("viewed", BigInteger, nullable=True),  # when a person saw its header first
     Column("decided", BigInteger, nullable=True),
     Column("decided_by", Text, nullable=True, info=personal("staff", "Unix user who decided")),

@@ -27,6 +27,9 @@ class Desk:
         return {what: count for what, count in self.premises.control.judged.sums(1).items() if count}
 
     def bring_to(self, state: ReviewState) -> Review:
+        if state is ReviewState.SEEN:
+            self.reviews.see(ONE, "q1")
+            return Review(ONE, "q1", self.clock.now(), None, "", state, self.clock.now())
         found = self.reviews.ask(ONE, "q1")
         if state is ReviewState.GONE:
             return self.reviews.gone(ONE, "q1")
@@ -70,6 +73,33 @@ def test_the_first_view_is_counted(desk: Desk) -> None:
     assert desk.counted() == {Counted.REPORTED: 1, Counted.VIEWED: 1}
 
 
+def test_a_message_is_counted_once_whoever_sees_it_on_which_way(desk: Desk) -> None:
+    desk.reviews.see(ONE, "q1")
+    desk.clock.advance(10)
+    desk.reviews.see(ONE, "q1")
+    desk.reviews.see(TWO, "q1")
+    assert desk.counted() == {Counted.VIEWED: 2}
+    desk.reviews.ask(ONE, "q2")
+    desk.reviews.view(ONE, "q2")
+    desk.reviews.see(ONE, "q2")
+    assert desk.counted() == {Counted.VIEWED: 3, Counted.REPORTED: 1}
+
+
+def test_what_was_seen_only_is_no_review_until_somebody_asks_for_one(desk: Desk) -> None:
+    desk.reviews.see(ONE, "q1", received=5, reason="spam")
+    seen = desk.clock.now()
+    for state in (ReviewState.WAITING, ReviewState.WRONG):
+        assert desk.reviews.in_state(state) == []
+    with pytest.raises(NotFound):
+        desk.reviews.find("q1")
+    desk.clock.advance(10)
+    asked = desk.reviews.ask(ONE, "q1", received=5, reason="spam")
+    assert asked == Review(ONE, "q1", seen + 10, 5, "spam", ReviewState.WAITING, seen)
+    assert desk.reviews.in_state(ReviewState.WAITING) == [asked] == [desk.reviews.find("q1")]
+    assert desk.reviews.view(ONE, "q1") == asked == desk.reviews.ask(ONE, "q1")
+    assert desk.counted() == {Counted.VIEWED: 1, Counted.REPORTED: 1}
+
+
 @pytest.mark.parametrize(("wrong", "state"), [(True, ReviewState.WRONG), (False, ReviewState.RIGHT)])
 def test_a_decision(desk: Desk, wrong: bool, state: ReviewState) -> None:
     desk.reviews.ask(ONE, "q1")
@@ -94,7 +124,7 @@ STEPS: dict[ReviewState, Callable[[Reviews], Review]] = {
 }
 
 
-@pytest.mark.parametrize("state", ReviewState)
+@pytest.mark.parametrize("state", [state for state in ReviewState if state is not ReviewState.SEEN])
 @pytest.mark.parametrize("following", STEPS)
 def test_only_the_steps_of_the_table_are_taken(desk: Desk, state: ReviewState, following: ReviewState) -> None:
     before = desk.bring_to(state)
@@ -108,8 +138,17 @@ def test_only_the_steps_of_the_table_are_taken(desk: Desk, state: ReviewState, f
         assert desk.reviews.find("q1").state is before.state
 
 
+@pytest.mark.parametrize("following", STEPS)
+def test_no_step_is_taken_of_what_was_seen_only(desk: Desk, following: ReviewState) -> None:
+    desk.bring_to(ReviewState.SEEN)
+    for step in (STEPS[following], lambda reviews: reviews.view(ONE, "q1")):
+        with pytest.raises(NotFound):
+            step(desk.reviews)
+
+
 def test_messages_of_two_tenants_with_one_number(desk: Desk) -> None:
     desk.reviews.ask(ONE, "q1")
+    desk.reviews.see(TWO, "q1")
     assert desk.reviews.find("q1").tenant_id == ONE
     desk.reviews.ask(TWO, "q1")
     with pytest.raises(Conflict, match="2 tenants"):
@@ -136,7 +175,7 @@ def test_what_is_over_is_forgotten_with_its_counts(desk: Desk, state: ReviewStat
     desk.clock.advance(KEPT_DAYS * DAY)
     assert desk.reviews.remove_expired() == 0
     desk.clock.advance(1)
-    assert desk.reviews.remove_expired() == (not NEXT[state])
+    assert desk.reviews.remove_expired() == (state is ReviewState.SEEN or not NEXT[state])
 
 
 def test_who_decided_is_in_no_log(desk: Desk) -> None:
