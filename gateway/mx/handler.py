@@ -22,7 +22,7 @@ from gateway.facts.sender import SenderChecks, SenderInquiry
 from gateway.facts.values import ClientFacts
 from gateway.greylist import Greylist, client_network
 from gateway.judgement.destinations import every_target
-from gateway.judgement.judge import Early, Judge
+from gateway.judgement.judge import Early, Judge, Judged
 from gateway.judgement.records import Told, VerdictRecords
 from gateway.judgement.refusals import refusal
 from gateway.mx.acceptance import Arrival, MxAcceptance
@@ -43,7 +43,7 @@ from gateway.smtp.replies import (
 )
 from gateway.smtp.session import SmtpSession, Transaction
 from gateway.smtp.shared_limits import Rate, SharedLimits
-from gateway.work import LARGE, Together, Work
+from gateway.work import Together, Work
 from storage.clock import Clock
 from storage.directory.resolve import Resolution, is_role
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
@@ -150,7 +150,7 @@ class MxHandler:
         if content.size <= AT_ONCE:
             judged = self._desk.judge.judge_at_once(arrival.collected, every_target(arrival.to), content.read())
             arrival = replace(arrival, judged=judged)
-        if arrival.leaves and content.size <= LARGE:
+        if arrival.leaves and _is_quick(arrival.judged):
             return await self._desk.queueing.run((arrival, content))
         acceptance = self._desk.acceptance
         return await self._desk.work.run_on(content.size, lambda: acceptance.accept(arrival, content.read()))
@@ -281,6 +281,11 @@ class MxHandler:
                 {"reply": said, "client": self._session.address},
             )
         )
+
+
+def _is_quick(judged: Sequence[Judged] | None) -> bool:
+    """Whether one commit of the queue is all that is left: what waits for a tenant holds up no other mail."""
+    return judged is not None and not any(each.verdict.withheld for each in judged)
 
 
 def _without(resolution: Resolution, gone: Sequence[Asked]) -> Resolution:

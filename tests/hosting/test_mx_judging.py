@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from gateway.greylist import GreylistSettings
 from gateway.policy.rules import Rules
 from gateway.policy.settings import FilterSettings
 from gateway.scanners import ScannerSettings
+from storage.database.database import Transaction
 from storage.directory.routes import Mode
 from storage.filter.counts import Counted
 from storage.filter.rules import WHOLE_TENANT, ListKind, of_account, of_domain
@@ -411,6 +414,30 @@ class TestSlowFacts:
             assert client.command(b"RCPT TO:<alice@example.test>")[0] == 250
             assert mx.on_loop(asked) == 4
         until(lambda: mx.on_loop(asked) == 0, "the end of all questions")
+
+
+class TestBusyTenant:
+    def test_what_waits_for_its_quarantine_holds_up_nothing_else_that_leaves(self, town: MxTown, start: Start) -> None:
+        town.route(Mode.SERVER, 1, verify=False)
+        mx, taken, go = start(), threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            taken.set()
+            assert go.wait(30)
+
+        with ThreadPoolExecutor(2) as pool:
+            holding = pool.submit(town.one.quarantine._database.write, hold)
+            assert taken.wait(10)
+            waiting = pool.submit(mx.send, "alice@example.test", message=SET_ASIDE)
+            try:
+                until(lambda: any((town.data / "tenants").glob("*/quarantine/*.body")), "the withheld message's files")
+                assert mx.send("bob@example.test")[0] == 250
+                assert not waiting.done() and len(town.queued()) == 1
+            finally:
+                go.set()
+            holding.result(10)
+            assert waiting.result(30)[0] == 250
+        assert len(town.withheld()) == 1
 
 
 class TestFullQuarantine:
