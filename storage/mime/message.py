@@ -1,7 +1,8 @@
 """Reads a message into its tree of parts, each part a pair of byte spans and its Content-* fields.
 
 One pass: the next boundary line of any open multipart is searched from where the last one ended, so every octet is
-looked at once however deep or broken the structure is. A part ends at the boundary line of *any* multipart around it
+looked at once however deep or broken the structure is. Where many lines are nearly boundary lines, one compiled pattern
+goes on with the search, however many multiparts are open. A part ends at the boundary line of *any* multipart around it
 (RFC 2046 §5.1.2); the line end before that boundary line belongs to the boundary. A line is a boundary line when it
 begins with the boundary (§5.1.1); of several that fit, the longest and then the innermost is taken. A header too
 ends at such a line.
@@ -14,6 +15,8 @@ broken.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -24,6 +27,9 @@ from storage.values import ByteSpan
 DEPTH_MAX = 100
 PARTS_MAX = 10_000
 BOUNDARY_MAX = 200  # RFC 2046 §5.1.1 allows 70
+
+_PATIENCE = 1_000  # lines that are nearly boundary lines; looking at them costs as much as making a pattern
+_ALIKE = 16  # octets of each boundary in that pattern
 
 
 class Kind(IntEnum):
@@ -102,13 +108,16 @@ def read_message(data: bytes) -> Message:
 class _Boundaries:
     """The boundaries of the open multiparts, outermost first, and the search for the next line with one of them."""
 
-    __slots__ = ("data", "levels", "needle", "texts")
+    __slots__ = ("data", "levels", "misses", "needle", "patience", "pattern", "texts")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.texts: tuple[bytes, ...] = ()
         self.levels: tuple[int, ...] = ()  # where in the chain of open parts each one's multipart stands
         self.needle = b""
+        self.pattern: re.Pattern[bytes] | None = None  # of these boundaries, once it is worth its making
+        self.misses = 0  # lines with the needle that were no boundary lines of these
+        self.patience = _PATIENCE  # rises with each pattern, so that multiparts that open and close cost few of them
 
     def push(self, text: bytes, level: int) -> None:
         self._set((*self.texts, text), (*self.levels, level))
@@ -122,6 +131,8 @@ class _Boundaries:
         self.texts = texts
         self.levels = levels
         self.needle = b"\n--" + _common_start(texts)
+        self.pattern = None
+        self.misses = 0
 
     def find(self, start: int, end: int) -> tuple[int, int] | None:
         """The first boundary line that begins in [start, end): its position, and the index of the boundary."""
@@ -129,7 +140,7 @@ class _Boundaries:
         if not texts:
             return None
         at = max(start - 1, 0)  # the LF before the line
-        while (at := data.find(self.needle, at, end + len(self.needle) - 1)) >= 0:
+        while (at := self._nearly(at, end)) >= 0:
             if at + 1 >= end:
                 return None
             if len(texts) == 1:
@@ -138,7 +149,18 @@ class _Boundaries:
                 fits = [index for index, text in enumerate(texts) if data.startswith(text, at + 3)]
                 return at + 1, max(fits, key=lambda index: (len(texts[index]), index))
             at += 1
+            self.misses += 1
         return None
+
+    def _nearly(self, at: int, end: int) -> int:
+        """The LF, from `at` on, before a line that may be a boundary line; -1 if none begins before `end`."""
+        if self.pattern is None:
+            if self.misses < self.patience:
+                return self.data.find(self.needle, at, end + len(self.needle) - 1)
+            self.pattern = _pattern(self.texts)
+            self.patience += _PATIENCE
+        found = self.pattern.search(self.data, at, end + 2 + _ALIKE)
+        return -1 if found is None else found.start()
 
 
 def _common_start(texts: tuple[bytes, ...]) -> bytes:
@@ -150,6 +172,22 @@ def _common_start(texts: tuple[bytes, ...]) -> bytes:
         if one != other:
             return first[:length]
     return first
+
+
+def _pattern(texts: Collection[bytes]) -> re.Pattern[bytes]:
+    """The beginning of a line with one of `texts`, as far as `_ALIKE` octets of each tell; it never goes back."""
+    return re.compile(b"\n--" + _alternatives({text[:_ALIKE] for text in texts}))
+
+
+def _alternatives(texts: Collection[bytes]) -> bytes:
+    """A regular expression for any of `texts`, each octet of which is compared once."""
+    if b"" in texts:
+        return b""  # whatever follows
+    below: dict[bytes, set[bytes]] = {}
+    for text in texts:
+        below.setdefault(text[:1], set()).add(text[1:])
+    branches = [re.escape(octet) + _alternatives(rest) for octet, rest in below.items()]
+    return branches[0] if len(branches) == 1 else b"(?:" + b"|".join(branches) + b")"
 
 
 class _Reader:

@@ -30,6 +30,14 @@ HOSTILE = {
     "10,000 nested messages": repeated(b"Content-Type: message/rfc822\r\n\r\n"),
     "parts without end": repeated(b"--b\r\n", MIXED),
     "deep, then lines that are nearly boundaries": repeated(b"--b\n", nested(99)),
+    "deep, no boundary begins as another": repeated(
+        b"--\n--z\n",
+        b"".join(
+            b"Content-Type: multipart/mixed; boundary=%c%d\r\n\r\n--%c%d\r\n" % (octet, octet, octet, octet)
+            for octet in range(ord("A"), ord("z"))
+            if chr(octet).isalpha()
+        ),
+    ),
     "100,000 header lines": repeated(b"a: b\r\n", after=b"\r\n"),
     "one field over and over": repeated(b"From: a@b\r\n", after=b"\r\n"),
     "one field, folded": repeated(b"\r\n b", b"Subject: a", b"\r\n\r\n"),

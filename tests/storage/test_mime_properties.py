@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import quopri
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.fuzz.mime import check
+from storage.mime import message as module
 from storage.mime.addresses import parse_addresses
 from storage.mime.casemap import casemap
 from storage.mime.dates import parse_date
 from storage.mime.decode import decode_charset, decode_words
 from storage.mime.fields import read_header, select_fields
-from storage.mime.message import read_message
+from storage.mime.message import Part, read_message
 from storage.mime.normalise import has_bare_line_ends, to_crlf
 from storage.mime.parameters import parse_type
 from storage.mime.subjects import base_subject
+from storage.mime.text import walk
 from storage.mime.transfer import decode_transfer
 
 lines = st.lists(
@@ -48,6 +51,31 @@ bodies = st.lists(st.text(alphabet="ab-\t é", max_size=30).map(str.encode), max
 @settings(deadline=None)
 def test_any_lines_make_a_sound_message(pieces: list[bytes], end: bytes) -> None:
     check(b"".join(piece + end for piece in pieces))
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> bytes:
+    """Open multiparts whose boundaries begin alike or do not, and lines that are boundary lines or nearly so."""
+    texts = draw(st.lists(st.text("ab-. (", min_size=1, max_size=20).filter(str.strip), min_size=1, max_size=6))
+    header = "".join(f'Content-Type: multipart/mixed; boundary="{text}"\r\n\r\n--{text}\r\n' for text in texts)
+    ends = st.sampled_from(["", "--", "a", "-", "\r"])
+    line = st.tuples(st.sampled_from(texts), st.integers(0, 20), ends).map(lambda each: each[0][: each[1]] + each[2])
+    lines = draw(st.lists(line.map(lambda each: f"--{each}\n"), max_size=40))
+    return (header + "".join(lines)).encode()
+
+
+@given(st.one_of(nested(), lines.map(b"\n".join)))
+@settings(deadline=None)
+def test_one_search_for_all_boundaries_finds_what_one_for_each_does(data: bytes) -> None:
+    """The pattern that takes over where many lines are nearly boundary lines, from the first such line on."""
+    expected = _spans(read_message(data).root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PATIENCE", 1)
+        assert _spans(read_message(data).root) == expected
+
+
+def _spans(root: Part) -> list[tuple[int, int, int, int]]:
+    return [(part.start, part.body_start, part.end, len(part.children)) for part in walk(root)]
 
 
 @given(st.binary(max_size=300))
