@@ -21,7 +21,7 @@ from gateway.authentication.authorship import Authors, authors
 from gateway.authentication.facts import AuthenticationFacts, Method, Unknown
 from gateway.dkim import verification as dkim
 from gateway.dkim.digests import MessageDigests
-from gateway.dkim.result import DkimResult
+from gateway.dkim.result import Dkim, DkimResult
 from gateway.dmarc.evaluation import begin, evaluate
 from gateway.dmarc.result import Dmarc, DmarcResult
 from gateway.dmarc.tree_walk import TreeWalk
@@ -95,11 +95,20 @@ async def collect(
         None,
         prepared.dkim.not_looked_at,
     )
-    result = await _dmarc(tree, dns, facts.authors, facts.spf or unanswered, facts.dkim, end - loop.time())
+    signatures = _unanswered(prepared.dkim) if facts.dkim is None else facts.dkim
+    result = await _dmarc(tree, dns, facts.authors, facts.spf or unanswered, signatures, end - loop.time())
     if isinstance(result, Unknown):
         unknown.append(result)
         return replace(facts, unknown=tuple(unknown))
     return replace(facts, dmarc=result, unknown=tuple(unknown))
+
+
+def _unanswered(prepared: dkim.Prepared) -> tuple[DkimResult, ...]:
+    """What DMARC takes for signatures whose keys are late: only those of the author's domain leave its policy open."""
+    return tuple(
+        each.claims if each.field is None else replace(each.claims, result=Dkim.TEMPERROR)
+        for each in prepared.signatures
+    )
 
 
 async def _dmarc(

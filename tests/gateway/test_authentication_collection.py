@@ -112,6 +112,15 @@ def test_a_key_that_is_never_answered() -> None:
     assert facts.dmarc is not None and facts.dmarc.result is Dmarc.PASS
 
 
+def test_a_signature_of_another_whose_key_is_never_answered_suspends_nobodys_policy() -> None:
+    evil = TestSigner("evil.example")
+    dns = ZoneDns({**ZONE, **evil.zone})
+    dns.endless.add(evil.name)
+    facts = collected(sign(PLAIN, evil), dns, limit=0.1)
+    assert facts.dkim is None and facts.why_unknown("dkim") == LATE
+    assert facts.dmarc is not None and (facts.dmarc.result, facts.dmarc.policy) == (Dmarc.FAIL, Policy.REJECT)
+
+
 def test_a_policy_that_is_never_answered() -> None:
     dns = ZoneDns(ZONE)
     dns.endless.add("_dmarc.example.org")
