@@ -25,8 +25,17 @@ prepare_environment() {
         return 1
     fi
     wanted="$("$python" -V) $(cksum <"$root/pyproject.toml") $root $what"
-    if [ -x "$folder/bin/python" ] && [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
+    if "$folder/bin/python" -c '' 2>/dev/null && [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
         return
+    fi
+    # Looked for before anything is removed: what belongs to somebody else would fail file by file, and half-way.
+    if [ -e "$folder" ] && { [ ! -w "$root" ] || [ -n "$(find "$folder" -type d ! -writable -print -quit 2>&1)" ]; }; then
+        say "$folder cannot be used or made anew by $(id -un), since it belongs to $(stat -c %U "$folder"): remove it as that user, or work in a checkout of your own."
+        return 1
+    fi
+    if [ ! -w "$root" ]; then
+        say "$folder cannot be made by $(id -un), since $root belongs to $(stat -c %U "$root"): work in a checkout of your own."
+        return 1
     fi
     say "Making $folder (it downloads the packages that Cleanmail is built on; this happens once) ..."
     rm -rf "$folder"
