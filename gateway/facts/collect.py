@@ -104,17 +104,23 @@ class Collector:
         end = asyncio.get_running_loop().time() + self._limit
         unknown: dict[str, str] = {}
         scans = await self._begin_scans(transaction, content)
+        whole: asyncio.Task[Reading] | None = None
         try:
             reading = await self._reading(content, transaction.smtputf8, end, unknown)
+            if reading.was_a_glance:  # whoever waits for its turn is authenticated meanwhile
+                whole = asyncio.ensure_future(self._whole_reading(content, transaction.smtputf8))
             authentication = await self._authentication(reading.prepared, transaction, end)
             malware = await _in_time("malware", scans[0], end, unknown)
             rspamd = await _in_time("rspamd", scans[1], end, unknown)
             client = await self._client(transaction, end, unknown)
             guess = await _in_time("guess", transaction.sender.guess, end, {})
+            found = await _in_time("content", whole, end, {})
+            if found is not None and not found.unknown:
+                reading = found
         finally:
-            for scan in scans:
-                if scan is not None:
-                    scan.cancel()
+            for task in (*scans, whole):
+                if task is not None:
+                    task.cancel()
         unknown |= {each.method: each.reason for each in authentication.unknown}
         for name, result in (("malware", malware), ("rspamd", rspamd)):
             if result is not None and result.unknown:
@@ -135,7 +141,7 @@ class Collector:
     # The message itself
 
     async def _reading(self, content: Content, smtputf8: bool, end: float, unknown: dict[str, str]) -> Reading:
-        """What could be read of it in time."""
+        """What could be read of it in time; of large archives a glance."""
         data = content.read() if content.size <= AT_ONCE and not self._models.due else None
         if data is not None and is_light(data):
             reading = self._read(data, smtputf8, SIP)
@@ -149,12 +155,6 @@ class Collector:
                 return Reading(unknown=("content", "authentication"))
             reading = found
         unknown |= dict.fromkeys(reading.unknown, BROKEN)
-        if reading.was_a_glance:
-            whole = asyncio.ensure_future(self._whole_reading(content, smtputf8))
-            try:
-                return await _in_time("content", whole, end, {}) or reading
-            finally:
-                whole.cancel()
         return reading
 
     async def _first_reading(self, content: Content, smtputf8: bool) -> Reading:

@@ -232,6 +232,14 @@ def test_while_others_have_their_turns_a_glance_has_to_do(collected: Collect) ->
     assert Incomplete.TOO_MUCH_WORK in told
 
 
+def test_who_waits_for_a_turn_with_his_archive_is_authenticated_meanwhile(collected: Collect) -> None:
+    """Or nobody's policy would be known of what comes with one, as long as there are enough of them."""
+    message = with_attachment(("a.zip", HEAVY), head=b"From: Ada <ada@far.test>\r\n")
+    facts = collected(message, dns=ZoneDns(ZONE, loop_turns=3), path="", limit=0.3, heavy_at_once=0).facts
+    assert facts.authentication.dmarc is not None and facts.authentication.dmarc.result is Dmarc.FAIL
+    assert facts.unknown == {}
+
+
 def test_no_event_loop_reads_the_file_of_a_new_model(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     loops: list[bool] = []
 
