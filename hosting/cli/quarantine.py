@@ -1,7 +1,8 @@
 """cleanmail quarantine: mail that the filter withheld: header lines only, never a body.
 
-Every list, view and change names who made it in the audit records, before it is made; what is released or deleted
-shows in the message's trace.
+Subjects, authors and header lines are shown to people with a recorded secrecy agreement; others see what the traces
+show, too, and can decide all the same. Every list, view and change names who made it in the audit records, before it is
+made; what is released or deleted shows in the message's trace.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.policy.verdict import Reason
+from hosting import composition
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
@@ -33,7 +35,8 @@ from storage.values import AccountId, EmailAddress, TenantId
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Mail that the filter withheld: list, search, show, release, delete, report, summary. Header lines only.",
+    help="Mail that the filter withheld: list, search, show, release, delete, report, summary. Header lines only, for "
+    "people with a recorded secrecy agreement.",
 )
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids in the list.")]
@@ -62,6 +65,7 @@ _COLUMNS = {
     "to": "to",
     "subject": "subject",
 }
+_CLOSED_COLUMNS = {(name := key.replace("from", "sender")): name for key in _COLUMNS}  # the envelope's
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class _Desk:
     administration: Administration
     service: QuarantineService
     scope: Scope
+
+    @property
+    def closed(self) -> str:
+        """Why subjects, authors and header lines are not shown; empty if they are."""
+        return self.service.closed(self.scope)
 
     def asked(self, options: _Options) -> tuple[list[TenantRow], Query]:
         """The tenants that may have such mail, and the query with the account's number in it."""
@@ -142,7 +151,10 @@ def search(
     before: Before = "",
     limit: Limit = 100,
 ) -> None:
-    """Find withheld messages by words in their senders, subjects or recipients; bodies are not looked into."""
+    """Find withheld messages by words in their senders, subjects or recipients; bodies are not looked into.
+
+    Without a recorded secrecy agreement only the addresses of the envelope are.
+    """
     if not text.strip():
         raise InvalidInput("Say what to look for.")
     query = replace(_query(since=since, until=until), text=text.strip())
@@ -155,9 +167,13 @@ def show(
     quarantine_id: Annotated[str, typer.Argument(metavar="ID", help="The id in the list.")],
     tenant: OfTenant = None,
 ) -> None:
-    """Show one message: why it was withheld, for whom, and its header lines."""
+    """Show one message: why it was withheld, for whom, and its header lines.
+
+    Header lines are for people with a recorded secrecy agreement; `filter report` counts whose were seen.
+    """
     run = invocation.of(context)
     with _desk(run) as desk:
+        closed = desk.closed
         tenant_id = desk.find(quarantine_id, tenant)
         message, header = desk.service.show(desk.scope, tenant_id, quarantine_id)
         slug = desk.administration.control.tenant(tenant_id).slug
@@ -173,19 +189,22 @@ def show(
         "reason": message.reason,
         "score": message.score,
     }
-    lines = header.lines()
+    lines, said = (None, message.facts) if header is None else (header.lines(), header.facts)
     if run.output.as_json:
-        fields = [{"name": name, "value": value} for name, value in lines]
-        run.output.record({**values, "facts": dict(header.facts), "recipients": recipients, "header": fields})
+        fields = None if lines is None else [{"name": name, "value": value} for name, value in lines]
+        run.output.record({**values, "facts": dict(said), "recipients": recipients, "header": fields})
         return
     score = None if message.score is None else f"{message.score:.1f}"
-    facts = ", ".join(f"{name} {value}" for name, value in header.facts.items() if value)
+    facts = ", ".join(f"{name} {value}" for name, value in said.items() if value)
     run.output.record({**values, "size": size(message.size), "score": score, "facts": facts})
     columns = {"address": "recipient", "goes_to": "goes to", "state": "state", "reported": "reported", "why": "why"}
     run.output.rows(columns, recipients, "It is for nobody any more.")
     otherwise = list(dict.fromkeys(each["counterfactual"] for each in recipients if each["counterfactual"]))
     blocks = [("Otherwise", otherwise)] if otherwise else []
-    run.output.blocks([*blocks, ("Header", [f"{name}: {value}" for name, value in lines])], [], "")
+    if lines is not None:
+        blocks.append(("Header", [f"{name}: {value}" for name, value in lines]))
+    run.output.blocks(blocks, [], "There is nothing more to show.")
+    _note_closed(run, closed)
 
 
 @app.command()
@@ -310,13 +329,15 @@ def summary(context: typer.Context, tenant: OfTenant = None) -> None:
 @contextmanager
 def _desk(run: Invocation) -> Iterator[_Desk]:
     with run.administration() as administration:
-        service = make_service(administration.installation, run.config, administration.resolver)
+        users = composition.server_users(run.data, run.config)
+        service = make_service(administration.installation, run.config, administration.resolver, server_users=users)
         yield _Desk(administration, service, Scope.operator(run.operator))
 
 
 def _list(context: typer.Context, options: _Options, before: str, limit: int) -> None:
     run = invocation.of(context)
     with _desk(run) as desk:
+        closed = desk.closed
         tenants, query = desk.asked(options)
         pages = []
         for row in tenants:
@@ -326,11 +347,13 @@ def _list(context: typer.Context, options: _Options, before: str, limit: int) ->
                 continue
             pages.append([(message.quarantine_id, row.slug, message) for message in page.messages])
         found = list(islice(merge(*pages, key=lambda each: each[0], reverse=True), limit + 1))
-    rows = [_values(slug, message) for _, slug, message in found[:limit]]
+    rows = [_values(slug, message, shown=not closed) for _, slug, message in found[:limit]]
     if not run.output.as_json:
         rows = [{**row, "to": _first(row["to"])} for row in rows]
     empty = "Nothing is withheld." if options.empty else "Nothing that is withheld is like that."
-    run.output.rows(_COLUMNS, rows, empty)
+    run.output.rows(_CLOSED_COLUMNS if closed else _COLUMNS, rows, empty)
+    if rows or options.query.looks_at_texts:
+        _note_closed(run, closed, options.query)
     if len(found) > limit:
         run.output.note(f"There is more; go on with --before {found[limit - 1][0]}.")
 
@@ -356,6 +379,8 @@ def _decide(
             chosen = [(desk.find(each, options.tenant), each) for each in dict.fromkeys(ids)]
         else:
             chosen = [(row.tenant_id, message.quarantine_id) for row, message in desk.each(options)]
+            if options.query.looks_at_texts:
+                _note_closed(run, desk.closed, options.query)
             if chosen and not yes:
                 _confirm(f"{what} {_number(len(chosen))}?")
         with run.output.progress() as bar:
@@ -383,6 +408,13 @@ def _tell(run: Invocation, what: str, outcomes: list[dict[str, Any]]) -> None:
     run.output.done(sentence, {"messages": outcomes})
     if failed:
         raise typer.Exit(1)
+
+
+def _note_closed(run: Invocation, closed: str, query: Query = Query()) -> None:  # noqa: B008 - it is immutable
+    """Once for a command: why something is not shown, and what a search did without."""
+    if closed:
+        searched = " Only the addresses of the envelope were searched." if query.looks_at_texts else ""
+        run.output.note(f"{closed}{searched}")
 
 
 def _confirm(question: str) -> None:
@@ -416,7 +448,8 @@ def _query(
     )
 
 
-def _values(slug: str, message: Withheld) -> dict[str, Any]:
+def _values(slug: str, message: Withheld, *, shown: bool) -> dict[str, Any]:
+    """`shown`: whether also what header fields say."""
     return {
         "id": message.quarantine_id,
         "tenant": slug,
@@ -424,9 +457,9 @@ def _values(slug: str, message: Withheld) -> dict[str, Any]:
         "expires": moment(message.expires),
         "size": message.size,
         "sender": str(message.sender or "<>"),
-        "from": message.author or str(message.sender or "<>"),
+        "from": message.author or str(message.sender or "<>") if shown else None,
         "to": [str(each.address) for each in message.recipients],
-        "subject": message.subject,
+        "subject": message.subject if shown else None,
         "reason": message.reason,
         "score": message.score,
         "states": list(dict.fromkeys(each.state.value for each in message.recipients)),

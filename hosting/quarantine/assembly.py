@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gateway.classifier.model import FILE, Models
 from gateway.learning.experience import subjects_of
 from gateway.learning.learn import learn
@@ -40,7 +42,9 @@ def make_releases(
     )
 
 
-def make_service(installation: Installation, config: Config, resolver: Resolver) -> QuarantineService:
+def make_service(
+    installation: Installation, config: Config, resolver: Resolver, *, server_users: Collection[str]
+) -> QuarantineService:
     quarantine = make_quarantine(installation, config)
     releases = make_releases(installation, config, resolver, quarantine)
-    return QuarantineService(installation, quarantine, releases)
+    return QuarantineService(installation, quarantine, releases, server_users=server_users)

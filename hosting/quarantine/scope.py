@@ -1,14 +1,18 @@
 """Who asks about withheld mail, and what of it is theirs: an account, a tenant's administrator, or the operator. Pure.
 
-Raises: NotPermitted (another tenant's).
+Accounts and administrators of a tenant see their own mail. For the operator it is the mail of others: he sees its
+subjects, authors and header lines if he promised in writing to keep them secret, else what the traces show anyway.
+
+Raises: NotPermitted (another tenant's, or texts that are not for who asks).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from storage.errors import NotPermitted
-from storage.quarantine.values import Query, ReleasedBy
+from storage.quarantine.values import Query, ReleasedBy, Withheld
 from storage.values import AccountId, TenantId
 
 
@@ -37,6 +41,10 @@ class Scope:
         return cls(login, tenant_id, account_id, protocol, address)
 
     @property
+    def is_operator(self) -> bool:
+        return self.tenant_id is None
+
+    @property
     def released_by(self) -> ReleasedBy:
         return ReleasedBy.ADMINISTRATOR if self.account_id is None else ReleasedBy.RECIPIENT
 
@@ -52,3 +60,37 @@ class Scope:
         if query.account_id not in {None, self.account_id}:
             raise NotPermitted("This mail is for somebody else.")
         return replace(query, account_id=self.account_id)
+
+    def closed(self, *, agreed: bool, server_users: Collection[str]) -> str:
+        """Why subjects, authors and header lines are not for who asks, in a sentence; empty if they are.
+
+        `agreed`: whether a secrecy agreement of the operator is in force now; `server_users`: whom the server's own
+        processes belong to, of whom nobody knows which person they are.
+        """
+        if not self.is_operator:
+            return ""
+        if self.actor in server_users:
+            return f"{_ONLY}. The server runs as '{self.actor}': who sees them is somebody else."
+        if not agreed:
+            return f"{_ONLY}. None of '{self.actor}' is in force; another administrator can record it."
+        return ""
+
+
+_ONLY = (
+    "Subjects and header lines are for people with a recorded secrecy agreement "
+    "(cleanmail review agreement record PERSON --document FILE)"
+)
+
+
+def in_envelope(query: Query, closed: str) -> Query:
+    """The query for whom header fields are closed to: it looks into none. Raises NotPermitted if it asks for them."""
+    if not closed:
+        return query
+    if query.subject:
+        raise NotPermitted(closed)
+    return replace(query, envelope_only=True)
+
+
+def without_header(message: Withheld) -> Withheld:
+    """The message without what its header fields say."""
+    return replace(message, author="", subject="")

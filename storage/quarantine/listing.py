@@ -177,8 +177,8 @@ class _Wanted:
         query = self._query
         if query.reason and query.reason != message.reason:
             return False
-        sender = casemap(f"{message.sender or '<>'}\n{message.author}")
-        subject = casemap(message.subject)
+        author, subject = ("", "") if query.envelope_only else (message.author, casemap(message.subject))
+        sender = casemap(f"{message.sender or '<>'}\n{author}")
         if self._sender not in sender or self._subject not in subject:
             return False
         if self._text and not (

@@ -186,6 +186,7 @@ class Query:
     sender: str = ""  # in the envelope's sender or the From field
     subject: str = ""
     text: str = ""  # in any of them
+    envelope_only: bool = False  # texts are looked for in the envelope's addresses alone, not in header fields
     reason: str = ""
     state: HeldState | None = None
     reported: bool | None = None
@@ -195,6 +196,11 @@ class Query:
     @property
     def empty(self) -> bool:
         return self == Query()
+
+    @property
+    def looks_at_texts(self) -> bool:
+        """Whether it compares words with what the envelope and, unless `envelope_only`, header fields say."""
+        return bool(self.sender or self.subject or self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from review_town import ADAM, EVE, RITA, becoming
 
 from hosting import cli
 from hosting.composition import Administration, administration
@@ -34,9 +36,12 @@ class Outcome:
 
 
 class Installation:
-    def __init__(self, data: Path, run: Callable[..., Outcome]) -> None:
+    """Rita, who has a secrecy agreement, sits at its command line."""
+
+    def __init__(self, data: Path, run: Callable[..., Outcome], become: Callable[[int], None]) -> None:
         self.data = data
         self.run = run
+        self.become = become
 
     @contextmanager
     def opened(self) -> Iterator[Administration]:
@@ -95,8 +100,13 @@ def here(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         output = capsys.readouterr()
         return Outcome(status, output.out, output.err)
 
+    def become(uid: int) -> None:
+        becoming(monkeypatch, tmp_path / "proc", uid)
+
     data.mkdir(mode=0o700)
     (data / "cleanmail.toml").write_text(CHEAP)
+    (tmp_path / "signed").write_text("I keep secret what I see.")
+    become(ADAM)
     for arguments in (
         ["init"],
         ["tenant", "create", "acme", "--name", "ACME Ltd"],
@@ -104,9 +114,11 @@ def here(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         ["domain", "add", "acme", "acme.test"],
         ["domain", "add", "zeta", "zeta.test"],
         *(["account", "create", address, "--without-password"] for address in ACCOUNTS),
+        ["review", "agreement", "record", str(RITA), "--document", str(tmp_path / "signed")],
     ):
         assert run(*arguments).status == 0
-    return Installation(data, run)
+    become(RITA)
+    return Installation(data, run, become)
 
 
 def ids(here: Installation, *arguments: str) -> list[str]:
@@ -178,7 +190,7 @@ def test_show(here: Installation) -> None:
     assert "Its content is that of spam." in shown.out and "Subject: grün" in shown.out
     assert "It would have passed from a sender that you write to.\n" in shown.out and not shown.err
     assert "secret body" not in json.dumps(values) + shown.out + shown.err
-    assert here.audited() == [("quarantine.view", {"id": quarantine_id})] * 2
+    assert here.audited() == [("quarantine.view", {"id": quarantine_id, "header": "yes"})] * 2
     for missing in (["show", "nothing"], ["show", quarantine_id, "--tenant", "zeta"]):
         outcome = here.run("quarantine", *missing)
         assert (outcome.status, outcome.err) == (1, "cleanmail: There is no such message in the quarantine.\n")
@@ -258,4 +270,104 @@ def test_summary(here: Installation) -> None:
 
 def test_lists_are_records_too(here: Installation) -> None:
     ids(here, "list", "--tenant", "acme", "--reason", "spam")
-    assert here.audited(lists=True) == [("quarantine.list", {"reason": "spam"})]
+    here.run("quarantine", "release", "--tenant", "acme", "--subject", "x", "--yes")
+    assert here.audited(lists=True) == [
+        ("quarantine.list", {"reason": "spam", "header": "yes"}),
+        ("quarantine.list", {"header": "yes"}),
+    ]
+
+
+# Whose agreement is not in force, and the user that the server runs as, who is nobody's name.
+UNAGREED = [EVE, os.getuid()]
+ONLY = "Subjects and header lines are for people with a recorded secrecy agreement (cleanmail review agreement record"
+
+
+@pytest.mark.parametrize("uid", UNAGREED, ids=["no-agreement", "server-user"])
+def test_without_an_agreement_nothing_of_a_header_is_shown(here: Installation, uid: int) -> None:
+    """Not by any command, neither as text nor as JSON, nor by the number of messages that are found."""
+    first, second, third = (here.hold(f"hiddensubject {number}") for number in range(3))
+    hidden = ("hiddensubject", "A Stranger", "Received", "by us")
+    here.become(uid)
+    said: list[str] = []
+
+    def run(*arguments: str, status: int = 0) -> Outcome:
+        outcome = here.run("quarantine", *arguments)
+        assert outcome.status == status, (arguments, outcome.err)
+        said.append(outcome.out + outcome.err)
+        return outcome
+
+    listed = run("list")
+    assert listed.out.splitlines()[0].split() == ["id", "tenant", "received", "reason", "sender", "to", "subject"]
+    assert listed.out.splitlines()[1].split()[4:] == ["stranger@far.example", "ada@acme.test", "-"]
+    assert listed.err.count(ONLY) == 1
+    assert ("server runs as" in listed.err) == (uid == os.getuid())
+    for rows in (run("list", "--json").json, run("search", "far.example", "--json").json):
+        assert [row["id"] for row in rows] == [third, second, first]
+        assert {(row["subject"], row["from"], row["sender"]) for row in rows} == {(None, None, "stranger@far.example")}
+    for found in (("search", "hiddensub"), ("search", "a stranger"), ("list", "--from", "a stranger")):
+        assert run(*found, "--json").json == []
+        assert "Only the addresses of the envelope were searched." in run(*found).err
+    assert run("delete", "--from", "a stranger", "--yes").out == "0 messages were deleted.\n"
+    for asked in (("list",), ("release", "--yes"), ("delete", "--yes"), ("delete",)):
+        for format_ in ((), ("--json",)):
+            refused = here.run("quarantine", *asked, "--subject", "hiddensub", *format_)
+            assert (refused.status, refused.out) == (1, "") and refused.err.count(ONLY) == 1
+            said.append(refused.err)
+    shown = run("show", first)
+    assert "Its content is that of spam." in shown.out and "Header" not in shown.out and shown.err.count(ONLY) == 1
+    assert "It would have passed from a sender that you write to.\n" in shown.out
+    values = run("show", first, "--json").json
+    assert (values["header"], values["sender"], values["reason"]) == (None, "stranger@far.example", "spam")
+    assert values["recipients"][0]["counterfactual"] == "It would have passed from a sender that you write to."
+    assert ONLY in run("release", first, "--allow", status=1).err
+    run("report", first)
+    run("release", first, "--json")
+    run("delete", second)
+    run("summary")
+    run("delete", "--from", "far.example", "--yes", "--json")
+    for text in said:
+        assert not [token for token in hidden if token in text], text
+    assert ids(here, "list") == []
+    with here.opened() as opened:
+        assert opened.installation.tenant(TenantId(1)).filter_rules.entries() == []
+    views = [
+        details for action, details in here.audited(lists=True) if action in ("quarantine.list", "quarantine.view")
+    ]
+    assert len(views) > 10 and all("header" not in details for details in views)
+    assert here.run("--json", "filter", "report").json["counts"]["viewed"] == 0
+
+
+def test_with_an_agreement_a_look_is_shown_recorded_and_counted(here: Installation) -> None:
+    first = here.hold("shownsubject")
+
+    def viewed() -> int:
+        count: int = here.run("--json", "filter", "report").json["counts"]["viewed"]
+        return count
+
+    listed = here.run("quarantine", "list")
+    assert "shownsubject" in listed.out and "A Stranger" in listed.out and not listed.err
+    [row] = here.run("quarantine", "search", "shownsub", "--json").json
+    assert (row["subject"], row["from"]) == ("shownsubject", "A Stranger <stranger@far.example>")
+    assert viewed() == 0, "a list shows no header lines"
+    for number in range(2):
+        shown = here.run("quarantine", "show", first)
+        assert "Subject: shownsubject" in shown.out and not shown.err
+        assert here.audited() == [("quarantine.view", {"id": first, "header": "yes"})] * (number + 1)
+        assert viewed() == 1
+    assert here.audited(lists=True)[0] == ("quarantine.list", {"header": "yes"})
+    assert "reviewed by a person" in here.run("filter", "report").out
+    here.run("quarantine", "report", first)
+    assert here.run("review", "show", first, "--reason", "ticket 5").status == 0
+    assert viewed() == 1, "once for a message, on which way soever"
+    here.become(ADAM)
+    assert here.run("review", "agreement", "end", str(RITA)).status == 0
+    here.become(RITA)
+    assert "shownsubject" not in here.run("quarantine", "show", first).out
+
+
+def test_an_author_who_is_denied_is_not_allowed_and_leaves_no_record(here: Installation) -> None:
+    held = here.hold("First")
+    assert here.run("filter", "deny", "add", "stranger@far.example", "--tenant", "acme").status == 0
+    refused = here.run("quarantine", "release", held, "--allow")
+    assert refused.status == 1 and "is on the deny list" in refused.err
+    assert here.audited() == [] and ids(here, "list") == [held]

@@ -30,6 +30,7 @@ ADDRESSES = {ALICE: "alice@one.test", BOB: "bob@one.test", MALLORY: "mallory@two
 STRANGER = EmailAddress.parse("stranger@far.example")
 PREFIX = b"Received: from mx.far.example by mail.test;\r\n\tnow\r\nX-Cleanmail-Verdict: quarantine; reason=spam\r\n"
 DAY = 86_400
+SERVER_USER = "cleanmail"
 
 
 def mail(token: str = "token", size: int = 3000) -> bytes:
@@ -83,7 +84,7 @@ class Place:
         self.resolver = Resolver(self.installation)
         self.quarantine = Quarantine(self.installation, self.limits)
         self.releases = self.make_releases(self._learn)
-        self.service = QuarantineService(self.installation, self.quarantine, self.releases)
+        self.service = QuarantineService(self.installation, self.quarantine, self.releases, server_users={SERVER_USER})
 
     def make_releases(self, teach: Teach | None) -> Releases:
         recipients = Recipients(self.installation, self.resolver)
