@@ -109,6 +109,13 @@ class Resolver:
         """Ask everything anew: for those who wait until a record appears."""
         self._cache.clear()
 
+    async def close(self) -> None:
+        """Ends the questions whose askers went away; for when nobody asks any more, and before the event loop ends."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
     async def _ask(self, text: str, rdtype: RdataType, read: records.Reader[T]) -> Answer[T]:
         name = normal(text)
         if name is None:

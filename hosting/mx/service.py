@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from gateway.acceptance.keep import RETRY_TIME, Keeping
 from gateway.acceptance.targets import Suspended
-from gateway.dns.answers import Dns
+from gateway.dns.resolver import Resolver as DnsResolver
 from gateway.facts.sender import SenderChecks
 from gateway.mx.acceptance import MxAcceptance
 from gateway.mx.handler import MxCounters, MxDesk, MxHandler
@@ -48,13 +48,14 @@ class MxService(SmtpService):
         self,
         installation: Installation,
         resolver: Resolver,
-        dns: Dns,
+        dns: DnsResolver,
         own_servers: OwnServers,
         shared: SharedLimits,
         settings: MxServiceSettings,
         sockets: Sequence[BoundSocket],
         certificate: ServerCertificate | None,
     ) -> None:
+        """`dns` and `own_servers` are closed with the service."""
         pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="mx")
         mx, clock, traces = settings.mx, installation.clock, installation.traces
         recipients = Recipients(installation, resolver, Suspended(mx.suspended))
@@ -113,10 +114,12 @@ class MxService(SmtpService):
             clock=clock,
         )
         super().__init__(listener, sockets, certificate, pool, settings.stop_within)
+        self._dns = dns
         self._own_servers = own_servers
         self._filtering = filtering
 
     async def _stop(self) -> None:
         await super()._stop()
         await self._own_servers.close()
+        await self._dns.close()
         self._filtering.close()

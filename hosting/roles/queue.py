@@ -55,8 +55,10 @@ class QueueService(Service):
     A runner that ends by a fault is followed by a new one, since a queue that nobody works looks like one that is idle.
     """
 
-    def __init__(self, make: Callable[[], Runner], pool: ThreadPoolExecutor, lock: Path) -> None:
+    def __init__(self, make: Callable[[], Runner], dns: DnsResolver, pool: ThreadPoolExecutor, lock: Path) -> None:
+        """`dns`, which the runners ask, and `pool` are closed with the service."""
         self._make = make
+        self._dns = dns
         self._runner: Runner | None = None
         self._pool = pool
         self._lock = lock
@@ -73,6 +75,7 @@ class QueueService(Service):
             except Exception:
                 log.error("the runner ended by a fault; another one goes on", exc_info=True)
                 await asyncio.sleep(_BEGIN_AGAIN)
+        await self._dns.close()
 
     async def _run_one(self) -> None:
         """Until it was told to stop."""
@@ -116,6 +119,7 @@ def make_service(parts: Parts) -> RoleService:
     queue = installation.queue
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="queue")
     work = Work(pool)
+    dns = DnsResolver(config.dns, parts.clock)
     resolver = Resolver(installation, config.postmaster, own_domain(config.server.name))
     telling = Telling(resolver, installation.control, parts.clock, config.server.name, config.relay.retry_time)
     settlement = Settlement(
@@ -129,7 +133,7 @@ def make_service(parts: Parts) -> RoleService:
             queue,
             Orders(installation, resolver, settlement, signer.author),
             settlement,
-            _relay(parts, work, signer),
+            _relay(parts, dns, work, signer),
             work,
             parts.clock,
             Limits(config.relay.connections, config.relay.connections_per_destination),
@@ -145,16 +149,15 @@ def make_service(parts: Parts) -> RoleService:
 
     return RoleService(
         [
-            QueueService(make, pool, parts.data / "run" / "queue.lock"),
+            QueueService(make, dns, pool, parts.data / "run" / "queue.lock"),
             every_second(parts, show),
             Ticking(parts.reactor, LOOK_EACH, blocking=[look, queue.tls_results.flush], at_once=True),
         ]
     )
 
 
-def _relay(parts: Parts, work: Work, signer: TenantSigner) -> SmtpRelay:
+def _relay(parts: Parts, dns: DnsResolver, work: Work, signer: TenantSigner) -> SmtpRelay:
     config, queue = parts.config, parts.installation.queue
-    dns = DnsResolver(config.dns, parts.clock)
     trusted = ssl.create_default_context(cafile=config.relay.ca_file or None)
     fetcher = StsFetcher(dns, reachable(config), trusted)
     sts = StsPolicies(dns, fetcher, queue.sts, work, parts.clock, queue.tls_results)

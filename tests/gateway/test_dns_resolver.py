@@ -94,6 +94,24 @@ def test_internationalised_names_are_asked_as_a_labels(server: DnsServer, run: R
     assert run(dns.tlsa("_25._tcp.bücher.test")).records == (TlsaRecord(2, 0, 2, b"\xcd" * 64),)
 
 
+def test_nothing_is_asked_any_more_after_the_end(server: DnsServer, run: Run[Any]) -> None:
+    """Who asked was cancelled, which does not end the question; the end of whoever owns the resolver does."""
+    dns = resolver(server)
+    server.lie("example.test", Lie(silent=True))
+
+    async def ask() -> None:
+        others = asyncio.all_tasks()  # of the name server
+        asking = asyncio.create_task(dns.a("example.test"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asyncio.all_tasks() > others
+        await dns.close()
+        assert asyncio.all_tasks() <= others
+
+    run(ask())
+
+
 def test_the_kinds_of_no(server: DnsServer, run: Run[Any]) -> None:
     dns = resolver(server)
     server.lie("broken.test", Lie(rcode="SERVFAIL"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from runner_town import RunnerTown, ScriptedRelay
 
+from gateway.dns.resolver import Resolver as DnsResolver
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule, Turn
 from hosting.roles.queue import QueueService
@@ -27,7 +28,7 @@ def test_a_second_runner_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
     def service() -> tuple[QueueService, Runner, ScriptedRelay]:
         town.relay = ScriptedRelay()
         runner = town.runner()
-        return QueueService(lambda: runner, ThreadPoolExecutor(1), lock), runner, town.relay
+        return QueueService(lambda: runner, DnsResolver(), ThreadPoolExecutor(1), lock), runner, town.relay
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
@@ -62,7 +63,7 @@ def test_one_that_waits_can_be_stopped(tmp_path: Path) -> None:
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
-        first, second = (QueueService(town.runner, ThreadPoolExecutor(1), lock) for _ in range(2))
+        first, second = (QueueService(town.runner, DnsResolver(), ThreadPoolExecutor(1), lock) for _ in range(2))
         first.startService()
         second.startService()
         for each in (second, first):
@@ -89,7 +90,7 @@ def test_a_runner_that_ends_by_a_fault_is_followed_by_another(tmp_path: Path, mo
     monkeypatch.setattr(Schedule, "take", faulty)
 
     async def play() -> None:
-        service = QueueService(town.runner, ThreadPoolExecutor(1), tmp_path / "run" / "queue.lock")
+        service = QueueService(town.runner, DnsResolver(), ThreadPoolExecutor(1), tmp_path / "run" / "queue.lock")
         town.submit("one@far.example")
         service.startService()
         await until(town.relay.taken)
