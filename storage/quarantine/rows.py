@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
@@ -55,7 +55,10 @@ _KNOWN = prepare(select(_message.c.quarantine_id).where(_message.c.fingerprint =
 _CLAIM = prepare(
     update(_message)
     .where(_message.c.fingerprint == bindparam("known"))
-    .values(claims=_message.c.claims + 1)
+    .values(
+        claims=_message.c.claims + 1,
+        expires=case((_message.c.expires < bindparam("until"), bindparam("until")), else_=_message.c.expires),
+    )
     .returning(_message.c.quarantine_id)
 )
 _DISCLAIM = prepare(update(_message).where(_this).values(claims=_message.c.claims - 1).returning(_message.c.claims))
@@ -93,6 +96,7 @@ _EXPIRED = prepare(
     .order_by(_message.c.expires)
     .limit(bindparam("most"))
 )
+_IS_OVER = prepare(select(_message.c.quarantine_id).where(_this, _message.c.expires <= bindparam("now")))
 _OF_ACCOUNT = prepare(
     select(_recipient.c.quarantine_id).where(_recipient.c.account_id == bindparam("account")).distinct()
 )
@@ -114,12 +118,12 @@ class QuarantineRows(Listing):
 
     # Keeping
 
-    def claim(self, fingerprint: bytes) -> str | None:
-        """The id of the message that is held already and known by this; one more relies on it then."""
+    def claim(self, fingerprint: bytes, expires: int) -> str | None:
+        """The id of the message that is held already and known by this; one more relies on it then, as long as that."""
         with self._database.reading() as connection:
             if _KNOWN.one(connection, known=fingerprint) is None:  # nearly always
                 return None
-        return self._database.write(lambda transaction: _claim(transaction, fingerprint))
+        return self._database.write(lambda transaction: _claim(transaction, fingerprint, expires))
 
     def check_room(self, size: int, limits: Limits) -> None:
         """Raises OverQuota."""
@@ -150,7 +154,7 @@ class QuarantineRows(Listing):
         recipients = [_recipient_row(new, position, now) for position in range(len(new.recipients))]
 
         def work(transaction: Transaction) -> str:
-            known = _claim(transaction, fingerprint)
+            known = _claim(transaction, fingerprint, new.expires)
             if known is not None:
                 return known
             _INSERT.run(transaction, **values)
@@ -294,8 +298,9 @@ class QuarantineRows(Listing):
 
         A release that is under way is finished first.
         """
+        now = self._clock.now()
         with self._database.reading() as connection:
-            ids = [row[0] for row in _EXPIRED.rows(connection, now=self._clock.now(), most=SLICE)]
+            ids = [row[0] for row in _EXPIRED.rows(connection, now=now, most=SLICE)]
         read: dict[str, Withheld] = {}
         for quarantine_id in ids:
             with suppress(NotFound, Corrupt):  # a row that nobody can read goes all the same
@@ -304,6 +309,8 @@ class QuarantineRows(Listing):
         def work(transaction: Transaction) -> list[str]:
             gone = []
             for quarantine_id in ids:
+                if _IS_OVER.one(transaction, id=quarantine_id, now=now) is None:
+                    continue  # it was sent, and accepted, again meanwhile
                 states = {state for _, state in _STATES.rows(transaction, id=quarantine_id)}
                 if states.isdisjoint(_UNDER_WAY):
                     self._removals.remove(transaction, quarantine_id)
@@ -351,8 +358,8 @@ class QuarantineRows(Listing):
 _UNDER_WAY = {HeldState.RELEASING.value, HeldState.QUEUED.value}
 
 
-def _claim(transaction: Transaction, fingerprint: bytes) -> str | None:
-    row = _CLAIM.one(transaction, known=fingerprint)
+def _claim(transaction: Transaction, fingerprint: bytes, expires: int) -> str | None:
+    row = _CLAIM.one(transaction, known=fingerprint, until=expires)
     return None if row is None else str(row[0])
 
 

@@ -54,7 +54,7 @@ class Quarantine:
         """
         rows = self.of(tenant_id)
         fingerprint = keyed_hash(rows.fingerprint_key, _identity(new))
-        known = rows.claim(fingerprint)
+        known = rows.claim(fingerprint, new.expires)
         if known is not None:
             return known
         limits = self._limits.with_reserve if shared else self._limits

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from quarantine_place import ALICE, BOB, DAY, ONE, PREFIX, STRANGER, TWO, Place, forwarded, mail, routed, to_mailbox
@@ -17,7 +18,7 @@ from storage.errors import Corrupt, NotFound, OverQuota, Unavailable
 from storage.keys.sealing import Key
 from storage.quarantine.files import find_name, read_header
 from storage.quarantine.keys import body_key, header_key
-from storage.quarantine.values import NEXT, HeldState, Limits, Query, ReleasedBy, Way, id_at
+from storage.quarantine.values import NEXT, HeldState, Limits, Query, ReleasedBy, Way, Withheld, id_at
 from storage.retention import remove_due
 from storage.values import EmailAddress, TenantId
 
@@ -142,6 +143,16 @@ def test_what_is_sent_again_while_it_is_held_is_kept_once(place: Place) -> None:
     assert len({first, *others}) == 6
     place.rows().delete(first, [0])
     assert place.held() not in {first, *others}, "what was decided on is a new message when it comes again"
+
+
+def test_what_is_sent_again_is_held_as_long_as_if_it_were_new(place: Place) -> None:
+    quarantine_id = place.held()
+    first = place.quarantine.show(ONE, quarantine_id).expires
+    place.clock.advance(20 * DAY)
+    assert place.held() == quarantine_id
+    assert place.quarantine.show(ONE, quarantine_id).expires == first + 20 * DAY
+    assert place.held(expires=first) == quarantine_id
+    assert place.quarantine.show(ONE, quarantine_id).expires == first + 20 * DAY
 
 
 def test_what_was_kept_can_be_taken_back(place: Place) -> None:
@@ -291,6 +302,20 @@ def test_what_has_expired_goes_with_both_files_and_in_a_trace(place: Place) -> N
     place.installation.flush_logs()
     [event] = place.installation.traces.read()
     assert (event.id, event.kind, event.recipient) == (early, "withdrawn", "alice@one.test")
+
+
+def test_what_is_accepted_again_while_it_expires_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    quarantine_id, rows = place.held(), place.rows()
+    place.clock.advance(31 * DAY)
+    show = rows.show
+
+    def accepted_again(*arguments: Any) -> Withheld:
+        assert place.held() == quarantine_id
+        return show(*arguments)
+
+    monkeypatch.setattr(rows, "show", accepted_again)
+    assert place.quarantine.expire(ONE) == 0
+    assert show(quarantine_id).held
 
 
 def test_a_release_that_is_under_way_outlives_its_time(place: Place) -> None:
