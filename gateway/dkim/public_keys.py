@@ -29,6 +29,7 @@ RSA_LEAST, RSA_MOST = 1024, 4096  # bits
 EXPONENT_BITS = 33  # 65537 everywhere; a long one makes a verification as slow as a signature
 RECORDS_MAX = 20  # TXT records of one name that are looked at
 OCTETS_MAX = 8192  # of one
+NO_KEY_KNOWN = "DNS did not answer for its key"
 _KNOWN, _KNOWN_OCTETS = 2000, 1500  # records that are kept decoded, and how long they may be
 
 _PADDING = PKCS1v15()
@@ -75,7 +76,7 @@ def find_key(answer: Answer[bytes], key_type: str) -> PublicKey | Rejected:
     Several would mean that somebody else's could be one of them (§3.6.2.2 leaves it undefined).
     """
     if answer.failed:
-        return Rejected(Dkim.TEMPERROR, "DNS did not answer for its key")
+        return Rejected(Dkim.TEMPERROR, NO_KEY_KNOWN)
     found: list[PublicKey | Rejected] = []
     for record in answer.records[:RECORDS_MAX]:
         read = _read_known(record, key_type) if len(record) <= _KNOWN_OCTETS else _read(record, key_type)

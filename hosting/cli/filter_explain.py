@@ -25,19 +25,23 @@ from gateway.acceptance.targets import Suspended, refusal, targets
 from gateway.authentication.authorship import authors
 from gateway.classifier.correction import Score
 from gateway.classifier.model import FILE, Models
+from gateway.dkim.public_keys import NO_KEY_KNOWN
+from gateway.dkim.result import Dkim
+from gateway.dmarc.result import Dmarc
 from gateway.dns.answers import Answer, CaaRecord, Dns, DnsStatus, MxRecord, SrvRecord, TlsaRecord
 from gateway.dns.resolver import Resolver
 from gateway.dns_lists import parse_lists
 from gateway.facts.client import ClientChecks, ClientInquiry
 from gateway.facts.collect import Collected, Collector, Scanners, Transaction
 from gateway.facts.sender import SenderChecks, SenderInquiry
-from gateway.facts.values import ClientFacts, Destination, Experience, Place
+from gateway.facts.values import ClientFacts, Destination, Experience, Facts, Place
 from gateway.judgement.destinations import destination_of, every_target
 from gateway.judgement.experience import MessageExperience
 from gateway.learning.corrections import Corrections
 from gateway.policy.decide import decide
 from gateway.policy.lists import ListMatch, list_match
 from gateway.policy.rules import merged
+from gateway.policy.settings import FilterSettings
 from gateway.policy.verdict import Verdict
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import Content
@@ -56,6 +60,7 @@ from storage.mime.fields import read_header, unfold
 from storage.values import Domain, EmailAddress, TenantId
 
 _NO_CLIENT = "no client is known"
+_NOT_ASKED = "not asked (--offline)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,11 @@ def explain(
             path = ForwardPath(EmailAddress.parse(recipient))
             collected = asyncio.run(_collect(run, message, [path.address], offline=offline))
             judged = _for(run, administration, path, collected, message.data)
+    facts = _not_asked(collected.facts, run.config.filter) if offline else collected.facts
     if run.output.as_json:
-        run.output.record(filter_words.values(collected.facts, judged))
+        run.output.record(filter_words.values(facts, judged))
     else:
-        run.output.blocks(filter_words.blocks(collected.facts, judged), [], "")
+        run.output.blocks(filter_words.blocks(facts, judged), [], "")
 
 
 # The message
@@ -251,6 +257,23 @@ async def _collect(
     if message.client:
         return collected
     return replace(collected, facts=replace(collected.facts, client=ClientFacts("", name=None)))
+
+
+def _not_asked(facts: Facts, configured: FilterSettings) -> Facts:
+    """To be shown, after all verdicts: that nobody was asked, instead of what silence looks like."""
+    found, client = facts.authentication, facts.client
+    missing = {
+        "name": bool(client.address) and client.name is None,
+        "dns-lists": bool(client.address and configured.dns_lists) and not client.trusted,
+        "spf": found.spf is None or (found.spf.result is Spf.TEMPERROR and found.spf.term != _NO_CLIENT),
+        "dkim": found.dkim is None or any(each.result is Dkim.TEMPERROR for each in found.dkim),
+        "arc": found.arc is None or found.arc.reason.endswith(NO_KEY_KNOWN),
+        "dmarc": found.dmarc is None or found.dmarc.result is Dmarc.TEMPERROR,
+        "malware": bool(configured.scanners.clamd),
+        "rspamd": bool(configured.scanners.rspamd),
+    }
+    unknown = {name: _NOT_ASKED for name, holds in missing.items() if holds}
+    return replace(facts, unknown={**facts.unknown, **unknown})
 
 
 def _inquiries(run: Invocation, dns: Dns, message: _Message) -> tuple[ClientInquiry, SenderInquiry]:

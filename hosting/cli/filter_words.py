@@ -167,7 +167,7 @@ def _client(facts: Facts) -> Iterator[tuple[str, str]]:
     for finding in HelloFinding:
         if finding in client.hello_findings:
             yield "", finding.sentence
-    if client.listings is None:
+    if client.listings is None or "dns-lists" in facts.unknown:
         yield "DNS lists", _unknown(facts, "dns-lists")
     else:
         zones = [f"{each.zone} ({'reject' if each.rejects else f'{each.weight:+g}'})" for each in client.listings]
@@ -176,15 +176,19 @@ def _client(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _authentication(facts: Facts) -> Iterator[tuple[str, str]]:
     found = facts.authentication
-    spf, dmarc = found.spf, found.dmarc
-    yield "SPF", _unknown(facts, "spf") if spf is None else _joined(spf.result, spf.domain, spf.term)
-    if found.dkim is None:
+    spf, dmarc, unknown = found.spf, found.dmarc, facts.unknown
+    yield (
+        "SPF",
+        _unknown(facts, "spf") if spf is None or "spf" in unknown else _joined(spf.result, spf.domain, spf.term),
+    )
+    if found.dkim is None or "dkim" in unknown:
         yield "DKIM", _unknown(facts, "dkim")
-    for number, signature in enumerate(found.dkim or ()):
-        yield "" if number else "DKIM", _joined(signature.result, signature.domain, signature.reason)
-    if found.dkim == ():
-        yield "DKIM", "not signed"
-    if found.arc is None:
+    else:
+        for number, signature in enumerate(found.dkim):
+            yield "" if number else "DKIM", _joined(signature.result, signature.domain, signature.reason)
+        if not found.dkim:
+            yield "DKIM", "not signed"
+    if found.arc is None or "arc" in unknown:
         yield "ARC", _unknown(facts, "arc")
     else:
         sealers = ", ".join(found.arc.sealers)
@@ -192,7 +196,7 @@ def _authentication(facts: Facts) -> Iterator[tuple[str, str]]:
             "ARC",
             "not sealed" if found.arc.result is Arc.NONE else _joined(found.arc.result, sealers, found.arc.reason),
         )
-    if dmarc is None:
+    if dmarc is None or "dmarc" in unknown:
         yield "DMARC", _unknown(facts, "dmarc")
     else:
         asks = f"asks for {dmarc.policy}" if dmarc.record_domain and dmarc.policy is not Policy.NONE else ""
@@ -291,7 +295,7 @@ def _unknown(facts: Facts, name: str, otherwise: str = "") -> str:
     if name not in facts.unknown and otherwise:
         return otherwise
     why = facts.unknown.get(name, "it was not asked for")
-    return why if why.startswith("not known") else f"not known: {why}"
+    return why if why.startswith(("not known", "not asked")) else f"not known: {why}"
 
 
 def _joined(*parts: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from dns_server import DnsServer
-from signing import TestSigner, sign
+from signing import TestSigner, seal, sign
 
 from hosting import cli
 
@@ -112,6 +112,26 @@ def test_offline_nothing_is_known_and_nothing_refused(cleanmail: Run, tmp_path: 
     assert facts["spf"]["result"] == "temperror" and facts["client"]["name"] is None
     assert (verdict["verdict"], verdict["reason"]) == ("deliver", "nothing-against-it")
     assert not dns.questions
+
+
+def test_offline_it_is_said_that_nobody_was_asked(
+    cleanmail: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, path = tmp_path / "data", tmp_path / "message.eml"
+    with (data / "cleanmail.toml").open("a") as settings:
+        settings.write('[filter]\ndns_lists = ["list.test"]\n[filter.scanners]\nclamd = "127.0.0.1:1"\n')
+    path.write_bytes(seal(sign(MESSAGE, SIGNER), SIGNER))
+    assert cli.run(["--data", str(data), "filter", "explain", str(path), *HONEST, "--offline"]) == 0
+    lines = [line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line.strip()]
+    said = {name.strip(): value.strip() for name, value in lines}
+    for name in ("client's name", "DNS lists", "SPF", "DKIM", "ARC", "DMARC", "malware"):
+        assert said[name] == "not asked (--offline)", name
+    assert said["Rspamd"] == "nobody was asked"  # there is none
+    assert said["verdict"] == "deliver"
+    path.write_bytes(MESSAGE)
+    assert cli.run(["--data", str(data), "filter", "explain", str(path), *HONEST, "--offline"]) == 0
+    printed = capsys.readouterr().out
+    assert "not signed" in printed and "not sealed" in printed
 
 
 def test_without_a_client_what_depends_on_it_is_not_known(cleanmail: Run, tmp_path: Path) -> None:
