@@ -396,6 +396,9 @@ def _not_by_rspamd(case: Case) -> tuple[str, Case]:
     return "if Rspamd had found nothing", case.with_facts(replace(case.facts, rspamd=changed))
 
 
+_UNTRAINED = "It is only marked, since the filter's model has not learned enough yet."
+
+
 def _spam(case: Case) -> Objection | None:
     score, content = case.score, case.experience.score
     if score is None or content is None or score < _suspicious_from(case.rules):
@@ -409,6 +412,8 @@ def _spam(case: Case) -> Objection | None:
     sentence = f"It looks like spam: its score is {found}, and from {limit} on a message is spam."
     if content.total < case.rules.junk_at:
         sentence += f" Its content alone would have {own}."
+    if WEIGHT[action] < WEIGHT[_if_trained(case, score, content.total)] and not case.destination.role:
+        sentence += f" {_UNTRAINED}"
     return Objection(action, _reason_of_spam(case, content.total), sentence, _like_mail)
 
 
@@ -426,7 +431,15 @@ def _suspicion(case: Case, score: float) -> Objection | None:
 
 
 def _of_spam(case: Case, score: float, content: float) -> Action:
-    """Heavier with a higher score. Evidence beside the content refuses nothing; who has learned little only tags."""
+    """Who has learned little only tags."""
+    action = _if_trained(case, score, content)
+    if case.experience.maturity is not Maturity.TRAINED:
+        action = min(action, Action.TAG, key=WEIGHT.__getitem__)
+    return action
+
+
+def _if_trained(case: Case, score: float, content: float) -> Action:
+    """Heavier with a higher score. Evidence beside the content refuses nothing."""
     rules = case.rules
     chosen = rules.spam_here if case.destination.place is Place.MAILBOX else rules.spam_routed
     action = action_at(chosen, case.destination)
@@ -436,8 +449,6 @@ def _of_spam(case: Case, score: float, content: float) -> Action:
         action = Action.REJECT
     if action is Action.REJECT and content < rules.junk_at:
         action = Action.QUARANTINE
-    if case.experience.maturity is not Maturity.TRAINED:
-        action = min(action, Action.TAG, key=WEIGHT.__getitem__)
     return action
 
 

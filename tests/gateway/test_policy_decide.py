@@ -107,6 +107,29 @@ def test_who_has_learned_little_tags(maturity: Maturity, to: Destination) -> Non
     assert judged(P_REJECT, known, to) == "reject dmarc-reject"
 
 
+_ONLY_MARKED = " It is only marked, since the filter's model has not learned enough yet."
+
+
+@pytest.mark.parametrize(
+    ("maturity", "score", "to", "rules", "says_so"),
+    [
+        (Maturity.LEARNING, 6.0, HERE, {}, True),
+        (Maturity.NONE, 6.0, HERE, {}, True),
+        (Maturity.TRAINED, 6.0, HERE, {}, False),
+        (Maturity.LEARNING, 6.0, ROUTED, {"spam_routed": "tag"}, False),  # that is all it would be anyhow
+        (Maturity.TRAINED, 6.0, ROUTED, {"spam_routed": "tag"}, False),
+        (Maturity.LEARNING, 6.0, POSTMASTER, {}, False),
+        (Maturity.LEARNING, 4.0, HERE, {"junk_at": 5.0, "tag_at": 3.0}, False),  # only suspicious
+    ],
+)
+def test_it_is_said_where_mail_is_only_tagged_since_little_was_learned(
+    maturity: Maturity, score: float, to: Destination, rules: dict[str, Any], says_so: bool
+) -> None:
+    verdict = decide(GOOD, experience(score, maturity=maturity), to, rules_of(**rules))
+    assert verdict.sentence.endswith(_ONLY_MARKED) is says_so
+    assert not says_so or verdict.action is Action.TAG
+
+
 def test_without_a_score_nothing_is_spam() -> None:
     bad = replace(GOOD, client=ClientFacts(CLIENT, "", "", listings=(Listing("bl.test", ("127.0.0.2",), 100.0),)))
     known = experience(None, domain=Reputation(0, 500), network=Reputation(0, 500))
