@@ -21,8 +21,8 @@ class FilterSettings:
     ] = ()  # of clients: "zone", "zone=127.0.0.2,127.0.0.4:2.5" (points) or "zone=127.0.0.2:reject"
     dns_list_timeout: float = 10.0  # seconds for the answers of all of them
     digest_hour: int = field(default=7, metadata={"least": 0, "most": 23})  # of the day (UTC) at which digests are sent
-    # withheld messages of one tenant; what would be more is deferred, so that nothing is lost (twice as many where others
-    # get the message too)
+    # withheld messages of one tenant; what would be more is deferred, so that nothing is lost (twice as many, if
+    # others get the message too)
     quarantine_messages: int = field(default=10_000, metadata={"least": 1})
     # octets of one tenant's withheld messages; likewise
     quarantine_size: int = field(default=2 << 30, metadata={"least": 1})
