@@ -98,10 +98,7 @@ def train(
         },
     )
     _note_left_out(run, left_out)
-    if model.maturity is not Maturity.TRAINED:
-        run.output.note(
-            f"It counts as trained from {TRAINED_FROM} messages of each kind on; until then mail is only tagged."
-        )
+    _note_untrained(run, model)
 
 
 def evaluate(
@@ -167,9 +164,17 @@ def import_(
         raise NotFound(f"There is nothing at {file}.") from None
     except Corrupt as error:
         raise InvalidInput(error.public) from None
+    try:
+        before = _installed(run)
+        sentence, values = _sentence(before), _values(before)
+    except InvalidInput:  # importing is what mends it
+        sentence, values = "damaged.", {**_values(None), "state": "damaged"}
     with privileges.acting_as_owner(run.data):
         write_model(run.data / FILE, model)
-    run.output.done(f"The model was imported: {_sentence(model)}", _values(model))
+    run.output.done(
+        f"The model was imported. Before: {sentence} Now: {_sentence(model)}", {**_values(model), "before": values}
+    )
+    _note_untrained(run, model)
 
 
 def status(context: typer.Context) -> None:
@@ -259,6 +264,13 @@ def _show(run: Invocation, measured: Figures, left_out: int, mode: str) -> None:
 def _note_left_out(run: Invocation, left_out: int) -> None:
     if left_out:
         run.output.note(f"{left_out} entries were left out: they are missing or no messages.")
+
+
+def _note_untrained(run: Invocation, model: SharedModel) -> None:
+    if model.maturity is not Maturity.TRAINED:
+        run.output.note(
+            f"It counts as trained from {TRAINED_FROM} messages of each kind on; until then mail is only tagged."
+        )
 
 
 def _number(value: float | None, digits: int) -> str | None:

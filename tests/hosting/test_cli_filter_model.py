@@ -103,6 +103,24 @@ def test_many_messages_make_it_trained(cleanmail: Run, tmp_path: Path) -> None:
     assert outcome.err == ""
 
 
+def test_an_import_says_what_was_there_before(cleanmail: Run, corpus: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "exported"
+    cleanmail("filter", "train", corpus)
+    cleanmail("filter", "export", file)
+    for name, words in (("ham", HAM_WORDS), ("spam", SPAM_WORDS)):
+        box = b"".join(b"From \n" + message(number, words) + b"\n" for number in range(1000))
+        (tmp_path / name).write_bytes(box)
+    cleanmail("filter", "train", "--fresh", "--ham", tmp_path / "ham", "--spam", tmp_path / "spam")
+    lesser = cleanmail("filter", "import", file)
+    assert "Before: trained, 1000 ham and 1000 spam" in lesser.out
+    assert f"Now: learning, {COUNT} ham" in lesser.out
+    assert "only tagged" in lesser.err
+    (data / FILE).write_bytes(b"no model")
+    assert "Before: damaged. Now: learning" in cleanmail("filter", "import", file).out
+    (data / FILE).unlink()
+    assert cleanmail("filter", "import", file, "--json").json["before"]["state"] == "none"
+
+
 def test_evaluating_online_changes_nothing(cleanmail: Run, corpus: Path, data: Path) -> None:
     measured = cleanmail("filter", "evaluate", corpus, "--json").json
     assert (measured["mode"], measured["ham"], measured["spam"]) == ("online", COUNT, COUNT)
