@@ -85,6 +85,11 @@ class Guard:
         """False while it is passed over."""
         return self._breaker.closed
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """For metrics."""
+        return {"scans": self.scans, "failed": self.failures, "skipped": self.skipped}
+
     async def run(self, scan: Callable[[], Awaitable[T]], unknown: Callable[[str], T]) -> T:
         """What `scan` gives, or `unknown` of a reason. Raises nothing but cancellation."""
         if self._running >= self._at_once:

@@ -44,10 +44,11 @@ class Filtering:
         self.clients = ClientChecks(
             dns, lists, settings.trusted, limit=names_limit, lists_limit=settings.dns_list_timeout
         )
+        self._scanners = scanners(settings.scanners, clock, settings.time_limit)
         self.collector = Collector(
             dns,
             Models(installation.data / FILE, clock),
-            scanners(settings.scanners, clock, settings.time_limit),
+            self._scanners,
             work,
             clock,
             hostname,
@@ -63,6 +64,17 @@ class Filtering:
         )
         refuses = settings.rules.dns_lists == Action.REJECT or any(each.rejects for each in lists)
         self.listings_wait = settings.dns_list_timeout if refuses else 0.0
+
+    @property
+    def scans(self) -> dict[str, int]:
+        """Of each scanner that is asked: how many scans gave a result, failed, or were left out."""
+        asked = {"clamd": self._scanners.clamd, "rspamd": self._scanners.rspamd}
+        return {
+            f"{name}_{what}": count
+            for name, scanner in asked.items()
+            if scanner is not None
+            for what, count in scanner.guard.counts.items()
+        }
 
     def close(self) -> None:
         if self.greylist is not None:

@@ -118,6 +118,11 @@ class MxService(SmtpService):
         self._own_servers = own_servers
         self._filtering = filtering
 
+    @property
+    def scans(self) -> dict[str, int]:
+        """What came of scans, by scanner and kind: for metrics."""
+        return self._filtering.scans
+
     async def _stop(self) -> None:
         await super()._stop()
         await self._own_servers.close()

@@ -37,6 +37,7 @@ def make_service(parts: Parts) -> RoleService:
             parts.metrics.count_up_to("mx", {f"{what}_{result}": count for result, count in counts.items()})
         verdicts = mx.verdicts.actions
         parts.metrics.count_up_to("mx", {f"verdict_{action}": count for action, count in verdicts.items()})
+        parts.metrics.count_up_to("mx", mx.scans)
 
     return RoleService([mx, submission, every_second(parts, show)], reload=[mx.reload, submission.reload])
 

@@ -515,6 +515,19 @@ class TestScanners:
         assert all("malware: clamd did not answer in time" in told.details["unknown"] for told in late)
         assert "is not asked for the moment" in last.details["unknown"]
 
+    def test_how_they_do_is_counted(self, town: MxTown, start: Start) -> None:
+        assert start().service.scans == {}
+        with Clamd(b"stream: OK\0") as address:
+            mx = start(scanners=ScannerSettings(clamd=address))
+            assert mx.send("alice@example.test")[0] == 250
+        assert mx.service.scans == {"clamd_scans": 1, "clamd_failed": 0, "clamd_skipped": 0}
+        for _ in range(4):  # it is gone
+            assert mx.send("alice@example.test")[0] == 250
+        assert mx.service.scans == {"clamd_scans": 1, "clamd_failed": 3, "clamd_skipped": 1}
+        mx = start(scanners=ScannerSettings(rspamd="http://127.0.0.1:1"))
+        assert mx.send("alice@example.test")[0] == 250
+        assert mx.service.scans == {"rspamd_scans": 0, "rspamd_failed": 1, "rspamd_skipped": 0}
+
 
 def test_reputation_is_what_was_delivered(town: MxTown, start: Start) -> None:
     assert start().send("alice@example.test", "bob@example.test", "mallory@other.test")[0] == 250
