@@ -452,21 +452,21 @@ def withheld(server: WholeServer, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_withheld_mail_is_not_there_for_another_tenant(server: WholeServer) -> None:
-    subject = "withheld-" + secrets.token_hex(6)
-    assert receive(server, "someone@far.test", [ALICE], subject, PROGRAM) == 250
-    [row] = withheld(server, "--subject", subject)
+    subject, sender = "withheld-" + secrets.token_hex(6), f"sender-{secrets.token_hex(6)}@far.test"
+    assert receive(server, sender, [ALICE], subject, PROGRAM) == 250
+    [row] = withheld(server, "--from", sender)
     for others in (("--tenant", "two"), ("--account", MALLORY), ("--to", "@two.test"), ("--to", MALLORY)):
-        assert withheld(server, *others, "--subject", subject) == []
-        searched = server.cleanmail("quarantine", "search", subject, *others[:2], "--json")
+        assert withheld(server, *others, "--from", sender) == []
+        searched = server.cleanmail("quarantine", "search", sender, *others[:2], "--json")
         assert others[0] == "--to" or (searched.returncode == 0 and json.loads(searched.stdout) == [])
     assert server.cleanmail("quarantine", "list", "--tenant", "two", "--account", ALICE).returncode == 1
     for command in (["show"], ["release"], ["release", "--allow"], ["delete"], ["report"]):
         done = server.cleanmail("quarantine", *command, row["id"], "--tenant", "two")
         assert done.returncode == 1 and "no such message" in done.stderr and subject not in done.stdout, command
     for command in ("release", "delete"):
-        done = server.cleanmail("quarantine", command, "--tenant", "two", "--subject", subject, "--yes", "--json")
+        done = server.cleanmail("quarantine", command, "--tenant", "two", "--from", sender, "--yes", "--json")
         assert done.returncode == 0 and json.loads(done.stdout)["messages"] == []
-    assert withheld(server, "--subject", subject) == [row] and row["states"] == ["held"] and not row["reported"]
+    assert withheld(server, "--from", sender) == [row] and row["states"] == ["held"] and not row["reported"]
     assert json.loads(server.cleanmail("filter", "allow", "list", "--tenant", "two", "--json").stdout) == []
     assert server.cleanmail("quarantine", "delete", row["id"]).returncode == 0
 
@@ -474,15 +474,15 @@ def test_withheld_mail_is_not_there_for_another_tenant(server: WholeServer) -> N
 def test_a_message_withheld_from_two_tenants_is_two_entries_of_which_neither_names_the_other(
     server: WholeServer,
 ) -> None:
-    subject = "of-both-" + secrets.token_hex(6)
-    assert receive(server, "someone@far.test", [ALICE, MALLORY], subject, PROGRAM) == 250
-    ids = {row["tenant"]: row["id"] for row in withheld(server, "--subject", subject)}
+    subject, sender = "of-both-" + secrets.token_hex(6), f"sender-{secrets.token_hex(6)}@far.test"
+    assert receive(server, sender, [ALICE, MALLORY], subject, PROGRAM) == 250
+    ids = {row["tenant"]: row["id"] for row in withheld(server, "--from", sender)}
     assert ids.keys() == {"one", "two"}
     for tenant, other in (("one", "two"), ("two", "one")):
         shown = server.cleanmail("quarantine", "show", ids[tenant], "--json").stdout
         assert f"@{tenant}.test" in shown and f"{other}.test" not in shown and ids[other] not in shown
     assert server.cleanmail("quarantine", "release", ids["two"]).returncode == 0
-    assert [row["id"] for row in withheld(server, "--subject", subject)] == [ids["one"]]
+    assert [row["id"] for row in withheld(server, "--from", sender)] == [ids["one"]]
     for address, copies in ((ALICE, 0), (MALLORY, 1)):
         with server.imap(address) as imap:
             assert imap.command(b"SELECT INBOX").ok
@@ -498,7 +498,7 @@ def test_rules_and_lists_of_a_tenant_count_for_it_alone(server: WholeServer) -> 
         assert server.cleanmail("filter", *command, "--tenant", "two").returncode == 0
     try:
         assert receive(server, sender, [ALICE, MALLORY], subject) == 250
-        assert [(row["tenant"], row["to"]) for row in withheld(server, "--subject", subject)] == [("two", [MALLORY])]
+        assert [(row["tenant"], row["to"]) for row in withheld(server, "--from", sender)] == [("two", [MALLORY])]
         with server.imap(ALICE) as imap:
             assert imap.command(b"SELECT INBOX").ok
             uid = imap.command(b"UID SEARCH SUBJECT " + subject.encode()).number(rb"\* SEARCH (\d+)\r\n")
@@ -513,7 +513,7 @@ def test_rules_and_lists_of_a_tenant_count_for_it_alone(server: WholeServer) -> 
     finally:
         assert server.cleanmail("filter", "deny", "remove", sender, "--tenant", "two").returncode == 0
         assert server.cleanmail("filter", "policy", "unset", "denied", "--tenant", "two").returncode == 0
-        assert server.cleanmail("quarantine", "delete", "--subject", subject, "--yes").returncode == 0
+        assert server.cleanmail("quarantine", "delete", "--from", sender, "--yes").returncode == 0
 
 
 # The command line

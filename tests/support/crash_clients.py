@@ -148,7 +148,9 @@ class SmtpClient(Client):
         recipients = [*accounts, *elsewhere]
         self._random.shuffle(recipients)
         send = smtp.submit if self._random.random() < 0.7 else smtp.submit_in_chunks
-        code, said = send(sender, recipients, self.mail(token, kind, sender))
+        # The quarantine's list names the envelope's sender; the subject is not for everybody.
+        reverse_path = f"{token}@{FAR.partition('@')[2]}" if sender == FAR else sender
+        code, said = send(reverse_path, recipients, self.mail(token, kind, sender))
         sent.accepted = code == 250
         if sent.accepted:
             self._ledger.acknowledge()

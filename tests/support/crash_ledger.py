@@ -61,9 +61,10 @@ class Withheld:
         """A recipient without a mailbox here has many addresses and one state."""
         states: dict[tuple[str, str], str] = {}
         for row in listed(server):
+            token = _withheld_token(row)
             for address in row["to"]:
-                place = (row["subject"], address)
-                assert place not in states, f"{row['subject']} is withheld twice for the same recipient"
+                place = (token, address)
+                assert place not in states, f"{token} is withheld twice for the same recipient"
                 # All of a message's are released together here.
                 states[place] = "held" if row["states"] == ["held"] else "on its way"
         return cls(states)
@@ -123,7 +124,7 @@ class Ledger:
     def release(self, rows: list[dict[str, Any]]) -> None:
         """Somebody decided to let these go: from now on they may be where they would have gone."""
         self.released |= {
-            (row["subject"], address if address in ACCOUNTS else "") for row in rows for address in row["to"]
+            (_withheld_token(row), address if address in ACCOUNTS else "") for row in rows for address in row["to"]
         }
 
     def relay_ends(self) -> None:
@@ -237,6 +238,12 @@ class Ledger:
             modseqs[uid] = modseq
             rows.setdefault(token, []).append((uid, b"\\Flagged" in head))
         return rows
+
+
+def _withheld_token(row: dict[str, Any]) -> str:
+    """Of a message in the quarantine's list: its clients put it into the envelope's sender."""
+    sender: str = row["sender"]
+    return sender.partition("@")[0]
 
 
 def listed(server: WholeServer) -> list[dict[str, Any]]:
