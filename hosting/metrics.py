@@ -93,6 +93,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.quarantine_fill = Gauge(
+            "cleanmail_quarantine_fill",
+            "How much of its limits the fullest tenant's quarantine has used up (1 is full)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+
     def show_queue(self, totals: Totals, now: int) -> None:
         """How much waits, from one process for the whole installation."""
         self.queue_entries.labels("queued").set(totals.queued)

@@ -54,6 +54,16 @@ class OverQuota(CleanmailError):
     default = "The mailbox is full."
 
 
+class QuarantineFull(OverQuota):
+    """A tenant's. The sender of what would be withheld does not learn by it what is thought of his message."""
+
+    default = "The message cannot be taken for the moment; try again later."
+
+    def __init__(self, public: str | None = None, *, detail: str = "", tenant_id: int = 0) -> None:
+        super().__init__(public, detail=detail)
+        self.tenant_id = tenant_id  # whose it is
+
+
 class TooLarge(CleanmailError):
     default = "The message is larger than this server takes."
 

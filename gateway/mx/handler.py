@@ -46,6 +46,7 @@ from gateway.smtp.shared_limits import Rate, SharedLimits
 from gateway.work import Together, Work
 from storage.clock import Clock
 from storage.directory.resolve import Resolution, is_role
+from storage.errors import QuarantineFull
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
 from storage.values import EmailAddress, TenantId
 
@@ -134,7 +135,7 @@ class MxHandler:
             arrival = Arrival(session.id, client, collected, transaction.reverse_path, recipients)
             kept = await self._kept(arrival, content)
         except Exception as error:
-            self._message_refused(transaction, recipients, reply_for(error))
+            self._message_refused(transaction, recipients, error)
             raise
         return self._accepted(kept)
 
@@ -253,11 +254,12 @@ class MxHandler:
         return SmtpReply(250, "2.6.0", f"Accepted as {next(iter(kept))}")
 
     def _message_refused(
-        self, transaction: Transaction, recipients: Sequence[tuple[ForwardPath, Resolution]], reply: SmtpReply
+        self, transaction: Transaction, recipients: Sequence[tuple[ForwardPath, Resolution]], error: Exception
     ) -> None:
+        reply = reply_for(error)
         self._desk.counters.messages["deferred" if reply.temporary else "refused"] += 1
         for path, resolution in recipients:
-            self._trace_refusal(transaction, path, resolution.tenant_id, reply)
+            self._trace_refusal(transaction, path, resolution.tenant_id, reply, _reason(error, resolution.tenant_id))
 
     def _refused(
         self, transaction: Transaction, path: ForwardPath, tenant_id: TenantId | None, reply: SmtpReply
@@ -266,7 +268,12 @@ class MxHandler:
         self._trace_refusal(transaction, path, tenant_id, reply)
 
     def _trace_refusal(
-        self, transaction: Transaction, path: ForwardPath, tenant_id: TenantId | None, reply: SmtpReply
+        self,
+        transaction: Transaction,
+        path: ForwardPath,
+        tenant_id: TenantId | None,
+        reply: SmtpReply,
+        reason: Mapping[str, str] | None = None,
     ) -> None:
         said = f"{reply.code} {reply.status} {reply.text}"
         self._desk.traces.record(
@@ -278,9 +285,17 @@ class MxHandler:
                 None,
                 str(transaction.reverse_path.address or ""),
                 str(path.address),
-                {"reply": said, "client": self._session.address},
+                {"reply": said, "client": self._session.address, **(reason or {})},
             )
         )
+
+
+def _reason(error: Exception, tenant_id: TenantId | None) -> dict[str, str]:
+    """What the reply does not say, for the trace of one recipient, of which his tenant alone learns."""
+    if not isinstance(error, QuarantineFull):
+        return {}
+    its = error.tenant_id == tenant_id
+    return {"reason": "the quarantine is full" if its else "the copy of another recipient has to wait"}
 
 
 def _is_quick(judged: Sequence[Judged] | None) -> bool:

@@ -119,6 +119,7 @@ _TABLE: dict[type[BaseException], tuple[int, str]] = {
     errors.Throttled: (454, "4.7.0"),
     errors.Suspended: (535, "5.7.13"),
     errors.OverQuota: (452, "4.2.2"),
+    errors.QuarantineFull: (452, "4.3.1"),  # as if the server were: a mailbox that is full would be another thing
     errors.TooLarge: (552, "5.3.4"),
     errors.LimitReached: (452, "4.5.3"),
     errors.Conflict: (451, "4.3.0"),

@@ -27,7 +27,8 @@ from hosting.composition import Parts
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
-from hosting.quarantine.assembly import make_releases
+from hosting.quarantine.assembly import make_quarantine, make_releases
+from hosting.quarantine.fill import FillWatch
 from hosting.quarantine_round import EVERY as QUARANTINE_EVERY
 from hosting.quarantine_round import quarantine_round
 from hosting.review.watch import Watch
@@ -223,7 +224,8 @@ def make_service(parts: Parts) -> RoleService:
         parts.reactor, HOUR, blocking=[lambda: remove_due(parts.installation)], at_once=True, at_stop=False
     )
     withheld = partial(quarantine_round, parts.installation, parts.config)
-    quarantine = Ticking(parts.reactor, QUARANTINE_EVERY, blocking=[withheld], at_once=True, at_stop=False)
+    fill = FillWatch(parts.installation, make_quarantine(parts.installation, parts.config), parts.metrics)
+    quarantine = Ticking(parts.reactor, QUARANTINE_EVERY, blocking=[withheld, fill.look], at_once=True, at_stop=False)
     watch = Watch(parts.installation, parts.metrics, parts.config.filter.alarm_share)
     decided = partial(_carry_out_reviews, parts)
     reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)

@@ -4,7 +4,7 @@
 rows go in the same commit and its files right after it. Whoever calls for a change that somebody else has made already
 gets nothing to do, so every call may be repeated.
 
-Raises: NotFound, OverQuota (the quarantine is full), Corrupt, StorageFull, Unavailable.
+Raises: NotFound, Corrupt, StorageFull, Unavailable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, case, delete, func, insert, select, update
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
-from storage.errors import Corrupt, NotFound, OverQuota
+from storage.errors import Corrupt, NotFound
 from storage.keys.sealing import Key
 from storage.quarantine.files import QuarantineFiles
 from storage.quarantine.keys import body_key, fingerprint_key, header_key
@@ -42,7 +42,6 @@ from storage.values import AccountId
 SLICE = 200  # messages in one transaction
 STALLED = 3600  # seconds after which a release is taken up again though its process lives
 
-_FULL = "The quarantine of this domain is full; try again later."
 
 _message, _recipient = quarantine, quarantine_recipient
 _this = _message.c.quarantine_id == bindparam("id")
@@ -125,12 +124,20 @@ class QuarantineRows(Listing):
                 return None
         return self._database.write(lambda transaction: _claim(transaction, fingerprint, expires))
 
-    def check_room(self, size: int, limits: Limits) -> None:
-        """Raises OverQuota."""
+    def has_room(self, size: int, limits: Limits) -> bool:
+        messages, octets = self._totals()
+        return messages < limits.messages and octets + size <= limits.octets
+
+    def fill(self, limits: Limits) -> float:
+        """How much of the limits is used up, of the one that is nearer; 1 is full."""
+        messages, octets = self._totals()
+        return min(1.0, max(messages / max(1, limits.messages), octets / max(1, limits.octets)))
+
+    def _totals(self) -> tuple[int, int]:
+        """Messages and octets that are held."""
         with self._database.reading() as connection:
             [(messages, octets)] = _TOTAL.rows(connection)
-        if messages >= limits.messages or octets + size > limits.octets:
-            raise OverQuota(_FULL, detail="quarantine: full")
+        return messages, octets
 
     def insert(self, new: NewWithheld, row: Mapping[str, Any], fingerprint: bytes) -> str:
         """The id under which it is held: another one if the same message came at the same moment.

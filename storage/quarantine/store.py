@@ -6,7 +6,7 @@ raises, nothing of it is visible and its files are gone or left to the sweep. Wh
 temporary error, so that its sender keeps it and tries again; to drop the oldest would lose mail that was accepted. What
 others get too has as much room again: since a message has one reply, they would wait for it as well.
 
-Raises: OverQuota (the quarantine is full), NotFound, Gone (the tenant has ended), Corrupt, StorageFull, Unavailable.
+Raises: QuarantineFull, NotFound, Gone (the tenant has ended), Corrupt, StorageFull, Unavailable.
 Standards: RFC 5321 §6.1 (responsibility).
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from storage.errors import Corrupt, NotFound
+from storage.errors import Corrupt, NotFound, QuarantineFull
 from storage.installation import Installation
 from storage.keys.sealing import keyed_hash
 from storage.logs.trace import TraceEvent, TraceKind
@@ -30,6 +30,7 @@ from storage.values import AccountId, TenantId
 T = TypeVar("T")
 
 LIMITS = Limits()
+_DAY = 86_400
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -40,6 +41,7 @@ class Quarantine:
     def __init__(self, installation: Installation, limits: Limits = LIMITS) -> None:
         self._installation = installation
         self._limits = limits
+        self._told: dict[TenantId, int] = {}  # day of the last line about its quarantine that is full
 
     def of(self, tenant_id: TenantId) -> QuarantineRows:
         """One tenant's, for listing and deciding; not to be kept."""
@@ -58,7 +60,9 @@ class Quarantine:
         if known is not None:
             return known
         limits = self._limits.with_reserve if shared else self._limits
-        rows.check_room(len(new.prefix) + len(new.data), limits)
+        if not rows.has_room(len(new.prefix) + len(new.data), limits):
+            self._tell_full(tenant_id)
+            raise QuarantineFull(detail=f"tenant {tenant_id}: its quarantine is full", tenant_id=tenant_id)
         end = split(new.data)
         header = self._header(new, new.data[:end])
         fields = fields_between(new.data, 0, end)
@@ -73,6 +77,13 @@ class Quarantine:
         if kept != new.quarantine_id:
             rows.files.remove(name)
         return kept
+
+    def _tell_full(self, tenant_id: TenantId) -> None:
+        """Once a day: senders that are put off come again every few minutes."""
+        today = self._installation.clock.now() // _DAY
+        if self._told.get(tenant_id) != today:
+            self._told[tenant_id] = today
+            _log.warning("the quarantine of tenant %d is full: mail that would be held waits at its senders", tenant_id)
 
     def forget(self, tenant_id: TenantId, quarantine_id: str) -> bool:
         """Takes back one `keep`, by the id that it returned: the message was not accepted after all.
@@ -99,6 +110,10 @@ class Quarantine:
         )
 
     # Looking
+
+    def fill(self, tenant_id: TenantId) -> float:
+        """How much of its limits a tenant's quarantine has used up; 1 is full."""
+        return self.of(tenant_id).fill(self._limits)
 
     def show(self, tenant_id: TenantId, quarantine_id: str, account_id: AccountId | None = None) -> Withheld:
         """One message; with `account_id` only if it is for that account. Raises NotFound."""

@@ -81,6 +81,10 @@ def verdicts(town: MxTown) -> list[TraceEvent]:
     return [event for event in town.traced() if event.kind is TraceKind.VERDICT]
 
 
+def refusals(town: MxTown) -> list[TraceEvent]:
+    return [event for event in town.traced() if event.kind is TraceKind.REFUSED]
+
+
 def counted(town: MxTown, name: str = "alice") -> dict[str, int]:
     """The verdicts of somebody's tenant."""
     town.installation.counts.flush()
@@ -444,8 +448,10 @@ class TestFullQuarantine:
     def test_one_that_is_full_lets_the_sender_wait(self, town: MxTown, start: Start) -> None:
         mx = start(quarantine_messages=1)
         assert mx.send("alice@example.test", message=PROGRAM)[0] == 250
-        assert mx.send("bob@example.test", message=PROGRAM)[0] == 452
+        code, said = mx.send("bob@example.test", message=PROGRAM)
+        assert (code, said) == (452, "4.3.1 The message cannot be taken for the moment; try again later.")
         assert len(town.withheld()) == 1
+        assert [told.details["reason"] for told in refusals(town)] == ["the quarantine is full"]
 
     def test_it_keeps_no_message_from_others(self, town: MxTown, start: Start) -> None:
         """They have done nothing to it, and a message has one reply."""
@@ -458,6 +464,11 @@ class TestFullQuarantine:
         other.filter_rules.set_rule(WHOLE_TENANT, "attachment_executable", "quarantine")
         assert mx.send("bob@example.test", "mallory@other.test", message=PROGRAM + b"2\r\n")[0] == 452
         assert len(town.withheld()) == 2 and town.withheld("mallory") == []
+        told = {event.recipient: event.details["reason"] for event in refusals(town)}
+        assert told == {
+            "bob@example.test": "the quarantine is full",
+            "mallory@other.test": "the copy of another recipient has to wait",
+        }
 
 
 class Clamd:

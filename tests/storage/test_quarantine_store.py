@@ -14,7 +14,7 @@ from quarantine_place import ALICE, BOB, DAY, ONE, PREFIX, STRANGER, TWO, Place,
 from storage.check import check_installation
 from storage.checks.finding import Kind, Severity
 from storage.directory.provisioning import Provisioning
-from storage.errors import Corrupt, NotFound, OverQuota, Unavailable
+from storage.errors import Corrupt, NotFound, QuarantineFull, Unavailable
 from storage.keys.sealing import Key
 from storage.quarantine.files import find_name, read_header
 from storage.quarantine.keys import body_key, header_key
@@ -182,19 +182,29 @@ def test_what_was_decided_on_is_not_taken_back(place: Place) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(messages=2), Limits(octets=2 * (len(mail("0")) + len(PREFIX)))])
-def test_a_full_quarantine_defers(tmp_path: Path, limits: Limits) -> None:
+def test_a_full_quarantine_defers(tmp_path: Path, limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that was accepted goes for it, and the sender keeps what is not accepted."""
     place = Place(tmp_path, limits)
     try:
         first, second = place.held("0"), place.held("1")
-        with pytest.raises(OverQuota) as caught:
+        with pytest.raises(QuarantineFull) as caught:
             place.held("2")
-        assert caught.value.temporary and "full" in caught.value.public
+        assert caught.value.temporary and caught.value.tenant_id == ONE
+        assert not any(word in caught.value.public for word in ("full", "quarantine", "held"))
         assert place.held("0") == first, "what is held already is"
         assert place.held("2", tenant_id=TWO), "another tenant's has room"
         assert len(place.files()) == 4
         place.rows().delete(second, [0])
         place.held("2")
+        for _ in range(3):
+            with pytest.raises(QuarantineFull):
+                place.held("3")
+        line = "the quarantine of tenant 1 is full: mail that would be held waits at its senders"
+        assert caplog.messages == [line]
+        place.clock.advance(DAY)
+        with pytest.raises(QuarantineFull):
+            place.held("3")
+        assert caplog.messages == [line] * 2
     finally:
         place.close()
 
@@ -204,7 +214,7 @@ def test_what_others_get_too_has_a_reserve(tmp_path: Path) -> None:
     try:
         place.held("0")
         place.quarantine.keep(ONE, place.new("1", to_mailbox()), shared=True)
-        with pytest.raises(OverQuota):
+        with pytest.raises(QuarantineFull):
             place.quarantine.keep(ONE, place.new("2", to_mailbox()), shared=True)
     finally:
         place.close()
