@@ -27,6 +27,7 @@ def checkout() -> Iterator[Path]:
         for name in ("bin", "lib/a", "lib/b"):
             (folder / ".venv" / name).mkdir(parents=True)
         (folder / ".venv/bin/python").symlink_to("/nonexistent/python")
+        _set_modes(folder, 0o755)  # whatever the umask is
         yield folder
     finally:
         _set_modes(folder, 0o755)

@@ -58,9 +58,7 @@ _EXISTS = prepare(select(account.c.account_id).where(account.c.account_id == bin
 
 _OF_ACCOUNT = lesson.c.account_id == bindparam("id")
 _THIS_LESSON = (_OF_ACCOUNT, lesson.c.message_hash == bindparam("hash"))
-_LESSON = prepare(
-    select(lesson.c.spam, lesson.c.step, lesson.c.learned, lesson.c.spoke).where(*_THIS_LESSON)
-)
+_LESSON = prepare(select(lesson.c.spam, lesson.c.step, lesson.c.learned, lesson.c.spoke).where(*_THIS_LESSON))
 _new_lesson = upsert(lesson)
 _WRITE_LESSON = prepare(
     _new_lesson.on_conflict_do_update(

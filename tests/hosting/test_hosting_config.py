@@ -110,7 +110,7 @@ def test_plain_text_sign_in_on_loopback() -> None:
         ('[filter]\ntrusted_networks = ["10.0.0.1/8"]', "'10.0.0.1/8' in filter.trusted_networks is no network."),
         ('[filter]\ndns_lists = ["zen.example.org=10.0.0.1"]', "filter.dns_lists: '10.0.0.1' is no answer"),
         ('[filter.rules]\ntrusted_sealers = ["no name"]', "'no name' in filter.rules.trusted_sealers is no domain"),
-        ("[filter.rules]\nreject_at = 2.0", "filter.rules.reject_at must be 0 (never), or at least junk_at (3.5)."),
+        ("[filter.rules]\nreject_at = 2.0", "filter.rules.reject_at must be 0 (never), or at least junk_at (4.5)."),
         (
             '[filter.rules]\nmalware = "deliver"',
             "filter.rules.malware must be one of quarantine, reject",

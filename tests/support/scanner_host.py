@@ -104,7 +104,8 @@ def real_rspamd(folder: Path) -> Iterator[str]:
     (folder / "rspamd.conf").write_text(
         f"""
         options {{
-            pidfile = "{folder}/pid"; filters = ""; disable_hyperscan = true; hs_cache_dir = "{folder}"; url_tld = "{folder}/tld";
+            pidfile = "{folder}/pid"; filters = ""; disable_hyperscan = true;
+            hs_cache_dir = "{folder}"; url_tld = "{folder}/tld";
             dns {{ nameserver = ["127.0.0.1:1"]; timeout = 0.1s; retransmits = 1; }}
             control_socket = "{folder}/control mode=0600";
         }}
