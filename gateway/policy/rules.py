@@ -130,7 +130,7 @@ def parse_rule(name: str, text: str, scope: Scope = Scope.INSTALLATION) -> Value
     """The value that `text` gives the rule. Raises InvalidInput, also where `scope` has no say in it."""
     if name not in _FIELDS:
         close = difflib.get_close_matches(name, NAMES, 1, 0.6)
-        raise InvalidInput(f"There is no rule '{name[:40]}'" + (f"; did you mean {close[0]}?" if close else "."))
+        raise InvalidInput(f"There is no rule '{_shown(name)}'" + (f"; did you mean {close[0]}?" if close else "."))
     if scope > DEEPEST[name]:
         raise InvalidInput(f"The rule {name} is not for {_PLURALS[scope]}; it is set for {_UP_TO[DEEPEST[name]]}.")
     value = _parse(name, text.strip(), DEFAULT)
@@ -168,15 +168,20 @@ def _parse(name: str, text: str, defaults: Rules) -> Value:
     default, metadata = getattr(defaults, name), _FIELDS[name].metadata
     if isinstance(default, bool):
         if text.lower() not in _SWITCH:
-            raise InvalidInput(f"The rule {name} is on or off, not '{text[:40]}'.")
+            raise InvalidInput(f"The rule {name} is on or off, not '{_shown(text)}'.")
         return _SWITCH[text.lower()]
     if isinstance(default, (int, float)):
         return _number(name, text, metadata, whole=isinstance(default, int))
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if text.lower() not in metadata["choices"]:
-        raise InvalidInput(f"The rule {name} is one of {', '.join(metadata['choices'])}, not '{text[:40]}'.")
+        raise InvalidInput(f"The rule {name} is one of {', '.join(metadata['choices'])}, not '{_shown(text)}'.")
     return text.lower()
+
+
+def _shown(text: str) -> str:
+    """What somebody wrote, as part of a sentence in one line."""
+    return "".join(character if character.isprintable() else " " for character in text[:40])
 
 
 def _number(name: str, text: str, metadata: Mapping[str, Any], *, whole: bool) -> float | int:
@@ -190,7 +195,7 @@ def _number(name: str, text: str, metadata: Mapping[str, Any], *, whole: bool) -
     if not least <= number <= most:  # NaN is not either
         kind = "a whole number" if whole else "a number"
         never = ", or never" if not least else ""
-        raise InvalidInput(f"The rule {name} is {kind} from {least:g} to {most:g}{never}, not '{text[:40]}'.")
+        raise InvalidInput(f"The rule {name} is {kind} from {least:g} to {most:g}{never}, not '{_shown(text)}'.")
     return number
 
 
