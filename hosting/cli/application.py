@@ -7,38 +7,75 @@ Exit status: 0 done; 1 refused, not found or not valid; 2 wrong usage; 3 not pos
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info, get_group_from_info
+from typer.models import CommandInfo, TyperInfo
 
-from hosting.cli import (
-    accounts,
-    aliases,
-    app_passwords,
-    archives,
-    dkim,
-    dns,
-    domains,
-    log,
-    maintenance,
-    quarantine,
-    queue,
-    review,
-    routes,
-    server,
-    tenants,
-    trace,
-)
-from hosting.cli import filter as filter_
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import Output
 from hosting.config import FILE_NAME
 
 DEFAULT_DATA = Path("/var/lib/cleanmail")
 
+# Where each command is: its module and the function, or the group of commands. Together they need most of the server,
+# and take most of the time of a short command: only the one that is asked for is loaded (all of them, to list them).
+_COMMANDS = {
+    "init": ("server", "init"),
+    "serve": ("server", "serve"),
+    "tenant": ("tenants", "app"),
+    "domain": ("domains", "app"),
+    "route": ("routes", "app"),
+    "dkim": ("dkim", "app"),
+    "dns": ("dns", "app"),
+    "account": ("accounts", "app"),
+    "alias": ("aliases", "app"),
+    "app-password": ("app_passwords", "app"),
+    "import": ("archives", "import_"),
+    "check": ("maintenance", "check"),
+    "upgrade": ("maintenance", "upgrade"),
+    "queue": ("queue", "app"),
+    "quarantine": ("quarantine", "app"),
+    "filter": ("filter", "app"),
+    "trace": ("trace", "trace"),
+    "log": ("log", "app"),
+    "review": ("review", "app"),
+}
+
+
+class Commands(TyperGroup):
+    """The commands of the program, each loaded when it is asked for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.commands = cast(Any, dict.fromkeys(_COMMANDS))  # what is suggested to whoever mistypes one
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperGroup | TyperCommand | None:
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, name = place
+        found = getattr(import_module(f"hosting.cli.{module}"), name)
+        if isinstance(found, typer.Typer):
+            info = TyperInfo(found, name=cmd_name)
+            return get_group_from_info(
+                info, pretty_exceptions_short=False, rich_markup_mode=None, suggest_commands=True
+            )
+        command = CommandInfo(name=cmd_name, callback=found)
+        made = get_command_from_info(command, pretty_exceptions_short=False, rich_markup_mode=None)
+        return cast(TyperCommand, made)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -48,26 +85,6 @@ app = typer.Typer(
         "4 check found damage; 5 import left messages out; 70 unexpected error; 130 interrupted."
     ),
 )
-
-app.command("init")(server.init)
-app.command("serve")(server.serve)
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(domains.app, name="domain")
-app.add_typer(routes.app, name="route")
-app.add_typer(dkim.app, name="dkim")
-app.add_typer(dns.app, name="dns")
-app.add_typer(accounts.app, name="account")
-app.add_typer(aliases.app, name="alias")
-app.add_typer(app_passwords.app, name="app-password")
-app.command("import")(archives.import_)
-app.command("check")(maintenance.check)
-app.command("upgrade")(maintenance.upgrade)
-app.add_typer(queue.app, name="queue")
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(filter_.app, name="filter")
-app.command("trace")(trace.trace)
-app.add_typer(log.app, name="log")
-app.add_typer(review.app, name="review")
 
 
 def _print_version(asked: bool) -> None:
