@@ -105,7 +105,7 @@ OOXML = {"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}
         (rar4(b"a", b"b"), Detected.RAR),
         (rar5("a", b"b"), Detected.RAR),
         (cab(b"a"), Detected.CAB),
-        (gzip.compress(b"a"), Detected.GZIP),
+        (gzip.compress(b"a", mtime=0), Detected.GZIP),
         (bz2.compress(b"a"), Detected.BZIP2),
         (bz2.compress(b""), Detected.BZIP2),
         (lzma.compress(b"a"), Detected.XZ),
@@ -277,7 +277,7 @@ def test_without_a_name_the_type_promises() -> None:
         ("a.zip", b"PK\3\4" + bytes(100), {"unreadable_archive"}),
         ("a.zip", b"rubbish", {"unreadable_archive"}),
         ("a.rar", b"Rar!\x1a\x07\x01\x00", set()),
-        ("a.gz", gzip.compress(PE)[:12], {"unreadable_archive"}),
+        ("a.gz", gzip.compress(PE, mtime=0)[:12], {"unreadable_archive"}),
         ("a.pdf", PE, {"executable", "mismatch"}),
     ],
 )
@@ -322,7 +322,13 @@ def test_archives_in_archives(method: int) -> None:
         ("a.exe.xz", lzma.compress, "a.exe"),
         ("a.exe.zst", zstandard.compress, "a.exe"),
         ("a.exe.lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE), "a.exe"),
-        ("a.exe.gz", lambda data: gzip.compress(data[:100]) + gzip.compress(b"") + gzip.compress(data[100:]), "a.exe"),
+        (
+            "a.exe.gz",
+            lambda data: (
+                gzip.compress(data[:100], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(data[100:], mtime=0)
+            ),
+            "a.exe",
+        ),
         ("a.exe.bz2", lambda data: bz2.compress(data[:100]) + bz2.compress(data[100:]), "a.exe"),
         ("a.exe.xz", lambda data: lzma.compress(data[:100]) + lzma.compress(data[100:]), "a.exe"),
         ("noname", gzip.compress, "unnamed"),
