@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gateway.facts.values import ClientFacts, Destination, Experience, Facts
-from gateway.policy.judges import JUDGES, WEIGHT, Case, Excuse, Objection, excuses
+from gateway.policy.case import WEIGHT, Case, Excuse, Objection, excuses
+from gateway.policy.judges import JUDGES
 from gateway.policy.lists import ListMatch
 from gateway.policy.rules import Rules
 from gateway.policy.verdict import Action, Reason, Verdict

@@ -25,8 +25,8 @@ from gateway.classifier.model import Maturity
 from gateway.content_facts import GROUPS, Attachment, ContentFacts, Detected, Finding, Incomplete, Trait
 from gateway.dns_lists import Listing
 from gateway.facts.values import ClientFacts, Destination, Experience, Facts, Reputation, Standing
+from gateway.policy.case import Case
 from gateway.policy.decide import counterfactual, decide, decide_early, put_off
-from gateway.policy.judges import Case
 from gateway.policy.lists import ListMatch
 from gateway.policy.rules import Rules
 from gateway.policy.verdict import Action, Reason

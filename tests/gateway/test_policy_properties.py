@@ -20,8 +20,8 @@ from gateway.dmarc.result import Aligned, Dmarc, DmarcResult, Policy
 from gateway.dns_lists import Listing
 from gateway.facts.values import ClientFacts, Destination, Experience, Facts, Place, Reputation, Standing
 from gateway.policy import evidence
+from gateway.policy.case import WEIGHT, Case
 from gateway.policy.decide import counterfactual, decide, decide_early
-from gateway.policy.judges import WEIGHT, Case
 from gateway.policy.lists import ListMatch
 from gateway.policy.rules import DEFAULT, Rules
 from gateway.policy.verdict import Action, Reason, Verdict
