@@ -95,21 +95,6 @@ def learn(
     return _learn_one(installation, models, tenant_id, account_id, said, rules)
 
 
-def take_back(
-    installation: Installation,
-    models: Models,
-    tenant_id: TenantId,
-    account_id: AccountId,
-    message: bytes,
-    *,
-    subjects: Sequence[Subject] = (),
-    rules: Rules = DEFAULT,
-) -> Learned:
-    """Whatever was said of the message counts as not said."""
-    said = Said(message, None, None, subjects)
-    return _learn_one(installation, models, tenant_id, account_id, said, rules)
-
-
 def _learn_one(
     installation: Installation,
     models: Models,
