@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,9 @@ def whole_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServ
     """The server with the town of tests/support/whole_server.py."""
     with running(WholeServer(tmp_path_factory.mktemp("whole"))) as server:
         yield server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Commands that a test runs in this process set its umask; what comes next starts as from a shell."""
+    os.umask(0o022)
