@@ -26,7 +26,7 @@ from sqlalchemy import bindparam, insert, select
 from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema
+from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.errors import AlreadyExists, Corrupt, Gone, NotFound
 from storage.keys.sealing import derive, open_sealed, seal
@@ -34,7 +34,7 @@ from storage.keys.source import KeySource
 from storage.schema import audit as schema
 from storage.values import AccountId, TenantId
 
-SCHEMA = Schema("audit", schema.VERSION, schema.metadata)
+SCHEMA = Schema("audit", schema.VERSION, schema.metadata, steps=[new_tables(2, schema.checkpoint)])
 PURPOSE = "audit"  # why a tenant's key is asked for
 
 _BEGIN = bytes(32)  # the hash before the first record

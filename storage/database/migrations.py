@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import MetaData, Table
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from storage.database.driver import Driver, Error, compile_statement, connect, database_key
 from storage.database.errors import translated
@@ -57,9 +58,11 @@ class Schema:
         return [*statements, *self.extra_sql]
 
 
-def new_tables(version: int, *tables: Table) -> Step:
-    """The step that makes tables, with their indexes, which the version before did not have."""
+def new_tables(version: int, *tables: Table, columns: Sequence[Column[Any]] = ()) -> Step:
+    """The step that makes tables, with their indexes, and columns, with their defaults, which the version before
+    did not have."""
     statements = [str(compile_statement(CreateTable(table))) for table in tables]
+    statements += [f"ALTER TABLE {c.table.name} ADD COLUMN {compile_statement(CreateColumn(c))}" for c in columns]
     statements += [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
 
     def work(connection: Connection) -> bool:

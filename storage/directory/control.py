@@ -33,6 +33,7 @@ from storage.errors import AlreadyExists, Conflict, Corrupt, Gone, InvalidInput,
 from storage.filter.counts import Judged
 from storage.keys.sealing import keyed_hash, open_sealed, seal
 from storage.keys.source import KeySource
+from storage.schema import contracts, staff
 from storage.schema import control as schema
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
@@ -40,7 +41,22 @@ SCHEMA = Schema(
     "control",
     schema.VERSION,
     schema.metadata,
-    steps=[new_tables(2, schema.secrecy_agreement, schema.review, schema.judged)],
+    steps=[
+        new_tables(2, schema.secrecy_agreement, schema.review, schema.judged),
+        new_tables(
+            3,
+            contracts.contract,
+            contracts.ending,
+            contracts.legal_hold,
+            contracts.key_backup,
+            contracts.backup,
+            contracts.receipt,
+            staff.staff,
+            staff.staff_session,
+            staff.approval,
+            staff.disclosure,
+        ),
+    ],
 )
 
 _COUNTERS = ("tenant_id", "account_id")

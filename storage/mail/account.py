@@ -50,7 +50,21 @@ from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
 
-SCHEMA = Schema("account", schema.VERSION, schema.metadata, schema.EXTRA_SQL, steps=[new_tables(2, schema.opinion)])
+SCHEMA = Schema(
+    "account",
+    schema.VERSION,
+    schema.metadata,
+    schema.EXTRA_SQL,
+    steps=[
+        new_tables(2, schema.opinion),
+        new_tables(
+            3,
+            schema.moving,
+            schema.moved,
+            columns=[schema.mailbox.c.keep_days, schema.mailbox.c.read_only],
+        ),
+    ],
+)
 
 DATABASE = "account.db"
 MAILDIR = "Maildir"

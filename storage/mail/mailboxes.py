@@ -84,6 +84,8 @@ class Mailbox:
     recent_uid: int  # messages from this UID on were never told of to anybody who selected the mailbox
     special_use: tuple[str, ...]
     created: int
+    keep_days: int = 0  # messages are removed when they have been here for so long; 0: they stay
+    read_only: bool = False  # the server writes, its owner reads
 
     @property
     def object_id(self) -> str:
@@ -172,6 +174,8 @@ class Mailboxes:
             recent_uid=1,
             special_use=" ".join(special_use),
             created=self._clock.now(),
+            keep_days=0,
+            read_only=0,
         )
         return mailbox_id
 
@@ -281,5 +285,5 @@ class Mailboxes:
 
 def _mailbox(row: Row) -> Mailbox:
     values: list[Any] = list(row)
-    values[-2] = tuple(values[-2].split())
-    return Mailbox(*values)
+    *counted, special_use, created, keep_days, read_only = values
+    return Mailbox(*counted, tuple(special_use.split()), created, keep_days, bool(read_only))

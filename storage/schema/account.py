@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from storage.schema import personal, technical
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -70,6 +70,8 @@ mailbox = Table(
     Column("recent_uid", BigInteger, nullable=False),  # UIDs from here on are \Recent to the next writer of SELECT
     Column("special_use", Text, nullable=False),  # space-separated attributes, e.g. "\\Sent" (RFC 6154)
     Column("created", BigInteger, nullable=False),  # Unix seconds
+    Column("keep_days", Integer, nullable=False, server_default="0"),  # until messages go; 0: they stay
+    Column("read_only", Integer, nullable=False, server_default="0"),  # 1: the server writes, its owner reads
     info=technical("IMAP mailboxes with their counters (RFC 9051 §2.3.1, RFC 7162)"),
     sqlite_with_rowid=False,
 )
@@ -287,6 +289,33 @@ opinion = Table(
     Column("spam", Boolean, nullable=True),  # None: takes back what was said before
     Column("given", BigInteger, nullable=False),  # Unix seconds
     info=technical("opinions that the filter will learn from"),
+    sqlite_with_rowid=False,
+)
+
+# Mail that moves in from another server: which of its folders and messages are here already.
+moving = Table(
+    "moving",
+    metadata,
+    _account(),
+    Column("source", Text, primary_key=True, info=personal("user", "login and name of the other server")),
+    Column("folder", Text, primary_key=True, info=personal("user", "folder name there")),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidnext", BigInteger, nullable=False),  # all below are here
+    Column("highest_modseq", BigInteger, nullable=False),  # 0: the server has none
+    Column("mailbox_id", BigInteger, nullable=False),
+    info=technical("folders of another server that move in"),
+    sqlite_with_rowid=False,
+)
+
+moved = Table(
+    "moved",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("uidvalidity", BigInteger, primary_key=True, autoincrement=False),  # there, and so is:
+    Column("uid", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", BigInteger, nullable=False),
+    info=technical("messages that moved in from another server"),
     sqlite_with_rowid=False,
 )
 

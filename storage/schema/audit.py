@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
 
 from storage.schema import personal, technical
 
-VERSION = 1
+VERSION = 2
 
 metadata = MetaData()
 
@@ -31,4 +31,15 @@ record = Table(
     Column("previous", LargeBinary, nullable=False),  # hash of the record before
     Column("hash", LargeBinary, nullable=False),
     info=technical("append-only chain of administrative actions"),
+)
+
+# Heads of the chain that were signed: who changes the chain has to have the signing key too.
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # of the record that it signs
+    Column("time", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),  # Ed25519
+    info=technical("signed heads of the chain"),
 )

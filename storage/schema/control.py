@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 
 from storage.schema import personal, technical
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
