@@ -285,5 +285,5 @@ class Mailboxes:
 
 def _mailbox(row: Row) -> Mailbox:
     values: list[Any] = list(row)
-    *counted, special_use, created, keep_days, read_only = values
-    return Mailbox(*counted, tuple(special_use.split()), created, keep_days, bool(read_only))
+    values[-4:] = [tuple(values[-4].split()), values[-3], values[-2], bool(values[-1])]
+    return Mailbox(*values)
