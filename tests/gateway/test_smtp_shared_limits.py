@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -244,12 +245,13 @@ def test_more_connections_than_places(open_limits: Open) -> None:
 
 def test_tables_name_nobody(open_limits: Open, run: Path) -> None:
     limits = open_limits()
-    limits.enter("address", "192.0.2.77", 9)
-    limits.spend("sender", "token@secret.example", 1, Rate(9, 60))
+    limits.enter("address", "2001:db8::5eed:77", 9)
+    limits.spend("sender", "unmistakable@secret-sender.example", 1, Rate(9, 60))
+    packed = IPv6Address("2001:db8::5eed:77").packed
     for path in (run / "limits").iterdir():
         octets = path.read_bytes()
         assert path.stat().st_mode & 0o077 == 0
-        assert not any(word in octets for word in (b"192.0.2.77", bytes([192, 0, 2, 77]), b"secret", b"token"))
+        assert not any(word in octets for word in (b"2001:db8::5eed:77", packed, b"unmistakable", b"secret-sender"))
 
 
 # Without tables

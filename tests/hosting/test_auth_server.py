@@ -104,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @contextmanager
-def client(world: World, role: Role, patience: float = 5.0) -> Iterator[AuthClient]:
+def client(world: World, role: Role, patience: float = 30.0) -> Iterator[AuthClient]:
     asking = AuthClient(world.path, role, patience=patience)
     try:
         yield asking

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,13 @@ def test_places_are_kept_and_shared(tmp_path: Path) -> None:
 
 def test_the_file_names_nobody_and_belongs_to_one_user(tmp_path: Path) -> None:
     file = GreylistFile.open(tmp_path)
-    file.attempts.put(file.hash("192.0.2.77", "token@secret.example"), Place(1, 2))
+    file.attempts.put(file.hash("2001:db8::5eed:77", "unmistakable@secret-sender.example"), Place(1, 2))
     file.close()
     path = tmp_path / FILE_NAME
     octets = path.read_bytes()
     assert len(octets) == SIZE
-    assert not any(word in octets for word in (b"192.0.2.77", bytes([192, 0, 2, 77]), b"token", b"secret"))
+    packed = IPv6Address("2001:db8::5eed:77").packed
+    assert not any(word in octets for word in (b"2001:db8::5eed:77", packed, b"unmistakable", b"secret-sender"))
     assert path.stat().st_mode & 0o077 == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -27,12 +28,13 @@ from storage.queue.entries import (
     NewEntry,
     NewRecipient,
     Origin,
+    RecipientParameters,
     RecipientState,
     Reply,
     new_queue_id,
 )
 from storage.queue.queue import Queue
-from storage.values import EmailAddress, TenantId
+from storage.values import AccountId, EmailAddress, TenantId
 
 DELIVERED, RELAYED, FAILED = RecipientState.DELIVERED, RecipientState.RELAYED, RecipientState.FAILED
 
@@ -154,16 +156,32 @@ def test_replies_of_version_1_are_their_text(place: Place) -> None:
 
 def test_rows_hold_no_address_and_nothing_that_was_said(place: Place) -> None:
     """Whoever holds the database's key, but not the tenant's, learns domains, ids and times."""
-    entry = place.enqueued()
-    place.queue.postpone(entry, {1: (place.clock.now() + 60, Reply(451, "4.3.0", "token-1 of joerg", "mx.example"))})
-    place.queue.settle(entry, {0: (FAILED, Reply(550, "5.1.1", "token-2", "mx.example"))}, [bounce(place)])
-    place.queue.bounce(entry.queue_id, Reply(550, "5.7.1", "token-3"))
-    place.queue.destination_failed("xn--bcher-kva.example", 1, Reply(421, "4.7.0", "token-4", "mx.example"))
+    entry = place.enqueued(
+        place.entry(
+            reverse_path=EmailAddress.parse("adelaide.sender@one.example"),
+            parameters=EnvelopeParameters("HDRS", "unmistakable-x+2B", True, "8BITMIME"),
+            recipients=(
+                NewRecipient(EmailAddress.parse("bartholomew@one.example"), AccountId(6)),
+                NewRecipient(
+                    EmailAddress.parse("jörgensen-jörg@bücher.example"),
+                    None,
+                    RecipientParameters(("FAILURE",), "rfc822;unmistakable"),
+                ),
+            ),
+        )
+    )
+    later = place.clock.now() + 60
+    place.queue.postpone(entry, {1: (later, Reply(451, "4.3.0", "unmistakable-1 of joergensen", "mx.example"))})
+    assert entry.reverse_path is not None
+    notice = dataclasses.replace(bounce(place), recipients=(NewRecipient(entry.reverse_path),))
+    place.queue.settle(entry, {0: (FAILED, Reply(550, "5.1.1", "unmistakable-2", "mx.example"))}, [notice])
+    place.queue.bounce(entry.queue_id, Reply(550, "5.7.1", "unmistakable-3"))
+    place.queue.destination_failed("xn--bcher-kva.example", 1, Reply(421, "4.7.0", "unmistakable-4", "mx.example"))
     with place.queue._database.reading() as connection:
         tables = [row[0] for row in connection.driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = [repr(row) for table in tables for row in connection.driver.execute(f"SELECT * FROM {table}")]
     assert len(rows) > 5
-    for secret in ("alice", "bob", "jörg", "j\\xc3\\xb6rg", "token-", "rfc822;x", "x+2B"):
+    for secret in ("adelaide.sender", "bartholomew", "jörgensen-j", "j\\xc3\\xb6rgensen", "unmistakable", "joergensen"):
         assert not [row for row in rows if secret in row], secret
 
 

@@ -1,22 +1,22 @@
-"""Kills the whole server, or single roles, under load at seeded random moments, and counts what is left.
+"""Kills the whole server, or single roles, under load at seeded random commands, and counts what is left.
 
-    scripts/crash [--rounds N] [--seed S] [--clients N] [--seconds S] [--data DIR]
+    scripts/crash [--rounds N] [--seed S] [--clients N] [--commands N] [--data DIR]
 
 Each round starts `cleanmail serve` on the same data, puts it under load from several IMAP connections (APPEND, MOVE,
 STORE, EXPUNGE), submission, and a mail server that sends to mailboxes, to a tenant's own server and to several tenants
-at once; and kills it with SIGKILL after a random time: in every second round the whole process group at once, else one
-to three processes of random roles one after the other, which the supervisor starts again. In every third round the
-next hop fails at random steps. The filter judges what arrives, by a model that knows some spam: part of it goes to
-Junk, part into the quarantine, and somebody releases some of that by command at the same time, who is killed in every
-second round as well. Then the server is started anew (if it was killed) and everything that was acknowledged
-is looked for: every message is there exactly once, in the mailbox and with the flags that the last acknowledged command
-gave it; what was expunged stays so; no UID names another message than before, no UIDNEXT or HIGHESTMODSEQ falls behind
-what was seen, no modseq comes twice; `cleanmail check --contents` finds nothing. Mail that got 250 is in each of its
-mailboxes exactly once and was taken by the next hop at least once, or waits in the queue, or is in the quarantine for
-that recipient; both are empty in the end, when all is released. Wanted mail is never withheld nor in Junk; forbidden
-attachments pass nowhere before they are released. Mail that was refused is nowhere. The next hop has a message twice
-only if the client that had sent it was killed; such copies are counted. A command whose answer never came may have
-happened or not, wholly.
+at once; and kills it with SIGKILL after a random number of acknowledged commands: in every second round the whole
+process group at once, else one to three processes of random roles one after the other, which the supervisor starts
+again. In every third round the next hop fails at random steps. The filter judges what arrives, by a model that knows
+some spam: part of it goes to Junk, part into the quarantine, and somebody releases some of that by command at the same
+time, who is killed in every second round as well. Then the server is started anew (if it was killed) and everything
+that was acknowledged is looked for: every message is there exactly once, in the mailbox and with the flags that the
+last acknowledged command gave it; what was expunged stays so; no UID names another message than before, no UIDNEXT or
+HIGHESTMODSEQ falls behind what was seen, no modseq comes twice; `cleanmail check --contents` finds nothing. Mail that
+got 250 is in each of its mailboxes exactly once and was taken by the next hop at least once, or waits in the queue, or
+is in the quarantine for that recipient; both are empty in the end, when all is released. Wanted mail is never withheld
+nor in Junk; forbidden attachments pass nowhere before they are released. Mail that was refused is nowhere. The next hop
+has a message twice only if the client that had sent it was killed; such copies are counted. A command whose answer
+never came may have happened or not, wholly.
 
 Exits with 1 at the first thing that is wrong, and says with which --seed it happens.
 """
@@ -52,7 +52,7 @@ from gateway.classifier.trainer import Trainer
 ZONE = {"elsewhere.test": {"MX": "10 mx.elsewhere.test."}, "mx.elsewhere.test": {"A": "127.0.0.1"}}
 
 STEPS = ("greeting", "MAIL", "RCPT", "DATA", "content", "QUIT")
-PATIENCE = 180.0  # seconds for what dead processes left to be gone on with
+PATIENCE = 180.0  # seconds for what dead processes left to be gone on with, and for the load to get anywhere
 FAULTS = (CUT, RESET, "421 4.3.2 I have to go", "451 4.3.0 not now")
 
 
@@ -94,7 +94,7 @@ class Rounds:
     ledger: Ledger
     seed: int
     clients: int = 3
-    seconds: float = 2.0
+    commands: int = 200
     killed: int = 0
 
     def play(self, count: int) -> Iterator[str]:
@@ -118,7 +118,7 @@ class Rounds:
                 self.server.start()
             until(self._is_served, "service after a crash")
             self.ledger.verify(self.server)
-            until(lambda: self.server.check("--contents") == [], "a clean check", 20)
+            until(lambda: self.server.check("--contents") == [], "a clean check")
             what = "everything" if whole else "single roles"
             yield f"round {number + 1}: {what} killed; {self.ledger.acknowledged} commands were acknowledged, all kept"
 
@@ -155,7 +155,10 @@ class Rounds:
         return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _pause(self, chance: random.Random) -> None:
-        threading.Event().wait(chance.uniform(0.1, self.seconds))
+        """Until some more commands were acknowledged, however fast this machine is, and some have only just begun."""
+        enough = self.ledger.acknowledged + chance.randint(1, self.commands)
+        until(lambda: self.ledger.acknowledged >= enough, "progress of the load", PATIENCE)
+        threading.Event().wait(chance.uniform(0, 0.1))
 
     def _kill_role(self, chance: random.Random) -> None:
         role = chance.choice(ROLES)
@@ -220,10 +223,10 @@ def main() -> int:
         prog="scripts/crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments; default: the time")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is random; default: the time")
     parser.add_argument("--clients", type=int, default=4, help="IMAP connections under load; default: %(default)s")
     parser.add_argument(
-        "--seconds", type=float, default=4.0, help="of load before a kill, at most; default: %(default)s"
+        "--commands", type=int, default=400, help="acknowledged before a kill, at most; default: %(default)s"
     )
     parser.add_argument("--data", type=Path, help="a folder to keep what is left in; default: a temporary one")
     given: Any = parser.parse_args()
@@ -231,7 +234,7 @@ def main() -> int:
         folder = given.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cleanmail-crash-")))
         folder.mkdir(parents=True, exist_ok=True)
         server, hop = stack.enter_context(target(folder))
-        rounds = Rounds(server, hop, Ledger(hop), given.seed, given.clients, given.seconds)
+        rounds = Rounds(server, hop, Ledger(hop), given.seed, given.clients, given.commands)
         try:
             for line in rounds.play(given.rounds):
                 print(line, flush=True)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 
