@@ -6,6 +6,7 @@ A stop gives the service `server.stop_within` seconds for the commands in flight
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -109,6 +110,8 @@ def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     standard_io(worker, stdin=0, stdout=channel.UP, reactor=reactor)
     reactor.callWhenRunning(worker.start)
     reactor.addSystemEventTrigger("before", "shutdown", worker.stop)
+    gc.freeze()  # nor is it ever searched later
+    gc.enable()
     reactor.run()
     parts.close()
 
