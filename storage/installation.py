@@ -118,7 +118,13 @@ class Installation:
     @property
     def control(self) -> Control:
         path = self.data / "control.db"
-        return self._once("control", lambda: Control.open(path, self.keys, self.clock, checkpointer=self._checkpointer))
+
+        def opened() -> Control:
+            control = Control.open(path, self.keys, self.clock, checkpointer=self._checkpointer)
+            control.approvals.recorded_in(lambda: self.audit)
+            return control
+
+        return self._once("control", opened)
 
     @property
     def queue(self) -> Queue:

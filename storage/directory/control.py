@@ -26,6 +26,7 @@ from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.directory.agreements import Agreements
+from storage.directory.approvals import Approvals
 from storage.directory.ownership import TxtLookup
 from storage.directory.reviews import Reviews
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
@@ -129,6 +130,7 @@ class Control:
         self.agreements = Agreements(database, clock)
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
+        self.approvals = Approvals(database, keys, clock)
 
     @classmethod
     def create(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:

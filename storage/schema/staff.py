@@ -51,6 +51,7 @@ approval = Table(
     Column("reason", LargeBinary, nullable=False, info=personal("user", "why", sealed=True)),
     Column("asked", BigInteger, nullable=False),
     Column("asked_by", Text, nullable=False, info=personal("staff", "who asked")),
+    Column("asked_as", Text, nullable=False, info=personal("staff", "the Unix user of who asked")),
     Column("expires", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # waiting, approved, refused, used, expired
     Column("decided", BigInteger, nullable=True),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage.audit import Audit
 from storage.changes import AccountChanged, TenantChanged
 from storage.clock import FixedClock
 from storage.directory.control import Control
@@ -34,6 +35,8 @@ class DirectoryPremises:
             write_master_file(master, Master.generate())
             self.keys = LocalKeys(KeyStore.create(data / "keys", read_master_file(master), self.clock))
             self.control = Control.create(control, self.keys, self.clock)
+        self.audit = Audit.open(data, self.keys, self.clock)
+        self.control.approvals.recorded_in(lambda: self.audit)
         self.announced: list[AccountChanged | TenantChanged] = []
         self._tenants: dict[TenantId, Tenant] = {}
 
@@ -69,6 +72,7 @@ class DirectoryPremises:
         for tenant in self._tenants.values():
             tenant.close()
         self.control.close()
+        self.audit.close()
 
 
 class Town:
