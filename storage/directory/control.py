@@ -27,6 +27,8 @@ from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.directory.agreements import Agreements
 from storage.directory.approvals import Approvals
+from storage.directory.contracts import Contracts
+from storage.directory.holds import Holds
 from storage.directory.ownership import TxtLookup
 from storage.directory.reviews import Reviews
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
@@ -88,6 +90,8 @@ _COUNT = prepare(
     .returning(_counter.c.value)
 )
 _INSERT_COUNTER = prepare(insert(_counter))
+_INFO = prepare(select(schema.info.c.value).where(schema.info.c.name == bindparam("which")))
+_INSERT_INFO = prepare(insert(schema.info))
 _ALL_TENANTS = prepare(select(*_TENANT_COLUMNS).order_by(_tenant.c.tenant_id))
 _ONE_TENANT = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.tenant_id == bindparam("id")))
 _TENANT_BY_SLUG = prepare(select(*_TENANT_COLUMNS).where(_tenant.c.slug == bindparam("which")))
@@ -130,6 +134,8 @@ class Control:
         self.agreements = Agreements(database, clock)
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
+        self.contracts = Contracts(database, keys, clock)
+        self.holds = Holds(database, keys, clock)
         self.approvals = Approvals(database, keys, clock)
 
     @classmethod
@@ -149,6 +155,20 @@ class Control:
 
     def close(self) -> None:
         self._database.close()
+
+    def installation_id(self) -> str:
+        """32 hexadecimal digits that stand for this installation, made when they are first asked for."""
+
+        def work(transaction: Transaction) -> str:
+            row = _INFO.one(transaction, which="installation")
+            if row is None:
+                row = (secrets.token_hex(16),)
+                _INSERT_INFO.run(transaction, name="installation", value=row[0])
+            return str(row[0])
+
+        with self._database.reading() as connection:
+            row = _INFO.one(connection, which="installation")
+        return str(row[0] if row is not None else self._database.write(work))
 
     # Tenants
 

@@ -23,6 +23,9 @@ contract = Table(
     Column("features", Text, nullable=False),  # space-separated; empty: all
     Column("reminded", BigInteger, nullable=False),  # days before the end of the last reminder; 0: none yet
     Column("contact", LargeBinary, nullable=True, info=personal("customer", "who is told of the end", sealed=True)),
+    # What all accounts take up together, as the jobs role found last; new mail waits while that is above max_bytes.
+    Column("used_bytes", BigInteger, nullable=False),
+    Column("measured", BigInteger, nullable=True),
     info=technical("contracts with customers"),
 )
 

@@ -1,0 +1,389 @@
+"""Contracts with tenants, in control.db: since when, what they may use, when and by whom they end.
+
+A tenant without a row has a contract without limits and without an end. Only a person sets the end, and until it is
+reached a person can take it back; `due` lists what has to be ended now, and nothing here ends it. Before the end there
+may be a window in which mail can be read and exported but nothing new is stored: `is_read_only`. Who is told of the end
+is sealed under the tenant's key. Every change is durable on return.
+
+What a contract allows is asked at every recipient and every sign-in, so `of` is one point read.
+
+Raises: NotFound, InvalidInput, NotPermitted, Conflict, LimitReached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+
+from storage.clock import Clock
+from storage.database.database import Database, Transaction
+from storage.database.prepared import Connection, prepare
+from storage.errors import Conflict, InvalidInput, LimitReached, NotFound, NotPermitted
+from storage.keys.sealing import open_sealed, seal
+from storage.keys.source import KeySource
+from storage.schema.contracts import contract
+from storage.schema.control import tenant
+from storage.values import EmailAddress, TenantId
+
+DAY = 86_400
+READ_ONLY = "The contract ends soon: mail can be read and exported, nothing new is stored."
+_DAYS_MAX = 3650
+
+
+class Feature(StrEnum):
+    """What a contract may be limited to; without a list everything is allowed."""
+
+    IMAP = "imap"
+    SUBMISSION = "submission"
+    DAV = "dav"
+    WEB = "web"
+    ROUTES = "routes"  # mail of a domain goes to servers of the tenant
+    FILTER = "filter"  # rules, lists and a model of the tenant's own
+    EXPORT = "export"  # by the tenant's administrators and users; the offer at the end never depends on it
+
+
+@dataclass(frozen=True, slots=True)
+class ContractLimits:
+    """0 and no features: unlimited."""
+
+    accounts: int = 0
+    bytes: int = 0
+    domains: int = 0
+    features: frozenset[Feature] = frozenset()
+
+    def allows(self, feature: Feature) -> bool:
+        return not self.features or feature in self.features
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    tenant_id: TenantId
+    started: int
+    notice_days: int = 0
+    ends: int | None = None  # None: open-ended
+    ended_by: str | None = field(default=None, repr=False)
+    read_only_days: int = 0  # before the end
+    limits: ContractLimits = ContractLimits()
+    reminded: int = 0  # days before the end of the last reminder; 0: none yet
+    used_bytes: int = 0  # of all accounts, when they were last measured
+    measured: int | None = None
+
+    def is_read_only(self, now: int) -> bool:
+        """In the window before the end, and from the end on until the erasure has begun."""
+        return self.ends is not None and now >= self.ends - self.read_only_days * DAY
+
+    def is_due(self, now: int) -> bool:
+        return self.ends is not None and now >= self.ends
+
+    @property
+    def is_over_quota(self) -> bool:
+        return bool(self.limits.bytes) and self.used_bytes > self.limits.bytes
+
+
+_COLUMNS = (
+    contract.c.tenant_id,
+    contract.c.started,
+    contract.c.notice_days,
+    contract.c.ends,
+    contract.c.ended_by,
+    contract.c.read_only_days,
+    contract.c.max_accounts,
+    contract.c.max_bytes,
+    contract.c.max_domains,
+    contract.c.features,
+    contract.c.reminded,
+    contract.c.used_bytes,
+    contract.c.measured,
+)
+_THIS = contract.c.tenant_id == bindparam("id")
+_ONE = prepare(select(*_COLUMNS).where(_THIS))
+_ALL = prepare(select(*_COLUMNS).order_by(contract.c.tenant_id))
+_ENDING = prepare(
+    select(*_COLUMNS)
+    .where(contract.c.ends.is_not(None), contract.c.ends <= bindparam("until"))
+    .order_by(contract.c.ends, contract.c.tenant_id)
+)
+_LIMITED = prepare(select(*_COLUMNS).where(contract.c.max_bytes > 0).order_by(contract.c.tenant_id))
+_TENANT = prepare(select(tenant.c.created, tenant.c.state).where(tenant.c.tenant_id == bindparam("id")))
+_INSERT = prepare(insert(contract))
+_SET_LIMITS = prepare(
+    update(contract)
+    .where(_THIS)
+    .values(
+        max_accounts=bindparam("accounts"),
+        max_bytes=bindparam("octets"),
+        max_domains=bindparam("domains"),
+        features=bindparam("allowed"),
+    )
+)
+_SET_TERMS = prepare(
+    update(contract)
+    .where(_THIS)
+    .values(started=bindparam("since"), notice_days=bindparam("notice"), read_only_days=bindparam("window"))
+)
+_SET_END = prepare(
+    update(contract).where(_THIS).values(ends=bindparam("time"), ended_by=bindparam("person"), reminded=0)
+)
+_REMINDED = prepare(
+    update(contract).where(_THIS, contract.c.ends == bindparam("time")).values(reminded=bindparam("days"))
+)
+_MEASURED = prepare(update(contract).where(_THIS).values(used_bytes=bindparam("octets"), measured=bindparam("time")))
+_CONTACT = prepare(select(contract.c.contact).where(_THIS))
+_SET_CONTACT = prepare(update(contract).where(_THIS).values(contact=bindparam("who")))
+
+
+class Contracts:
+    def __init__(self, database: Database, keys: KeySource, clock: Clock) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+
+    # What is agreed
+
+    def of(self, tenant_id: TenantId) -> Contract:
+        """The tenant's contract; without a row one without limits and end. Raises NotFound: no such tenant."""
+        with self._database.reading() as connection:
+            return _find(connection, tenant_id)
+
+    def all(self) -> list[Contract]:
+        """Those about which something was agreed."""
+        with self._database.reading() as connection:
+            return [_row(row) for row in _ALL.rows(connection)]
+
+    def is_read_only(self, tenant_id: TenantId, now: int | None = None) -> bool:
+        """Whether nothing new may be stored for the tenant, since its contract ends soon."""
+        with self._database.reading() as connection:
+            row = _ONE.one(connection, id=tenant_id)
+        return row is not None and _row(row).is_read_only(self._clock.now() if now is None else now)
+
+    def takes_mail(self, tenant_id: TenantId) -> bool:
+        """Whether new mail may be stored: neither in the window before the end nor above the tenant's storage."""
+        with self._database.reading() as connection:
+            row = _ONE.one(connection, id=tenant_id)
+        if row is None:
+            return True
+        found = _row(row)
+        return not found.is_read_only(self._clock.now()) and not found.is_over_quota
+
+    def allows(self, tenant_id: TenantId, feature: Feature) -> bool:
+        with self._database.reading() as connection:
+            row = _ONE.one(connection, id=tenant_id)
+        return row is None or _row(row).limits.allows(feature)
+
+    def check_count(self, tenant_id: TenantId, what: str, present: int) -> None:
+        """Whether one more of `what`, accounts or domains, may be made. Raises LimitReached."""
+        limits = self.of(tenant_id).limits
+        most = limits.accounts if what == "accounts" else limits.domains
+        if most and present >= most:
+            raise LimitReached(f"The contract allows {most} {what}, and there are {present}.")
+
+    def check_quota(self, tenant_id: TenantId, quotas: Iterable[int]) -> None:
+        """Whether accounts may be given these quotas (octets; 0: unlimited) together. Raises LimitReached.
+
+        Accounts without a quota are counted with nothing here: what they store counts when it is measured.
+        """
+        most = self.of(tenant_id).limits.bytes
+        if most and sum(quotas) > most:
+            raise LimitReached(f"The contract allows {most} octets, and the accounts' quotas would be more together.")
+
+    # What changes
+
+    def set_limits(self, tenant_id: TenantId, limits: ContractLimits) -> Contract:
+        """What is there already stays, whatever it takes: only more of it is refused."""
+        if min(limits.accounts, limits.bytes, limits.domains) < 0:
+            raise InvalidInput("A limit is 0, for none, or more.")
+
+        def work(transaction: Transaction) -> Contract:
+            found = self._row_of(transaction, tenant_id)
+            _SET_LIMITS.run(
+                transaction,
+                id=tenant_id,
+                accounts=limits.accounts,
+                octets=limits.bytes,
+                domains=limits.domains,
+                allowed=" ".join(sorted(limits.features)),
+            )
+            return replace(found, limits=limits)
+
+        return self._write(work)
+
+    def set_terms(
+        self,
+        tenant_id: TenantId,
+        *,
+        started: int | None = None,
+        notice_days: int | None = None,
+        read_only_days: int | None = None,
+    ) -> Contract:
+        """None: as it was."""
+        if any(days is not None and not 0 <= days <= _DAYS_MAX for days in (notice_days, read_only_days)):
+            raise InvalidInput(f"A number of days is from 0 to {_DAYS_MAX}.")
+
+        def work(transaction: Transaction) -> Contract:
+            found = self._row_of(transaction, tenant_id)
+            changed = replace(
+                found,
+                started=found.started if started is None else started,
+                notice_days=found.notice_days if notice_days is None else notice_days,
+                read_only_days=found.read_only_days if read_only_days is None else read_only_days,
+            )
+            _SET_TERMS.run(
+                transaction,
+                id=tenant_id,
+                since=changed.started,
+                notice=changed.notice_days,
+                window=changed.read_only_days,
+            )
+            return changed
+
+        return self._write(work)
+
+    def set_end(self, tenant_id: TenantId, ends: int | None, by: str, *, early: bool = False) -> Contract:
+        """When the contract ends, and who says so; None takes it back, until it is reached.
+
+        Raises NotPermitted if that is earlier than the period of notice allows, unless `early`, for which two persons
+        have to agree elsewhere; Conflict if the end was reached already.
+        """
+        now = self._clock.now()
+
+        def work(transaction: Transaction) -> Contract:
+            found = self._row_of(transaction, tenant_id)
+            check_end(found, ends, now, early=early)
+            _SET_END.run(transaction, id=tenant_id, time=ends, person=by if ends is not None else None)
+            return replace(found, ends=ends, ended_by=by if ends is not None else None, reminded=0)
+
+        return self._write(work)
+
+    def set_reminded(self, tenant_id: TenantId, ends: int, days: int) -> None:
+        """The reminder of `days` before that end is on its way; nothing happens if the end was changed meanwhile."""
+        self._database.write(lambda t: _REMINDED.run(t, id=tenant_id, time=ends, days=days))
+
+    def set_used(self, tenant_id: TenantId, octets: int) -> None:
+        """What all accounts take up together now."""
+        self._database.write(
+            lambda t: _MEASURED.run(t, id=tenant_id, octets=octets, time=self._clock.now()), durable=False
+        )
+
+    # Whom to tell
+
+    def contact(self, tenant_id: TenantId) -> EmailAddress | None:
+        """Who is told of the end, beside the tenant's administrators."""
+        with self._database.reading() as connection:
+            row = _CONTACT.one(connection, id=tenant_id)
+        if row is None or row[0] is None:
+            return None
+        key = self._keys.tenant_key(tenant_id, "directory.name")
+        return EmailAddress.parse(open_sealed(key.secret, row[0], _contact_context(tenant_id)).decode())
+
+    def set_contact(self, tenant_id: TenantId, address: EmailAddress | None) -> None:
+        box = None
+        if address is not None:
+            key = self._keys.tenant_key(tenant_id, "directory.name")
+            box = seal(key.secret, str(address).encode(), _contact_context(tenant_id))
+
+        def work(transaction: Transaction) -> None:
+            self._row_of(transaction, tenant_id)
+            _SET_CONTACT.run(transaction, id=tenant_id, who=box)
+
+        self._database.write(work)
+
+    # What comes
+
+    def ending(self, until: int) -> list[Contract]:
+        """Those that end until then, the earliest first, also those that are over."""
+        with self._database.reading() as connection:
+            return [_row(row) for row in _ENDING.rows(connection, until=until)]
+
+    def due(self, now: int) -> list[Contract]:
+        """Those whose end is reached."""
+        return self.ending(now)
+
+    def with_storage_limit(self) -> list[Contract]:
+        with self._database.reading() as connection:
+            return [_row(row) for row in _LIMITED.rows(connection)]
+
+    def _row_of(self, transaction: Transaction, tenant_id: TenantId) -> Contract:
+        """The tenant's row, made if there is none."""
+        row = _ONE.one(transaction, id=tenant_id)
+        if row is not None:
+            return _row(row)
+        found = _find(transaction, tenant_id)
+        _INSERT.run(
+            transaction,
+            tenant_id=tenant_id,
+            started=found.started,
+            notice_days=0,
+            ends=None,
+            ended_by=None,
+            read_only_days=0,
+            max_accounts=0,
+            max_bytes=0,
+            max_domains=0,
+            features="",
+            reminded=0,
+            contact=None,
+            used_bytes=0,
+            measured=None,
+        )
+        return found
+
+    def _write(self, work: Any) -> Contract:
+        written: Contract = self._database.write(work)
+        return written
+
+
+def check_end(found: Contract, ends: int | None, now: int, *, early: bool) -> None:
+    """Raises Conflict, InvalidInput or NotPermitted: see `Contracts.set_end`."""
+    if found.is_due(now):
+        raise Conflict("The contract has ended already; its data is being erased.")
+    if ends is None:
+        return
+    if ends <= now:
+        raise InvalidInput("The end of a contract lies ahead; to end a tenant at once there is: cleanmail tenant end.")
+    if ends < found.started:
+        raise InvalidInput("A contract ends after it has begun.")
+    if not early and is_early(found, ends, now):
+        raise NotPermitted(
+            f"The period of notice is {found.notice_days} days; an earlier end needs --early and a second person."
+        )
+
+
+def is_early(found: Contract, ends: int, now: int) -> bool:
+    """Whether that end leaves less than the period of notice. A day that has begun counts whole."""
+    return ends < now - now % DAY + found.notice_days * DAY
+
+
+def parse_features(names: Collection[str]) -> frozenset[Feature]:
+    """Raises InvalidInput for a name of none."""
+    known = {each.value: each for each in Feature}
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f"'{name[:40]}' is no feature; there are {', '.join(known)}.")
+    return frozenset(known[name] for name in names)
+
+
+def _find(connection: Connection, tenant_id: TenantId) -> Contract:
+    row = _ONE.one(connection, id=tenant_id)
+    if row is not None:
+        return _row(row)
+    made = _TENANT.one(connection, id=tenant_id)
+    if made is None:
+        raise NotFound(f"There is no tenant {tenant_id}.")
+    return Contract(tenant_id, started=int(made[0]))
+
+
+def _row(row: tuple[Any, ...]) -> Contract:
+    tenant_id, started, notice_days, ends, ended_by, read_only_days = row[:6]
+    limits = ContractLimits(row[6], row[7], row[8], frozenset(map(Feature, row[9].split())))
+    reminded, used, measured = row[10:]
+    return Contract(
+        TenantId(tenant_id), started, notice_days, ends, ended_by, read_only_days, limits, reminded, used, measured
+    )
+
+
+def _contact_context(tenant_id: TenantId) -> bytes:
+    return b"control.contract.contact:%d" % tenant_id
