@@ -139,6 +139,17 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """Backups of the running installation (`cleanmail backup`); without the keys, which have a place of their own."""
+
+    directory: str = ""  # where they are made by themselves, best on another disk; empty: none is made by itself
+    every_hours: int = field(default=24, metadata={"least": 1, "most": 8760})  # between two that are made by themselves
+    daily: int = field(default=7, metadata=_COUNT)  # days that the backups of a day are kept
+    weekly: int = field(default=4, metadata=_COUNT)  # weeks that the first backup of a week is kept
+    monthly: int = field(default=6, metadata=_COUNT)  # months that the first backup of a month is kept
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: Server = Server()
     listen: Listen = Listen()
@@ -151,6 +162,7 @@ class Config:
     filter: FilterSettings = field(default_factory=FilterSettings)
     mail: Mail = Mail()
     storage: Storage = Storage()
+    backup: Backup = Backup()
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
     sending: SendingLimits = field(default_factory=SendingLimits)

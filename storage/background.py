@@ -39,6 +39,18 @@ class Background:
                 self._thread.start()
             self._changed.notify_all()
 
+    def submit_later(self, key: tuple[Hashable, ...], step: Step, seconds: float) -> None:
+        """Like `submit`, after a while; nobody waits for it, and when the process ends before, it is not done."""
+        timer = threading.Timer(seconds, self._submit_again, (key, step))
+        timer.daemon = True
+        timer.start()
+
+    def _submit_again(self, key: tuple[Hashable, ...], step: Step) -> None:
+        with self._changed:
+            if self._thread is not None and not self._closed and key not in self._jobs:
+                self._jobs[key] = step
+                self._changed.notify_all()
+
     def has(self, owner: Hashable) -> bool:
         """Whether a job of that owner waits or runs."""
         with self._changed:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, func, select
 
+from storage.backup import lease
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.files.durable import fsync_directory
@@ -46,7 +47,9 @@ class Swept:
 
 
 def sweep_account(account: Account, incarnation: Incarnation) -> Swept:
-    """Sweep one account; `incarnation` is ours and knows who is alive."""
+    """Sweep one account; `incarnation` is ours and knows who is alive. While a backup copies it, nothing is done."""
+    if lease.is_account_held(account.root):
+        return Swept()
     tmp = _dead(account, incarnation, "tmp")
     for name in tmp:
         account.maildir.remove(name)
@@ -80,7 +83,7 @@ def _rows_among(account: Account, names: list[str]) -> set[str]:
 def _unlink(account: Account) -> int:
     """Remove the files of unlink rows, then the rows."""
     count = 0
-    while True:
+    while not lease.is_account_held(account.root):
         with account.database.reading() as connection:
             rows = _to_unlink.rows(connection, account_id=account.account_id, limit=BATCH)
         if not rows:
@@ -96,3 +99,4 @@ def _unlink(account: Account) -> int:
 
         account.database.write(forget, durable=False)
         count += len(names)
+    return count

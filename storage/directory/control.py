@@ -27,6 +27,7 @@ from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.directory.agreements import Agreements
 from storage.directory.approvals import Approvals
+from storage.directory.backups import Backups
 from storage.directory.contracts import Contracts
 from storage.directory.holds import Holds
 from storage.directory.ownership import TxtLookup
@@ -134,6 +135,7 @@ class Control:
         self.agreements = Agreements(database, clock)
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
+        self.backups = Backups(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
         self.approvals = Approvals(database, keys, clock)

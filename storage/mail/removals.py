@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, func, insert, select
 
 from storage.background import Background
+from storage.backup import lease
 from storage.database.database import Transaction
 from storage.database.prepared import Row, prepare
+from storage.errors import Unavailable
 from storage.files.durable import fsync_directory
 from storage.files.maildir import Maildir
 from storage.mail.content import delete_content
@@ -161,7 +163,13 @@ class Removals:
             return [row[0] for row in _select_unlink.rows(connection, account=self._ledger.account_id, most=most)]
 
     def remove_files(self) -> bool:
-        """Remove some of the files that `unlink` names. True: there may be more."""
+        """Remove some of the files that `unlink` names. True: there may be more.
+
+        While a backup copies the account they stay, and so do their rows.
+        """
+        if lease.is_account_held(self._maildir.path.parent):
+            self._background.submit_later((self._ledger.account_id, "files"), self._remove_later, lease.RETRY)
+            return False
         account_id, names = self._ledger.account_id, self._files(FILES)
         for name in names:
             self._maildir.remove(name)
@@ -170,3 +178,9 @@ class Removals:
             rows = [{"account": account_id, "name": name} for name in names]
             self._ledger.database.write(lambda transaction: _delete_unlink.run_many(transaction, rows), durable=False)
         return len(names) == FILES
+
+    def _remove_later(self) -> bool:
+        try:
+            return self.remove_files()
+        except Unavailable:  # it was closed meanwhile: who opens it next takes this up
+            return False

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from storage.backup import lease
 from storage.errors import AlreadyExists, NotFound
 from storage.files import durable
 from storage.files.format import read_all, write_file
@@ -102,6 +103,10 @@ class QuarantineFiles:
             except OSError:
                 gone = False
         return gone
+
+    def are_being_copied(self) -> bool:
+        """Whether a backup needs all files as they are now."""
+        return lease.is_held(self.folder.parents[2], self.folder.parent.name)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """(base name, incarnation of its writer) of each message of which a file is there."""

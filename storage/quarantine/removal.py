@@ -65,6 +65,8 @@ class Removals:
             after = rows[-1][0]
 
     def _unlink(self, file: str) -> bool:
+        if self._files.are_being_copied():  # the row stays, and `finish` removes them when it is asked next
+            return False
         removed = self._files.remove(file)
         if removed:
             self._removed.append(file)

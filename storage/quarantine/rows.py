@@ -337,8 +337,10 @@ class QuarantineRows(Listing):
     def sweep(self, is_alive: Callable[[str], bool]) -> int:
         """Removes files that were to go, and those that no row names and whose writer is dead; of how many messages.
 
-        Files first: what a living writer has yet to name is spared for its sake.
+        Files first: what a living writer has yet to name is spared for its sake. While a backup copies them, they stay.
         """
+        if self.files.are_being_copied():
+            return 0
         removed = self._removals.finish()
         dead = [name for name, incarnation in self.files.names() if not is_alive(incarnation)]
         if not dead:

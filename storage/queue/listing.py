@@ -119,8 +119,11 @@ class Listing(Lanes):
     def sweep(self, tenant_id: TenantId, is_alive: Callable[[str], bool]) -> int:
         """Removes the tenant's spool files that were to go, or that no row names and whose writer is dead; how many.
 
-        Files first: one that a living writer has yet to name is spared for its writer's sake.
+        Files first: one that a living writer has yet to name is spared for its writer's sake. While a backup copies
+        them, all stay.
         """
+        if self._spool.is_being_copied():
+            return 0
         removed = self._removals.finish(tenant_id)
         dead = [file for file, incarnation in self._spool.files(tenant_id) if not is_alive(incarnation)]
         if not dead:

@@ -69,6 +69,8 @@ class Removals:
             self._database.write(self._forget, durable=False)
 
     def _unlink(self, tenant_id: TenantId, file: str) -> bool:
+        if self._spool.is_being_copied():  # the row stays, and `finish` removes the file when it is asked next
+            return False
         removed = self._spool.remove(tenant_id, file)
         if removed:
             self._removed.append((tenant_id, file))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from storage.backup import lease
 from storage.errors import NotFound
 from storage.files import durable
 from storage.files.format import read_all, write_file
@@ -47,6 +48,7 @@ class Spool:
     """All tenants' spools of one data directory."""
 
     def __init__(self, data: Path, incarnation: str) -> None:
+        self._data = str(data)
         self._tenants = str(data / "tenants")  # texts: pathlib's paths cost as much as the encryption of a message
         self._incarnation = incarnation
 
@@ -107,6 +109,10 @@ class Spool:
         except OSError:
             return False
         return True
+
+    def is_being_copied(self) -> bool:
+        """Whether a backup needs all files as they are now."""
+        return lease.is_held(self._data, lease.QUEUE)
 
     def files(self, tenant_id: TenantId) -> Iterator[tuple[str, str]]:
         """(base name, incarnation of its writer) of each file."""

@@ -1,0 +1,1 @@
+"""Backups of a running installation, and what is restored from them."""
