@@ -18,6 +18,12 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back; only differences mean something."""
 
+    def boottime(self) -> float:
+        """Seconds since the machine was started, also while it slept; nobody can set it."""
+
+    def boot(self) -> str:
+        """Which start of the machine `boottime` counts from."""
+
 
 class SystemClock:
     def now(self) -> int:
@@ -29,12 +35,20 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def boottime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def boot(self) -> str:
+        return boot_id()
+
 
 class FixedClock:
     """Stands still until it is moved."""
 
     def __init__(self, start: float = 1_750_000_000.0) -> None:
         self._time = start
+        self._boottime = 1000.0
+        self._boots = 1
 
     def now(self) -> int:
         return int(self._time)
@@ -45,8 +59,26 @@ class FixedClock:
     def monotonic(self) -> float:
         return self._time
 
+    def boottime(self) -> float:
+        return self._boottime
+
+    def boot(self) -> str:
+        return f"fixed-{self._boots}"
+
     def advance(self, seconds: float) -> None:
+        """Time passes."""
         self._time += seconds
+        self._boottime += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self._time += seconds
+
+    def reboot(self, off: float = 0.0, running: float = 30.0) -> None:
+        """The machine was switched off for a while, and runs again for some seconds."""
+        self._time += off + running
+        self._boottime = running
+        self._boots += 1
 
 
 @cache

@@ -23,6 +23,7 @@ from storage.audit import Audit
 from storage.background import Background
 from storage.changes import AccountChanged, Published, Publisher, TenantChanged
 from storage.clock import Clock
+from storage.clock_guard import ClockGuard
 from storage.database.checkpointer import Checkpointer
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
@@ -40,6 +41,7 @@ from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
+from storage.register.periods import STANDARD, Periods
 from storage.values import AccountId, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
@@ -61,10 +63,21 @@ class _Thread(local):
 
 
 class Installation:
-    def __init__(self, data: Path, keys: KeySource, clock: Clock, *, max_open: int = MAX_OPEN) -> None:
+    def __init__(
+        self,
+        data: Path,
+        keys: KeySource,
+        clock: Clock,
+        *,
+        max_open: int = MAX_OPEN,
+        periods: Periods = STANDARD,
+    ) -> None:
+        """`periods` is the policy of how long data is kept."""
         self.data = data
         self.keys = keys
         self.clock = clock
+        self.periods = periods
+        self.clock_guard = ClockGuard(data, clock)  # asked before anything is removed by time
         self.background = Background()
         self._checkpointer = Checkpointer(clock)
         self._checkpointer.start()
@@ -84,6 +97,7 @@ class Installation:
         with suppress(AlreadyExists):
             Control.create(data / "control.db", keys, clock).close()
         Audit.open(data, keys, clock).close()
+        ClockGuard.begin(data, clock)
         incarnation = Incarnation(data)
         try:
             with suppress(AlreadyExists):

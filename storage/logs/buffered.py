@@ -18,6 +18,7 @@ from storage.clock import Clock
 from storage.errors import CleanmailError
 from storage.logs.classes import LogClass
 from storage.logs.segments import Record, SegmentKeys, SegmentWriter, Wanted, read_records, remove_expired
+from storage.register.periods import STANDARD, Period
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -88,9 +89,13 @@ class BufferedLog(Generic[T]):
         self.flush()
         return read_records(self._data, self.kind, keys, since, until, wanted)
 
-    def expire(self) -> list[str]:
-        """Destroy the days whose retention has ended; says which. May be repeated, needs no key."""
-        return remove_expired(self._data, self.kind, self._clock.now())
+    def expire(self, period: Period | None = None) -> list[str]:
+        """Destroy the days whose retention has ended; says which. May be repeated, needs no key.
+
+        None: the standard period of its class.
+        """
+        period = period or STANDARD.of(self.kind.kept)
+        return remove_expired(self._data, self.kind, self._clock.now(), period)
 
     def close(self) -> None:
         self.flush()

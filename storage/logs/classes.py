@@ -1,32 +1,43 @@
-"""The kinds of records that are kept for a time, each with its period and its purpose: the declared data of retention.
+"""The kinds of records that are kept for a time, each in segments by day: the declared data of retention.
 
-A day's segments are destroyed together, when the first record that the day can hold reaches the ceiling. So a record
-lives at least `floor_days` and less than `ceiling_days`; `storage.retention` removes what is due.
+How long each is kept is the policy of the installation (`storage.register.periods`). A day's segments are destroyed
+together, when the first record that the day can hold reaches the ceiling. So a record lives at least the period's
+floor and less than its ceiling; `storage.retention` removes what is due.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.register import classes
+from storage.register.periods import BOUNDS
+from storage.register.values import DataClass, Kept
+
 
 @dataclass(frozen=True, slots=True)
 class LogClass:
-    """One kind of record, how long it is kept, and why."""
+    """One kind of record."""
 
     name: str  # of its folder
-    floor_days: int  # every record can be read for so long
-    ceiling_days: int  # none is there for longer
-    purpose: str
+    of: DataClass
 
-    def __post_init__(self) -> None:
-        if self.floor_days >= self.ceiling_days:  # the records of a day end together
-            raise ValueError(f"log class {self.name}: its floor must be at least a day below its ceiling")
+    @property
+    def kept(self) -> Kept:
+        return self.of.kept
+
+    @property
+    def ceiling_days(self) -> int:
+        """The most that any policy may choose: no record is there for longer."""
+        return BOUNDS[self.of.kept].most
+
+    @property
+    def floor_days(self) -> int:
+        """What every record can be read for under the longest period."""
+        return self.ceiling_days - 1
 
 
-ACCESS = LogClass("access", 364, 365, "access events: time, type and result of what was done with an account")
-TRANSCRIPTS = LogClass(
-    "transcripts", 364, 365, "raw SMTP transcripts: sender, recipient and time can be reconstructed, by log auditors"
-)
-TRACES = LogClass("traces", 13, 14, "what became of each message, for support and the tenant's administrators")
+ACCESS = LogClass("access", classes.ACCESS_EVENTS)
+TRANSCRIPTS = LogClass("transcripts", classes.TRANSCRIPTS)
+TRACES = LogClass("traces", classes.TRACES)
 
 CLASSES = (ACCESS, TRANSCRIPTS, TRACES)

@@ -29,6 +29,7 @@ from storage.errors import Corrupt
 from storage.files import durable
 from storage.keys.sealing import new_secret, open_sealed, open_sealed_to, seal, seal_to
 from storage.logs.classes import LogClass
+from storage.register.periods import Period
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -195,12 +196,14 @@ def read_records(
                     yield record
 
 
-def remove_expired(data: Path, kind: LogClass, now: int) -> list[str]:
+def remove_expired(data: Path, kind: LogClass, now: int, period: Period) -> list[str]:
     """Destroy the days whose first record has reached the ceiling, their keys first; says which.
 
     A record of midnight is as old as its day, so the day goes when its midnight has.
     """
-    newest = (datetime.fromtimestamp(now, UTC).date() - timedelta(days=kind.ceiling_days)).isoformat()
+    newest = (
+        datetime.fromtimestamp(now, UTC).date() - timedelta(days=period.ceiling_days or kind.ceiling_days)
+    ).isoformat()
     removed = set()
     for root in (_key_root(data, kind), _log_root(data, kind)):
         if not root.is_dir():

@@ -1,7 +1,8 @@
 """How stored data is declared: whose it is, what for, on which ground, for how long, and who may read it.
 
-A `DataClass` stands beside the tables, files or logs that it describes; tables, columns and patterns of files name
-theirs. How long a class is kept is a name here (`Kept`): the days belong to the policy (`storage.register.periods`).
+The kinds of data stand on one page (`storage.register.classes`); tables, columns, logs and patterns of files name
+theirs where they are defined. How long a class is kept is a name here (`Kept`): the days belong to the policy
+(`storage.register.periods`).
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Kept(StrEnum):
     TRANSCRIPTS = "transcripts"
     ACCESS = "access"
     SENDING = "sending"  # how much was sent, TLS results, destinations
+    FORWARDING = "forwarding"  # where bounces of forwarded mail lead
     EXPERIENCE = "experience"  # what the filter knows of senders and correspondents
     COUNTS = "counts"  # of verdicts, without persons
     REVIEWS = "reviews"

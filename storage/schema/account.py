@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 
 VERSION = 3
@@ -26,7 +27,7 @@ info = Table(
     _account(),
     Column("name", Text, primary_key=True),  # boot_id, incarnation of the last writer, restored …
     Column("value", Text, nullable=False),
-    info=technical("state of this database itself"),
+    info=technical("state of this database itself", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -37,7 +38,7 @@ counter = Table(
     _account(),
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
-    info=technical("persistent counters"),
+    info=technical("persistent counters", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -47,7 +48,7 @@ usage = Table(
     _account(),
     Column("bytes", BigInteger, nullable=False),  # sum of RFC 822 sizes, once per membership
     Column("messages", BigInteger, nullable=False),  # memberships
-    info=technical("quota: charged in the inserting transaction (RFC 9208)"),
+    info=technical("quota: charged in the inserting transaction (RFC 9208)", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -72,7 +73,7 @@ mailbox = Table(
     Column("created", BigInteger, nullable=False),  # Unix seconds
     Column("keep_days", Integer, nullable=False, server_default="0"),  # until messages go; 0: they stay
     Column("read_only", Integer, nullable=False, server_default="0"),  # 1: the server writes, its owner reads
-    info=technical("IMAP mailboxes with their counters (RFC 9051 §2.3.1, RFC 7162)"),
+    info=technical("IMAP mailboxes with their counters (RFC 9051 §2.3.1, RFC 7162)", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 Index("mailbox_by_name", mailbox.c.account_id, mailbox.c.name, unique=True)
@@ -83,7 +84,7 @@ subscription = Table(
     metadata,
     _account(),
     Column("name", Text, primary_key=True, info=personal("user", "folders shown by clients")),
-    info=technical("subscribed mailbox names"),
+    info=technical("subscribed mailbox names", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 
@@ -94,7 +95,7 @@ keyword = Table(
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     Column("bit", Integer, primary_key=True, autoincrement=False),  # 8..61 of membership.flags
     Column("name", Text, nullable=False, info=personal("user", "tag, chosen by the user")),
-    info=technical("keywords of a mailbox as bits (RFC 9051 §2.3.2)"),
+    info=technical("keywords of a mailbox as bits (RFC 9051 §2.3.2)", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 
@@ -108,7 +109,7 @@ membership = Table(
     Column("flags", BigInteger, nullable=False),
     Column("modseq", BigInteger, nullable=False),
     Column("saved", BigInteger, nullable=False),  # Unix seconds: SAVEDATE (RFC 8514)
-    info=technical("which message stands in which mailbox under which UID"),
+    info=technical("which message stands in which mailbox under which UID", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 Index("membership_by_modseq", membership.c.account_id, membership.c.mailbox_id, membership.c.modseq)
@@ -121,7 +122,7 @@ expunged = Table(
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
     Column("modseq", BigInteger, primary_key=True, autoincrement=False),
     Column("uid", BigInteger, primary_key=True, autoincrement=False),
-    info=technical("tombstones for QRESYNC (RFC 7162 §3.2)"),
+    info=technical("tombstones for QRESYNC (RFC 7162 §3.2)", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -133,7 +134,7 @@ snapshot = Table(
     Column("modseq", BigInteger, nullable=False),
     Column("rows", LargeBinary, nullable=False),  # packed uids, flags, modseqs; see storage.mail.snapshots
     Column("columns", LargeBinary, nullable=True),  # packed message ids, sizes and dates of the same messages
-    info=technical("packed (uid, flags, modseq) of a mailbox, so that a cold view is one read"),
+    info=technical("packed (uid, flags, modseq) of a mailbox, so that a cold view is one read", of=classes.MAIL),
 )
 
 message = Table(
@@ -150,7 +151,7 @@ message = Table(
     Column("delivery_id", Text, nullable=True),  # "queue id" of a delivery that may be retried: exactly once
     Column("indexed", Boolean, nullable=False),
     Column("created", BigInteger, nullable=False),
-    info=technical("one stored message file"),
+    info=technical("one stored message file", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 Index(
@@ -198,7 +199,7 @@ content = Table(
         "references", Text, nullable=False, info=personal("correspondent", "threading", sealed=True)
     ),  # space-separated
     Column("preview", Text, nullable=False, info=personal("correspondent", "PREVIEW (RFC 8970)", sealed=True)),
-    info=technical("what searching, sorting and threading read of a message") | _ROWID,
+    info=technical("what searching, sorting and threading read of a message", of=classes.MAIL) | _ROWID,
 )
 
 # ENVELOPE and BODYSTRUCTURE as RFC 9051 §7.5.2 writes them: what 99 of 100 reads send as it is.
@@ -209,7 +210,7 @@ rendered = Table(
     _message(),
     Column("envelope", LargeBinary, nullable=False, info=personal("correspondent", "envelope", sealed=True)),
     Column("body_structure", LargeBinary, nullable=False, info=personal("correspondent", "structure", sealed=True)),
-    info=technical("answers to FETCH that are kept as they are sent") | _ROWID,
+    info=technical("answers to FETCH that are kept as they are sent", of=classes.MAIL) | _ROWID,
 )
 
 # The raw fields that mail clients list folders with (storage.mime.fields.LISTED), in message order …
@@ -221,7 +222,7 @@ listing = Table(
     Column(
         "listed", LargeBinary, nullable=False, info=personal("correspondent", "header fields for lists", sealed=True)
     ),
-    info=technical("header fields that clients list a mailbox with") | _ROWID,
+    info=technical("header fields that clients list a mailbox with", of=classes.MAIL) | _ROWID,
 )
 
 # … and the Received fields apart, since clients differ about them and they are the longest; with what we added.
@@ -235,7 +236,7 @@ trace_fields = Table(
     ),
     Column("received", LargeBinary, nullable=False, info=personal("correspondent", "trace fields", sealed=True)),
     Column("received_first", Boolean, nullable=False),  # every Received stands before every listed field
-    info=technical("trace fields of a message (RFC 5321 §4.4)") | _ROWID,
+    info=technical("trace fields of a message (RFC 5321 §4.4)", of=classes.MAIL) | _ROWID,
 )
 
 # THREADID (RFC 8474): keyed hashes of message ids, so that no content stands in an index.
@@ -245,7 +246,7 @@ thread_reference = Table(
     _account(),
     Column("reference", LargeBinary, primary_key=True),  # HMAC of a message id under the account's key
     Column("thread_id", Text, nullable=False),
-    info=technical("finds the thread of a new message by its references"),
+    info=technical("finds the thread of a new message by its references", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
 
@@ -255,7 +256,7 @@ unlink = Table(
     metadata,
     _account(),
     Column("file", Text, primary_key=True),
-    info=technical("message files that no row names any more"),
+    info=technical("message files that no row names any more", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -267,7 +268,7 @@ search_text = Table(
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
     Column("part", Integer, primary_key=True, autoincrement=False),  # storage.mail.trigrams.Part: 0 header, 1 body
     Column("text", LargeBinary, nullable=False, info=personal("correspondent", "search in the text", sealed=True)),
-    info=technical("zstd of the searchable text of a message (RFC 9051 §6.4.4)"),
+    info=technical("zstd of the searchable text of a message (RFC 9051 §6.4.4)", of=classes.SEARCH_INDEX),
 )
 
 # Deleted messages whose searchable text and trigrams are still to be removed; filled by the trigger below.
@@ -276,7 +277,7 @@ forgotten = Table(
     metadata,
     _account(),
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
-    info=technical("message ids that the search index has to forget"),
+    info=technical("message ids that the search index has to forget", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 
@@ -288,7 +289,7 @@ opinion = Table(
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
     Column("spam", Boolean, nullable=True),  # None: takes back what was said before
     Column("given", BigInteger, nullable=False),  # Unix seconds
-    info=technical("opinions that the filter will learn from"),
+    info=technical("opinions that the filter will learn from", of=classes.OPINIONS),
     sqlite_with_rowid=False,
 )
 
@@ -303,7 +304,7 @@ moving = Table(
     Column("uidnext", BigInteger, nullable=False),  # all below are here
     Column("highest_modseq", BigInteger, nullable=False),  # 0: the server has none
     Column("mailbox_id", BigInteger, nullable=False),
-    info=technical("folders of another server that move in"),
+    info=technical("folders of another server that move in", of=classes.MOVING),
     sqlite_with_rowid=False,
 )
 
@@ -315,7 +316,7 @@ moved = Table(
     Column("uidvalidity", BigInteger, primary_key=True, autoincrement=False),  # there, and so is:
     Column("uid", BigInteger, primary_key=True, autoincrement=False),
     Column("message_id", BigInteger, nullable=False),
-    info=technical("messages that moved in from another server"),
+    info=technical("messages that moved in from another server", of=classes.MOVING),
     sqlite_with_rowid=False,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 
 VERSION = 2
@@ -15,7 +16,7 @@ info = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    info=technical("state of this database itself"),
+    info=technical("state of this database itself", of=classes.INSTALLATION),
 )
 
 record = Table(
@@ -30,7 +31,7 @@ record = Table(
     Column("details", LargeBinary, nullable=False, info=personal("user", "what was changed", sealed=True)),
     Column("previous", LargeBinary, nullable=False),  # hash of the record before
     Column("hash", LargeBinary, nullable=False),
-    info=technical("append-only chain of administrative actions"),
+    info=technical("append-only chain of administrative actions", of=classes.AUDIT),
 )
 
 # Heads of the chain that were signed: who changes the chain has to have the signing key too.
@@ -41,5 +42,5 @@ checkpoint = Table(
     Column("time", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),  # Ed25519
-    info=technical("signed heads of the chain"),
+    info=technical("signed heads of the chain", of=classes.AUDIT),
 )

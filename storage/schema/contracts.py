@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 from storage.schema.control import metadata
 
@@ -26,7 +27,7 @@ contract = Table(
     # What all accounts take up together, as the jobs role found last; new mail waits while that is above max_bytes.
     Column("used_bytes", BigInteger, nullable=False),
     Column("measured", BigInteger, nullable=True),
-    info=technical("contracts with customers"),
+    info=technical("contracts with customers", of=classes.CONTRACTS),
 )
 
 # What is being erased, or was: a tenant or one account, step by step, so that it goes on after a crash.
@@ -44,8 +45,13 @@ ending = Table(
     # JSON of what has been counted so far; holds ids and numbers only.
     Column("progress", Text, nullable=False),
     # What is searched for afterwards, sealed under a key of its own that is destroyed when the search is over.
-    Column("sought", LargeBinary, nullable=True, info=personal("user", "addresses to look for", sealed=True)),
-    info=technical("erasures under way and done"),
+    Column(
+        "sought",
+        LargeBinary,
+        nullable=True,
+        info=personal("user", "addresses to look for", sealed=True, of=classes.ERASURE_SEARCH),
+    ),
+    info=technical("erasures under way and done", of=classes.ERASURES),
 )
 Index("ending_by_tenant", ending.c.tenant_id, ending.c.account_id)
 Index("ending_by_finish", ending.c.finished)
@@ -64,7 +70,7 @@ legal_hold = Table(
     Column("approved_by", Text, nullable=False, info=personal("staff", "who approved it")),
     Column("lifted", BigInteger, nullable=True),
     Column("lifted_by", Text, nullable=True, info=personal("staff", "who lifted it")),
-    info=technical("legal holds"),
+    info=technical("legal holds", of=classes.HOLDS),
 )
 Index("legal_hold_by_tenant", legal_hold.c.tenant_id)
 
@@ -78,7 +84,7 @@ key_backup = Table(
     Column("place", Text, nullable=False),  # where it was written, for the operator
     Column("master", Integer, nullable=False),  # generation of the master that wraps what it holds
     Column("removed", BigInteger, nullable=True),
-    info=technical("copies of keys"),
+    info=technical("copies of keys", of=classes.KEY_BACKUPS),
 )
 
 # Backups of data, so that erasures are known to those that hold the erased.
@@ -92,7 +98,7 @@ backup = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("verified", BigInteger, nullable=True),
     Column("expires", BigInteger, nullable=True),
-    info=technical("backups that were made"),
+    info=technical("backups that were made", of=classes.BACKUPS),
 )
 
 # One run of a retention job.
@@ -107,7 +113,7 @@ receipt = Table(
     Column("oldest", BigInteger, nullable=True),  # of what is left
     Column("failed", BigInteger, nullable=False),  # parts that could not be looked at
     Column("overdue", Integer, nullable=False),  # 1: something is older than its ceiling
-    info=technical("what retention did"),
+    info=technical("what retention did", of=classes.RECEIPTS),
     sqlite_autoincrement=True,
 )
 Index("receipt_by_class", receipt.c.data_class, receipt.c.time)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 
 VERSION = 3
@@ -19,7 +20,7 @@ info = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    info=technical("installation id, state of this database"),
+    info=technical("installation id, state of this database", of=classes.INSTALLATION),
 )
 
 counter = Table(
@@ -27,7 +28,7 @@ counter = Table(
     metadata,
     Column("name", Text, primary_key=True),  # tenant_id, account_id
     Column("value", BigInteger, nullable=False),
-    info=technical("ids that are never used again"),
+    info=technical("ids that are never used again", of=classes.INSTALLATION),
 )
 
 tenant = Table(
@@ -45,7 +46,7 @@ tenant = Table(
     Column("state", Text, nullable=False),  # active, suspended, ended
     Column("state_version", BigInteger, nullable=False),  # rises with every change of state
     Column("created", BigInteger, nullable=False),
-    info=technical("customers with a contract"),
+    info=technical("customers with a contract", of=classes.DIRECTORY),
 )
 
 domain = Table(
@@ -57,7 +58,7 @@ domain = Table(
     Column("token", Text, nullable=False),  # expected in the TXT record of _cleanmail.<domain>
     Column("created", BigInteger, nullable=False),
     Column("verified", BigInteger, nullable=True),
-    info=technical("a domain belongs to at most one tenant"),
+    info=technical("a domain belongs to at most one tenant", of=classes.DIRECTORY),
 )
 Index("domain_by_tenant", domain.c.tenant_id)
 
@@ -67,7 +68,7 @@ login = Table(
     Column("login_hash", LargeBinary, primary_key=True),  # HMAC of the address key under the directory key
     Column("tenant_id", BigInteger, nullable=False),
     Column("account_id", BigInteger, nullable=False, unique=True),
-    info=technical("finds the account of a login name"),
+    info=technical("finds the account of a login name", of=classes.DIRECTORY),
 )
 
 # Who promised in writing to keep secret what he sees of withheld mail: only they may see header lines of it.
@@ -81,7 +82,7 @@ secrecy_agreement = Table(
     Column("recorded", BigInteger, nullable=False),
     Column("recorded_by", Text, nullable=False, info=personal("staff", "Unix user who recorded it")),
     Column("ended", BigInteger, nullable=True),
-    info=technical("secrecy agreements of technical administrators"),
+    info=technical("secrecy agreements of technical administrators", of=classes.AGREEMENTS),
 )
 
 # Withheld messages that somebody said were wrongly withheld, and what a reviewer found.
@@ -97,7 +98,7 @@ review = Table(
     Column("viewed", BigInteger, nullable=True),  # when a person saw its header first
     Column("decided", BigInteger, nullable=True),
     Column("decided_by", Text, nullable=True, info=personal("staff", "Unix user who decided")),
-    info=technical("reviews of withheld mail"),
+    info=technical("reviews of withheld mail", of=classes.REVIEWS),
 )
 Index("review_by_state", review.c.state, review.c.asked)
 Index("review_by_message", review.c.quarantine_id)
@@ -110,6 +111,6 @@ judged = Table(
     Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
     Column("what", Text, primary_key=True),  # storage.filter.counts.Counted
     Column("count", BigInteger, nullable=False),
-    info=technical("counts of verdicts"),
+    info=technical("counts of verdicts", of=classes.VERDICT_COUNTS),
     sqlite_with_rowid=False,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 
 VERSION = 2
@@ -20,7 +21,7 @@ info = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    info=technical("state of this database itself"),
+    info=technical("state of this database itself", of=classes.INSTALLATION),
 )
 
 counter = Table(
@@ -28,7 +29,7 @@ counter = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
-    info=technical("persistent counters"),
+    info=technical("persistent counters", of=classes.INSTALLATION),
     sqlite_with_rowid=False,
 )
 
@@ -49,7 +50,7 @@ entry = Table(
     Column("held", Integer, nullable=False),  # 0: no; 1: by an operator; 2: with its account. So are its recipients.
     Column("given_up", Integer, nullable=False),  # 1: an operator wants it returned to its sender
     Column("waiting", Integer, nullable=False),  # recipients that are not settled; the entry goes with the last
-    info=technical("accepted messages whose recipients are not all settled"),
+    info=technical("accepted messages whose recipients are not all settled", of=classes.QUEUE),
     sqlite_with_rowid=False,
 )
 # The primary key follows in each of them, so that a page of the list is a range.
@@ -76,7 +77,7 @@ recipient = Table(
     Column(
         "reply", LargeBinary, nullable=True, info=personal("correspondent", "last reply of the next hop", sealed=True)
     ),
-    info=technical("one recipient of an entry"),
+    info=technical("one recipient of an entry", of=classes.QUEUE),
     sqlite_with_rowid=False,
 )
 Index(
@@ -90,7 +91,7 @@ held_account = Table(
     metadata,
     Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
-    info=technical("accounts whose queued mail is held"),
+    info=technical("accounts whose queued mail is held", of=classes.STOPPED_SENDERS),
     sqlite_with_rowid=False,
 )
 
@@ -100,7 +101,7 @@ unlink = Table(
     metadata,
     Column("tenant_id", BigInteger, primary_key=True, autoincrement=False),
     Column("file", Text, primary_key=True),
-    info=technical("spool files that are to be removed"),
+    info=technical("spool files that are to be removed", of=classes.QUEUE),
     sqlite_with_rowid=False,
 )
 
@@ -115,7 +116,7 @@ destination = Table(
     Column("code", Integer, nullable=False),
     Column("status", Text, nullable=False),  # RFC 3463
     Column("text", Text, nullable=False),  # our own words, never the peer's
-    info=technical("destinations that do not answer"),
+    info=technical("destinations that do not answer", of=classes.OTHER_SERVERS),
     sqlite_with_rowid=False,
 )
 Index("destination_by_time", destination.c.retry_at)
@@ -128,7 +129,7 @@ sent = Table(
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("hour", BigInteger, primary_key=True, autoincrement=False),  # Unix time / 3600
     Column("recipients", BigInteger, nullable=False),
-    info=technical("how much each account sends, against abuse"),
+    info=technical("how much each account sends, against abuse", of=classes.SENDING),
     sqlite_with_rowid=False,
 )
 Index("sent_by_hour", sent.c.hour)
@@ -144,7 +145,7 @@ sts_policy = Table(
     Column("mx", Text, nullable=False, info=personal("correspondent", "mail servers")),  # patterns, space-separated
     Column("fetched", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
-    info=technical("MTA-STS policies of other domains"),
+    info=technical("MTA-STS policies of other domains", of=classes.OTHER_SERVERS),
     sqlite_with_rowid=False,
 )
 Index("sts_policy_by_end", sts_policy.c.expires)
@@ -159,6 +160,6 @@ tls_result = Table(
     Column("mx_host", Text, primary_key=True, info=personal("correspondent", "mail server")),
     Column("result_type", Text, primary_key=True),  # RFC 8460 §4.3; empty: TLS as the policy wants it
     Column("sessions", BigInteger, nullable=False),
-    info=technical("outcomes of TLS with other servers"),
+    info=technical("outcomes of TLS with other servers", of=classes.SENDING),
     sqlite_with_rowid=False,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 from storage.schema.control import metadata
 
@@ -20,7 +21,7 @@ staff = Table(
     Column("credential_version", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("ended", BigInteger, nullable=True),
-    info=technical("who works for the provider, and administrators of customers"),
+    info=technical("who works for the provider, and administrators of customers", of=classes.STAFF),
     sqlite_autoincrement=True,
 )
 
@@ -34,7 +35,7 @@ staff_session = Table(
     Column("uid", BigInteger, nullable=False),  # of the Unix user whose programs may use it
     Column("begun", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
-    info=technical("sessions of staff"),
+    info=technical("sessions of staff", of=classes.STAFF_SESSIONS),
 )
 Index("staff_session_by_end", staff_session.c.expires)
 
@@ -57,7 +58,7 @@ approval = Table(
     Column("decided", BigInteger, nullable=True),
     Column("decided_by", Text, nullable=True, info=personal("staff", "who approved or refused")),
     Column("used", BigInteger, nullable=True),
-    info=technical("what needs a second person"),
+    info=technical("what needs a second person", of=classes.APPROVALS),
 )
 Index("approval_by_state", approval.c.state, approval.c.asked)
 
@@ -79,6 +80,6 @@ disclosure = Table(
     Column("disclosed", BigInteger, nullable=True),
     Column("extract", LargeBinary, nullable=True),  # SHA-256 of what was handed over
     Column("items", BigInteger, nullable=False),  # how many records were
-    info=technical("disclosures to authorities"),
+    info=technical("disclosures to authorities", of=classes.DISCLOSURES),
 )
 Index("disclosure_by_time", disclosure.c.received)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from storage.register import classes
 from storage.schema import personal, technical
 
 VERSION = 3
@@ -15,7 +16,7 @@ info = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    info=technical("state of this database itself"),
+    info=technical("state of this database itself", of=classes.TENANT_STATE),
 )
 
 account = Table(
@@ -33,7 +34,7 @@ account = Table(
     Column("quota_messages", BigInteger, nullable=False),  # 0: unlimited
     Column("catch_all_sender", Boolean, nullable=False),  # may send as any address of its catch-all domains
     Column("created", BigInteger, nullable=False),
-    info=technical("mailbox owners"),
+    info=technical("mailbox owners", of=classes.ACCOUNTS),
 )
 
 app_password = Table(
@@ -49,7 +50,7 @@ app_password = Table(
     Column("protocols", Text, nullable=False),  # space-separated: imap submission dav; empty: all
     Column("created", BigInteger, nullable=False),
     Column("revoked", BigInteger, nullable=True),
-    info=technical("generated passwords for devices"),
+    info=technical("generated passwords for devices", of=classes.ACCOUNTS),
     sqlite_autoincrement=True,
 )
 Index("app_password_by_account", app_password.c.account_id)
@@ -61,7 +62,7 @@ address = Table(
     Column("address_key", Text, primary_key=True, info=personal("user", "address, canonical")),
     Column("address", Text, nullable=False, info=personal("user", "address as given")),
     Column("kind", Text, nullable=False),  # account, alias, catch_all
-    info=technical("local addresses"),
+    info=technical("local addresses", of=classes.ACCOUNTS),
 )
 
 # Where an address leads: accounts of this tenant, other addresses here, or addresses elsewhere.
@@ -72,7 +73,7 @@ target = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("account_id", BigInteger, nullable=True),
     Column("target_address", Text, nullable=True, info=personal("correspondent", "where an alias leads")),
-    info=technical("targets of addresses"),
+    info=technical("targets of addresses", of=classes.ACCOUNTS),
 )
 Index("target_by_account", target.c.account_id)
 
@@ -81,7 +82,7 @@ setting = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False, info=personal("customer", "policy, among it the postmaster's address")),
-    info=technical("policy values of the tenant"),
+    info=technical("policy values of the tenant", of=classes.SETTINGS),
 )
 
 # Where the mail of a domain goes; a domain without a row has its mailboxes here.
@@ -95,7 +96,7 @@ route = Table(
     Column("tls", Text, nullable=False),  # opportunistic, encrypted, verified
     Column("verify", Boolean, nullable=False),  # recipients are asked for there before they are accepted
     Column("created", BigInteger, nullable=False),
-    info=technical("routes of mail domains"),
+    info=technical("routes of mail domains", of=classes.SETTINGS),
 )
 
 # DKIM keys: made, seen in DNS, signing, retiring (published, no longer signing), retired (published with empty p=).
@@ -110,7 +111,7 @@ dkim_key = Table(
     Column("state", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),  # when it came to its state
-    info=technical("keys that sign what leaves"),
+    info=technical("keys that sign what leaves", of=classes.SETTINGS),
 )
 
 # Reverse-paths of forwarded mail that are too long to be rewritten in themselves (SRS).
@@ -120,7 +121,7 @@ srs = Table(
     Column("token", Text, primary_key=True),
     Column("address", Text, nullable=False, info=personal("correspondent", "envelope sender of forwarded mail")),
     Column("expires", BigInteger, nullable=False),
-    info=technical("where bounces of forwarded mail lead"),
+    info=technical("where bounces of forwarded mail lead", of=classes.FORWARDED_SENDERS),
 )
 Index("srs_by_end", srs.c.expires)
 
@@ -133,7 +134,7 @@ frozen = Table(
     Column("since", BigInteger, nullable=False),
     Column("reason", Text, nullable=False, info=personal("user", "why the account may not send")),
     Column("thawed", BigInteger, nullable=True),  # since when it may send again
-    info=technical("accounts whose sending is stopped"),
+    info=technical("accounts whose sending is stopped", of=classes.STOPPED_SENDERS),
 )
 
 # Messages that the filter withheld, one row for each and its tenant, as long as somebody may still get it. Header and
@@ -156,7 +157,7 @@ quarantine = Table(
     # JSON: envelope parameters and facts: what a release needs, and what explains it.
     Column("details", LargeBinary, nullable=False, info=personal("correspondent", "why it was withheld", sealed=True)),
     Column("file", Text, nullable=False, unique=True),  # base name of its two files, without their endings
-    info=technical("withheld messages"),
+    info=technical("withheld messages", of=classes.WITHHELD),
 )
 Index("quarantine_by_end", quarantine.c.expires)
 Index("quarantine_by_reason", quarantine.c.reason, quarantine.c.size)  # what there is, counted without reading rows
@@ -181,7 +182,7 @@ quarantine_recipient = Table(
     Column("release_id", Text, nullable=True),  # the queue id of what leaves
     Column("released_by", Text, nullable=True),  # recipient, administrator, review
     Column("releaser", Text, nullable=True),  # the incarnation at work
-    info=technical("for whom messages are withheld"),
+    info=technical("for whom messages are withheld", of=classes.WITHHELD),
 )
 Index("quarantine_by_account", quarantine_recipient.c.account_id, quarantine_recipient.c.quarantine_id)
 Index("quarantine_by_address", quarantine_recipient.c.address_key, quarantine_recipient.c.quarantine_id)
@@ -193,7 +194,7 @@ quarantine_unlink = Table(
     "quarantine_unlink",
     metadata,
     Column("file", Text, primary_key=True),
-    info=technical("files that are to be removed"),
+    info=technical("files that are to be removed", of=classes.TENANT_STATE),
 )
 
 # Rules of the filter that differ from the installation's; scope "" is the tenant, "domain:<name>", "account:<number>".
@@ -203,7 +204,7 @@ filter_setting = Table(
     Column("scope", Text, primary_key=True, info=personal("customer", "whose rule it is")),
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False, info=personal("customer", "a rule of the filter")),
-    info=technical("rules of the filter"),
+    info=technical("rules of the filter", of=classes.SETTINGS),
 )
 
 # Senders that are let through or refused: an address, a domain ("@domain"), or a network.
@@ -215,7 +216,7 @@ filter_list = Table(
     Column("kind", Text, nullable=False),  # allow, deny
     Column("unproven", Boolean, nullable=False),  # allow also what is not proven to come from there
     Column("created", BigInteger, nullable=False),
-    info=technical("allow and deny lists"),
+    info=technical("allow and deny lists", of=classes.SETTINGS),
     sqlite_with_rowid=False,
 )
 
@@ -226,7 +227,7 @@ correspondent = Table(
     Column("address_hash", LargeBinary, primary_key=True),  # HMAC of the address key under the tenant's key
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("last", BigInteger, nullable=False),  # Unix seconds of the last message to it, by the day
-    info=technical("whom accounts write to"),
+    info=technical("whom accounts write to", of=classes.EXPERIENCE),
     sqlite_with_rowid=False,
 )
 Index("correspondent_by_account", correspondent.c.account_id)
@@ -240,7 +241,7 @@ reputation = Table(
     Column("ham", Float, nullable=False),
     Column("spam", Float, nullable=False),
     Column("last", BigInteger, nullable=False),
-    info=technical("experience with senders"),
+    info=technical("experience with senders", of=classes.EXPERIENCE),
     sqlite_with_rowid=False,
 )
 Index("reputation_by_age", reputation.c.last)
@@ -255,7 +256,7 @@ correction = Table(
     # The lessons as they were taught, and what counts of them: without what the account's ordinary mail has in common.
     Column("taught", LargeBinary, nullable=False, info=personal("user", "learned from the account's choices")),
     Column("weights", LargeBinary, nullable=False, info=personal("user", "learned from the account's choices")),
-    info=technical("what users taught the filter"),
+    info=technical("what users taught the filter", of=classes.CORRECTIONS),
 )
 
 # The lessons that are in the corrections, so that each can be taken back.
@@ -268,7 +269,7 @@ lesson = Table(
     Column("step", Float, nullable=False),  # what was added to each of its weights
     Column("spoke", LargeBinary, nullable=False),  # hashes of `reputation` where it counts, one after the other
     Column("learned", BigInteger, nullable=False),
-    info=technical("lessons of the filter"),
+    info=technical("lessons of the filter", of=classes.EXPERIENCE),
     sqlite_with_rowid=False,
 )
 Index("lesson_by_age", lesson.c.learned)
