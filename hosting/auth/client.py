@@ -13,6 +13,7 @@ import base64
 import random
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from hosting.auth.grants import Role
 from hosting.auth.messages import VERSION, error_of, number, principal_of
 from hosting.auth.signin import Principal, SignIn
 from hosting.review.values import Recorded, ReviewCase
-from storage.errors import InvalidInput, Unavailable
-from storage.keys.source import Key, ServiceName
+from storage.errors import Corrupt, InvalidInput, Unavailable
+from storage.keys.source import Destroyed, Key, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 
@@ -93,8 +94,43 @@ class AuthClient:
     def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
         return _key(self._ask({"op": "create_account_key", "tenant": tenant, "account": account}))
 
-    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
-        self._ask({"op": "destroy_account_key", "tenant": tenant, "account": account})
+    def destroy_tenant_key(self, tenant: TenantId) -> Destroyed:
+        return _destroyed(self._ask({"op": "destroy_tenant_key", "tenant": tenant}))
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
+        return _destroyed(self._ask({"op": "destroy_account_key", "tenant": tenant, "account": account}))
+
+    def rotate_keys(self) -> int:
+        """Wrap all keys under a new generation of the master and forget the old one; the new generation."""
+        return number(self._ask({"op": "rotate_keys"}), "generation")
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        encoded = base64.b64encode(message).decode("ascii")
+        return _octets(self._ask({"op": "sign", "purpose": purpose, "message": encoded}), "signature")
+
+    def verifying_key(self, purpose: SigningPurpose) -> bytes:
+        return _octets(self._ask({"op": "verifying_key", "purpose": purpose}), "key")
+
+    # Who holds keys
+
+    def holders(self, tenant: TenantId) -> frozenset[int]:
+        """The living processes that were given keys of the tenant and did not say that they forgot them."""
+        return _pids(self._ask({"op": "holders", "tenant": tenant}))
+
+    def ever_held(self, tenant: TenantId) -> frozenset[int]:
+        """The living processes that were given keys of the tenant, whatever they said since."""
+        return _pids(self._ask({"op": "holders", "tenant": tenant, "ever": True}))
+
+    def recycle(self, tenant: TenantId, pids: Collection[int]) -> frozenset[int]:
+        """Have those of them that ever held keys of the tenant told to stop (the supervisor starts them again).
+
+        The ones that were told; never this process.
+        """
+        return _pids(self._ask({"op": "recycle", "tenant": tenant, "pids": sorted(pids)}))
+
+    def kill(self, tenant: TenantId, pids: Collection[int]) -> frozenset[int]:
+        """As `recycle`, but at once and without asking."""
+        return _pids(self._ask({"op": "kill", "tenant": tenant, "pids": sorted(pids)}))
 
     def forget(self, tenant: TenantId) -> None:
         """Say that this process holds no key of the tenant any more."""
@@ -205,10 +241,26 @@ class _Connection:
 
 
 def _secret(fields: Fields) -> bytes:
+    return _octets(fields, "secret")
+
+
+def _octets(fields: Fields, name: str) -> bytes:
     try:
-        return base64.b64decode(str(fields["secret"]), validate=True)
+        return base64.b64decode(str(fields[name]), validate=True)
     except (KeyError, ValueError):
         raise Unavailable(detail="auth reply") from None
+
+
+def _destroyed(fields: Fields) -> Destroyed:
+    try:
+        return Destroyed.from_fields(fields.get("destroyed"))
+    except Corrupt:
+        raise Unavailable(detail="auth reply") from None
+
+
+def _pids(fields: Fields) -> frozenset[int]:
+    listed = fields.get("pids")
+    return frozenset(pid for pid in listed if isinstance(pid, int)) if isinstance(listed, list) else frozenset()
 
 
 def _recorded(fields: Fields) -> Recorded:

@@ -28,6 +28,7 @@ class Grant:
     accounts: bool = True  # accounts' keys are what nearly every role works with
     transcripts: bool = False  # read what all others can only write
     reviews: bool = False  # see what was reported as wrongly withheld, with keys that open headers only
+    endings: bool = False  # destroy tenants' keys, sign, and end processes that hold keys
 
 
 _DELIVERY = frozenset({"control", "directory", "queue", "logs", "transcripts"})
@@ -38,8 +39,8 @@ GRANTS: dict[Role, Grant] = {
     Role.SMTP: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
     Role.QUEUE: Grant(_DELIVERY, tenants=True, sign_in=False, provision=False),
     Role.WEB: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
-    Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True),
-    Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True),
+    Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True, endings=True),
+    Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True, endings=True),
     Role.AUDITOR: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, transcripts=True),
     Role.REVIEWER: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, reviews=True),
 }
@@ -57,6 +58,12 @@ _COLUMN = {
     "create_tenant_key": "provision",
     "create_account_key": "provision",
     "destroy_account_key": "provision",
+    "destroy_tenant_key": "endings",
+    "rotate_keys": "endings",
+    "sign": "endings",
+    "holders": "endings",
+    "recycle": "endings",
+    "kill": "endings",
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hosting.auth.signin import Principal, SignIn
 from hosting.auth.verifier import Verifier
-from storage.keys.source import Key, KeySource, ServiceName
+from storage.keys.source import Destroyed, Key, KeySource, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 
@@ -43,5 +43,17 @@ class LocalAuth:
     def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
         return self._keys.create_account_key(tenant, account)
 
-    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
-        self._keys.destroy_account_key(tenant, account)
+    def destroy_tenant_key(self, tenant: TenantId) -> Destroyed:
+        return self._keys.destroy_tenant_key(tenant)
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
+        return self._keys.destroy_account_key(tenant, account)
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        return self._keys.sign(purpose, message)
+
+    def verifying_key(self, purpose: SigningPurpose) -> bytes:
+        return self._keys.verifying_key(purpose)
+
+    def holders(self, tenant: TenantId) -> frozenset[int]:
+        return self._keys.holders(tenant)

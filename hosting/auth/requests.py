@@ -1,19 +1,19 @@
-"""Answers the requests of the auth socket: sign-ins, and keys leased for a stated purpose.
+"""Answers the requests of the auth socket: sign-ins, keys leased for a stated purpose, signatures, ends of keys.
 
 Knows no socket and no event loop. A caller gets only what `hosting.auth.grants` gives its role. Every lease and every
-making or destroying of a key is logged, with ids only; which processes hold keys of a tenant is known until they say
-that they forgot them, or end.
+making or destroying of a key is logged, with ids only; so is every process that is ended because it holds keys
+(`hosting.auth.holders`).
 
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
-create_account_key, destroy_account_key, forget; for reviewers: reviews, view_review, header_key, decide_review.
+create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, holders, recycle,
+kill; for reviewers: reviews, view_review, header_key, decide_review.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-import os
-import threading
+import signal
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -21,6 +21,7 @@ from typing import get_args
 
 from hosting.auth import grants
 from hosting.auth.frames import Fields
+from hosting.auth.holders import Holders
 from hosting.auth.messages import error_reply, number, principal_of, text
 from hosting.auth.persons import check_auditor, person_of
 from hosting.auth.signin import PROTOCOLS, Principal, SignIn
@@ -28,10 +29,14 @@ from hosting.auth.verifier import Verifier
 from hosting.review.desk import ReviewDesk
 from hosting.review.values import Recorded
 from storage.errors import InvalidInput, NotPermitted
-from storage.keys.source import Key, KeySource, ServiceName
+from storage.keys.source import Key, KeySource, LocalKeys, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 _SERVICES: dict[str, ServiceName] = {name: name for name in get_args(ServiceName)}
+_SIGNED: dict[str, SigningPurpose] = {name: name for name in get_args(SigningPurpose)}
+_PIDS_MAX = 10_000
+
+__all__ = ["Caller", "Holders", "Requests"]
 
 _log = logging.getLogger("cleanmail.auth")
 
@@ -42,29 +47,6 @@ class Caller:
 
     pid: int
     role: grants.Role
-
-
-class Holders:
-    """Which processes hold keys of which tenants."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pids: dict[TenantId, set[int]] = {}
-
-    def took(self, tenant_id: TenantId, pid: int) -> None:
-        with self._lock:
-            self._pids.setdefault(tenant_id, set()).add(pid)
-
-    def forgot(self, tenant_id: TenantId, pid: int) -> None:
-        with self._lock:
-            self._pids.get(tenant_id, set()).discard(pid)
-
-    def of(self, tenant_id: TenantId) -> set[int]:
-        """The living ones."""
-        with self._lock:
-            pids = self._pids.get(tenant_id, set())
-            pids -= {pid for pid in pids if not os.path.exists(f"/proc/{pid}")}
-            return set(pids)
 
 
 class Requests:
@@ -95,7 +77,14 @@ class Requests:
             "create_tenant_key": self._create_tenant_key,
             "create_account_key": self._create_account_key,
             "destroy_account_key": self._destroy_account_key,
+            "destroy_tenant_key": self._destroy_tenant_key,
+            "rotate_keys": self._rotate_keys,
+            "sign": self._sign,
+            "verifying_key": self._verifying_key,
             "forget": self._forget,
+            "holders": self._holders_of,
+            "recycle": self._recycle,
+            "kill": self._kill,
             "reviews": self._reviews,
             "view_review": self._view_review,
             "header_key": self._header_key,
@@ -180,15 +169,62 @@ class Requests:
 
     def _destroy_account_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
-        self._keys.destroy_account_key(tenant_id, account_id)
+        destroyed = self._keys.destroy_account_key(tenant_id, account_id)
         _log.info("destroyed tenant=%d account=%d role=%s pid=%d", tenant_id, account_id, caller.role, caller.pid)
-        return {}
+        return {"destroyed": destroyed.fields()}
+
+    def _destroy_tenant_key(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id = TenantId(number(fields, "tenant"))
+        destroyed = self._keys.destroy_tenant_key(tenant_id)
+        _log.info("destroyed tenant=%d account=- role=%s pid=%d", tenant_id, caller.role, caller.pid)
+        return {"destroyed": destroyed.fields()}
+
+    def _rotate_keys(self, caller: Caller, fields: Fields) -> Fields:
+        if not isinstance(self._keys, LocalKeys):
+            raise NotPermitted("Keys are wrapped anew where they are.")
+        generation = self._keys.rotate()
+        _log.info("rotated generation=%d role=%s pid=%d", generation, caller.role, caller.pid)
+        return {"generation": generation}
+
+    def _sign(self, caller: Caller, fields: Fields) -> Fields:
+        purpose = _signing_purpose(fields)
+        try:
+            message = base64.b64decode(text(fields, "message"), validate=True)
+        except ValueError:
+            raise InvalidInput("The field message is no base64.") from None
+        signature = self._keys.sign(purpose, message)
+        _log.info("signed purpose=%s octets=%d role=%s pid=%d", purpose, len(message), caller.role, caller.pid)
+        return {"signature": base64.b64encode(signature).decode("ascii")}
+
+    def _verifying_key(self, caller: Caller, fields: Fields) -> Fields:
+        """For everybody: it is public."""
+        return {"key": base64.b64encode(self._keys.verifying_key(_signing_purpose(fields))).decode("ascii")}
 
     def _forget(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id = TenantId(number(fields, "tenant"))
         self._holders.forgot(tenant_id, caller.pid)
         _log.info("forgotten tenant=%d role=%s pid=%d", tenant_id, caller.role, caller.pid)
         return {}
+
+    def _holders_of(self, caller: Caller, fields: Fields) -> Fields:
+        tenant_id = TenantId(number(fields, "tenant"))
+        ever = fields.get("ever") is True
+        return {"pids": sorted(self._holders.ever(tenant_id) if ever else self._holders.of(tenant_id))}
+
+    def _recycle(self, caller: Caller, fields: Fields) -> Fields:
+        return self._end(caller, fields, signal.SIGTERM)
+
+    def _kill(self, caller: Caller, fields: Fields) -> Fields:
+        return self._end(caller, fields, signal.SIGKILL)
+
+    def _end(self, caller: Caller, fields: Fields, how: signal.Signals) -> Fields:
+        tenant_id, pids = TenantId(number(fields, "tenant")), fields.get("pids")
+        if not isinstance(pids, list) or len(pids) > _PIDS_MAX or not all(type(pid) is int for pid in pids):
+            raise InvalidInput("The field pids is missing.")
+        told = self._holders.signal(tenant_id, set(pids) - {caller.pid}, how)
+        for pid in sorted(told):
+            _log.info("ended pid=%d by=%s tenant=%d role=%s", pid, how.name, tenant_id, caller.role)
+        return {"pids": sorted(told)}
 
     # For reviewers: the person behind the process is asked for at each request, and so is his agreement
 
@@ -239,6 +275,13 @@ def _outcome(done: Future[Fields]) -> Fields:
 
 def _recorded(done: Recorded) -> Fields:
     return {"record": done.record, "review": done.case.fields()}
+
+
+def _signing_purpose(fields: Fields) -> SigningPurpose:
+    purpose = _SIGNED.get(text(fields, "purpose"))
+    if purpose is None:
+        raise InvalidInput("Nothing is signed for such a purpose.")
+    return purpose
 
 
 def _purpose(fields: Fields) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Never
 
 from storage.errors import NotPermitted
-from storage.keys.source import Key, KeySource, ServiceName
+from storage.keys.source import Destroyed, Key, KeySource, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 _SERVICES: frozenset[ServiceName] = frozenset({"control", "directory"})  # what control.db is opened with
@@ -45,8 +45,20 @@ class ReviewerKeys:
     def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
         return _refuse()
 
-    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
-        _refuse()
+    def destroy_tenant_key(self, tenant: TenantId) -> Destroyed:
+        return _refuse()
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
+        return _refuse()
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        return _refuse()
+
+    def verifying_key(self, purpose: SigningPurpose) -> bytes:
+        return _refuse()
+
+    def holders(self, tenant: TenantId) -> frozenset[int]:
+        return _refuse()
 
 
 def _refuse() -> Never:

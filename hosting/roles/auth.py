@@ -18,6 +18,7 @@ def make_service(parts: Parts) -> RoleService:
     server_users = composition.server_users(parts.data, parts.config)
     desk = ReviewDesk(parts.installation, parts.keys, parts.clock, server_users=server_users)
     auditors = parts.config.logs.auditors
-    requests = Requests(parts.verifier, parts.keys, Holders(), auditors=auditors, desk=desk)
+    holders = Holders(parts.data / "run" / "holders")
+    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, every_second(parts)])

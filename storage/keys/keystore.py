@@ -26,6 +26,7 @@ from typing import Any
 from storage.clock import Clock
 from storage.errors import AlreadyExists, Corrupt, Gone, NotFound, Unavailable
 from storage.files import durable
+from storage.keys.destruction import Destroyed
 from storage.keys.master import Master
 from storage.keys.sealing import KEY_SIZE, Key, new_secret, open_sealed, seal
 from storage.values import AccountId, TenantId
@@ -102,7 +103,7 @@ class KeyStore:
         _save(path, [wrapped])
         return Key(wrapped.id, secret)
 
-    def destroy_tenant(self, tenant: TenantId) -> None:
+    def destroy_tenant(self, tenant: TenantId) -> Destroyed:
         """Remove the tenant's key, and with it the means to unwrap every key of its accounts; idempotent.
 
         The marker comes first: after a crash in between nobody makes or uses a key for this tenant again.
@@ -115,6 +116,11 @@ class KeyStore:
                 durable.remove_file(file)
             path.parent.rmdir()
             durable.fsync_directory(self._directory)
+        return self._facts(_destroyed(path.parent))
+
+    def _facts(self, marker: Path) -> Destroyed:
+        at = int(marker.read_text()) if marker.exists() else self._clock.now()
+        return Destroyed((), at, self._master.generation, None, "", False, "clear", (), None)
 
     def tenants(self) -> list[TenantId]:
         return sorted(
@@ -142,12 +148,13 @@ class KeyStore:
         _save(path, [wrapped])
         return Key(wrapped.id, secret)
 
-    def destroy_account(self, tenant: TenantId, account: AccountId) -> None:
+    def destroy_account(self, tenant: TenantId, account: AccountId) -> Destroyed:
         """Idempotent; an account of a destroyed tenant is destroyed already."""
         path = self._account_path(tenant, account)
         if path.parent.is_dir():
             self._mark_destroyed(path)
             durable.remove_file(path)
+        return self._facts(_destroyed(path))
 
     def accounts(self, tenant: TenantId) -> list[AccountId]:
         directory = self._tenant_path(tenant).parent
@@ -163,6 +170,11 @@ class KeyStore:
         """
         changed = self._rewrap_file("service", self._service_path)
         return changed + sum(self._rewrap_file(f"tenant {t}", self._tenant_path(t)) for t in self.tenants())
+
+    def rotate(self) -> int:
+        """Wrap everything under the newest generation of the master, which it gives."""
+        self.rewrap()
+        return self._master.generation
 
     def _rewrap_file(self, owner: str, path: Path) -> int:
         stored, newest = _read(path, owner), _under(self._master)

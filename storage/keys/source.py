@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from storage.errors import AlreadyExists
+from storage.keys import signing
+from storage.keys.destruction import Destroyed
 from storage.keys.keystore import KeyStore
 from storage.keys.sealing import Key, derive, public_key
+from storage.keys.signing import SigningPurpose
 from storage.quarantine.keys import header_key
 from storage.values import AccountId, TenantId
 
-__all__ = ["Key", "KeySource", "LocalKeys", "ServiceName"]
+__all__ = ["Destroyed", "Key", "KeySource", "LocalKeys", "ServiceName", "SigningPurpose"]
 
 ServiceName = Literal["control", "queue", "audit", "directory", "logs", "transcripts"]
 
@@ -43,8 +46,20 @@ class KeySource(Protocol):
     def create_account_key(self, tenant: TenantId, account: AccountId) -> Key:
         """Durable when it returns. Repeated for the same account it gives the key that is there."""
 
-    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
-        """The account's data can never be read again; idempotent."""
+    def destroy_tenant_key(self, tenant: TenantId) -> Destroyed:
+        """The tenant's data, and its accounts', can never be read again; idempotent, with the same facts."""
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
+        """The account's data can never be read again; idempotent, with the same facts."""
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        """An Ed25519 signature, 64 octets; the private key stays where the keys are."""
+
+    def verifying_key(self, purpose: SigningPurpose) -> bytes:
+        """What `sign` can be verified with by anybody: 32 raw octets."""
+
+    def holders(self, tenant: TenantId) -> frozenset[int]:
+        """The living processes that were given keys of the tenant and did not say that they forgot them."""
 
 
 class LocalKeys:
@@ -86,5 +101,21 @@ class LocalKeys:
         except AlreadyExists:
             return self._keystore.account(tenant, account)
 
-    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> None:
-        self._keystore.destroy_account(tenant, account)
+    def destroy_tenant_key(self, tenant: TenantId) -> Destroyed:
+        return self._keystore.destroy_tenant(tenant)
+
+    def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
+        return self._keystore.destroy_account(tenant, account)
+
+    def rotate(self) -> int:
+        """Everything under a new generation of the master, which it gives; the old one is destroyed."""
+        return self._keystore.rotate()
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        return signing.sign(self._keystore.service.secret, purpose, message)
+
+    def verifying_key(self, purpose: SigningPurpose) -> bytes:
+        return signing.verifying_key(self._keystore.service.secret, purpose)
+
+    def holders(self, tenant: TenantId) -> frozenset[int]:
+        return frozenset()  # nobody but this process

@@ -1,0 +1,125 @@
+"""Which processes hold keys of which tenants, and ended because of it.
+
+A process is known by its id and by when it was started, so that a number that is used again is nobody's. What is known
+stands in a file too, a line for each first lease, since the auth role may be started anew while others hold keys; it
+holds numbers only. Safe to use from many threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from storage.values import TenantId
+
+_log = logging.getLogger("cleanmail.auth")
+
+_Process = tuple[int, int]  # its id, and the clock ticks of its start after the machine's
+
+
+class Holders:
+    def __init__(self, path: Path | None = None) -> None:
+        """`path`: where it is remembered; None: only as long as this process lives."""
+        self._lock = threading.Lock()
+        self._holding: dict[TenantId, set[_Process]] = {}
+        self._ever: dict[TenantId, set[_Process]] = {}
+        self._file: int | None = None
+        if path is not None:
+            self._recall(path)
+
+    def took(self, tenant_id: TenantId, pid: int) -> None:
+        """Before the key is given away."""
+        with self._lock:
+            known = self._ever.setdefault(tenant_id, set())
+            process = next((each for each in known if each[0] == pid), None)
+            if process is None or not _lives(process):
+                process = (pid, _started(pid))
+                known.add(process)
+                if self._file is not None:
+                    os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+            self._holding.setdefault(tenant_id, set()).add(process)
+
+    def forgot(self, tenant_id: TenantId, pid: int) -> None:
+        with self._lock:
+            holding = self._holding.get(tenant_id, set())
+            holding -= {process for process in holding if process[0] == pid}
+
+    def of(self, tenant_id: TenantId) -> set[int]:
+        """The living ones that did not say that they forgot."""
+        with self._lock:
+            return _living(self._holding.get(tenant_id, set()))
+
+    def ever(self, tenant_id: TenantId) -> set[int]:
+        """The living ones that ever held some, whatever they said: their memory may still show it."""
+        with self._lock:
+            return _living(self._ever.get(tenant_id, set()))
+
+    def signal(self, tenant_id: TenantId, pids: Collection[int], how: signal.Signals) -> set[int]:
+        """Send it to those of `pids` that ever held keys of the tenant, and to nobody else; whom it was sent to."""
+        with self._lock:
+            processes = [process for process in self._ever.get(tenant_id, set()) if process[0] in pids]
+        return {process[0] for process in processes if _send(process, how)}
+
+    def _recall(self, path: Path) -> None:
+        """What an auth role of before knew, of processes that live on; all of them may hold keys."""
+        lines: list[bytes] = []
+        with suppress(FileNotFoundError):
+            lines = path.read_bytes().splitlines()
+        for line in lines:
+            words = line.split()
+            if len(words) == 3 and all(word.isdigit() for word in words):
+                process = (int(words[1]), int(words[2]))
+                if _lives(process):
+                    for known in (self._ever, self._holding):
+                        known.setdefault(TenantId(int(words[0])), set()).add(process)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(path, flags, 0o600)
+            for tenant_id, processes in self._ever.items():
+                for process in processes:
+                    os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+        except OSError as error:
+            _log.warning("who holds keys is not remembered: errno %s", error.errno)
+            self._file = None
+
+
+def _living(processes: set[_Process]) -> set[int]:
+    processes -= {process for process in processes if not _lives(process)}
+    return {process[0] for process in processes}
+
+
+def _lives(process: _Process) -> bool:
+    return process[1] != 0 and _started(process[0]) == process[1]
+
+
+def _started(pid: int) -> int:
+    """0 if there is no such process, or only what is left of one that nobody waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+        return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _send(process: _Process, how: signal.Signals) -> bool:
+    """To this very process: a descriptor of it is taken first, then it is compared."""
+    try:
+        descriptor = os.pidfd_open(process[0])
+    except OSError:
+        return False
+    try:
+        if not _lives(process):
+            return False
+        signal.pidfd_send_signal(descriptor, how)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
