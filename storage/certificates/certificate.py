@@ -20,7 +20,7 @@ from storage.errors import InvalidInput
 
 KIND = "cleanmail certificate of erasure"
 FORMAT = 1
-LARGEST = 1_000_000  # octets; one names at most some thousand domains
+LARGEST = 32_000_000  # octets; each key of an account has its number in it
 _INTEGER_MAX = 2**53 - 1
 
 
@@ -130,6 +130,7 @@ class HeldBack:
 class Certificate:
     certificate_id: str
     installation_id: str
+    issuer: str  # the server's name; empty if it has none
     program: str  # name and version
     scope: Scope
     ordered_by: str  # contract, operator, user, person: never a name

@@ -11,17 +11,17 @@ Standards: RFC 8032 §5.1 (Ed25519), RFC 8785 (canonical JSON), RFC 8410 (public
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from storage.certificates.certificate import Certificate, canonical, parsed
-from storage.errors import InvalidInput
+from storage.errors import Corrupt, InvalidInput
+from storage.keys import signing
 
 ALGORITHM = "Ed25519"
-PURPOSE: Literal["certificate"] = "certificate"
+PURPOSE: signing.SigningPurpose = "certificate"
 _KEY_SIZE = 32
 _PEM_MAX = 10_000
 
@@ -29,9 +29,9 @@ _PEM_MAX = 10_000
 class Signer(Protocol):
     """What signs: `storage.keys.source.KeySource`."""
 
-    def sign(self, purpose: Literal["certificate"], message: bytes) -> bytes: ...
+    def sign(self, purpose: signing.SigningPurpose, message: bytes) -> bytes: ...
 
-    def verifying_key(self, purpose: Literal["certificate"]) -> bytes: ...
+    def verifying_key(self, purpose: signing.SigningPurpose) -> bytes: ...
 
 
 def issue(certificate: Certificate, keys: Signer) -> bytes:
@@ -48,7 +48,6 @@ def verify(document: bytes, public_key: bytes, *, installation_id: str | None = 
     try:
         signed = canonical(values)
         value = bytes.fromhex(signature["value"])
-        key = Ed25519PublicKey.from_public_bytes(public_key)
     except (ValueError, TypeError, RecursionError):
         raise InvalidInput("The certificate is damaged: its signature cannot be read.") from None
     if signature["key_id"] != key_id(public_key):
@@ -58,8 +57,8 @@ def verify(document: bytes, public_key: bytes, *, installation_id: str | None = 
             " the wrong one."
         )
     try:
-        key.verify(value, signed)
-    except InvalidSignature:
+        signing.verify(public_key, signed, value)
+    except Corrupt:
         raise InvalidInput("The certificate is not genuine: it was changed after it had been signed.") from None
     certificate = Certificate.of(values)
     if installation_id is not None and certificate.installation_id != installation_id:
