@@ -232,7 +232,7 @@ class TestReports:
         assert report["Return-Path"] == "<>" and report.get_content_type() == "multipart/report"
         assert b"Original-Envelope-Id: env+1" in octets and b"Original-Recipient: rfc822; first@x.example" in octets
         assert b"nobody@no-mail.example" in octets and b"silent@" not in octets and b"a secret body" not in octets
-        assert "5.1.10" in world.trace(queue_id)
+        until(lambda: "5.1.10" in world.trace(queue_id), "the trace")
 
     def test_an_internationalised_message_is_told_in_its_own_form(self, world: World) -> None:
         world.submit("für jörg", "jörg@no-mail.example", mail=" SMTPUTF8 BODY=8BITMIME")

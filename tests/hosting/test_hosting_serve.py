@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_host import run_in_fork
 
 from hosting import tls
 
@@ -52,8 +53,7 @@ class Server:
         )
 
     def cleanmail(self, *arguments: str, stdin: str = "", status: int = 0) -> str:
-        command = [sys.executable, "-m", "hosting.cli", "--data", str(self.data), *arguments]
-        done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, env=environment())
+        done = run_in_fork("cleanmail", ["--data", str(self.data), *arguments], environment(), stdin)
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout or done.stderr

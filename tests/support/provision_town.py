@@ -47,6 +47,10 @@ def main(data: Path, town: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-if __name__ == "__main__":
+def run() -> None:
     os.umask(0o077)
     json.dump(main(Path(sys.argv[1]), json.load(sys.stdin)), sys.stdout)
+
+
+if __name__ == "__main__":
+    run()

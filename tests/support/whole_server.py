@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from command_host import run_in_fork
 from wire import ImapWire, SmtpWire
 
 from gateway.smtp.limit_files import remove_folder
@@ -76,14 +77,8 @@ class WholeServer:
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{settings}"
         )
         tls.make_self_signed(self.data / "tls", ["localhost", "127.0.0.1"])
-        made = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("provision_town.py")), str(self.data)],
-            input=json.dumps(town).encode(),
-            capture_output=True,
-            env=environment(),
-            check=False,
-        )
-        assert made.returncode == 0, made.stderr.decode()
+        made = run_in_fork("provision_town", [str(self.data)], environment(), json.dumps(town), PATIENCE)
+        assert made.returncode == 0, made.stderr
         self.accounts: dict[str, dict[str, Any]] = json.loads(made.stdout)
         self.passwords = {
             address: options["password"]
@@ -156,11 +151,8 @@ class WholeServer:
     def cleanmail(
         self, *arguments: str, stdin: str = "", patience: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """A run of the command line beside the server."""
-        command = [sys.executable, "-m", "hosting.cli", "--data", str(self.data), *arguments]
-        return subprocess.run(
-            command, input=stdin, text=True, capture_output=True, check=False, env=environment(), timeout=patience
-        )
+        """A run of the command line beside the server, as a process of its own."""
+        return run_in_fork("cleanmail", ["--data", str(self.data), *arguments], environment(), stdin, patience)
 
     def check(self, *arguments: str) -> list[dict[str, Any]]:
         """What `cleanmail check` finds; empty if all is well."""
