@@ -200,4 +200,8 @@ def test_with_the_real_one(tmp_path: Path) -> None:
         clean, found, large, again = asyncio.run(run())
     assert clean.clean and again.clean
     assert found.malware.startswith("Eicar-Test")
-    assert large.unknown == "the message is larger than what clamd looks at"
+    # It ends the connection amid what we send: its answer may be lost with it.
+    assert large.unknown in (
+        "the message is larger than what clamd looks at",
+        "clamd cannot be reached, or ended the connection",
+    )
