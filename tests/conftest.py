@@ -21,6 +21,12 @@ def whole_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServ
         yield server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker begins one when the others have nothing left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Commands that a test runs in this process set its umask; what comes next starts as from a shell."""
