@@ -33,7 +33,7 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
-_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE = 1, 2, 3, 4, 5
+_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE, _IS_TENANT_END, _IS_ACCOUNT_END = range(1, 8)
 _MAIL, _QUEUE, _SOCKET = ".mail", ".queue", ".sock"  # how the sockets' names end: what is asked for, and this
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
@@ -69,6 +69,21 @@ class TenantChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantEnded:
+    """Its contract is over: let go of all that is open of it, and of its keys. Told again until everybody has."""
+
+    tenant_id: TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEnded:
+    """It is being deleted: let go of its database. Told again until everybody has."""
+
+    tenant_id: TenantId
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
 class QueueChanged:
     """Something in the queue became due earlier than was known: `Queue.news` tells what."""
 
@@ -78,7 +93,7 @@ class Gap:
     """Something may have been missed: look again."""
 
 
-Published = Change | AccountChanged | TenantChanged | QueueChanged
+Published = Change | AccountChanged | TenantChanged | QueueChanged | TenantEnded | AccountEnded
 
 
 class Publisher:
@@ -306,6 +321,10 @@ def _pack(change: Published) -> bytes:
             return _CHANGE.pack(_IS_TENANT, tenant, 0, 0)
         case QueueChanged():
             return _CHANGE.pack(_IS_QUEUE, 0, 0, 0)
+        case TenantEnded(tenant):
+            return _CHANGE.pack(_IS_TENANT_END, tenant, 0, 0)
+        case AccountEnded(tenant, account):
+            return _CHANGE.pack(_IS_ACCOUNT_END, tenant, account, 0)
 
 
 def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
@@ -321,6 +340,10 @@ def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
             changes.append(TenantChanged(TenantId(first)))
         elif kind == _IS_QUEUE:
             changes.append(QueueChanged())
+        elif kind == _IS_TENANT_END:
+            changes.append(TenantEnded(TenantId(first)))
+        elif kind == _IS_ACCOUNT_END:
+            changes.append(AccountEnded(TenantId(first), AccountId(second)))
         elif kind == _IS_FAREWELL:
             changes.append(None)
         else:

@@ -21,13 +21,13 @@ from typing import Any, TypeVar, cast
 
 from storage.audit import Audit
 from storage.background import Background
-from storage.changes import AccountChanged, Published, Publisher, TenantChanged
+from storage.changes import AccountChanged, AccountEnded, Published, Publisher, TenantChanged, TenantEnded
 from storage.clock import Clock
 from storage.clock_guard import ClockGuard
 from storage.database.checkpointer import Checkpointer
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
-from storage.errors import AlreadyExists, Busy, CleanmailError, NotFound
+from storage.errors import AlreadyExists, Busy, CleanmailError, Gone, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
 from storage.filter.counts import Counts
@@ -52,6 +52,7 @@ MAX_OPEN = 256  # accounts
 _TENANTS_OPEN = 500
 _PATIENCE = 10.0  # seconds until an account that is erased is no longer in use here
 _LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
+FORGET_PATIENCE = 2.0  # seconds in which what is under way for an ended tenant or account may finish
 
 _MAIL, _DIRECTORY = "mail", "directory"  # what keys are asked for
 
@@ -86,6 +87,7 @@ class Installation:
         self._tenants: OrderedDict[TenantId, Tenant] = OrderedDict()
         self._leases: dict[TenantId, TenantLease] = {}
         self._turns: dict[TenantId, Lock] = {}  # to open a tenant
+        self._ended: set[TenantId] = set()  # forgotten for good: their numbers are never used again
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
 
@@ -222,9 +224,9 @@ class Installation:
             except CleanmailError as error:  # it is kept, and tried again a second later
                 _log.error("tenant %d: what it got cannot be noted: %s", tenant.tenant_id, error.detail or error.public)
 
-    def announce(self, change: AccountChanged | TenantChanged) -> None:
+    def announce(self, *changes: AccountChanged | TenantChanged | TenantEnded | AccountEnded) -> None:
         """Tell every process."""
-        self.feed.publish(change)
+        self.feed.publish(*changes)
 
     # Looking without waiting
 
@@ -272,6 +274,7 @@ class Installation:
             return self._tenants.get(tenant_id)
 
     def _open_tenant(self, tenant_id: TenantId) -> Tenant:
+        self._check_not_ended(tenant_id)
         key = self.keys.tenant_key(tenant_id, _DIRECTORY)
         lease = self._lease(tenant_id)
         lease.acquire(_LEASE_PATIENCE)
@@ -282,14 +285,43 @@ class Installation:
             lease.release()
             raise
         with self._opening:
+            ended = tenant_id in self._ended
             self._tenants[tenant_id] = tenant
             while len(self._tenants) > _TENANTS_OPEN:
                 self._close_tenant(next(iter(self._tenants)))
+        if ended:  # while it was being opened
+            self.forget_tenant(tenant_id)
+            raise Gone("The tenant's contract has ended.")
         return tenant
 
     def _close_tenant(self, tenant_id: TenantId) -> None:
         self._tenants.pop(tenant_id).close()
         self._lease(tenant_id).release()
+
+    def forget_tenant(self, tenant_id: TenantId, patience: float = FORGET_PATIENCE) -> None:
+        """Its contract has ended: afterwards nothing of it is open here, no key of it is kept, and nothing is opened.
+
+        What is under way has `patience` to finish, and fails after that. Every process does this when `TenantEnded`
+        is told; the lease, which it gives back last, tells who has not. May be repeated, by any thread.
+        """
+        with self._opening:
+            self._ended.add(tenant_id)
+        self._accounts.expel(tenant_id, None, patience)
+        with self._opening:
+            if tenant_id in self._tenants:
+                self._close_tenant(tenant_id)
+        queue: Queue | None = self._made.get("queue")
+        if queue is not None:
+            queue.forget(tenant_id)
+        self.keys.forget(tenant_id)
+
+    def forget_account(self, tenant_id: TenantId, account_id: AccountId, patience: float = FORGET_PATIENCE) -> None:
+        """Likewise for one account, when `AccountEnded` is told."""
+        self._accounts.expel(tenant_id, account_id, patience)
+
+    def _check_not_ended(self, tenant_id: TenantId) -> None:
+        if tenant_id in self._ended:
+            raise Gone("The tenant's contract has ended.")
 
     def make_tenant(self, tenant_id: TenantId) -> None:
         """The tenant's key, folder and database."""
@@ -308,6 +340,7 @@ class Installation:
 
     def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
         """The account's key, folder and database with its first mailboxes."""
+        self._check_not_ended(tenant_id)
         key = self.keys.create_account_key(tenant_id, account_id)
         with self._lease(tenant_id).shared(_LEASE_PATIENCE):
             folder = self._account_folder(tenant_id, account_id)
@@ -330,6 +363,7 @@ class Installation:
             durable.fsync_directory(folder.parent)
 
     def _open_account(self, tenant_id: TenantId, account_id: AccountId) -> Account:
+        self._check_not_ended(tenant_id)
         folder = self._account_folder(tenant_id, account_id)
         if not os.path.isdir(folder):
             raise NotFound("There is no such account.")

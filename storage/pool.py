@@ -4,7 +4,7 @@ An account stays open as long as somebody holds it, and after that until its pla
 longest ago goes first. Opening the thousandth costs what opening the first did. Accounts in use are never closed, so
 there may be more than `max_open` when more are in use.
 
-Raises: what opening raises; Unavailable once the pool is closed.
+Raises: what opening raises; Gone for what was expelled; Unavailable once the pool is closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from threading import Condition
 from types import TracebackType
 
-from storage.errors import Unavailable
+from storage.errors import Gone, Unavailable
 from storage.mail.account import Account
 from storage.mail.quota import Limits
 from storage.values import AccountId, TenantId
@@ -63,6 +63,7 @@ class AccountPool:
         self._max_open = max_open
         self._changed = Condition()
         self._places: OrderedDict[Owner, _Place] = OrderedDict()  # the one used longest ago first
+        self._expelled: set[tuple[TenantId, AccountId | None]] = set()  # their numbers are never used again
         self._closed = False
 
     def lease(self, tenant_id: TenantId, account_id: AccountId, limits: Limits | None = None) -> Lease:
@@ -80,6 +81,7 @@ class AccountPool:
             while True:
                 if self._closed:
                     raise Unavailable(detail="the accounts are closed")
+                self._check_not_expelled(owner)
                 place = self._places.get(owner)
                 if place is None:
                     place = self._places[owner] = _Place()
@@ -101,14 +103,20 @@ class AccountPool:
             self._leave(owner)
             raise
         with self._changed:
-            place.account, place.users = account, 1
-            self._changed.notify_all()
-        return account
+            if not self._is_expelled(owner):
+                place.account, place.users = account, 1
+                self._changed.notify_all()
+                return account
+        account.close()
+        self._leave(owner)
+        raise Gone(detail=f"account {owner[1]} has ended")
 
     def give_back(self, owner: Owner) -> None:
         with self._changed:
             place = self._places[owner]
             place.users -= 1
+            if not place.users and self._is_expelled(owner):
+                del self._places[owner]
             self._changed.notify_all()
 
     def remove(self, owner: Owner, timeout: float) -> None:
@@ -125,6 +133,37 @@ class AccountPool:
                 account.close()
         finally:
             self._leave(owner)
+
+    def expel(self, tenant_id: TenantId, account_id: AccountId | None, patience: float) -> None:
+        """Close an account, or all of a tenant's, for good: whoever asks for one again gets Gone.
+
+        Those in use are waited for until `patience` is over; then what they still do fails as Unavailable.
+        """
+        with self._changed:
+            self._expelled.add((tenant_id, account_id))
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: all(map(self._is_idle, self._expelled_now())), patience)
+            found = [(owner, self._places[owner].account) for owner in self._expelled_now()]
+        for _, account in found:
+            if account is not None:
+                account.database.close()  # first, so that its background work ends at its next step
+                account.close()
+        with self._changed:
+            for owner, account in found:
+                place = self._places.get(owner)
+                if account is not None and place is not None and not place.users:
+                    del self._places[owner]
+            self._changed.notify_all()
+
+    def _expelled_now(self) -> list[Owner]:
+        return [owner for owner in self._places if self._is_expelled(owner)]
+
+    def _is_expelled(self, owner: Owner) -> bool:
+        return owner in self._expelled or (owner[0], None) in self._expelled
+
+    def _check_not_expelled(self, owner: Owner) -> None:
+        if self._is_expelled(owner):
+            raise Gone(detail=f"account {owner[1]} has ended")
 
     def close(self) -> None:
         """Close all of them; what is still in use gets Unavailable from then on."""

@@ -55,5 +55,8 @@ class LocalAuth:
     def verifying_key(self, purpose: SigningPurpose) -> bytes:
         return self._keys.verifying_key(purpose)
 
+    def forget(self, tenant: TenantId) -> None:
+        self._keys.forget(tenant)
+
     def holders(self, tenant: TenantId) -> frozenset[int]:
         return self._keys.holders(tenant)

@@ -57,6 +57,9 @@ class ReviewerKeys:
     def verifying_key(self, purpose: SigningPurpose) -> bytes:
         return _refuse()
 
+    def forget(self, tenant: TenantId) -> None:
+        _refuse()
+
     def holders(self, tenant: TenantId) -> frozenset[int]:
         return _refuse()
 

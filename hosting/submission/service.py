@@ -32,7 +32,7 @@ from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
 from hosting.submission.handler import SubmissionHandler
 from hosting.submission.sending import SendingGate
-from storage.changes import HEARTBEAT, AccountChanged, Change, Gap, QueueChanged, Subscriber, TenantChanged
+from storage.changes import HEARTBEAT, AccountChanged, Gap, Published, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError
@@ -141,7 +141,7 @@ class SubmissionService(SmtpService):
 
     # Changes of credentials and states
 
-    def changed(self, changes: Iterable[Change | AccountChanged | TenantChanged | QueueChanged | Gap]) -> None:
+    def changed(self, changes: Iterable[Published | Gap]) -> None:
         """Looks at the sessions that `changes` may concern, and ends those that are not valid any more."""
         tenants: set[int] = set()
         accounts: set[int] = set()

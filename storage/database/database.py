@@ -334,6 +334,23 @@ class Database:
             finally:
                 driver.close()
 
+    def truncate_log(self) -> bool:
+        """Move all of the log into the file and cut it to nothing, so that what was overwritten is gone from it too.
+
+        False: somebody reads or writes all the time; try again.
+        """
+        with self._checkpointing:
+            if self._closed:
+                return False
+            driver = self._connect()
+            try:
+                [(busy, _, _)] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except Error as error:
+                raise translated(error) from None
+            finally:
+                driver.close()
+        return not busy
+
     def close(self) -> None:
         """Finish the works that wait, then close; whoever comes later gets Unavailable. May be called again."""
         last: Work[None] = Work(None, durable=False)

@@ -29,6 +29,7 @@ from storage.directory.agreements import Agreements
 from storage.directory.approvals import Approvals
 from storage.directory.backups import Backups
 from storage.directory.contracts import Contracts
+from storage.directory.endings import Endings
 from storage.directory.holds import Holds
 from storage.directory.ownership import TxtLookup
 from storage.directory.reviews import Reviews
@@ -136,6 +137,7 @@ class Control:
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
         self.backups = Backups(database, clock)
+        self.endings = Endings(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
         self.approvals = Approvals(database, keys, clock)

@@ -58,6 +58,9 @@ class KeySource(Protocol):
     def verifying_key(self, purpose: SigningPurpose) -> bytes:
         """What `sign` can be verified with by anybody: 32 raw octets."""
 
+    def forget(self, tenant: TenantId) -> None:
+        """Say that this process holds no key of the tenant any more."""
+
     def holders(self, tenant: TenantId) -> frozenset[int]:
         """The living processes that were given keys of the tenant and did not say that they forgot them."""
 
@@ -116,6 +119,9 @@ class LocalKeys:
 
     def verifying_key(self, purpose: SigningPurpose) -> bytes:
         return signing.verifying_key(self._keystore.service.secret, purpose)
+
+    def forget(self, tenant: TenantId) -> None:
+        """Nobody counts who holds keys here."""
 
     def holders(self, tenant: TenantId) -> frozenset[int]:
         return frozenset()  # nobody but this process

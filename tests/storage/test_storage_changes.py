@@ -125,7 +125,7 @@ def test_a_silent_publisher_may_have_died_with_news(
     assert subscriber.drain() == []
 
 
-@pytest.mark.parametrize("datagram", [b"", b"short", b"x" * 16 + b"\x07" + b"\x00" * 24, b"x" * 20])
+@pytest.mark.parametrize("datagram", [b"", b"short", b"x" * 16 + b"\xff" + b"\x00" * 24, b"x" * 20])
 def test_what_cannot_be_read_is_a_gap(subscriber: Subscriber, data: Path, datagram: bytes) -> None:
     (path,) = (data / "run" / "feed").iterdir()
     descriptor = os.open(path.parent, os.O_RDONLY)
