@@ -143,7 +143,8 @@ def auth_socket(data: Path) -> Path:
 
 
 def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock) -> Installation:
-    return Installation(data, keys, clock, max_open=config.storage.open_accounts)
+    periods, folders = config.retention.periods, config.retention.folder_rules
+    return Installation(data, keys, clock, max_open=config.storage.open_accounts, periods=periods, folder_rules=folders)
 
 
 # Keys

@@ -26,6 +26,8 @@ from hosting import config_file
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
 from storage.errors import InvalidInput, Unavailable
+from storage.register.folder_rules import FolderRules
+from storage.register.periods import BOUNDS, PRESETS, Periods, out_of_bounds
 from storage.sending import SendingLimits
 from storage.values import Domain, EmailAddress
 
@@ -120,11 +122,53 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The operational log on standard error, and who reads records; how long those are kept is not configurable."""
+    """The operational log on standard error, and who reads records; how long those are kept stands in [retention]."""
 
     # ids only, at any level
     level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
     auditors: tuple[str, ...] = ()  # Unix users who may read SMTP transcripts (`cleanmail log transcripts`)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long data is kept, in days: nothing of that kind is older (docs/privacy.md). 0: as the preset says."""
+
+    # short_transcripts keeps SMTP transcripts for 6 months instead of 12
+    preset: str = field(default="standard", metadata={"choices": tuple(PRESETS)})
+    quarantine: int = 0  # withheld mail, whatever the rule quarantine_days says
+    traces: int = 0  # what became of each message; at most 14
+    transcripts: int = 0  # SMTP transcripts; 183 to 365
+    access: int = 0  # access events; at most 365
+    experience: int = 0  # what the filter knows of senders, and lessons that can be taken back
+    counts: int = 0  # counts of verdicts, and receipts of retention
+    reviews: int = 0  # reviews of withheld mail
+    staff: int = 0  # people of the provider after they left
+    business: int = 0  # contracts, certificates, disclosures; at least 3654, which is 10 years
+    backups: int = 0  # backups, and what is known of them
+    key_backups: int = 0  # copies of keys
+    # "Trash=30": messages leave a folder so many days after they came to it, unless its owner chose otherwise
+    folders: tuple[str, ...] = ()
+
+    @property
+    def periods(self) -> Periods:
+        """Raises InvalidInput for days that the provider's promises do not allow."""
+        chosen = {kept: getattr(self, kept.value) for kept in BOUNDS}
+        return Periods.of_preset(self.preset, {kept: days for kept, days in chosen.items() if days})
+
+    @property
+    def folder_rules(self) -> FolderRules:
+        """Raises InvalidInput."""
+        return FolderRules.parse(self.folders)
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """Who answers for the data: stands in the privacy statement and in the records of processing."""
+
+    controller: str = ""  # name and address of the provider
+    contact: str = ""  # how persons reach him about their data: an e-mail address or a page
+    representative: str = ""  # in the European Union or in Switzerland, if he is established elsewhere
+    officer: str = ""  # name and address of the data protection officer, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +209,8 @@ class Config:
     backup: Backup = Backup()
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
+    retention: Retention = Retention()
+    privacy: Privacy = Privacy()
     sending: SendingLimits = field(default_factory=SendingLimits)
     relay: RelaySettings = field(default_factory=RelaySettings)
     dns: DnsSettings = field(default_factory=DnsSettings)
@@ -281,7 +327,21 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
-    return wrong | _wrong_filter(config.filter)
+    return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention)
+
+
+def _wrong_retention(retention: Retention) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for kept in BOUNDS:
+        days = getattr(retention, kept.value)
+        reason = out_of_bounds(kept, days) if days else ""
+        if reason:
+            wrong[f"retention.{kept.value}"] = f"retention.{kept.value}: {reason}"
+    try:
+        retention.folder_rules  # noqa: B018 - parsed to be checked
+    except InvalidInput as error:
+        wrong["retention.folders"] = f"retention.folders: {error.public}"
+    return wrong
 
 
 def _wrong_filter(settings: FilterSettings) -> dict[str, str]:

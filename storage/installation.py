@@ -41,6 +41,7 @@ from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
+from storage.register.folder_rules import NO_RULES, FolderRules
 from storage.register.periods import STANDARD, Periods
 from storage.values import AccountId, TenantId
 
@@ -72,12 +73,14 @@ class Installation:
         *,
         max_open: int = MAX_OPEN,
         periods: Periods = STANDARD,
+        folder_rules: FolderRules = NO_RULES,
     ) -> None:
-        """`periods` is the policy of how long data is kept."""
+        """`periods` is the policy of how long data is kept, `folder_rules` how long mail stays where nobody chose."""
         self.data = data
         self.keys = keys
         self.clock = clock
         self.periods = periods
+        self.folder_rules = folder_rules
         self.clock_guard = ClockGuard(data, clock)  # asked before anything is removed by time
         self.background = Background()
         self._checkpointer = Checkpointer(clock)

@@ -32,6 +32,7 @@ from storage.directory.contracts import Contracts
 from storage.directory.endings import Endings
 from storage.directory.holds import Holds
 from storage.directory.ownership import TxtLookup
+from storage.directory.receipts import Receipts
 from storage.directory.reviews import Reviews
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
 from storage.errors import AlreadyExists, Conflict, Corrupt, Gone, InvalidInput, NotFound, NotPermitted
@@ -140,6 +141,7 @@ class Control:
         self.endings = Endings(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
+        self.receipts = Receipts(database, clock)
         self.approvals = Approvals(database, keys, clock)
 
     @classmethod
@@ -159,6 +161,11 @@ class Control:
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def database(self) -> Database:
+        """For retention, which looks at the age of rows in every table."""
+        return self._database
 
     def installation_id(self) -> str:
         """32 hexadecimal digits that stand for this installation, made when they are first asked for."""

@@ -64,8 +64,6 @@ BOUNDS: Mapping[Kept, Bounds] = MappingProxyType(
             183, 365, "sender, recipient and time of a message can be reconstructed for 6 months at least, 12 at most"
         ),
         Kept.ACCESS: Bounds(2, 365, "access events are promised to be gone after 12 months"),
-        Kept.SENDING: Bounds(9, 32, "limits on sending look back a week"),
-        Kept.FORWARDING: Bounds(24, 60, "bounces of forwarded mail come back for three weeks"),
         Kept.EXPERIENCE: Bounds(31, 401, "what the filter knows of senders fades within a year"),
         Kept.COUNTS: Bounds(32, 401, "shares of wrongly withheld mail are counted over 30 days"),
         Kept.REVIEWS: Bounds(32, 401, "shares of reviewed mail are counted over 30 days"),
@@ -76,16 +74,21 @@ BOUNDS: Mapping[Kept, Bounds] = MappingProxyType(
     }
 )
 
-_QUEUE_DAYS = 31  # longer than any retry time, and than operators hold mail
+# What the work itself sets: nobody chooses it.
+_FIXED: Mapping[Kept, int] = MappingProxyType(
+    {
+        Kept.QUEUE: 31,  # longer than any retry time
+        Kept.SENDING: 9,  # limits on sending look back a week
+        Kept.FORWARDING: 24,  # bounces of forwarded mail come back for three weeks
+    }
+)
 
 _STANDARD: Mapping[Kept, int] = MappingProxyType(
     {
-        Kept.QUARANTINE: 31,
+        Kept.QUARANTINE: 366,  # each message as long as the rule quarantine_days says, which customers choose
         Kept.TRACES: 14,
         Kept.TRANSCRIPTS: 365,
         Kept.ACCESS: 365,
-        Kept.SENDING: 9,
-        Kept.FORWARDING: 24,
         Kept.EXPERIENCE: 401,
         Kept.COUNTS: 401,
         Kept.REVIEWS: 401,
@@ -122,7 +125,7 @@ class Periods:
             if wrong:
                 raise InvalidInput(wrong)
             ceilings[kept] = days
-        ceilings[Kept.QUEUE] = _QUEUE_DAYS
+        ceilings |= _FIXED
         return cls(
             preset,
             MappingProxyType(
