@@ -13,6 +13,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from hosting.access.actions import Action
+from hosting.access.decide import may
+from hosting.access.roles import StaffRole, Who
 from storage.errors import NotPermitted
 
 PROC = Path("/proc")
@@ -47,10 +50,7 @@ def user_name(uid: int) -> str:
 def check_auditor(pid: int | str, auditors: Collection[str]) -> Person:
     """The person behind the process, who is one of `auditors` (names of Unix users). Raises NotPermitted."""
     person = person_of(pid)
-    if person.name not in auditors:
-        raise NotPermitted(
-            f"SMTP transcripts are for log auditors only, and '{person.name}' is none; [logs] auditors names them."
-        )
+    may(Who(person.name, frozenset(), named_auditor=person.name in auditors), Action.TRANSCRIPTS_READ)
     return person
 
 
@@ -59,13 +59,8 @@ def check_reviewer(person: Person, *, agreed: bool, server_users: Collection[str
 
     `server_users`: whom the server's own processes belong to; what is asked in their names may be asked by any of them.
     """
-    if person.name in server_users:
-        raise NotPermitted(f"The server runs as '{person.name}': who reviews withheld mail is somebody else.")
-    if not agreed:
-        raise NotPermitted(
-            "Withheld mail is reviewed by technical administrators with a secrecy agreement only, and none of "
-            f"'{person.name}' is in force; another administrator can record it: cleanmail review agreement record."
-        )
+    reviewer = frozenset({StaffRole.REVIEWER})
+    may(Who(person.name, reviewer, server=person.name in server_users, agreed=agreed), Action.REVIEW)
 
 
 def _login_uid(pid: int | str) -> int:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from hosting.access.actions import Action
+from hosting.access.decide import may
+from hosting.access.roles import StaffRole, Who
 from storage.errors import NotPermitted
 from storage.quarantine.values import Query, ReleasedBy, Withheld
 from storage.values import AccountId, TenantId
@@ -69,17 +72,12 @@ class Scope:
         """
         if not self.is_operator:
             return ""
-        if self.actor in server_users:
-            return f"{_ONLY}. The server runs as '{self.actor}': who sees them is somebody else."
-        if not agreed:
-            return f"{_ONLY}. None of '{self.actor}' is in force; another administrator can record it."
+        who = Who(self.actor, frozenset({StaffRole.REVIEWER}), server=self.actor in server_users, agreed=agreed)
+        try:
+            may(who, Action.WITHHELD_TEXTS)
+        except NotPermitted as refused:
+            return refused.public
         return ""
-
-
-_ONLY = (
-    "Subjects and header lines are for people with a recorded secrecy agreement "
-    "(cleanmail review agreement record PERSON --document FILE)"
-)
 
 
 def in_envelope(query: Query, closed: str) -> Query:
