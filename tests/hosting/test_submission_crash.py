@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from command_host import run_in_fork
 from pending import deliver_pending
 from submission_town import HOSTNAME, SubmissionTown
+from whole_server import environment
 
 from gateway.smtp.address import ForwardPath, ReversePath
 from hosting.submission.acceptance import Envelope
@@ -83,9 +84,9 @@ def test_killed_at_any_step(tmp_path: Path, recipients: list[str], step: int) ->
             step=step,
             message=MESSAGE,
         )
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
-        assert run.returncode in {0, -signal.SIGKILL}, run.stderr.decode()
-        acknowledged = [b"Subject: " + number for number in run.stdout.split()]
+        run = run_in_fork("python", [script], environment())
+        assert run.returncode in {0, -signal.SIGKILL}, run.stderr
+        acknowledged = [f"Subject: {number}".encode() for number in run.stdout.split()]
         town.clock.advance(10**10)
         deliver_pending(town.installation)
         expected = {"bob": True, "alice": "team@example.test" in recipients}

@@ -1,4 +1,4 @@
-"""Runs `cleanmail ...` and `provision_town` in processes of their own, without the second that each needs for imports.
+"""Runs `cleanmail`, `provision_town` and scripts in processes of their own, without the second that imports take.
 
 A fork server: it has imported the whole command line, and carries out each command in a fork of itself, with the
 arguments, environment, folder, umask and standard streams of whoever asks. It opens nothing before it forks. It ends
@@ -57,11 +57,17 @@ class CommandHost:
                 finally:
                     os.close(answer)
                 pid = int(told.readline())
-                late = threading.Timer(patience, os.kill, (pid, signal.SIGKILL))
+                expired = threading.Event()
+
+                def end() -> None:
+                    expired.set()
+                    os.kill(pid, signal.SIGKILL)
+
+                late = threading.Timer(patience, end)
                 late.start()
                 status = int(told.readline())
                 late.cancel()
-            if late.finished.is_set() and status == -signal.SIGKILL:
+            if expired.is_set():
                 raise subprocess.TimeoutExpired(command, patience)
             said = [stream.seek(0) or stream.read().decode() for stream in (output, errors)]
         return subprocess.CompletedProcess(command, status, *said)
@@ -129,4 +135,8 @@ if __name__ == "__main__":
     run(["account", "create", "--help"])  # what is imported by whatever command is run
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))
-    {"cleanmail": main, "provision_town": provision_town.run}[sys.argv[0]]()
+    program = sys.argv[0]
+    if program == "python":  # as `python -c SCRIPT`
+        exec(sys.argv[1], {"__name__": "__main__"})
+    else:
+        {"cleanmail": main, "provision_town": provision_town.run}[program]()
