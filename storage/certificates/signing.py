@@ -71,10 +71,9 @@ def read(document: bytes) -> Certificate:
     return Certificate.of(_parts(document)[0])
 
 
-def signed_with(document: bytes) -> str:
-    """The number of the key that the document says it was signed with."""
-    number: str = _parts(document)[1]["key_id"]
-    return number
+def signature_of(document: bytes) -> dict[str, str]:
+    """What the document says of its signature: algorithm, key_id, value."""
+    return _parts(document)[1]
 
 
 def key_id(public_key: bytes) -> str:
