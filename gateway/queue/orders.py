@@ -23,6 +23,7 @@ from gateway.queue.settlement import Settlement, expired
 from gateway.queue.transactions import Transaction, transactions
 from gateway.relay.outcome import NextHop, OwnServer
 from storage.directory.resolve import Outcome, Resolver
+from storage.directory.rows import State
 from storage.errors import CleanmailError, Corrupt, Gone, NotFound
 from storage.installation import Installation
 from storage.queue.entries import (
@@ -93,6 +94,7 @@ class Orders:
         """
         now = self._clock.now()
         entry = self._queue.show(queue_id, destination=destination)
+        self._check_not_ended(entry.tenant_id)
         due = tuple(r for r in entry.recipients if r.state is RecipientState.QUEUED and r.next_attempt <= now)
         if now >= entry.expires:
             return self._expire(entry, tuple(r for r in entry.recipients if r.state is RecipientState.QUEUED))
@@ -129,14 +131,21 @@ class Orders:
     def expire(self, queue_id: str, busy: frozenset[str]) -> Settled:
         """Gives up what waits of an entry whose time is over, but for the destinations that are just being tried."""
         entry = self._queue.show(queue_id)
+        self._check_not_ended(entry.tenant_id)
         waiting = tuple(r for r in entry.recipients if r.state is RecipientState.QUEUED and r.destination not in busy)
         return self._expire(entry, waiting) if self._clock.now() >= entry.expires else Settled()
 
     def deliver(self, follow_up: NewEntry) -> Settled:
         """What was just queued, to its mailboxes here."""
         entry = self._queue.show(follow_up.queue_id, destination=LOCAL)
+        self._check_not_ended(entry.tenant_id)
         waiting = tuple(r for r in entry.recipients if r.state is RecipientState.QUEUED)
         return self._deliver(entry, waiting, follow_up.content) if waiting else Settled()
+
+    def _check_not_ended(self, tenant_id: TenantId) -> None:
+        """What an ended tenant has in the queue is withdrawn, and nobody is told: nothing may fail of it."""
+        if self._installation.control.tenant_state(tenant_id)[0] is State.ENDED:
+            raise Gone("The tenant's contract has ended.")
 
     def _server(self, tenant_id: TenantId, domain: Domain) -> OwnServer | None:
         """The server that the tenant's route of the domain names; None: there is no such route now."""

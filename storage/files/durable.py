@@ -11,10 +11,11 @@ import errno
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from storage.errors import StorageFull, Unavailable
+from storage.errors import NotFound, StorageFull, Unavailable
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -61,6 +62,24 @@ def make_directory(path: Path, *, mode: int = 0o700) -> None:
         except OSError as error:
             raise translated(error) from error
         fsync_directory(directory.parent)
+
+
+def make_child(path: Path, *, mode: int = 0o700) -> None:
+    """Make `path` in a directory that is there, fsynced; nothing happens if it is there itself.
+
+    For what lies below a tenant's folder: where that was taken away it must not come into being again.
+    Raises NotFound if there is no parent.
+    """
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise NotFound("There is no such folder any more.") from None
+    except OSError as error:
+        raise translated(error) from error
+    with suppress(FileNotFoundError):  # taken away since
+        fsync_directory(path.parent)
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -56,7 +56,7 @@ class QuarantineFiles:
 
         AlreadyExists: they are there, and stay.
         """
-        durable.make_directory(self.folder)
+        durable.make_child(self.folder)
         try:
             self._write(f"{name}{HEADER}", header_key, header.pack(), header)
             self._write(f"{name}{BODY}", body_key, body, header)

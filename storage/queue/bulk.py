@@ -1,4 +1,4 @@
-"""What operators do with many entries: retry them, hold what an account has sent, withdraw a tenant's.
+"""What operators do with many entries: retry them, hold what an account has sent.
 
 Each is durable on return, in transactions of some 1,000 rows, so that nobody who accepts mail waits; interrupted, the
 same call goes on where it stopped. It is safe while the runner works on the same entries.
@@ -20,8 +20,7 @@ from storage.queue.destinations import forget_all_destinations, forget_destinati
 from storage.queue.entries import RecipientState
 from storage.queue.lanes import Lanes
 from storage.queue.operations import found_entry, hold_entry, release_entry
-from storage.queue.rows import BY_OPERATOR, FREE, WITH_ACCOUNT, next_news
-from storage.queue.sent import forget_sent_of
+from storage.queue.rows import FREE, WITH_ACCOUNT, next_news
 from storage.schema import queue as schema
 from storage.values import AccountId, TenantId
 
@@ -90,8 +89,6 @@ _MARK_ACCOUNT = prepare(insert(_held).on_conflict_do_nothing())
 _UNMARK_ACCOUNT = prepare(
     delete(_held).where(_held.c.tenant_id == bindparam("tenant"), _held.c.account_id == bindparam("account"))
 )
-_UNMARK_TENANT = prepare(delete(_held).where(_held.c.tenant_id == bindparam("tenant")))
-_FILE = prepare(select(_entry.c.file).where(_entry.c.queue_id == bindparam("id")))
 
 
 class BulkOperations(Lanes):
@@ -113,7 +110,7 @@ class BulkOperations(Lanes):
         else:
             if tenant is None:
                 self._database.write(forget_all_destinations)
-            retried = self._in_slices(self._pages(tenant, (FREE,)), self._retry_entries)
+            retried = self.in_slices(self.pages(tenant, (FREE,)), self._retry_entries)
         if retried:
             self._changed()
         return retried
@@ -131,7 +128,7 @@ class BulkOperations(Lanes):
             return held
 
         self._database.write(mark)
-        return self._in_slices(self._pages(tenant_id, (FREE,), account_id), work)
+        return self.in_slices(self.pages(tenant_id, (FREE,), account_id), work)
 
     def release_account(self, tenant_id: TenantId, account_id: AccountId) -> int:
         """Ends `hold_account`; entries that an operator holds stay held. How many entries."""
@@ -144,31 +141,10 @@ class BulkOperations(Lanes):
             return sum(release_entry(transaction, queue_id, WITH_ACCOUNT, number) for queue_id in queue_ids)
 
         self._database.write(unmark)
-        released = self._in_slices(self._pages(tenant_id, (WITH_ACCOUNT,), account_id), work)
+        released = self.in_slices(self.pages(tenant_id, (WITH_ACCOUNT,), account_id), work)
         if released:
             self._changed()
         return released
-
-    def withdraw_tenant(self, tenant_id: TenantId) -> int:
-        """All that the tenant has in the queue is gone, and nobody is told; how many entries. Needs no key."""
-
-        def work(queue_ids: Sequence[str], transaction: Transaction) -> int:
-            withdrawn = 0
-            for queue_id in queue_ids:
-                row = _FILE.one(transaction, id=queue_id)
-                if row is not None:
-                    self._removals.remove(transaction, tenant_id, queue_id, row[0])
-                    withdrawn += 1
-            return withdrawn
-
-        withdrawn, more = 0, True
-        while more:  # an entry may be held or released meanwhile
-            found = self._in_slices(self._pages(tenant_id, (FREE, BY_OPERATOR, WITH_ACCOUNT)), work)
-            withdrawn, more = withdrawn + found, found > 0
-        self._removals.finish(tenant_id)
-        self._database.write(lambda transaction: _UNMARK_TENANT.run(transaction, tenant=tenant_id))
-        forget_sent_of(self._database, tenant_id)
-        return withdrawn
 
     def _retry_entries(self, queue_ids: Sequence[str], transaction: Transaction) -> int:
         number, now, retried = next_news(transaction), self._clock.now(), 0
@@ -193,7 +169,7 @@ class BulkOperations(Lanes):
                 retried += _COUNT.rows(connection, name=destination, lane=lane.lane)[0][0]
         return retried
 
-    def _pages(
+    def pages(
         self, tenant_id: TenantId | None, held: Iterable[int], account_id: AccountId | None = None
     ) -> Iterable[list[Row]]:
         """Entries as they are now, in pages: of everybody, or of a tenant, or only those an account submitted."""
@@ -210,7 +186,7 @@ class BulkOperations(Lanes):
                 after = rows[-1][0]
                 yield [row for row in rows if account_id is None or row[2] == account_id]
 
-    def _in_slices(self, pages: Iterable[list[Row]], work: Callable[[Sequence[str], Transaction], int]) -> int:
+    def in_slices(self, pages: Iterable[list[Row]], work: Callable[[Sequence[str], Transaction], int]) -> int:
         """Calls `work` with the ids of entries that together have some 1,000 recipients, each in a transaction."""
         done = 0
         for page in pages:

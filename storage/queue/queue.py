@@ -27,7 +27,6 @@ from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import Conflict, Corrupt, NotFound
 from storage.keys.source import KeySource
-from storage.queue.bulk import BulkOperations
 from storage.queue.destinations import Destinations
 from storage.queue.entries import Entry, NewEntry, RecipientState, Reply
 from storage.queue.listing import Listing
@@ -36,6 +35,7 @@ from storage.queue.retention import Retention
 from storage.queue.rows import ENTRY_COLUMNS, RECIPIENT_COLUMNS, SCHEMA, NewRows, next_news, opened
 from storage.queue.sent import count_sent
 from storage.queue.spool import Spool, SpoolFile
+from storage.queue.withdrawal import Withdrawal
 from storage.schema import queue as schema
 from storage.values import TenantId
 
@@ -80,7 +80,7 @@ _COUNT_DOWN = prepare(
 )
 
 
-class Queue(Listing, Operations, BulkOperations, Destinations, Retention):
+class Queue(Listing, Operations, Withdrawal, Destinations, Retention):
     """All of it. The parts are modules of their own, with the questions and changes that belong together."""
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storage.database.database import Database
 from storage.queue.destinations import forget_stale_destinations
 from storage.queue.sent import HOUR, SentCounts
 from storage.queue.tls_results import DAY
@@ -13,11 +14,22 @@ TLS_DAYS = 7  # RFC 8460 §4.1: a day is reported when it is over; some more for
 class Retention(SentCounts):
     """A part of Queue."""
 
+    @property
+    def database(self) -> Database:
+        """For retention, which looks at the age of rows."""
+        return self._database
+
     def expire(self) -> int:
         """Removes what is remembered for longer than it is needed; how many rows. To be repeated every hour."""
+        return self.expire_sending() + self.expire_servers()
+
+    def expire_sending(self) -> int:
+        """How much was sent, and how TLS went."""
         now = self._clock.now()
-        removed = self.forget_sent((now - SENT_DAYS * DAY) // HOUR)
-        removed += self.sts.forget_expired(now)
-        removed += self.tls_results.forget(now // DAY - TLS_DAYS)
-        removed += self._database.write(lambda transaction: forget_stale_destinations(transaction, now), durable=False)
-        return removed
+        return self.forget_sent((now - SENT_DAYS * DAY) // HOUR) + self.tls_results.forget(now // DAY - TLS_DAYS)
+
+    def expire_servers(self) -> int:
+        """What is known of other servers."""
+        now = self._clock.now()
+        removed = self._database.write(lambda transaction: forget_stale_destinations(transaction, now), durable=False)
+        return self.sts.forget_expired(now) + removed

@@ -49,6 +49,11 @@ _OF_TENANT = prepare(
     .where(sent.c.tenant_id == bindparam("tenant"))
     .limit(_SLICE)
 )
+_OF_ACCOUNT = prepare(
+    select(sent.c.tenant_id, sent.c.account_id, sent.c.hour)
+    .where(sent.c.tenant_id == bindparam("tenant"), sent.c.account_id == bindparam("account"))
+    .limit(_SLICE)
+)
 _FORGET = prepare(
     delete(sent).where(
         sent.c.tenant_id == bindparam("tenant"),
@@ -89,9 +94,11 @@ class SentCounts(QueueStore):
         return _forget(self._database, _OLD, {"before": before_hour})
 
 
-def forget_sent_of(database: Database, tenant_id: TenantId) -> int:
-    """Removes all counts of a tenant."""
-    return _forget(database, _OF_TENANT, {"tenant": tenant_id})
+def forget_sent_of(database: Database, tenant_id: TenantId, account_id: AccountId | None = None) -> int:
+    """Removes all counts of a tenant, or of one of its accounts."""
+    if account_id is None:
+        return _forget(database, _OF_TENANT, {"tenant": tenant_id})
+    return _forget(database, _OF_ACCOUNT, {"tenant": tenant_id, "account": account_id})
 
 
 def _forget(database: Database, which: Prepared, parameters: Mapping[str, int]) -> int:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from storage.backup import lease
-from storage.errors import NotFound
+from storage.errors import NotFound, Unavailable
 from storage.files import durable
 from storage.files.format import read_all, write_file
 from storage.files.metadata import FileMeta
@@ -84,15 +84,18 @@ class Spool:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:  # the tenant's first entry
-            folder = Path(path).parent
-            if not folder.parent.is_dir():
-                raise NotFound("There is no such tenant.") from None
-            durable.make_directory(folder)
+            durable.make_child(Path(path).parent)
             return os.open(path, flags, 0o600)
 
     def sync(self, tenant_id: TenantId) -> None:
-        """Makes the names of all files written so far durable."""
-        durable.fsync_directory(self._folder(tenant_id))
+        """Makes the names of all files written so far durable.
+
+        Raises Unavailable if the tenant has ended meanwhile: temporary, since others may share the commit that fails.
+        """
+        try:
+            durable.fsync_directory(self._folder(tenant_id))
+        except FileNotFoundError:
+            raise Unavailable(detail=f"tenant {tenant_id}: it has no spool any more") from None
 
     def read(self, tenant_id: TenantId, name: str, key: Key) -> bytes:
         try:

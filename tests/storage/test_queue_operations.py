@@ -12,6 +12,7 @@ from queue_place import ACCOUNT, LATER, NO, OK, ONE, TWO, Place
 from storage.errors import NotFound, Unavailable
 from storage.queue import bulk
 from storage.queue.entries import LOCAL, NewRecipient, Origin, RecipientState, Reply
+from storage.queue.withdrawal import Withdrawn
 from storage.values import AccountId, EmailAddress
 
 QUEUED, HELD = RecipientState.QUEUED, RecipientState.HELD
@@ -202,8 +203,10 @@ def test_a_tenant_is_withdrawn(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     kept = place.enqueued(place.small(tenant_id=TWO, account_id=AccountId(9)))
     place.queue.forget(ONE)
     place.queue._keys = None  # type: ignore[assignment]  # it is done without the tenant's key
-    assert place.queue.withdraw_tenant(ONE) == 10
-    assert place.queue.withdraw_tenant(ONE) == 0
+    waiting = place.queue.what_waits(ONE)
+    assert (waiting.entries, waiting.recipients, waiting.bytes > 0) == (10, 20, True)
+    assert place.queue.withdraw_tenant(ONE) == waiting
+    assert place.queue.withdraw_tenant(ONE) == Withdrawn()
     assert place.spooled() == []
     assert [entry.queue_id for entry in place.queue.entries()] == [kept.queue_id]
     assert place.queue.sent_by_account(ONE, ACCOUNT, 0) == {}
