@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def test_mail_flows_when_they_hang_and_they_are_asked_again_afterwards(place: Pl
     place.signal(signal.SIGSTOP)
     try:
         sent = [f"hanging-{n}" for n in range(3)]
-        replies = [send(server, subject, HARMLESS) for subject in sent]
+        with ThreadPoolExecutor(len(sent)) as threads:  # so that all hang at the same time
+            replies = list(threads.map(lambda subject: send(server, subject, HARMLESS), sent))
         assert [code for code, _ in replies] == [250] * 3
         unknown = verdict(server, replies[0][1])["unknown"]
         assert "clamd did not answer in time" in unknown and "Rspamd did not answer in time" in unknown
