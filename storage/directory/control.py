@@ -35,6 +35,7 @@ from storage.directory.ownership import TxtLookup
 from storage.directory.receipts import Receipts
 from storage.directory.reviews import Reviews
 from storage.directory.rows import NEXT_STATES, DomainRow, DomainState, Login, State, TenantRow
+from storage.directory.staff import StaffDirectory
 from storage.errors import AlreadyExists, Conflict, Corrupt, Gone, InvalidInput, NotFound, NotPermitted
 from storage.filter.counts import Judged
 from storage.keys.sealing import keyed_hash, open_sealed, seal
@@ -143,6 +144,7 @@ class Control:
         self.holds = Holds(database, keys, clock)
         self.receipts = Receipts(database, clock)
         self.approvals = Approvals(database, keys, clock)
+        self.staff = StaffDirectory(database, keys, clock)
 
     @classmethod
     def create(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:

@@ -18,6 +18,8 @@ staff = Table(
     Column("password_hash", Text, nullable=True, info=personal("staff", "argon2id verifier")),
     Column("totp", LargeBinary, nullable=True, info=personal("staff", "secret of the second factor", sealed=True)),
     Column("totp_used", BigInteger, nullable=False),  # the last time step that was used: none works twice
+    Column("failures", BigInteger, nullable=False),  # sign-ins that failed since the last that did not …
+    Column("failed", BigInteger, nullable=False),  # … and when the last of them did
     Column("credential_version", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("ended", BigInteger, nullable=True),
@@ -34,6 +36,7 @@ staff_session = Table(
     Column("credential_version", BigInteger, nullable=False),
     Column("uid", BigInteger, nullable=False),  # of the Unix user whose programs may use it
     Column("begun", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     info=technical("sessions of staff", of=classes.STAFF_SESSIONS),
 )
