@@ -187,6 +187,11 @@ COMMANDS: dict[str, Action] = {
     "app-password create": Action.ACCOUNT_CREDENTIALS,
     "app-password revoke": Action.ACCOUNT_CREDENTIALS,
     "app-password list": Action.ACCOUNT_SEE,
+    "certificate list": Action.CERTIFICATE_SEE,
+    "certificate show": Action.CERTIFICATE_SEE,
+    "certificate export": Action.CERTIFICATE_SEE,
+    "certificate verify": Action.OFFLINE,
+    "certificate key": Action.OFFLINE,  # it is published
     "import": Action.MAIL_IN,
     "queue list": Action.QUEUE_SEE,
     "queue show": Action.QUEUE_SEE,

@@ -36,6 +36,7 @@ _COMMANDS = {
     "account": ("accounts", "app"),
     "alias": ("aliases", "app"),
     "app-password": ("app_passwords", "app"),
+    "certificate": ("certificate", "app"),
     "import": ("archives", "import_"),
     "check": ("maintenance", "check"),
     "upgrade": ("maintenance", "upgrade"),
