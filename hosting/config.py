@@ -23,6 +23,7 @@ from gateway.relay.settings import RelaySettings
 from gateway.scanners.endpoints import clamd_endpoint, rspamd_endpoint
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
+from hosting.access.roles import StaffRole, parse_roles
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
 from storage.errors import InvalidInput, Unavailable
@@ -172,6 +173,18 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Staff:
+    """Who works here. While nobody is staff and `unix` is empty, whoever can read the keys is an operator."""
+
+    required: bool = False  # once there are staff, commands need `cleanmail sign-in`; false: Unix users may do without
+    # roles of Unix users who did not sign in, as in {anna = "support billing"}; root and the server's own operate
+    unix: dict[str, str] = field(default_factory=dict)
+    session: float = 8 * 3600.0  # seconds after which one has to sign in again
+    session_idle: float = 3600.0  # seconds without a command after which one has to
+    approval_days: int = field(default=7, metadata={"least": 1, "most": 90})  # in which a request is approved and used
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """Addresses, and names that stand in the DNS records of mail domains."""
 
@@ -209,6 +222,7 @@ class Config:
     backup: Backup = Backup()
     jobs: Jobs = Jobs()
     logs: Logs = Logs()
+    staff: Staff = field(default_factory=Staff)
     retention: Retention = Retention()
     privacy: Privacy = Privacy()
     sending: SendingLimits = field(default_factory=SendingLimits)
@@ -294,6 +308,18 @@ def _wrong(config: Config) -> Mapping[str, str]:
         wrong["logs.auditors"] = (
             f"logs.auditors names '{config.server.user}', whom the server runs as; its processes are no auditors."
         )
+    for person, names in config.staff.unix.items():
+        try:
+            roles = parse_roles(names.split())
+        except InvalidInput as error:
+            wrong[f"staff.unix.{person}"] = f"staff.unix: {error.public}"
+            continue
+        if StaffRole.TENANT_ADMINISTRATOR in roles:
+            wrong[f"staff.unix.{person}"] = "staff.unix: administrators of tenants need accounts (cleanmail staff add)."
+        if config.server.user == person and roles & {StaffRole.AUDITOR, StaffRole.REVIEWER}:
+            wrong[f"staff.unix.{person}"] = (
+                f"staff.unix names '{person}', whom the server runs as; its processes are no auditors or reviewers."
+            )
     for name in ("normalise", "unlimited"):
         for network in getattr(config.mx, name):
             if not _is_network(network):

@@ -32,6 +32,7 @@ _NAMES: dict[type, str] = {
     float: "a number",
     str: 'a text in quotes, "like this"',
     tuple: 'a list of texts, ["like", "this"]',
+    dict: 'a table of texts, {like = "this"}',
 }
 
 
@@ -86,7 +87,7 @@ def _value(value: Any, kind: Any, default: Any, metadata: Mapping[str, Any]) -> 
         value = float(value)
     if base is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = tuple(value)
-    if type(value) is not base:
+    if type(value) is not base or (base is dict and not all(isinstance(item, str) for item in value.values())):
         raise ValueError(f"must be {_NAMES[base]}, not {_shown(value)}")
     if base in (int, float):
         least = metadata.get("least", 0 if not default else None)

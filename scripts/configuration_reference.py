@@ -81,6 +81,8 @@ def comments(kind: type) -> dict[str, str]:
 def type_name(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         return "list of texts"
+    if typing.get_origin(kind) is dict:
+        return "table of texts"
     return {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(kind, str(kind))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hosting import config
 from hosting.access.actions import COMMANDS, FOR_EVERYBODY, ROLES, Action, action_of
 from hosting.access.decide import may, permits, roles_in_force
 from hosting.access.roles import PROVIDERS, StaffRole, Subject, Who, parse_roles
@@ -168,3 +169,28 @@ def test_wrong_roles(names: list[str]) -> None:
 
 def test_roles() -> None:
     assert parse_roles(["support", "billing", "support"]) == {StaffRole.SUPPORT, StaffRole.BILLING}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('[staff]\nunix = {anna = "king"}\n', "there is no role 'king'"),
+        ('[staff]\nunix = {anna = ""}\n', "at least one role"),
+        ('[staff]\nunix = {anna = "tenant_administrator"}\n', "need accounts"),
+        ("[staff]\nunix = {anna = 5}\n", "must be a table of texts"),
+        ('[staff]\nunix = "anna"\n', "must be a table of texts"),
+        ('[server]\nuser = "mail"\n[staff.unix]\nmail = "reviewer"\n', "no auditors or reviewers"),
+        ('[server]\nuser = "mail"\n[staff.unix]\nmail = "operator auditor"\n', "no auditors or reviewers"),
+        ("[staff]\napproval_days = 0\n", "at least 1"),
+    ],
+)
+def test_a_wrong_configuration_is_named_with_its_line(text: str, wrong: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        config.parse(text)
+    assert wrong.lower() in caught.value.public.lower()
+    assert caught.value.public.startswith(f"cleanmail.toml:{len(text.splitlines())}: ")
+
+
+def test_unix_users_with_roles() -> None:
+    given = config.parse('[staff]\nrequired = true\n[staff.unix]\nanna = "support billing"\n').staff
+    assert (given.required, given.unix) == (True, {"anna": "support billing"})
