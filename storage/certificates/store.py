@@ -54,6 +54,14 @@ class Certificates:
         """Those of erasures after `time`, finished or not at that time: the ledger."""
         return [each for each in self.all() if each.finished >= time]
 
+    def remove_before(self, time: int) -> int:
+        """Those whose erasure was finished before that time: business records have their period. How many."""
+        old = [each.certificate_id for each in self.all() if each.finished < time]
+        for certificate_id in old:
+            for form in ("pdf", "json"):
+                durable.remove_file(self._path(certificate_id, form))
+        return len(old)
+
     def _ids(self) -> Iterator[str]:
         if self._folder.is_dir():
             yield from (path.stem for path in self._folder.iterdir() if path.suffix == ".json" and _ID.match(path.stem))

@@ -69,6 +69,7 @@ class Receipts:
         """Those of one run, all or none."""
         rows = [
             {
+                "receipt_id": None,  # the next
                 "data_class": each.data_class,
                 "time": each.time,
                 "cut_off": each.cut_off,

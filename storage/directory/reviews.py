@@ -182,13 +182,16 @@ class Reviews:
         """There is nothing left to look at or to release; may be repeated."""
         return self._move(tenant_id, quarantine_id, ReviewState.GONE)
 
-    def remove_expired(self) -> int:
-        """Reviews that are over, or were none, and as old as the oldest counts; how many."""
-        before = self._clock.now() - KEPT_DAYS * DAY
+    def remove_expired(self, before: int | None = None) -> int:
+        """Reviews that are over, or were none, and were asked for before that time; how many.
+
+        None: those that are as old as the oldest counts.
+        """
+        asked = self._clock.now() - KEPT_DAYS * DAY if before is None else before
         over = [state.value for state, following in NEXT.items() if not following] + [ReviewState.SEEN.value]
 
         def work(transaction: Transaction) -> int:
-            return sum(_FORGET.run(transaction, which=state, before=before) for state in over)
+            return sum(_FORGET.run(transaction, which=state, before=asked) for state in over)
 
         removed: int = self._database.write(work, durable=False)
         return removed

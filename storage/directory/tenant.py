@@ -162,6 +162,11 @@ class Tenant:
             self.flush(at_once=True)
         self._database.close()
 
+    @property
+    def database(self) -> Database:
+        """For retention, which looks at the age of rows in every table."""
+        return self._database
+
     # Accounts
 
     def accounts(self) -> list[AccountRow]:

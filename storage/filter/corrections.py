@@ -255,9 +255,10 @@ class Corrections:
 
     # Forgetting
 
-    def remove_expired(self) -> int:
-        """Lessons too old to be taken back, and those that are too many; how many were removed."""
-        before = self._clock.now() - LESSONS_KEPT
+    def remove_expired(self, before: int | None = None) -> int:
+        """Lessons learned before that time, and those that are too many; how many were removed."""
+        if before is None:
+            before = self._clock.now() - LESSONS_KEPT
 
         def work(transaction: Transaction) -> int:
             removed = _EXPIRE.run(transaction, before=before)

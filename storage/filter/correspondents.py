@@ -128,9 +128,10 @@ class Correspondents:
             return Acquaintance.ACCOUNT
         return Acquaintance.TENANT if anybody else Acquaintance.STRANGER
 
-    def remove_expired(self) -> int:
-        """Those to whom nobody has written for long, and those that are too many; how many were removed."""
-        before = self._clock.now() - KEPT_DAYS * DAY
+    def remove_expired(self, before: int | None = None) -> int:
+        """Those to whom nobody has written since that time, and those that are too many; how many were removed."""
+        if before is None:
+            before = self._clock.now() - KEPT_DAYS * DAY
 
         def work(transaction: Transaction) -> int:
             removed = _EXPIRE.run(transaction, before=before)

@@ -99,10 +99,10 @@ class Judged:
         found = {str(what): int(count) for what, count in rows}
         return {what: found.get(what.value, 0) for what in Counted}
 
-    def remove_expired(self) -> int:
-        """Days that are older than KEPT_DAYS; how many rows."""
-        before = self._clock.now() // DAY - KEPT_DAYS
-        removed: int = self._database.write(lambda t: _FORGET.run(t, before=before), durable=False)
+    def remove_expired(self, before: int | None = None) -> int:
+        """Days before the one of that time; how many rows. None: those that are older than KEPT_DAYS."""
+        day = self._clock.now() // DAY - KEPT_DAYS if before is None else before // DAY
+        removed: int = self._database.write(lambda t: _FORGET.run(t, before=day), durable=False)
         return removed
 
 

@@ -12,7 +12,7 @@ Standards: RFC 9051 §6.3.4 to §6.3.8, §2.3.1.1; RFC 6154; RFC 8474 §4.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -55,6 +55,7 @@ _select_inferiors = prepare(
 )
 _insert = prepare(insert(mailbox))
 _set_name = prepare(update(mailbox).where(*_by_id).values(name=bindparam("renamed")))
+_set_keep_days = prepare(update(mailbox).where(*_by_id).values(keep_days=bindparam("days")))
 _select_recent = prepare(select(mailbox.c.recent_uid, mailbox.c.uidnext).where(*_by_id))
 _take_recent = prepare(update(mailbox).where(*_by_id).values(recent_uid=mailbox.c.uidnext))
 _subscriptions = prepare(select(subscription.c.name).where(subscription.c.account_id == bindparam("account")))
@@ -84,7 +85,7 @@ class Mailbox:
     recent_uid: int  # messages from this UID on were never told of to anybody who selected the mailbox
     special_use: tuple[str, ...]
     created: int
-    keep_days: int = 0  # messages are removed when they have been here for so long; 0: they stay
+    keep_days: int = 0  # when messages leave it; storage.register.folder_rules tells what 0 and -1 mean
     read_only: bool = False  # the server writes, its owner reads
 
     @property
@@ -226,6 +227,16 @@ class Mailboxes:
             raise LimitReached(f"An account has at most {MAILBOXES_MAX} mailboxes.")
         for parent in missing:
             self.insert(transaction, parent)
+
+    def keep(self, name: str, days: int) -> Mailbox:
+        """How long its messages stay: days, or what `storage.register.folder_rules` calls NEVER and UNSET."""
+
+        def work(transaction: Transaction) -> Mailbox:
+            found = self._named(transaction, canonical(name))
+            _set_keep_days.run(transaction, account=self._account_id, mailbox=found.id, days=days)
+            return replace(found, keep_days=days)
+
+        return self._database.write(work)
 
     # Subscriptions
 

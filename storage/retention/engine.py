@@ -1,0 +1,204 @@
+"""Removes what was kept for its time, class by class, as the register and the policy of the installation say.
+
+One pass over everything; it may be repeated at any time and goes on where a crash interrupted it. What cannot be
+removed now does not keep the rest from going: it is logged, and the next pass tries again. What a legal hold covers is
+left as it is. Each pass leaves a receipt for each class, and an error in the operational log for each of which
+something is older than its ceiling.
+
+Raises: Unavailable, before anything is removed, where the clock is not believed (`storage.clock_guard`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from storage.directory.receipts import Receipt
+from storage.directory.rows import State
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.installation import Installation
+from storage.register import classes
+from storage.register.values import DataClass
+from storage.retention.ages import earliest
+from storage.retention.folders import remove_from_folders
+from storage.retention.removers import INSTALLATION, TENANT, Due
+from storage.values import TenantId
+
+_log = logging.getLogger("cleanmail.storage")
+
+GRACE = 2 * 3600  # seconds above a ceiling before it is an alarm: passes come every hour
+
+
+@dataclass(slots=True)
+class Removed:
+    """What one pass removed."""
+
+    days: dict[str, list[str]] = field(default_factory=dict)  # of records, by the name of their folder
+    rows: int = 0  # of databases, and certificates
+    messages: int = 0  # that left folders
+    failed: int = 0  # parts that have to be tried again
+    receipts: list[Receipt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How old what there is of a class is."""
+
+    of: DataClass
+    oldest: int | None
+    overdue: bool
+    failed: int  # parts that could not be looked at
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Of one class in one pass."""
+
+    removed: int = 0
+    oldest: int | None = None
+    failed: int = 0
+
+
+class _Pass:
+    def __init__(self, installation: Installation, stopping: Callable[[], bool]) -> None:
+        self.installation = installation
+        self.now = installation.clock.now()
+        self.stopping = stopping
+        self.removed = Removed()
+        self.tallies: dict[DataClass, _Tally] = {}
+        holds = installation.control.holds
+        self.tenants = [row.tenant_id for row in installation.control.tenants() if row.state is not State.ENDED]
+        self.held = frozenset(hold.tenant_id for hold in holds.all() if hold.in_force(self.now))
+
+    def due(self, of: DataClass) -> Due:
+        return Due(self.installation, self.installation.periods.of(of.kept), self.now, self.held)
+
+    def tally(self, of: DataClass) -> _Tally:
+        return self.tallies.setdefault(of, _Tally())
+
+    @contextmanager
+    def part(self, of: DataClass, name: str) -> Iterator[_Tally]:
+        """What fails in it is counted and told; a tenant that ended this moment is no failure."""
+        tally = self.tally(of)
+        try:
+            yield tally
+        except (NotFound, Gone):
+            return
+        except CleanmailError as error:
+            tally.failed += 1
+            self.removed.failed += 1
+            _log.error("retention: %s: %s; the next pass tries again", name, error.detail or type(error).__name__)
+
+    def is_overdue(self, of: DataClass, oldest: int | None) -> bool:
+        period = self.installation.periods.of(of.kept)
+        return period.bounded and oldest is not None and oldest < period.limit(self.now) - GRACE
+
+    # Removing
+
+    def remove(self) -> None:
+        for remover in INSTALLATION:
+            with self.part(remover.of, remover.part) as tally:
+                found = remover.remove(self.due(remover.of))
+                if isinstance(found, list):
+                    if found:
+                        self.removed.days[remover.part] = found
+                        _log.info("retention: %s: %s destroyed", remover.part, ", ".join(found))
+                    tally.removed += len(found)
+                else:
+                    self.removed.rows += found
+                    tally.removed += found
+        for tenant_id in self.tenants:
+            if self.stopping():
+                return
+            if tenant_id not in self.held:
+                self._remove_of(tenant_id)
+            self._remove_from_folders(tenant_id)
+
+    def _remove_of(self, tenant_id: TenantId) -> None:
+        for remover in TENANT:
+            with self.part(remover.of, f"{remover.part} of tenant {tenant_id}") as tally:
+                count = remover.remove(self.due(remover.of), tenant_id)
+                tally.removed += count
+                self.removed.rows += count
+
+    def _remove_from_folders(self, tenant_id: TenantId) -> None:
+        installation = self.installation
+        accounts = []
+        with self.part(classes.MAIL, f"folders of tenant {tenant_id}"):
+            accounts = [account.account_id for account in installation.tenant(tenant_id).accounts()]
+        for account_id in accounts:
+            if self.stopping():
+                return
+            if tenant_id in self.held and installation.control.holds.covers(tenant_id, account_id):
+                continue
+            with (
+                self.part(classes.MAIL, f"folders of account {account_id} of tenant {tenant_id}") as tally,
+                installation.account(tenant_id, account_id) as account,
+            ):
+                count = remove_from_folders(account, installation.folder_rules, self.now, self.stopping)
+                tally.removed += count
+                self.removed.messages += count
+
+    # Looking
+
+    def look(self) -> None:
+        """How old what is left is; what holds cover is not counted."""
+        for remover in INSTALLATION:
+            with self.part(remover.of, remover.part) as tally:
+                tally.oldest = earliest([tally.oldest, remover.oldest(self.due(remover.of))])
+        for tenant_id in self.tenants:
+            if tenant_id in self.held:
+                continue
+            if self.stopping():
+                return
+            for each in TENANT:
+                with self.part(each.of, f"{each.part} of tenant {tenant_id}") as tally:
+                    tally.oldest = earliest([tally.oldest, each.oldest(self.due(each.of), tenant_id)])
+
+    def standings(self) -> list[Standing]:
+        return [
+            Standing(of, tally.oldest, self.is_overdue(of, tally.oldest), tally.failed)
+            for of, tally in self.tallies.items()
+        ]
+
+    def receipts(self) -> list[Receipt]:
+        return [
+            Receipt(
+                of.name,
+                self.now,
+                self.due(of).cut_off if self.due(of).period.bounded else 0,
+                tally.removed,
+                tally.oldest,
+                tally.failed,
+                self.is_overdue(of, tally.oldest),
+            )
+            for of, tally in self.tallies.items()
+        ]
+
+
+def remove_due(installation: Installation, *, stopping: Callable[[], bool] = lambda: False) -> Removed:
+    """One pass. When `stopping` becomes true it ends early, without receipts."""
+    installation.clock_guard.check()
+    work = _Pass(installation, stopping)
+    work.remove()
+    work.look()
+    if stopping():
+        return work.removed
+    receipts = work.removed.receipts = work.receipts()
+    for receipt in receipts:
+        if receipt.overdue:
+            _log.error("retention: %s: something is older than its ceiling", receipt.data_class)
+    try:
+        installation.control.receipts.add(receipts)
+    except CleanmailError as error:
+        _log.error("retention: its receipts were not kept: %s", error.detail or type(error).__name__)
+    return work.removed
+
+
+def measure(installation: Installation) -> list[Standing]:
+    """How old what there is of each class is now; changes nothing."""
+    work = _Pass(installation, lambda: False)
+    work.look()
+    return work.standings()
