@@ -49,8 +49,8 @@ PURPOSE = "backup"
 _LEASE_PATIENCE = 5.0  # seconds
 _LOOK = 0.25  # seconds between two looks at whether the tenant ended
 _TRIES = 3  # snapshots of one database, until the files that it names are there
-# In the data directory: not part of a backup, or part of it in a way of its own.
-_APART = frozenset({"keys", "run", "tenants", "erasing", "control.db", "queue.db", "audit.db"})
+# In the data directory: not part of a backup, or part of it in a way of its own. `clock` is about this machine's clock.
+_APART = frozenset({"keys", "run", "tenants", "erasing", "clock", "control.db", "queue.db", "audit.db"})
 _SIDE_FILES = ("-wal", "-shm", "-journal", ".lock")
 
 
@@ -353,9 +353,7 @@ class BackupRun:
                 over = held.is_over
             if not missing or not over or attempt == _TRIES:
                 break
-            del self._entries[
-                count:
-            ]  # somebody removed files, since it took too long: the next time less is to be done
+            del self._entries[count:]  # files went, since it took too long; the next time less is to be done
             self._before.pop(path, None)
         for relative in linked.difference(names):  # of a snapshot that was given up
             (self._root / manifests.DATA / relative).unlink(missing_ok=True)

@@ -303,8 +303,9 @@ class QuarantineRows(Listing):
     def expire(self) -> tuple[int, list[Withheld]]:
         """Removes what has been held long enough, some messages at a time: how many, and those that can be read.
 
-        A release that is under way is finished first.
+        A release that is under way is finished first. Files that had to stay before go too.
         """
+        self._removals.finish()
         now = self._clock.now()
         with self._database.reading() as connection:
             ids = [row[0] for row in _EXPIRED.rows(connection, now=now, most=SLICE)]
