@@ -100,6 +100,26 @@ class Metrics:
             registry=registry,
         )
 
+        self.retention_overdue = Gauge(
+            "cleanmail_retention_overdue",
+            "1 while something of this class of data is older than its ceiling",
+            ["class"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.retention_run = Gauge(
+            "cleanmail_retention_last_run_seconds",
+            "When retention last looked at everything (Unix time)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.clock_doubted = Gauge(
+            "cleanmail_clock_doubted",
+            "1 while the clock is not believed, so that nothing is removed by time (cleanmail clock confirm)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+
     def show_queue(self, totals: Totals, now: int) -> None:
         """How much waits, from one process for the whole installation."""
         self.queue_entries.labels("queued").set(totals.queued)

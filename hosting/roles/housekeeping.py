@@ -35,14 +35,19 @@ class Ticking(Service):
         blocking: Sequence[Callable[[], object]] = (),
         at_once: bool = False,
         at_stop: bool = True,
+        stop: Callable[[], object] | None = None,
     ) -> None:
-        """`at_stop`: `blocking` is called a last time, so that nothing is left unwritten."""
+        """`at_stop`: `blocking` is called a last time, so that nothing is left unwritten.
+
+        `stop` tells `blocking` to end at its next whole step.
+        """
         self._reactor = reactor
         self._interval = interval
         self._quick = quick
         self._blocking = blocking
         self._at_once = at_once
         self._at_stop = at_stop
+        self._stop = stop
         self._loop = LoopingCall(self._tick)
         self._loop.clock = reactor
         self._running: Deferred[Any] | None = None
@@ -56,6 +61,8 @@ class Ticking(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
+        if self._stop is not None:
+            self._stop()
         return self._run_blocking() if self._at_stop or self._running is not None else None
 
     def _tick(self) -> Deferred[Any] | None:

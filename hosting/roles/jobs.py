@@ -31,6 +31,7 @@ from hosting.quarantine.assembly import make_quarantine, make_releases
 from hosting.quarantine.fill import FillWatch
 from hosting.quarantine_round import EVERY as QUARANTINE_EVERY
 from hosting.quarantine_round import quarantine_round
+from hosting.retention_round import CLOCK_EVERY, ClockWatch, RetentionRound
 from hosting.review.watch import Watch
 from hosting.review_round import EVERY as REVIEW_EVERY
 from hosting.review_round import review_round
@@ -41,7 +42,6 @@ from storage.changes import Change, Gap, Published
 from storage.directory.resolve import Resolver
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
-from storage.retention import remove_due
 from storage.sweep import sweep_account
 from storage.values import AccountId, TenantId
 
@@ -220,16 +220,17 @@ def make_service(parts: Parts) -> RoleService:
     hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
     look = partial(dkim_round, parts.installation, parts.config.dns)
     dkim = Ticking(parts.reactor, EVERY, blocking=[look], at_once=True, at_stop=False)
-    retention = Ticking(
-        parts.reactor, HOUR, blocking=[lambda: remove_due(parts.installation)], at_once=True, at_stop=False
-    )
+    removing = RetentionRound(parts.installation, parts.metrics)
+    retention = Ticking(parts.reactor, HOUR, blocking=[removing.run], at_once=True, at_stop=False, stop=removing.stop)
+    clock = ClockWatch(parts.installation, parts.metrics)
+    clock_watch = Ticking(parts.reactor, CLOCK_EVERY, blocking=[clock.look], at_once=True, at_stop=False)
     withheld = partial(quarantine_round, parts.installation, parts.config)
     fill = FillWatch(parts.installation, make_quarantine(parts.installation, parts.config), parts.metrics)
     quarantine = Ticking(parts.reactor, QUARANTINE_EVERY, blocking=[withheld, fill.look], at_once=True, at_stop=False)
     watch = Watch(parts.installation, parts.metrics, parts.config.filter.alarm_share)
     decided = partial(_carry_out_reviews, parts)
     reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)
-    services = [rounds, hourly, dkim, retention, quarantine, reviews, every_second(parts)]
+    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 
