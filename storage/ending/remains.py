@@ -1,0 +1,199 @@
+"""Searches a data directory for what must not be there any more: `python -m storage.ending.remains`, a process alone.
+
+It opens no database: it decrypts the pages of the databases that go on, and of their logs, by itself (free pages too),
+reads every other file as it is, and looks at every path. Other customers' folders are passed over unless it is told to
+be thorough: so a search costs what the installation's own databases, logs and files cost, however many customers there
+are. It gets keys and terms on standard input, and nothing that it decrypts leaves it: on standard output it says how
+far it is, and at last where something was found and of which kind, with the number of the term.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage.ending.pages import PAGE, EncryptedPages, Page
+from storage.ending.terms import KeyTerm, Search
+
+FOUND_MAX = 1000  # places that are told
+_CHUNK = 1 << 20
+_TELL_EACH = 1 << 26  # octets
+
+# Where something stands
+FILE, NAME, ROW, FREE_PAGE, LOG_FRAME = "file", "name", "row", "free page", "log frame"
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtDatabase:
+    path: str  # relative to the data directory
+    key: str = field(repr=False)  # hexadecimal digits of the connection's raw key
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the process is told."""
+
+    data: str
+    databases: tuple[SoughtDatabase, ...]
+    texts: tuple[str, ...] = field(repr=False)  # hexadecimal digits of octets in ASCII lower case
+    keys: tuple[tuple[str, str, str], ...] = field(repr=False)  # id, head and digest
+    absent: tuple[str, ...]  # paths that must not be there, relative
+    thorough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    where: str  # a path, relative to the data directory
+    kind: str
+    table: str  # of a row; else empty
+    term: str  # hexadecimal digits of a text, or "key <id>", or "path"
+
+
+@dataclass(slots=True)
+class Result:
+    files: int = 0
+    octets: int = 0
+    pages: int = 0
+    unverified: int = 0  # pages that could not be read whole; what of them could was searched
+    terms: int = 0
+    unsearched: int = 0  # terms too short to mean anything
+    found: list[Found] = field(default_factory=list)
+
+
+class Remains:
+    def __init__(self, order: Order, tell: Callable[[int, int], None]) -> None:
+        self._data = Path(order.data)
+        self._order = order
+        self._tell = tell
+        self._told = 0
+        self._passed_over = {self._data / "tenants", self._data / "erasing"}  # what they hold is encrypted, and others'
+        keys = [KeyTerm(number, bytes.fromhex(head), bytes.fromhex(digest)) for number, head, digest in order.keys]
+        self._search = Search([bytes.fromhex(text) for text in order.texts], keys)
+        self.result = Result(terms=len(self._search), unsearched=self._search.unsearched)
+
+    def search(self) -> Result:
+        for name in self._order.absent:
+            if os.path.lexists(self._data / name):
+                self._add(name, NAME, "", "path")
+        for path, kind in self._files(self._data):
+            self._look_at_name(path)
+            if kind == "file":
+                self._look_into(path)
+        for database in self._order.databases:
+            self._look_at_pages(database)
+        return self.result
+
+    def _files(self, folder: Path) -> Iterator[tuple[Path, str]]:
+        """Everything below, but for other customers' folders."""
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+            return
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                yield path, "folder"
+                if self._order.thorough or path not in self._passed_over:
+                    yield from self._files(path)
+            else:
+                yield path, "file" if entry.is_file(follow_symlinks=False) else "other"
+
+    def _look_at_name(self, path: Path) -> None:
+        name = str(path.relative_to(self._data))
+        for term in self._search.find(os.fsencode(name)):
+            self._add(name, NAME, "", _term(term))
+
+    def _look_into(self, path: Path) -> None:
+        """The octets as they are; pieces overlap by the length of the longest term."""
+        name = str(path.relative_to(self._data))
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # removed meanwhile
+            return
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return
+            self.result.files += 1
+            rest, seen = b"", set()
+            while chunk := os.read(descriptor, _CHUNK):
+                self._read(len(chunk))
+                octets = rest + chunk
+                for term in self._search.find(octets):
+                    if term not in seen:
+                        seen.add(term)
+                        self._add(name, FILE, "", _term(term))
+                rest = octets[-self._search.longest :]
+        finally:
+            os.close(descriptor)
+
+    def _look_at_pages(self, database: SoughtDatabase) -> None:
+        pages = EncryptedPages(self._data / database.path, bytes.fromhex(database.key))
+        hits: list[tuple[Page, bytes | KeyTerm]] = []
+        for page in pages.all():
+            self.result.pages += 1
+            self.result.unverified += not page.verified
+            self._read(PAGE)
+            hits += [(Page(page.number, page.frame, b"", True), term) for term in self._search.find(page.octets)]
+            if len(hits) > FOUND_MAX:
+                break
+        tables = pages.tables({page.number for page, _ in hits}) if hits else {}
+        for page, term in hits:
+            table = tables.get(page.number, "")
+            kind = LOG_FRAME if page.frame >= 0 else ROW if table else FREE_PAGE
+            self._add(database.path, kind, table, _term(term))
+
+    def _add(self, where: str, kind: str, table: str, term: str) -> None:
+        found = Found(where, kind, table, term)
+        if len(self.result.found) < FOUND_MAX and found not in self.result.found:
+            self.result.found.append(found)
+
+    def _read(self, octets: int) -> None:
+        self.result.octets += octets
+        if self.result.octets - self._told >= _TELL_EACH:
+            self._told = self.result.octets
+            self._tell(self.result.files, self.result.octets)
+
+
+def _term(term: bytes | KeyTerm) -> str:
+    return f"key {term.key_id}" if isinstance(term, KeyTerm) else term.hex()
+
+
+def encoded(order: Order) -> bytes:
+    return json.dumps(asdict(order)).encode("ascii") + b"\n"
+
+
+def decoded(line: bytes) -> Order:
+    values: dict[str, Any] = json.loads(line)
+    return Order(
+        values["data"],
+        tuple(SoughtDatabase(each["path"], each["key"]) for each in values["databases"]),
+        tuple(values["texts"]),
+        tuple((number, head, digest) for number, head, digest in values["keys"]),
+        tuple(values["absent"]),
+        values["thorough"],
+    )
+
+
+def result_of(values: dict[str, Any]) -> Result:
+    return Result(**{**values, "found": [Found(**each) for each in values["found"]]})
+
+
+def _say(**values: Any) -> None:
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    order = decoded(sys.stdin.buffer.readline())
+    result = Remains(order, lambda files, octets: _say(files=files, octets=octets)).search()
+    _say(result=asdict(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The search for remains: whatever was left somewhere is found, and is told apart by where it stands."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.database.driver import connect
+from storage.ending import remains
+from storage.ending.pages import EncryptedPages
+from storage.ending.remains import Order, Remains, Result, SoughtDatabase
+from storage.ending.terms import KeyTerm, Search, texts_of, writings
+
+KEY = hashlib.sha256(b"of the database").digest()
+SECRET = hashlib.sha256(b"of a customer").digest()
+TOKEN = "Rosenstrauch-7f3a"
+
+
+class Place:
+    """A data directory with one database, whose writer never checkpoints by itself."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.path = data / "control.db"
+        self.driver = connect(self.path, KEY, create=True, autocheckpoint=False)
+        self.driver.execute("PRAGMA journal_mode = WAL")
+        for table in ("domain", "contract"):
+            self.driver.execute(f"CREATE TABLE {table} (name TEXT PRIMARY KEY, more TEXT)")
+        self.driver.execute("BEGIN")
+        for number in range(100):
+            self.driver.execute("INSERT INTO domain VALUES (?, ?)", (f"n{number}.example", "x" * (number * 90)))
+        self.driver.execute("COMMIT")
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def search(self, *texts: str, absent: tuple[str, ...] = (), thorough: bool = False) -> Result:
+        key = KeyTerm.of("a1", SECRET)
+        order = Order(
+            str(self.data),
+            (SoughtDatabase("control.db", KEY.hex()),),
+            tuple(text.hex() for text in texts_of(texts or (TOKEN,))),
+            ((key.key_id, key.head.hex(), key.digest.hex()),),
+            absent,
+            thorough,
+        )
+        assert remains.decoded(remains.encoded(order)) == order
+        return Remains(order, lambda files, octets: None).search()
+
+    def found(self, *texts: str, **more: bool) -> set[tuple[str, str, str]]:
+        return {(each.where, each.kind, each.table) for each in self.search(*texts, **more).found}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_directory_without_it_holds_none_of_it(place: Place) -> None:
+    result = place.search()
+    assert result.found == []
+    assert result.unverified == 0
+    assert result.pages > 100  # rows that run over several pages are among them
+    assert result.terms == 1 + 1  # a text and a key
+
+
+def test_rows_are_named_by_their_table(place: Place) -> None:
+    place.driver.execute("INSERT INTO contract VALUES (?, '')", (TOKEN.upper(),))
+    place.driver.execute(
+        "INSERT INTO domain VALUES ('far', ?)", ("x" * 9000 + TOKEN,)
+    )  # in a page that it runs over to
+    place.checkpoint()
+    assert place.found() == {("control.db", "row", "contract"), ("control.db", "row", "domain")}
+
+
+def test_what_was_deleted_without_being_written_over_is_in_a_free_page(place: Place) -> None:
+    place.driver.execute("PRAGMA secure_delete = OFF")
+    place.driver.execute("INSERT INTO domain VALUES ('long', ?)", ((TOKEN + " ") * 2000,))
+    place.checkpoint()
+    place.driver.execute("DELETE FROM domain WHERE name = 'long'")
+    place.checkpoint()
+    assert ("control.db", "free page", "") in place.found()
+
+
+def test_the_log_holds_what_was_deleted_until_it_is_cut(place: Place) -> None:
+    place.driver.execute("INSERT INTO domain VALUES (?, '')", (TOKEN,))
+    place.driver.execute("DELETE FROM domain WHERE name = ?", (TOKEN,))
+    assert place.found() == {("control.db", "log frame", "domain")}
+    place.checkpoint()
+    assert place.found() == set()
+
+
+@pytest.mark.parametrize("name", ["run/limits", "logs/access-1.seg", "limits.json"])
+def test_files_are_read_as_they_are(place: Place, name: str) -> None:
+    path = place.data / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\0" * ((1 << 20) - 5) + TOKEN.encode() + b"\0" * 10)  # across the border of two pieces
+    assert place.found() == {(name, "file", "")}
+
+
+def test_names_of_files_count(place: Place) -> None:
+    (place.data / "run").mkdir()
+    (place.data / "run" / TOKEN.lower()).write_bytes(b"")
+    assert place.found() == {(f"run/{TOKEN.lower()}", "name", "")}
+
+
+def test_what_must_be_absent_is_told(place: Place) -> None:
+    (place.data / "erasing" / "one").mkdir(parents=True)
+    [found] = place.search(absent=("erasing/one", "tenants/7")).found
+    assert (found.where, found.kind, found.term) == ("erasing/one", "name", "path")
+
+
+def test_other_customers_are_passed_over_unless_it_is_thorough(place: Place) -> None:
+    folder = place.data / "tenants" / "2"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(TOKEN.encode())
+    assert place.found() == set()
+    assert place.found(thorough=True) == {("tenants/2/file", "file", "")}
+
+
+@pytest.mark.parametrize(
+    "octets", [SECRET, SECRET.hex().encode(), SECRET.hex().upper().encode(), base64.b64encode(SECRET)]
+)
+def test_a_key_is_found_by_a_part_of_it(place: Place, octets: bytes) -> None:
+    (place.data / "dump").write_bytes(b"abc" + octets + b"def")
+    [found] = place.search().found
+    assert (found.where, found.term) == ("dump", "key a1")
+
+
+def test_what_begins_as_a_key_is_none(place: Place) -> None:
+    (place.data / "dump").write_bytes(SECRET[:31] + b"?" + SECRET.hex()[:60].encode())
+    assert place.search().found == []
+
+
+def test_pages_that_do_not_verify_are_searched_and_told(place: Place) -> None:
+    place.driver.execute("INSERT INTO contract VALUES (?, '')", (TOKEN,))
+    place.checkpoint()
+    octets = bytearray(place.path.read_bytes())
+    for page in (1, 2, 3):
+        octets[page * 4096 + 4095] ^= 1  # their HMACs
+    place.path.write_bytes(octets)
+    result = place.search()
+    assert result.unverified == 3
+    assert [(each.kind, each.table) for each in result.found] == [("row", "contract")]
+
+
+def test_the_process_tells_nothing_but_places(place: Place) -> None:
+    (place.data / "limits").write_bytes(TOKEN.encode())
+    order = Order(str(place.data), (SoughtDatabase("control.db", KEY.hex()),), (TOKEN.lower().encode().hex(),), (), ())
+    command = [sys.executable, "-m", "storage.ending.remains"]
+    done = subprocess.run(command, input=remains.encoded(order), capture_output=True, check=True)
+    result = remains.result_of(json.loads(done.stdout.splitlines()[-1])["result"])
+    assert [(each.where, each.kind) for each in result.found] == [("limits", "file")]
+    assert TOKEN.encode() not in done.stdout + done.stderr
+    assert done.stderr == b""
+
+
+@given(
+    st.lists(st.text("abcäÄ ", min_size=4, max_size=9), max_size=80),
+    st.text("abcäÄ ", max_size=60),
+)
+def test_many_terms_are_found_as_one_after_the_other_is(terms: list[str], text: str) -> None:
+    texts = texts_of(terms)
+    octets = text.encode()
+    expected = {term for term in texts if len(term) >= 4 and term in octets.lower()}
+    assert set(Search(texts).find(octets)) == expected
+
+
+def test_texts_have_several_writings_and_short_ones_mean_nothing() -> None:
+    assert writings("Müller") == {"Müller".encode().lower(), "müller".encode(), "mÜller".encode()}
+    search = Search(texts_of(["ab", "abcd"]))
+    assert (len(search), search.unsearched) == (1, 1)
+
+
+def test_a_database_that_is_not_there_has_no_pages(tmp_path: Path) -> None:
+    assert list(EncryptedPages(tmp_path / "none.db", KEY).all()) == []
