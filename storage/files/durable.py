@@ -7,6 +7,7 @@ a second try would report success for data that are lost; the supervisor starts 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -20,6 +21,7 @@ from storage.errors import NotFound, StorageFull, Unavailable
 _log = logging.getLogger("cleanmail.storage")
 
 EXIT_FSYNC_FAILED = 74  # EX_IOERR of sysexits.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,6 +50,16 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
         end_process(f"fsync of a directory failed with errno {error.errno}")
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Everything written before to the file system of an open file or folder is on the disk.
+
+    Cheaper than an fsync of each of many files. Raises OSError as the kernel does.
+    """
+    if _LIBC.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def make_directory(path: Path, *, mode: int = 0o700) -> None:

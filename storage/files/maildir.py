@@ -48,8 +48,10 @@ class Maildir:
 
     # Writing
 
-    def write(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes]) -> None:
-        """Put the message into tmp/, fsynced; when it raises, nothing is left there."""
+    def write(
+        self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes], *, at_once: bool = True
+    ) -> None:
+        """Put the message into tmp/, fsynced unless `sync_all` does it; when it raises, nothing is left there."""
         path = self._tmp + name
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -57,7 +59,8 @@ class Maildir:
             raise durable.translated(error) from None
         try:
             write_file(descriptor, name, key, meta, data)
-            durable.fsync_file(descriptor)
+            if at_once:
+                durable.fsync_file(descriptor)
         except BaseException as error:
             os.unlink(path)
             if isinstance(error, OSError):
@@ -76,6 +79,16 @@ class Maildir:
     def sync_new(self) -> None:
         """Every file linked before is found after a power loss."""
         durable.fsync_directory(self._new)
+
+    def sync_all(self) -> None:
+        """Every file written and linked before is found, with what is in it, after a power loss."""
+        descriptor = os.open(self._new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            durable.sync_file_system(descriptor)
+        except OSError as error:
+            durable.end_process(f"syncfs failed with errno {error.errno}")
+        finally:
+            os.close(descriptor)
 
     def settle(self, name: str) -> None:
         """new/ → cur/, after the commit of its row; that it is there already is no error."""

@@ -74,6 +74,7 @@ class Filed:
     keywords: Sequence[str]
     delivery_id: str | None
     overrun: bool = False  # see NewMessage
+    saved: int | None = None
 
 
 class Arrivals:
@@ -98,12 +99,19 @@ class Arrivals:
         self._clock = clock
         self._ids = MessageIds(ledger)
 
-    def append(self, mailbox_id: MailboxId, mailbox: str, messages: Sequence[NewMessage]) -> list[Appended]:
-        """All of them in one commit, or none. `mailbox` is the name that the files will remember."""
+    def append(
+        self, mailbox_id: MailboxId, mailbox: str, messages: Sequence[NewMessage], *, many: bool = False
+    ) -> list[Appended]:
+        """All of them in one commit, or none. `mailbox` is the name that the files will remember.
+
+        `many`: the files are brought to the disk all together, not one by one.
+        """
         filed: list[Filed] = []
         try:
             for new in messages:
-                filed.append(self.file(mailbox, new))
+                filed.append(self.file(mailbox, new, at_once=not many))
+            if many:
+                self._maildir.sync_all()
             appended = self._ledger.database.write(lambda transaction: self.insert(transaction, mailbox_id, filed))
         except Exception:  # an interrupt may come after the commit: it leaves the files alone
             self._drop(filed)
@@ -113,7 +121,7 @@ class Arrivals:
                 self._maildir.settle(each.file)
         return appended
 
-    def file(self, mailbox: str, new: NewMessage) -> Filed:
+    def file(self, mailbox: str, new: NewMessage, *, at_once: bool = True) -> Filed:
         """Read the message, write its file and link it."""
         kept = new.content or content_of(new.data, new.prefix)
         message_id = self._ids.take()
@@ -129,11 +137,20 @@ class Arrivals:
             new.delivery_id,
             kept.prefix,
         )
-        self._maildir.write(name, self._key, meta, new.data)
+        self._maildir.write(name, self._key, meta, new.data, at_once=at_once)
         self._maildir.link(name)
         hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
         return Filed(
-            message_id, name, internal_date, kept, hashes, new.flags, new.keywords, new.delivery_id, new.overrun
+            message_id,
+            name,
+            internal_date,
+            kept,
+            hashes,
+            new.flags,
+            new.keywords,
+            new.delivery_id,
+            new.overrun,
+            new.saved,
         )
 
     def insert(self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed]) -> list[Appended]:
@@ -167,7 +184,7 @@ class Arrivals:
                 message_id=each.message_id,
                 flags=bits,
                 modseq=position.modseq,
-                saved=now,
+                saved=now if each.saved is None else each.saved,
             )
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
         return [

@@ -63,9 +63,11 @@ class Messages:
         new = NewMessage(data, flags, keywords, internal_date, prefix, delivery_id)
         return self.append_many(mailbox_id, [new])[0]
 
-    def append_many(self, mailbox_id: MailboxId, messages: Sequence[NewMessage]) -> list[Appended]:
-        """All of them or none, in one commit; durable on return."""
-        return self._arrivals.append(mailbox_id, self._mailboxes.last_name(mailbox_id), messages)
+    def append_many(
+        self, mailbox_id: MailboxId, messages: Sequence[NewMessage], *, many: bool = False
+    ) -> list[Appended]:
+        """All of them or none, in one commit; durable on return. `many`: see `Arrivals.append`."""
+        return self._arrivals.append(mailbox_id, self._mailboxes.last_name(mailbox_id), messages, many=many)
 
     def delivered(self, delivery_ids: Collection[str | None]) -> set[str]:
         """Those of the ids under which a message is stored."""

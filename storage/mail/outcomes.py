@@ -24,6 +24,7 @@ class NewMessage:
     delivery_id: str | None = None  # what is there under it is not stored again
     content: Content | None = None
     overrun: bool = False  # kept though it exceeds the quota, as long as some of that is left
+    saved: int | None = None  # SAVEDATE; None: now
 
 
 @dataclass(frozen=True, slots=True)
