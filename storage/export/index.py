@@ -158,7 +158,7 @@ def _folder_is_right(line: Any) -> bool:
         and _is_number(line.uidnext, UID_MAX + 1)
         and _are_words(line.special_use, 16, _USE)
         and _are_words(line.keywords, KEYWORDS_PER_MAILBOX, _KEYWORD)
-        and _is_number(line.keep_days)
+        and _is_number(line.keep_days, 1 << 31, -10)
         and type(line.read_only) is bool
         and _is_number(line.gone)
     )

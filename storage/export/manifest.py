@@ -165,9 +165,9 @@ def _manifest(values: Any) -> Manifest:
 
 
 def _is_right(manifest: Manifest) -> bool:
-    numbers = [manifest.made, manifest.octets, manifest.format, *manifest.counts.values()]
+    numbers: list[Any] = [manifest.made, manifest.octets, manifest.format, *manifest.counts.values()]
     numbers += [file.size for file in manifest.files.values()]
-    hashes = [file.sha256 for file in manifest.files.values()] + list(manifest.accounts.values())
+    hashes: list[Any] = [file.sha256 for file in manifest.files.values()] + list(manifest.accounts.values())
     texts: list[Any] = [manifest.name, manifest.program]
     return (
         all(isinstance(text, str) for text in texts)

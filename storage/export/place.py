@@ -10,7 +10,6 @@ StorageFull, Unavailable.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import json
@@ -24,7 +23,6 @@ from storage.errors import CleanmailError, Conflict, InvalidInput, NotPermitted,
 from storage.export.values import FORMAT, MARKER
 from storage.files import durable
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _MARKER_MAX = 4096
 
@@ -80,9 +78,7 @@ class Place:
 
     def settle(self) -> None:
         """Everything written before is on the disk."""
-        if _LIBC.syncfs(self._descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        durable.sync_file_system(self._descriptor)
 
     def write_document(self, name: str, octets: bytes) -> None:
         """Whole under its name, or not at all; durable on return."""
