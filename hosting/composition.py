@@ -20,15 +20,20 @@ from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
 
+from hosting.access.actions import Action
+from hosting.access.decide import may
+from hosting.access.identity import Premises
+from hosting.access.roles import Who
 from hosting.auth import sockets as auth_sockets
 from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
 from hosting.auth.local import LocalAuth
 from hosting.auth.passwords import Passwords
-from hosting.auth.persons import check_auditor, user_name
+from hosting.auth.persons import user_name
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import Authenticator
+from hosting.auth.staff import StaffEntrance
 from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.config import Config
@@ -140,6 +145,17 @@ def make_verifier(installation: Installation, config: Config, clock: Clock) -> V
 
 def auth_socket(data: Path) -> Path:
     return data / "run" / "auth.sock"
+def make_entrance(
+    installation: Installation, data: Path, config: Config, clock: Clock, verifier: Verifier | None = None
+) -> StaffEntrance:
+    """Where staff sign in; with the pool and the throttle of `verifier`, where sign-ins of accounts are decided."""
+    premises = Premises(installation.control, config.staff, server_users(data, config), config.logs.auditors)
+    passwords = verifier.passwords if verifier else passwords_of(config)
+    pool = verifier.pool if verifier else HashingPool(1)
+    throttle = verifier.throttle if verifier else Throttle(clock, config.auth.throttle)
+    return StaffEntrance(premises, installation.audit, passwords, pool, throttle, config.auth.throttle, clock)
+
+
 
 
 def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock) -> Installation:
@@ -262,9 +278,9 @@ def key_source(data: Path, config: Config) -> Iterator[KeySource]:
         client.close()
 
 
-def auditor_key(data: Path, config: Config, purpose: str) -> bytes:
+def auditor_key(data: Path, config: Config, purpose: str, who: Who) -> bytes:
     """What opens SMTP transcripts, for the person who runs this process. Raises NotPermitted if that is no auditor."""
-    check_auditor("self", config.logs.auditors)
+    may(who, Action.TRANSCRIPTS_READ)
     if not auth_role_answers(data):
         return LocalKeys(open_keystore(data, config, SystemClock())).auditor_key(purpose)
     client = AuthClient(auth_socket(data), Role.AUDITOR, connections=1)
@@ -284,7 +300,8 @@ def reviewing(data: Path, config: Config) -> Iterator[Reviewing]:
     if not auth_role_answers(data):
         clock = SystemClock()
         keys = LocalKeys(open_keystore(data, config, clock))
-        with local_reviews(data, keys, clock, server_users=server_users(data, config)) as reviews:
+        users = server_users(data, config)
+        with local_reviews(data, keys, clock, server_users=users, staff=config.staff) as reviews:
             yield reviews
         return
     client = AuthClient(auth_socket(data), Role.REVIEWER, connections=1)

@@ -22,6 +22,7 @@ from hosting.auth.frames import Fields, FrameReader, encode
 from hosting.auth.grants import Role
 from hosting.auth.messages import VERSION, error_of, number, principal_of
 from hosting.auth.signin import Principal, SignIn
+from hosting.auth.staff import SignedIn, signed_in_of
 from hosting.review.values import Recorded, ReviewCase
 from storage.errors import Corrupt, InvalidInput, Unavailable
 from storage.keys.source import Destroyed, Key, ServiceName, SigningPurpose
@@ -69,6 +70,10 @@ class AuthClient:
     def still_valid(self, principal: Principal) -> bool:
         """See `Authenticator.still_valid`."""
         return self._ask({"op": "still_valid", "principal": asdict(principal)}).get("valid") is True
+
+    def staff_sign_in(self, name: str, password: str, code: str) -> SignedIn:
+        """See `StaffSigningIn.staff_sign_in`."""
+        return signed_in_of(self._ask({"op": "staff_sign_in", "name": name, "password": password, "code": code}))
 
     # Keys
 

@@ -29,6 +29,7 @@ class Grant:
     transcripts: bool = False  # read what all others can only write
     reviews: bool = False  # see what was reported as wrongly withheld, with keys that open headers only
     endings: bool = False  # destroy tenants' keys, sign, and end processes that hold keys
+    staff: bool = False  # let staff sign in
 
 
 _DELIVERY = frozenset({"control", "directory", "queue", "logs", "transcripts"})
@@ -40,7 +41,7 @@ GRANTS: dict[Role, Grant] = {
     Role.QUEUE: Grant(_DELIVERY, tenants=True, sign_in=False, provision=False),
     Role.WEB: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
     Role.JOBS: Grant(_ALL, tenants=True, sign_in=False, provision=True, endings=True),
-    Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True, endings=True),
+    Role.ADMIN: Grant(_ALL, tenants=True, sign_in=False, provision=True, endings=True, staff=True),
     Role.AUDITOR: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, transcripts=True),
     Role.REVIEWER: Grant(frozenset(), tenants=False, sign_in=False, provision=False, accounts=False, reviews=True),
 }
@@ -50,6 +51,7 @@ _COLUMN = {
     "verify": "sign_in",
     "tenant_key": "tenants",
     "account_key": "accounts",
+    "staff_sign_in": "staff",
     "auditor_key": "transcripts",
     "header_key": "reviews",
     "reviews": "reviews",

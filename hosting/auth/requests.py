@@ -6,7 +6,7 @@ making or destroying of a key is logged, with ids only; so is every process that
 
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
 create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, holders, recycle,
-kill; for reviewers: reviews, view_review, header_key, decide_review.
+kill; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key, decide_review.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import signal
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, get_args
 
+from hosting.access.actions import Action
 from hosting.auth import grants
 from hosting.auth.frames import Fields
 from hosting.auth.holders import Holders
 from hosting.auth.messages import error_reply, number, principal_of, text
 from hosting.auth.persons import check_auditor, person_of
 from hosting.auth.signin import PROTOCOLS, Principal, SignIn
+from hosting.auth.staff import SignedIn, StaffEntrance
 from hosting.auth.verifier import Verifier
 from hosting.review.desk import ReviewDesk
 from hosting.review.values import Recorded
@@ -60,6 +62,7 @@ class Requests:
         *,
         auditors: Collection[str] = (),
         desk: ReviewDesk | None = None,
+        entrance: StaffEntrance | None = None,
     ) -> None:
         """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed."""
         self._verifier = verifier
@@ -67,8 +70,10 @@ class Requests:
         self._holders = holders
         self._auditors = frozenset(auditors)
         self._desk = desk
+        self._entrance = entrance
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
+            "staff_sign_in": self._staff_sign_in,
             "still_valid": self._still_valid,
             "service_key": self._service_key,
             "auditor_key": self._auditor_key,
@@ -117,17 +122,14 @@ class Requests:
         sign_in = SignIn(
             protocol, text(fields, "login"), text(fields, "password"), text(fields, "address"), text(fields, "session")
         )
-        answer: Future[Fields] = Future()
+        return _as_fields(self._verifier.begin(sign_in))
 
-        def settle(done: Future[Principal]) -> None:
-            error = done.exception()
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(asdict(done.result()))
-
-        self._verifier.begin(sign_in).add_done_callback(settle)
-        return answer
+    def _staff_sign_in(self, caller: Caller, fields: Fields) -> Future[Fields]:
+        """The session is of the Unix user whom the kernel names, whatever the process says."""
+        if self._entrance is None:
+            raise NotPermitted("Staff do not sign in here.")
+        given = text(fields, "name"), text(fields, "password"), text(fields, "code")
+        return _as_fields(self._entrance.begin(person_of(caller.pid), *given))
 
     def _still_valid(self, caller: Caller, fields: Fields) -> Fields:
         return {"valid": self._verifier.still_valid(principal_of(fields.get("principal")))}
@@ -141,7 +143,11 @@ class Requests:
     def _auditor_key(self, caller: Caller, fields: Fields) -> Fields:
         """To a person, not to a role alone: any process of our user could say that it is an auditor's."""
         purpose = _purpose(fields)
-        person = check_auditor(caller.pid, self._auditors)
+        if self._entrance is None:
+            person = check_auditor(caller.pid, self._auditors)
+        else:
+            person = person_of(caller.pid)
+            self._entrance.premises.check(person, Action.TRANSCRIPTS_READ)
         secret = self._keys.auditor_key(purpose)
         _log.info("lease auditor person=%d purpose=%s role=%s pid=%d", person.uid, purpose, caller.role, caller.pid)
         return {"secret": base64.b64encode(secret).decode("ascii")}
@@ -266,6 +272,20 @@ class Requests:
             caller.pid,
         )
         return {"id": key.id, "secret": base64.b64encode(key.secret).decode("ascii")}
+
+
+def _as_fields(answer: Future[Principal] | Future[SignedIn]) -> Future[Fields]:
+    fields: Future[Fields] = Future()
+
+    def settle(done: Future[Any]) -> None:
+        error = done.exception()
+        if error is not None:
+            fields.set_exception(error)
+        else:
+            fields.set_result(asdict(done.result()))
+
+    answer.add_done_callback(settle)
+    return fields
 
 
 def _outcome(done: Future[Fields]) -> Fields:

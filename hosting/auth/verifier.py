@@ -65,9 +65,9 @@ class Verifier:
         clock: Clock,
     ) -> None:
         self._directory = directory
-        self._passwords = passwords
-        self._pool = pool
-        self._throttle = throttle
+        self.passwords = passwords
+        self.pool = pool
+        self.throttle = throttle
         self._cache = cache
         self._access_log = access_log
         self._clock = clock
@@ -80,7 +80,7 @@ class Verifier:
         case: _Case | None = None
         try:
             case = self._case(sign_in)
-            self._throttle.check(case.login_hash, sign_in.address)
+            self.throttle.check(case.login_hash, sign_in.address)
             principal = self._decide_now(case)
             if principal is None:
                 digest = self._digest(case)
@@ -167,10 +167,10 @@ class Verifier:
         with self._lock:
             running = self._running.get(digest)
             if running is None:
-                attempt = self._throttle.admit(login_hash, address)
+                attempt = self.throttle.admit(login_hash, address)
                 try:
-                    running = self._pool.submit(
-                        lambda: self._hash(case, digest, attempt), known=self._throttle.is_known(login_hash, address)
+                    running = self.pool.submit(
+                        lambda: self._hash(case, digest, attempt), known=self.throttle.is_known(login_hash, address)
                     )
                 except Unavailable:
                     attempt.abandoned()
@@ -185,7 +185,7 @@ class Verifier:
         if len(password.encode("utf-8", "surrogatepass")) > PASSWORD_MAX:  # nobody's: the same answer at the same cost
             verifier, password = None, ""
         try:
-            right = self._passwords.verify(verifier, password)
+            right = self.passwords.verify(verifier, password)
         except BaseException:
             attempt.abandoned()
             raise
@@ -204,9 +204,9 @@ class Verifier:
 
     def _rehash(self, case: _Case) -> None:
         owner = case.owner
-        if owner is None or owner.password_hash is None or not self._passwords.needs_rehash(owner.password_hash):
+        if owner is None or owner.password_hash is None or not self.passwords.needs_rehash(owner.password_hash):
             return
-        renewed = self._passwords.rehash(case.sign_in.password)
+        renewed = self.passwords.rehash(case.sign_in.password)
         with suppress(CleanmailError):  # the next sign-in tries again
             owner.tenant.replace_hash(owner.account.account_id, owner.password_hash, renewed)
 
@@ -230,7 +230,10 @@ class Verifier:
         account = owner.account
         if owner.tenant_state is not State.ACTIVE or account.state is not State.ACTIVE:
             raise Suspended
-        self._throttle.remember(case.login_hash, case.sign_in.address, self._clock.now())
+        contract = self._directory.control.contracts.find(owner.tenant_id)
+        if contract is not None and not contract.limits.allows(Feature(case.sign_in.protocol)):
+            raise NotIncluded
+        self.throttle.remember(case.login_hash, case.sign_in.address, self._clock.now())
         self._record(case.sign_in, case, AccessResult.SUCCESS)
         return Principal(
             owner.tenant_id,

@@ -10,13 +10,14 @@ import os
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command_from_info, get_group_from_info
 from typer.models import CommandInfo, TyperInfo
 
+from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import Output
 from hosting.config import FILE_NAME
@@ -67,12 +68,32 @@ class Commands(TyperGroup):
         found = getattr(import_module(f"hosting.cli.{module}"), name)
         if isinstance(found, typer.Typer):
             info = TyperInfo(found, name=cmd_name)
-            return get_group_from_info(
-                info, pretty_exceptions_short=False, rich_markup_mode=None, suggest_commands=True
+            return _guarded(
+                get_group_from_info(info, pretty_exceptions_short=False, rich_markup_mode=None, suggest_commands=True),
+                cmd_name,
             )
         command = CommandInfo(name=cmd_name, callback=found)
         made = get_command_from_info(command, pretty_exceptions_short=False, rich_markup_mode=None)
-        return cast(TyperCommand, made)
+        return _guarded(cast(TyperCommand, made), cmd_name)
+
+
+Made = TypeVar("Made", TyperGroup, TyperCommand)
+
+
+def _guarded(made: Made, path: str) -> Made:
+    """The command, or all those of a group: each asks whether it is allowed before it does anything."""
+    if isinstance(made, TyperGroup):
+        for name, each in made.commands.items():
+            _guarded(cast(TyperCommand, each), f"{path} {name}")
+        return made
+    run = made.invoke
+
+    def invoke(ctx: typer.Context) -> Any:
+        invocation.of(ctx).begin(path)
+        return run(ctx)
+
+    cast(Any, made).invoke = invoke
+    return made
 
 
 app = typer.Typer(
@@ -112,4 +133,6 @@ def root(
 ) -> None:
     os.umask(0o077)
     data = data.absolute()
-    context.obj = Invocation(data, (config or data / FILE_NAME).absolute(), Output(as_json=as_json))
+    run = Invocation(data, (config or data / FILE_NAME).absolute(), Output(as_json=as_json))
+    context.obj = run
+    context.call_on_close(run.close)

@@ -1,12 +1,15 @@
-"""One run of the command line: which installation, how to print, and the way to its stores.
+"""One run of the command line: which installation, how to print, who runs it, and the way to its stores.
 
-Keys come from the auth role's socket if a server runs, else from the key store itself (`hosting.composition`).
+`begin` is where a command is allowed or refused, before it does anything; what it may reach afterwards is narrowed for
+an administrator of a tenant. Keys come from the auth role's socket if a server runs, else from the key store itself
+(`hosting.composition`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +17,18 @@ from pathlib import Path
 import typer
 
 from hosting import composition
-from hosting.auth.persons import person_of
+from hosting.access import own, session_file
+from hosting.access.actions import FOR_EVERYBODY, Action, action_of
+from hosting.access.decide import may
+from hosting.access.identity import Premises
+from hosting.access.roles import Who
+from hosting.auth.persons import Person, person_of
 from hosting.cli.output import Output
 from hosting.composition import Administration
 from hosting.config import Config, load
 from hosting.roles import privileges
 from storage.directory.rows import AccountRow, TenantRow
-from storage.errors import InvalidInput, NotFound
+from storage.errors import InvalidInput, NotFound, NotPermitted
 from storage.keys.source import KeySource
 from storage.values import EmailAddress
 
@@ -30,23 +38,81 @@ class Invocation:
     data: Path
     config_path: Path
     output: Output
-    # The Unix user whom audit records name; found out before the process gives up its rights.
+    # Whom audit records name: who signed in, else the Unix user, found out before the process gives up its rights.
     operator: str = field(default_factory=lambda: person_of().name)
+    person: Person = field(default_factory=person_of, repr=False)
+    _known: Who | None = None
+    _door: ExitStack = field(default_factory=ExitStack, repr=False)
+    _opened: Administration | None = None
 
     @cached_property
     def config(self) -> Config:
         return load(self.config_path)
 
+    @property
+    def who(self) -> Who:
+        """Who runs the command, as far as that was asked for: not for commands that anybody may run."""
+        assert self._known is not None
+        return self._known
+
+    def begin(self, command: str) -> None:
+        """From here on audit records name the person. Raises NotPermitted unless he may run the command.
+
+        Reviews are decided at their desk, so that a reviewer's process needs no keys for this question.
+        """
+        action = action_of(command)
+        if action in FOR_EVERYBODY or action is Action.REVIEW:
+            return
+        reaches = not self.data.exists() or os.access(self.data, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+        if action is Action.MACHINE:
+            may(Who(self.operator, frozenset(), machine=reaches), action)
+            return
+        if not reaches:
+            raise NotPermitted(f"{self.data} is for root and the user that the server runs as.")
+        if not composition.is_initialised(self.data):
+            return  # there is nothing yet that could be somebody's
+        self._known = self._identify(reaches)
+        self.operator = self._known.name
+        may(self._known, action)
+        if self._opened is not None:
+            self._narrow(self._opened)
+
+    def close(self) -> None:
+        """What the question of who runs the command has opened."""
+        self._opened = None
+        self._door.close()
+
+    def _identify(self, machine: bool) -> Who:
+        token = session_file.read(self.data, self.person.uid)
+        with privileges.acting_as_owner(self.data):
+            self._opened = self._door.enter_context(composition.administration(self.data, self.config))
+            users = composition.server_users(self.data, self.config)
+            premises = Premises(self._opened.control, self.config.staff, users, self.config.logs.auditors)
+            return premises.by_token(self.person, token, machine=machine)
+
+    def _narrow(self, administration: Administration) -> None:
+        if self._known is not None and self._known.tenant_id is not None:
+            own.narrow(administration.installation, self._known.tenant_id)
+
     @contextmanager
     def administration(self) -> Iterator[Administration]:
         """The stores, while the context lasts."""
         privileges.become_owner(self.data)
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with self._door.pop_all():
+                yield opened
+            return
         with composition.administration(self.data, self.config) as administration:
+            self._narrow(administration)
             yield administration
 
     @contextmanager
     def keys(self) -> Iterator[KeySource]:
         """The keys alone, while the context lasts; no database is opened."""
+        self.close()
+        if self._known is not None and self._known.tenant_id is not None:
+            raise NotPermitted("This needs keys of the whole installation.")
         privileges.become_owner(self.data)
         with composition.key_source(self.data, self.config) as keys:
             yield keys

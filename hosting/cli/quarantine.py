@@ -331,7 +331,9 @@ def _desk(run: Invocation) -> Iterator[_Desk]:
     with run.administration() as administration:
         users = composition.server_users(run.data, run.config)
         service = make_service(administration.installation, run.config, administration.resolver, server_users=users)
-        yield _Desk(administration, service, Scope.operator(run.operator))
+        own = run.who.tenant_id
+        scope = Scope.operator(run.operator) if own is None else Scope.administrator(run.operator, own)
+        yield _Desk(administration, service, scope)
 
 
 def _list(context: typer.Context, options: _Options, before: str, limit: int) -> None:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from hosting import composition
-from hosting.auth.persons import check_auditor
 from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
 from hosting.roles import privileges
@@ -39,16 +38,14 @@ def transcripts(
         raise InvalidInput("A reason is needed: it is what the audit records will say.")
     now = int(time.time())
     first, last = quantities.moment(since, now), quantities.moment(until, now) if until else now + 1
-    with privileges.acting_as_owner(run.data):
-        person = check_auditor("self", run.config.logs.auditors)
-        with run.administration() as administration:
-            installation = administration.installation
-            sought = {"reason": reason, "queue_id": queue_id, "address": address}
-            details = {**sought, "since": str(moment(first)), "until": str(moment(last))}
-            number = installation.audit.append("transcripts.read", person.name, details=details)
-            key = composition.auditor_key(run.data, run.config, f"audit record {number}")
-            query = TranscriptQuery(queue_id, address)
-            found = deque(installation.transcripts.read(key, first, last, query), maxlen=limit or None)
+    with privileges.acting_as_owner(run.data), run.administration() as administration:
+        installation = administration.installation
+        sought = {"reason": reason, "queue_id": queue_id, "address": address}
+        details = {**sought, "since": str(moment(first)), "until": str(moment(last))}
+        number = installation.audit.append("transcripts.read", run.operator, details=details)
+        key = composition.auditor_key(run.data, run.config, f"audit record {number}", run.who)
+        query = TranscriptQuery(queue_id, address)
+        found = deque(installation.transcripts.read(key, first, last, query), maxlen=limit or None)
     records = sorted(found, key=lambda record: record.time)
     run.output.note(f"This reading is audit record {number}.")
     run.output.blocks(

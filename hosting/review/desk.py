@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from hosting.auth.persons import Person, check_reviewer
+from hosting.access.actions import Action
+from hosting.access.identity import Premises
+from hosting.auth.persons import Person
+from hosting.config import Staff
 from hosting.review.values import LISTED_MAX, REASON_MAX, Recorded, ReviewCase, record_of
 from storage.audit import Audit
 from storage.clock import Clock
@@ -44,12 +47,20 @@ class Records(Protocol):
 class ReviewDesk:
     """Safe to use from many threads."""
 
-    def __init__(self, records: Records, keys: HeaderKeys, clock: Clock, *, server_users: Collection[str]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        keys: HeaderKeys,
+        clock: Clock,
+        *,
+        server_users: Collection[str],
+        staff: Staff | None = None,
+    ) -> None:
         """`server_users`: the Unix users whom the server's processes belong to; none of them is a reviewer."""
         self._records = records
         self._keys = keys
         self._clock = clock
-        self._server_users = frozenset(server_users)
+        self._premises = Premises(records.control, staff or Staff(), frozenset(server_users))
 
     def reviews(self, person: Person) -> list[ReviewCase]:
         self._check(person)
@@ -97,8 +108,7 @@ class ReviewDesk:
         return Recorded(number, self._case(decided))
 
     def _check(self, person: Person) -> None:
-        agreed = self._records.control.agreements.in_force(person.name) is not None
-        check_reviewer(person, agreed=agreed, server_users=self._server_users)
+        self._premises.check(person, Action.REVIEW)
 
     def _find(self, quarantine_id: str, tenant: str) -> Review:
         control = self._records.control

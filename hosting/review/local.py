@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hosting.auth.persons import person_of
+from hosting.config import Staff
 from hosting.review.desk import ReviewDesk
 from hosting.review.keys import ReviewerKeys
 from hosting.review.values import Recorded, ReviewCase
@@ -49,7 +50,7 @@ class LocalReviews:
 
 @contextmanager
 def local_reviews(
-    data: Path, keys: KeySource, clock: Clock, *, server_users: Collection[str]
+    data: Path, keys: KeySource, clock: Clock, *, server_users: Collection[str], staff: Staff | None = None
 ) -> Iterator[LocalReviews]:
     """Only control.db and the audit records are opened; the keys of all else are out of reach."""
     narrow = ReviewerKeys(keys)
@@ -57,4 +58,4 @@ def local_reviews(
         closing(Control.open(data / "control.db", narrow, clock)) as control,
         closing(Audit.open(data, keys, clock)) as audit,  # seals its details under keys of tenants
     ):
-        yield LocalReviews(ReviewDesk(_Records(control, audit), narrow, clock, server_users=server_users))
+        yield LocalReviews(ReviewDesk(_Records(control, audit), narrow, clock, server_users=server_users, staff=staff))

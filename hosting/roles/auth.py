@@ -16,9 +16,11 @@ THREADS = 8  # that answer requests; argon2 has threads of its own
 def make_service(parts: Parts) -> RoleService:
     assert parts.verifier is not None
     server_users = composition.server_users(parts.data, parts.config)
-    desk = ReviewDesk(parts.installation, parts.keys, parts.clock, server_users=server_users)
+    staff = parts.config.staff
+    desk = ReviewDesk(parts.installation, parts.keys, parts.clock, server_users=server_users, staff=staff)
+    entrance = composition.make_entrance(parts.installation, parts.data, parts.config, parts.clock, parts.verifier)
     auditors = parts.config.logs.auditors
     holders = Holders(parts.data / "run" / "holders")
-    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk)
+    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk, entrance=entrance)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, every_second(parts)])

@@ -139,6 +139,7 @@ class Control:
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
         self.backups = Backups(database, clock)
+        self._only: TenantId | None = None
         self.endings = Endings(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
@@ -189,19 +190,26 @@ class Control:
         """All of them, in the order of their ids."""
         with self._database.reading() as connection:
             rows = _ALL_TENANTS.rows(connection)
-        return [self._tenant_row(row) for row in rows]
+    def show_only(self, tenant_id: TenantId) -> None:
+        """From now on there is no other tenant here, for tenants, domains and logins: for a tenant's administrator."""
+        self._only = tenant_id
+
+    def _hides(self, tenant_id: int) -> bool:
+        return self._only is not None and tenant_id != self._only
+
+        return [self._tenant_row(row) for row in rows if not self._hides(row[0])]
 
     def tenant(self, tenant_id: TenantId) -> TenantRow:
         with self._database.reading() as connection:
             row = _ONE_TENANT.one(connection, id=tenant_id)
-        if row is None:
+        if row is None or self._hides(tenant_id):
             raise NotFound(f"There is no tenant {tenant_id}.")
         return self._tenant_row(row)
 
     def tenant_by_slug(self, slug: str) -> TenantRow:
         with self._database.reading() as connection:
             row = _TENANT_BY_SLUG.one(connection, which=slug)
-        if row is None:
+        if row is None or self._hides(tenant_id):
             raise NotFound(f"There is no tenant '{slug[:80]}'.")
         return self._tenant_row(row)
 
@@ -213,7 +221,7 @@ class Control:
         """State and its version, without any key of the tenant: asked at every sign-in and every recipient."""
         with self._database.reading() as connection:
             row = _TENANT_STATE.one(connection, id=tenant_id)
-        if row is None:
+        if row is None or self._hides(row[0]):
             raise NotFound(f"There is no tenant {tenant_id}.")
         return State(row[0]), int(row[1])
 
@@ -225,7 +233,7 @@ class Control:
                 rows = _ACTIVE_TENANTS.rows(connection, after=after)
             if not rows:
                 return
-            yield from (TenantId(row[0]) for row in rows)
+            yield from (TenantId(row[0]) for row in rows if not self._hides(row[0]))
             after = rows[-1][0]
 
     def next_tenant_id(self) -> TenantId:
@@ -332,7 +340,7 @@ class Control:
     def domain(self, domain: Domain) -> DomainRow:
         with self._database.reading() as connection:
             row = _ONE_DOMAIN.one(connection, which=domain.name)
-        if row is None:
+        if row is None or self._hides(row[1]):
             raise NotFound(f"The domain {domain} is not in this installation.")
         return _domain_row(row)
 
@@ -340,14 +348,14 @@ class Control:
         """As `domain`, for callers to whom a foreign domain is nothing unusual."""
         with self._database.reading() as connection:
             row = _ONE_DOMAIN.one(connection, which=domain.name)
-        return _domain_row(row) if row is not None else None
+        return _domain_row(row) if row is not None and not self._hides(row[1]) else None
 
     def domains(self, tenant_id: TenantId | None = None) -> list[DomainRow]:
         with self._database.reading() as connection:
             rows: Iterable[tuple[Any, ...]] = (
                 _ALL_DOMAINS.rows(connection) if tenant_id is None else _DOMAINS_OF.rows(connection, id=tenant_id)
             )
-        return [_domain_row(row) for row in rows]
+        return [_domain_row(row) for row in rows if not self._hides(row[1])]
 
     # Logins
 
@@ -362,7 +370,7 @@ class Control:
     def find_login(self, login_hash: bytes) -> Login | None:
         with self._database.reading() as connection:
             row = _ONE_LOGIN.one(connection, hash=login_hash)
-        return Login(TenantId(row[0]), AccountId(row[1])) if row is not None else None
+        return Login(TenantId(row[0]), AccountId(row[1])) if row is not None and not self._hides(row[0]) else None
 
     def login_hashes(self) -> dict[AccountId, bytes]:
         """Of every account."""
