@@ -81,10 +81,20 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Where the master key lives; at most one of them. None: keys/master in the data directory."""
+    """Where the master key lives (master_file or master_command; neither: keys/master), and where keys are copied to.
+
+    The folders of copies belong on other disks than the data and are made by people.
+    """
 
     master_file: str = ""  # a file (mode 0600) outside the data directory, also as CLEANMAIL_MASTER_KEY=...
     master_command: tuple[str, ...] = ()  # a program and its arguments that print the key
+    # a program and its arguments that take a new key on standard input and put it in the place of the old one; without
+    # it a master_command's old keys stay, and destroyed keys stay openable to whoever has them and a copy of keys/
+    master_store_command: tuple[str, ...] = ()
+    # a folder that mirrors all wrapped keys, without the master; a new key is in it before it is used
+    backup: str = ""
+    backup_copies: str = ""  # a folder for dated copies of the wrapped keys, which are renewed before they expire
+    backup_days: int = field(default=7, metadata={"least": 1, "most": 90})  # after which such a copy is removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +336,13 @@ def _wrong(config: Config) -> Mapping[str, str]:
                 wrong[f"mx.{name}"] = f"'{network}' in mx.{name} is no network."
     if config.keys.master_file and config.keys.master_command:
         wrong["keys"] = "[keys] names more than one place of the master key."
+    if config.keys.master_store_command and not config.keys.master_command:
+        wrong["keys.master_store_command"] = "keys.master_store_command needs a keys.master_command that reads it back."
+    for name in ("backup", "backup_copies"):
+        if getattr(config.keys, name) and not os.path.isabs(getattr(config.keys, name)):
+            wrong[f"keys.{name}"] = f"keys.{name} must be an absolute path: it belongs on another disk than the data."
+    if config.keys.backup and config.keys.backup == config.keys.backup_copies:
+        wrong["keys.backup_copies"] = "keys.backup_copies must be another folder than keys.backup."
     for name in ("postmaster", "reports"):
         address = getattr(config.mail, name)
         if address:

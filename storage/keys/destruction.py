@@ -1,10 +1,11 @@
-"""What is known of a key that was destroyed: the facts that a certificate of erasure states.
+"""What is known of a key that was destroyed: the facts that a certificate of erasure states, and its marker.
 
-They are kept in the key's marker, so that whoever asks for the same destruction again gets the same facts.
+The facts are kept in the key's marker, so that whoever asks for the same destruction again gets the same facts.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -52,3 +53,40 @@ class Destroyed:
             )
         except (KeyError, TypeError, ValueError):
             raise Corrupt(detail="facts of a destroyed key") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A destroyed key's, as it stands in its file: begun, or with its facts."""
+
+    at: int
+    key_ids: tuple[str, ...]
+    master: int
+    moved: bool  # an account's key that was once wrapped under its tenant's
+    facts: Destroyed | None = None
+
+    def encode(self) -> bytes:
+        document: dict[str, Any] = {"at": self.at, "key_ids": self.key_ids, "master": self.master, "moved": self.moved}
+        if self.facts is not None:
+            document["facts"] = self.facts.fields()
+        return json.dumps(document, indent=1).encode("ascii") + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> Marker:
+        """Of before, a marker is the time alone."""
+        text = data.decode("ascii", "replace").strip()
+        try:
+            if text.isdecimal():
+                facts = Destroyed((), int(text), 1, None, "not recorded", False, "clear", (), None)
+                return cls(int(text), (), 1, moved=False, facts=facts)
+            document: Any = json.loads(text)
+            found = document.get("facts")
+            return cls(
+                int(document["at"]),
+                tuple(str(each) for each in document["key_ids"]),
+                int(document["master"]),
+                document["moved"] is True,
+                Destroyed.from_fields(found) if found is not None else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Corrupt(detail="marker of a destroyed key: unreadable file") from None

@@ -1,88 +1,108 @@
 """The wrapped keys of an installation, in the files of keys/ and nowhere else.
 
     service.key                 the root of the keys of our own databases and logs, under the master
-    <tenant>/tenant.key         a tenant's key, under the master
-    <tenant>/<account>.key      an account's key, under the tenant's key
+    groups.key, groups/<n>.key  the secrets between the master and the tenants (`storage.keys.tree`)
+    <tenant>/tenant.key         a tenant's key, under the tenant's ring
+    <tenant>/<account>.key      an account's key, under the same ring
     <tenant>.destroyed, <tenant>/<account>.destroyed     a key that was destroyed: its id is never given a new one
+    unfinished.json             changes that a crash interrupted; they are gone through again at the next start
+    .lock                       taken by whoever changes keys
 
-A file is JSON and lists the generations of one key, the newest last; each is an AES-256-GCM box whose context binds its
-owner, its id, its generation and what it is wrapped under, so no file works in another's place. Every step is durable
-when it returns, and a crash leaves the old file or the new one.
+In the layout of before, tenants' keys are under the master and accounts' keys under their tenant's. They are read as
+they are, and moved into the tree by the first change.
+
+Every step is durable when it returns, and after a crash at any of them every key that is not to be destroyed opens:
+while something is wrapped anew, the old and the new secret above it are both there, and the old one is forgotten last.
+Destroying (`destroy_tenant`, `destroy_account`) is over when the generation of the master that had wrapped the key is
+destroyed where it lives, so that no copy of keys/ from before opens it again.
 
 Raises: NotFound (never made), Gone (destroyed), AlreadyExists, Corrupt (does not open: wrong master, changed file),
-Unavailable (the generation of the master that it needs is not there).
+Unavailable (the generation of the master that it needs is not there, the mirror cannot be written).
 """
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from storage.clock import Clock
-from storage.errors import AlreadyExists, Corrupt, Gone, NotFound, Unavailable
+from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, NotFound, Unavailable
 from storage.files import durable
-from storage.keys.destruction import Destroyed
+from storage.keys import names, unfinished
+from storage.keys.destruction import Destroyed, Marker
+from storage.keys.files import KeyFiles
+from storage.keys.known import KnownMaster
 from storage.keys.master import Master
-from storage.keys.sealing import KEY_SIZE, Key, new_secret, open_sealed, seal
+from storage.keys.mirror import Mirror
+from storage.keys.places import HeldMaster, MasterPlace
+from storage.keys.reading import Reader, is_of_tenant
+from storage.keys.renewal import Renewal
+from storage.keys.sealing import Key, new_secret
+from storage.keys.tree import Tree
+from storage.keys.unfinished import Change
+from storage.keys.wrapping import decode_keys, encode_keys, encode_set, generation_of, wrap
 from storage.values import AccountId, TenantId
 
-_FORMAT = 1
-_NUMBERED = re.compile(r"([1-9][0-9]*)\.key\Z")
-
-Unwrap = Callable[[str], bytes]  # the wrapping secret that a name ("master:2", a key id) stands for
-
-
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
-    """One generation of a key as it stands in its file."""
-
-    id: str  # 32 hexadecimal digits
-    generation: int
-    created: int
-    under: str  # "master:<generation>" or the id of the tenant's key
-    box: bytes
-
-    def context(self, owner: str) -> bytes:
-        return f"cleanmail key {owner} {self.id} {self.generation} {self.created} {self.under}".encode()
-
-    def unwrap(self, owner: str, wrapping: bytes) -> Key:
-        secret = open_sealed(wrapping, self.box, self.context(owner))
-        if len(secret) != KEY_SIZE:
-            raise Corrupt(detail=f"key of {owner}: wrong length")
-        return Key(self.id, secret)
+_log = logging.getLogger("cleanmail.keys")
 
 
 class KeyStore:
-    def __init__(self, directory: Path, master: Master, clock: Clock) -> None:
-        """Opens what `create` has made, and tells at once whether the master fits."""
+    def __init__(
+        self,
+        directory: Path,
+        master: Master | MasterPlace,
+        clock: Clock,
+        *,
+        mirror: Path | None = None,
+        backups_until: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """Opens what `create` has made, tells at once whether the master fits, and ends what a crash interrupted.
+
+        `master`: where it lives; one that was read elsewhere cannot be replaced. `backups_until`: until when a dated
+        copy of keys/ could exist.
+        """
+        self.backups_until = backups_until
         self._directory = directory
-        self._master = master
         self._clock = clock
+        self._master = KnownMaster(HeldMaster(master) if isinstance(master, Master) else master)
+        self._files = KeyFiles(directory, Mirror(mirror) if mirror is not None else None)
+        self._tree = Tree(self._files, self._master.secret)
+        self._reader = Reader(self._files, self._tree, self._master)
+        self._renewal = Renewal(self._files, self._tree, self._master, self._reader)
         try:
-            self._service = self._load("service", self._service_path, self._master_secret)[-1]
+            self._service = self._reader.service()[-1]
         except NotFound:
             raise Unavailable("There are no keys in this data directory yet.") from None
         except Corrupt:
             raise Corrupt("The master key does not fit the keys of this installation.") from None
+        self._end_interrupted()
 
     @classmethod
-    def create(cls, directory: Path, master: Master, clock: Clock) -> KeyStore:
+    def create(
+        cls, directory: Path, master: Master | MasterPlace, clock: Clock, *, mirror: Path | None = None
+    ) -> KeyStore:
         """The keys/ of a new installation."""
         durable.make_directory(directory)
-        path = directory / "service.key"
-        if path.exists():
+        if (directory / names.SERVICE).exists():
             raise AlreadyExists("There are keys in this data directory already.")
-        _save(path, [_wrap("service", new_secret(), 1, clock.now(), _under(master), master.secrets[master.generation])])
-        return cls(directory, master, clock)
+        files = KeyFiles(directory, Mirror(mirror) if mirror is not None else None)
+        known = KnownMaster(HeldMaster(master) if isinstance(master, Master) else master)
+        under, secret = known.under, known.secret(known.under)
+        files.write_new(names.GROUPS, encode_set("groups", {}, under, secret, complete=True))
+        files.write_new(names.SERVICE, encode_keys([wrap("service", new_secret(), clock.now(), under, secret)]))
+        return cls(directory, master, clock, mirror=mirror)
 
     @property
     def service(self) -> Key:
         return self._service
+
+    @property
+    def generation(self) -> int:
+        """Of the master: the newest that this process knows."""
+        return self._master.generation
 
     # Tenants
 
@@ -92,42 +112,24 @@ class KeyStore:
 
     def tenant_generations(self, tenant: TenantId) -> list[Key]:
         """Every generation that still opens something, the newest last."""
-        return self._load(f"tenant {tenant}", self._tenant_path(tenant), self._master_secret)
+        return self._reader.tenant(tenant)
 
     def create_tenant(self, tenant: TenantId) -> Key:
-        path = self._tenant_path(tenant)
-        _check_free(path, _destroyed(path.parent))
-        durable.make_directory(path.parent)
-        secret, newest = new_secret(), self._master.secrets[self._master.generation]
-        wrapped = _wrap(f"tenant {tenant}", secret, 1, self._clock.now(), _under(self._master), newest)
-        _save(path, [wrapped])
-        return Key(wrapped.id, secret)
+        """Durable, here and in the mirror, when it returns."""
+        with self._changing():
+            self._check_free(names.tenant_file(tenant), names.tenant_marker(tenant))
+            self._files.check_mirror(names.rings_file(names.group_of(tenant)))
+            return self._new_key(f"tenant {tenant}", names.tenant_file(tenant), self._renewal.make_ring(tenant))
 
     def destroy_tenant(self, tenant: TenantId) -> Destroyed:
-        """Remove the tenant's key, and with it the means to unwrap every key of its accounts; idempotent.
+        """Take the keys of the tenant and its accounts out of reach for good; idempotent, with the same facts.
 
-        The marker comes first: after a crash in between nobody makes or uses a key for this tenant again.
+        The marker comes first: from then on nobody makes or uses a key for this tenant again.
         """
-        path = self._tenant_path(tenant)
-        self._mark_destroyed(path.parent)
-        durable.remove_file(path)
-        if path.parent.is_dir():
-            for file in path.parent.iterdir():
-                durable.remove_file(file)
-            path.parent.rmdir()
-            durable.fsync_directory(self._directory)
-        return self._facts(_destroyed(path.parent))
-
-    def _facts(self, marker: Path) -> Destroyed:
-        at = int(marker.read_text()) if marker.exists() else self._clock.now()
-        return Destroyed((), at, self._master.generation, None, "", False, "clear", (), None)
+        return self._destroy(Change("destroy_tenant", int(tenant)), names.tenant_marker(tenant))
 
     def tenants(self) -> list[TenantId]:
-        return sorted(
-            TenantId(int(entry.name))
-            for entry in self._directory.iterdir()
-            if entry.name.isdecimal() and (entry / "tenant.key").exists()
-        )
+        return self._reader.tenants()
 
     # Accounts
 
@@ -136,143 +138,203 @@ class KeyStore:
         return self.account_generations(tenant, account)[-1]
 
     def account_generations(self, tenant: TenantId, account: AccountId) -> list[Key]:
-        owners = {key.id: key.secret for key in self.tenant_generations(tenant)}
-        return self._load(f"account {tenant} {account}", self._account_path(tenant, account), _among(owners))
+        return self._reader.account(tenant, account)
 
     def create_account(self, tenant: TenantId, account: AccountId) -> Key:
-        owner = self.tenant(tenant)
-        path = self._account_path(tenant, account)
-        _check_free(path, _destroyed(path))
-        secret = new_secret()
-        wrapped = _wrap(f"account {tenant} {account}", secret, 1, self._clock.now(), owner.id, owner.secret)
-        _save(path, [wrapped])
-        return Key(wrapped.id, secret)
+        """Durable, here and in the mirror, when it returns."""
+        name = names.account_file(tenant, account)
+        with self._changing():
+            self.tenant(tenant)
+            self._check_free(name, names.account_marker(tenant, account))
+            self._files.check_mirror(names.rings_file(names.group_of(tenant)), names.tenant_file(tenant))
+            self._renewal.move([tenant])
+            return self._new_key(f"account {tenant} {account}", name, self._renewal.make_ring(tenant))
 
     def destroy_account(self, tenant: TenantId, account: AccountId) -> Destroyed:
-        """Idempotent; an account of a destroyed tenant is destroyed already."""
-        path = self._account_path(tenant, account)
-        if path.parent.is_dir():
-            self._mark_destroyed(path)
-            durable.remove_file(path)
-        return self._facts(_destroyed(path))
+        """Take an account's key out of reach for good; idempotent, with the same facts.
+
+        An account of a destroyed tenant is destroyed with it.
+        """
+        if self._files.exists(names.tenant_marker(tenant)):
+            return self.destroy_tenant(tenant)
+        if not self._files.path(names.tenant_folder(tenant)).is_dir():
+            raise NotFound("There is no key for it.", detail=f"key of tenant {tenant}")
+        change = Change("destroy_account", int(tenant), int(account))
+        return self._destroy(change, names.account_marker(tenant, account))
 
     def accounts(self, tenant: TenantId) -> list[AccountId]:
-        directory = self._tenant_path(tenant).parent
-        names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
-        return sorted(AccountId(int(match[1])) for name in names if (match := _NUMBERED.match(name)))
+        return self._reader.accounts(tenant)
+
+    def _new_key(self, owner: str, name: str, ring: Key) -> Key:
+        wrapped = wrap(owner, new_secret(), self._clock.now(), f"ring:{ring.id}", ring.secret)
+        self._files.write_new(name, encode_keys([wrapped]))
+        return wrapped.unwrap(owner, ring.secret)
+
+    def _check_free(self, name: str, marker: str) -> None:
+        if self._files.exists(marker):
+            raise Gone("A destroyed key is never made again.")
+        if self._files.exists(name):
+            raise AlreadyExists("There is a key for it already.")
 
     # The master's generations
 
+    def rotate(self) -> int:
+        """Everything under a new generation of the master, which it gives; the old one is destroyed where it lives.
+
+        Where it cannot be replaced, everything is wrapped under the newest generation that is there.
+        """
+        if not self._master.place.can_store():
+            if not self.rewrap():
+                raise Unavailable(
+                    "Everything is under the newest generation of the master already, and no new one can be stored "
+                    "where it lives: set [keys] master_store_command, or add a line to its text."
+                )
+            return self._master.generation
+        with self._changing():
+            self._files.check_mirror()
+            change = Change("rotate")
+            unfinished.add(self._directory, change)
+            self._carry_out(change)
+        return self._master.generation
+
     def rewrap(self) -> int:
-        """Wrap everything that an older generation of the master wraps under the newest one; how many files changed.
+        """Wrap what an older generation of the master wraps under the newest that is there; how many files changed.
 
         May be repeated after a crash: every file opens with the master's text of before and of after.
         """
-        changed = self._rewrap_file("service", self._service_path)
-        return changed + sum(self._rewrap_file(f"tenant {t}", self._tenant_path(t)) for t in self.tenants())
+        with self._changing():
+            changed = self._renewal.under_newest()
+            self._files.follow()
+            return changed
 
-    def rotate(self) -> int:
-        """Wrap everything under the newest generation of the master, which it gives."""
-        self.rewrap()
-        return self._master.generation
+    # Changes
 
-    def _rewrap_file(self, owner: str, path: Path) -> int:
-        stored, newest = _read(path, owner), _under(self._master)
-        if all(wrapped.under == newest for wrapped in stored):
-            return 0
-        secret = self._master.secrets[self._master.generation]
-        renewed = []
-        for wrapped in stored:
-            plain = wrapped.unwrap(owner, self._master_secret(wrapped.under)).secret
-            following = replace(wrapped, under=newest)
-            renewed.append(replace(following, box=seal(secret, plain, following.context(owner))))
-        _save(path, renewed)
-        return 1
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Alone, and after what a crash interrupted is ended, if that can be done now."""
+        with self._files.locked():
+            self._tree.forget()
+            self._resume()
+            yield
 
-    def _master_secret(self, under: str) -> bytes:
-        kind, _, number = under.partition(":")
-        if kind != "master" or not number.isdecimal():
-            raise Corrupt(detail="key file: not wrapped under the master")
+    def _end_interrupted(self) -> None:
+        """At start, unless somebody else is at it."""
+        if unfinished.there(self._directory):
+            with self._files.locked(wait=False) as mine:
+                if mine:
+                    self._resume()
+
+    def _resume(self, but: Change | None = None) -> None:
+        for change in unfinished.read(self._directory):
+            if change != but:
+                try:
+                    self._carry_out(change)
+                except CleanmailError as error:  # it stays in the list; every key opens all the same
+                    _log.error("an interrupted change of keys waits: %s", error.detail or error.public)
+
+    def _destroy(self, change: Change, marker: str) -> Destroyed:
+        known = self._marker(marker)
+        if known is not None and known.facts is not None:
+            return known.facts
+        with self._files.locked():
+            self._tree.forget()
+            self._resume(but=change)
+            unfinished.add(self._directory, change)
+            self._carry_out(change)
+        known = self._marker(marker)
+        if known is None:  # an account's went with its tenant, this moment
+            known = self._marker(names.tenant_marker(TenantId(change.tenant)))
+        assert known is not None and known.facts is not None
+        return known.facts
+
+    def _carry_out(self, change: Change) -> None:
+        """From its beginning or from where it was interrupted: each step may be repeated."""
+        tenant = TenantId(change.tenant)
+        self._files.sweep("", "groups", *([names.tenant_folder(tenant)] if change.tenant else []))
+        match change.what:
+            case "destroy_tenant":
+                self._carry_out_tenant(tenant)
+            case "destroy_account":
+                self._carry_out_account(tenant, AccountId(change.account))
+            case "rotate":
+                self._renewal.move(self._reader.in_old_layout())
+                self._renewal.master()
+        self._files.follow()
+        unfinished.remove(self._directory, change)
+
+    def _carry_out_tenant(self, tenant: TenantId) -> None:
+        name, folder, number = names.tenant_marker(tenant), names.tenant_folder(tenant), names.group_of(tenant)
+        marker = self._begin(name, [names.tenant_file(tenant), *self._account_files(tenant)])
+        if marker.facts is not None:
+            return
+        self._files.remove_folder(folder)
+        self._renewal.move(self._reader.in_old_layout())
+        rings = self._tree.consistent(lambda: self._tree.rings(number))
+        if int(tenant) in rings or (not rings and number in self._tree.groups()):
+            self._renewal.group(number, {each: keys for each, keys in rings.items() if each != int(tenant)})
+        self._conclude(name, marker, self._renewal.master())
+
+    def _carry_out_account(self, tenant: TenantId, account: AccountId) -> None:
+        name, file = names.account_marker(tenant, account), names.account_file(tenant, account)
+        if self._files.exists(names.tenant_marker(tenant)):
+            return  # it went with its tenant meanwhile
+        marker = self._begin(name, [file])
+        if marker.facts is not None:
+            return
+        self._files.remove(file)
+        self._renewal.move(self._reader.in_old_layout())
+        self._renewal.ring(tenant)
+        self._conclude(name, marker, self._renewal.master())
+
+    def _begin(self, name: str, files: list[str]) -> Marker:
+        """The marker of what is destroyed, with what is known only as long as it is there."""
+        known = self._marker(name)
+        if known is not None:
+            return known
+        ids: list[str] = []
+        moved = False
+        for file in files:
+            with suppress(FileNotFoundError, CleanmailError):  # what nobody can read is destroyed all the same
+                stored = decode_keys(self._files.read(file), file)
+                ids += [wrapped.id for wrapped in stored]
+                moved |= any(wrapped.moved or is_of_tenant(wrapped.under) for wrapped in stored)
+        of_tenant = name == f"{files[0].partition('/')[0]}.destroyed"
+        begun = Marker(self._clock.now(), tuple(ids), self._wrapping_generation(), moved=moved and not of_tenant)
+        self._files.write(name, begun.encode())
+        return begun
+
+    def _conclude(self, name: str, marker: Marker, old_master_destroyed: bool) -> None:
+        place, sanitization = self._master.place.describe(self._directory)
+        self._files.follow()
+        if self._files.mirror_behind and not old_master_destroyed:
+            raise Unavailable(
+                "The key is destroyed here, but the mirror of the keys ([keys] backup) cannot be written, and the "
+                "master that opens it stays as it is: the destruction goes on when the mirror is back."
+            )
+        gone = old_master_destroyed and not marker.moved
+        after = self._wrapping_generation()
+        facts = Destroyed(
+            key_ids=marker.key_ids,
+            at=self._clock.now(),
+            master_before=marker.master,
+            master_after=after if after != marker.master else None,
+            master_place=place,
+            old_master_destroyed=gone,
+            sanitization=sanitization if gone else "clear",
+            mirrors=self._files.mirrors(),
+            backups_until=self.backups_until(),
+        )
+        self._files.write(name, replace(marker, facts=facts).encode())
+
+    def _account_files(self, tenant: TenantId) -> list[str]:
+        return [names.account_file(tenant, account) for account in self._reader.accounts(tenant)]
+
+    def _wrapping_generation(self) -> int:
+        under = self._tree.under()
+        return generation_of(under if under is not None else self._reader.stored("service", names.SERVICE)[-1].under)
+
+    def _marker(self, name: str) -> Marker | None:
         try:
-            return self._master.secrets[int(number)]
-        except KeyError:
-            raise Unavailable(f"Generation {number} of the master key is needed and not there.") from None
-
-    # Files
-
-    @property
-    def _service_path(self) -> Path:
-        return self._directory / "service.key"
-
-    def _tenant_path(self, tenant: TenantId) -> Path:
-        return self._directory / str(int(tenant)) / "tenant.key"
-
-    def _account_path(self, tenant: TenantId, account: AccountId) -> Path:
-        return self._directory / str(int(tenant)) / f"{int(account)}.key"
-
-    def _load(self, owner: str, path: Path, wrapping: Unwrap) -> list[Key]:
-        markers = [_destroyed(path), *([_destroyed(path.parent)] if path.parent != self._directory else [])]
-        if any(marker.exists() for marker in markers):
-            raise Gone(detail=f"key of {owner}")
-        return [wrapped.unwrap(owner, wrapping(wrapped.under)) for wrapped in _read(path, owner)]
-
-    def _mark_destroyed(self, path: Path) -> None:
-        marker = _destroyed(path)
-        if not marker.exists():
-            durable.write_file(marker, f"{self._clock.now()}\n".encode("ascii"))
-
-
-def _destroyed(path: Path) -> Path:
-    return path.with_name(f"{path.name.removesuffix('.key')}.destroyed")
-
-
-def _check_free(path: Path, marker: Path) -> None:
-    if marker.exists():
-        raise Gone("A destroyed key is never made again.")
-    if path.exists():
-        raise AlreadyExists("There is a key for it already.")
-
-
-def _under(master: Master) -> str:
-    return f"master:{master.generation}"
-
-
-def _among(secrets_by_id: dict[str, bytes]) -> Unwrap:
-    def find(under: str) -> bytes:
-        try:
-            return secrets_by_id[under]
-        except KeyError:
-            raise Corrupt(detail="key file: wrapped under a key that is not there") from None
-
-    return find
-
-
-def _wrap(owner: str, secret: bytes, generation: int, created: int, under: str, wrapping: bytes) -> WrappedKey:
-    wrapped = WrappedKey(secrets.token_hex(16), generation, created, under, b"")
-    return replace(wrapped, box=seal(wrapping, secret, wrapped.context(owner)))
-
-
-def _save(path: Path, generations: list[WrappedKey]) -> None:
-    entries = [
-        {"id": k.id, "generation": k.generation, "created": k.created, "under": k.under, "box": k.box.hex()}
-        for k in generations
-    ]
-    durable.write_file(path, json.dumps({"format": _FORMAT, "keys": entries}, indent=1).encode("ascii") + b"\n")
-
-
-def _read(path: Path, owner: str) -> list[WrappedKey]:
-    try:
-        document: Any = json.loads(path.read_bytes())
-        if document["format"] != _FORMAT:
-            raise Unavailable("A key file has a newer format than this program knows.", detail=f"key of {owner}")
-        stored = [
-            WrappedKey(str(e["id"]), int(e["generation"]), int(e["created"]), str(e["under"]), bytes.fromhex(e["box"]))
-            for e in document["keys"]
-        ]
-    except FileNotFoundError:
-        raise NotFound("There is no key for it.", detail=f"key of {owner}") from None
-    except (ValueError, KeyError, TypeError):
-        raise Corrupt(detail=f"key of {owner}: unreadable file") from None
-    if not stored:
-        raise Corrupt(detail=f"key of {owner}: empty file")
-    return stored
+            return Marker.decode(self._files.read(name))
+        except FileNotFoundError:
+            return None

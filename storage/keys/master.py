@@ -21,7 +21,8 @@ from storage.files import durable
 from storage.keys.sealing import new_secret
 
 _LINE = re.compile(r"(?:CLEANMAIL_MASTER_KEY=)?\"?([1-9][0-9]{0,8}):([0-9a-fA-F]{64})\"?\Z")
-_COMMAND_TIMEOUT = 30
+COMMAND_TIMEOUT = 30  # seconds
+_VARIABLE = "CLEANMAIL_MASTER_KEY="
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ def read_master_file(path: Path) -> Master:
         return Master.parse(file.read(65536))
 
 
+def file_text(before: str, master: Master) -> str:
+    """The text that takes the place of `before`: its comments stay, and its form as an environment file."""
+    lines = [line for line in before.splitlines() if line.strip().startswith("#")]
+    variable = _VARIABLE if any(line.strip().startswith(_VARIABLE) for line in before.splitlines()) else ""
+    lines += [variable + line for line in master.text().splitlines()]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def write_master_file(path: Path, master: Master, *, replace: bool = False) -> None:
     """Durable when it returns. Raises AlreadyExists unless it may replace."""
     if path.exists() and not replace:
@@ -91,7 +100,7 @@ def write_master_file(path: Path, master: Master, *, replace: bool = False) -> N
 def run_master_command(command: Sequence[str]) -> Master:
     """From what a command of the operator prints (a KMS client, a password store); run once, at start."""
     try:
-        done = subprocess.run(list(command), capture_output=True, timeout=_COMMAND_TIMEOUT, check=False)  # noqa: S603
+        done = subprocess.run(list(command), capture_output=True, timeout=COMMAND_TIMEOUT, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         raise Unavailable("The command that gives the master key cannot be run or takes too long.") from None
     if done.returncode != 0:

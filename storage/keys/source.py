@@ -7,6 +7,7 @@ Raises: NotFound (never made), Gone (destroyed), NotPermitted (not for this role
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from storage.errors import AlreadyExists
@@ -70,6 +71,10 @@ class LocalKeys:
 
     def __init__(self, keystore: KeyStore) -> None:
         self._keystore = keystore
+
+    def copies_until(self, latest: Callable[[], int | None]) -> None:
+        """What tells until when a dated copy of keys/ could exist: it stands in a directory that these keys open."""
+        self._keystore.backups_until = latest
 
     def service_key(self, name: ServiceName) -> bytes:
         if name == "transcripts":
