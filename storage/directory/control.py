@@ -31,6 +31,7 @@ from storage.directory.backups import Backups
 from storage.directory.contracts import Contracts
 from storage.directory.endings import Endings
 from storage.directory.holds import Holds
+from storage.directory.key_backups import KeyBackups
 from storage.directory.ownership import TxtLookup
 from storage.directory.receipts import Receipts
 from storage.directory.reviews import Reviews
@@ -143,6 +144,7 @@ class Control:
         self.endings = Endings(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
+        self.key_backups = KeyBackups(database, clock)
         self.receipts = Receipts(database, clock)
         self.approvals = Approvals(database, keys, clock)
         self.staff = StaffDirectory(database, keys, clock)
