@@ -147,6 +147,10 @@ ROLES: dict[Action, frozenset[StaffRole]] = {
 COMMANDS: dict[str, Action] = {
     "init": Action.MACHINE,
     "serve": Action.MACHINE,
+    "backup to": Action.BACKUP,
+    "backup list": Action.BACKUP,
+    "backup verify": Action.BACKUP,
+    "restore": Action.RESTORE,
     "check": Action.MACHINE,
     "upgrade": Action.MACHINE,
     "tenant create": Action.TENANT_CHANGE,

@@ -23,6 +23,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from gateway.classifier.model import FILE, Models
+from hosting.backup_round import EVERY as BACKUP_EVERY
+from hosting.backup_round import BackupRound
 from hosting.composition import Parts
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.learning_round import LearningRound
@@ -230,7 +232,11 @@ def make_service(parts: Parts) -> RoleService:
     watch = Watch(parts.installation, parts.metrics, parts.config.filter.alarm_share)
     decided = partial(_carry_out_reviews, parts)
     reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)
-    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, every_second(parts)]
+    saving = BackupRound(parts.installation, parts.config)
+    backups = Ticking(
+        parts.reactor, BACKUP_EVERY, blocking=[saving.look], at_once=True, at_stop=False, stop=saving.stop
+    )
+    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, backups, every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 

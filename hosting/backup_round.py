@@ -1,0 +1,89 @@
+"""Backups that are made by themselves: in the jobs role, if [backup] directory is configured.
+
+A round looks whether the newest backup is older than [backup] every_hours; then it makes one, and removes those that
+have had their time (unless the clock is not believed). One that fails is tried again with the next round. Blocking;
+`stop` ends one that is under way within a second, and leaves nothing of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from hosting.config import Config
+from storage.backup.backup import BackupRun, prune
+from storage.backup.place import Keep, Place
+from storage.clock_guard import ClockGuard
+from storage.errors import CleanmailError, Conflict, NotFound
+from storage.installation import Installation
+
+log = logging.getLogger("backup")
+
+EVERY = 600.0  # seconds between two rounds
+
+
+class _Stopped(Exception):  # noqa: N818
+    """The process is to end."""
+
+
+def keep_of(config: Config) -> Keep:
+    return Keep(config.backup.daily, config.backup.weekly, config.backup.monthly)
+
+
+def secret_places(data: Path, config: Config) -> list[Path]:
+    """What is never in a backup, even if it lies in the data directory: the master key, and copies of keys."""
+    keys = config.keys
+    return [data / place for place in (keys.master_file, keys.backup, keys.backup_copies) if place]
+
+
+class BackupRound:
+    def __init__(self, installation: Installation, config: Config) -> None:
+        self._installation = installation
+        self._config = config
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def look(self) -> None:
+        """Make a backup if it is time."""
+        if not self._config.backup.directory or self._stopping:
+            return
+        place = Place(Path(self._installation.data / self._config.backup.directory))
+        try:
+            if self._is_due(place):
+                self._make(place)
+        except _Stopped:
+            log.info("a backup was given up, since the process ends")
+        except Conflict:  # somebody makes one this moment
+            return
+        except CleanmailError as error:
+            log.error("no backup was made: %s", error.detail or error.public)
+
+    def _is_due(self, place: Place) -> bool:
+        try:
+            names = place.all()
+        except NotFound:
+            return True
+        age = self._installation.clock.now() - names[-1].manifest.made if names else None
+        return age is None or age >= self._config.backup.every_hours * 3600 or age < 0
+
+    def _make(self, place: Place) -> None:
+        installation = self._installation
+        excluded = secret_places(installation.data, self._config)
+        made = BackupRun(installation, place, keep_of(self._config), excluded=excluded, look=self._look).make()
+        manifest = made.stored.manifest
+        log.info("backup %s: %d files, %d of them new", made.stored.name, manifest.files, made.taken)
+        if manifest.missing or manifest.skipped:
+            log.error(
+                "backup %s is not whole: %d files are missing, %d parts were left out",
+                made.stored.name,
+                len(manifest.missing),
+                len(manifest.skipped),
+            )
+        for name in prune(installation, place, check=ClockGuard(installation.data, installation.clock).check):
+            log.info("backup %s has had its time and was removed", name)
+
+    def _look(self) -> None:
+        if self._stopping:
+            raise _Stopped
