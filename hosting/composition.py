@@ -46,9 +46,11 @@ from storage.directory.control import Control
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
 from storage.errors import AlreadyExists, Unavailable
+from storage.files import durable
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
-from storage.keys.master import Master, read_master_file, run_master_command, write_master_file
+from storage.keys.master import Master, write_master_file
+from storage.keys.places import MasterCommand, MasterFile, MasterPlace
 from storage.keys.source import KeySource, LocalKeys
 from storage.mail.account import Surroundings
 from storage.mail.quota import Usage
@@ -160,7 +162,12 @@ def make_entrance(
 
 def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock) -> Installation:
     periods, folders = config.retention.periods, config.retention.folder_rules
-    return Installation(data, keys, clock, max_open=config.storage.open_accounts, periods=periods, folder_rules=folders)
+    installation = Installation(
+        data, keys, clock, max_open=config.storage.open_accounts, periods=periods, folder_rules=folders
+    )
+    if isinstance(keys, LocalKeys):
+        keys.copies_until(lambda: installation.control.key_backups.until())
+    return installation
 
 
 # Keys
@@ -174,17 +181,22 @@ def master_place(data: Path, config: Config) -> str:
 
 
 def open_keystore(data: Path, config: Config, clock: Clock) -> KeyStore:
-    return KeyStore(data / "keys", _read_master(data, config), clock)
+    return KeyStore(data / "keys", place_of_master(data, config), clock, mirror=mirror_of(config))
+
+
+def place_of_master(data: Path, config: Config) -> MasterPlace:
+    if config.keys.master_command:
+        return MasterCommand(config.keys.master_command, config.keys.master_store_command)
+    return MasterFile(_master_file(data, config))
+
+
+def mirror_of(config: Config) -> Path | None:
+    """The folder that all wrapped keys are in too."""
+    return Path(config.keys.backup) if config.keys.backup else None
 
 
 def _master_file(data: Path, config: Config) -> Path:
     return data / config.keys.master_file if config.keys.master_file else data / "keys" / "master"
-
-
-def _read_master(data: Path, config: Config) -> Master:
-    if config.keys.master_command:
-        return run_master_command(config.keys.master_command)
-    return read_master_file(_master_file(data, config))
 
 
 # Initialisation
@@ -211,10 +223,13 @@ def create(data: Path, config: Config) -> None:
     master_file = _master_file(data, config)
     if not config.keys.master_command and not master_file.exists():
         write_master_file(master_file, Master.generate())
+    mirror = mirror_of(config)
+    if mirror is not None and mirror.parent.is_dir():
+        durable.make_directory(mirror)
     if (data / "keys" / "service.key").exists():  # an init that was interrupted
         keystore = open_keystore(data, config, clock)
     else:
-        keystore = KeyStore.create(data / "keys", _read_master(data, config), clock)
+        keystore = KeyStore.create(data / "keys", place_of_master(data, config), clock, mirror=mirror)
     Installation.create(data, LocalKeys(keystore), clock)
 
 
