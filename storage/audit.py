@@ -31,10 +31,14 @@ from storage.database.prepared import prepare
 from storage.errors import AlreadyExists, Corrupt, Gone, NotFound
 from storage.keys.sealing import derive, open_sealed, seal
 from storage.keys.source import KeySource
+from storage.register import classes
+from storage.register.values import database_files
 from storage.schema import audit as schema
 from storage.values import AccountId, TenantId
 
 SCHEMA = Schema("audit", schema.VERSION, schema.metadata, steps=[new_tables(2, schema.checkpoint)])
+FILES = database_files("audit.db", classes.AUDIT)
+
 PURPOSE = "audit"  # why a tenant's key is asked for
 
 _BEGIN = bytes(32)  # the hash before the first record

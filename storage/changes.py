@@ -26,6 +26,8 @@ from pathlib import Path
 
 from storage.clock import Clock
 from storage.files import durable
+from storage.register import classes
+from storage.register.values import FileClass
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 HEARTBEAT = 1.0  # seconds between calls of `Publisher.beat`
@@ -290,6 +292,9 @@ class Subscriber:
         except (struct.error, ValueError):
             return True
         return bool(number != last + 1)
+
+
+FILES = (FileClass("run/feed/*", classes.INSTALLATION, "sockets of who listens to changes"),)
 
 
 def _feed(data: Path) -> Path:

@@ -24,6 +24,8 @@ from typing import Any
 from storage.clock import Clock
 from storage.errors import Unavailable
 from storage.files import durable
+from storage.register import classes
+from storage.register.values import FileClass
 
 FILE = "clock"  # in the data directory
 
@@ -33,6 +35,9 @@ NOTED_EVERY = 60.0  # seconds of boot time between two writes
 
 _FORMAT = 1
 _SIZE_MAX = 4096
+
+
+FILES = (FileClass(FILE, classes.INSTALLATION, "the last time that was believed"),)
 
 
 class Doubt(StrEnum):

@@ -25,6 +25,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from storage.register import classes
+from storage.register.values import FileClass
+
 FILE_NAME = "greylist"
 
 _MAGIC: Final = 0x436C_6E6D_4772_0001  # layout 1
@@ -37,6 +40,12 @@ _ATTEMPTS: Final = _ATTEMPT_BUCKETS * _WAYS
 _NETWORKS: Final = _NETWORK_BUCKETS * _WAYS
 
 SIZE: Final = (_HEAD + 3 * (_ATTEMPTS + _NETWORKS)) * 8  # octets: 3.9 MB
+
+
+FILES = (
+    FileClass(f"run/{FILE_NAME}", classes.STRANGERS, "keyed hashes of who was put off"),
+    FileClass(f"run/{FILE_NAME}.lock", classes.INSTALLATION, "its lock, empty"),
+)
 
 
 class Place(NamedTuple):

@@ -18,9 +18,14 @@ from pathlib import Path
 
 from storage.errors import Unavailable
 from storage.files import durable
+from storage.register import classes
+from storage.register.values import FileClass
 from storage.values import TenantId
 
 _POLL = 0.02  # seconds between tries: leases are taken rarely and held long
+
+
+FILES = (FileClass("run/leases/*", classes.INSTALLATION, "locks: who uses a tenant; empty"),)
 
 
 class TenantLease:

@@ -32,11 +32,14 @@ from storage.mail.account import DATABASE, MAILDIR, Account, Surroundings
 from storage.mail.arrivals import Filed
 from storage.mail.content import content_of
 from storage.mail.names import INBOX
+from storage.register import classes
+from storage.register.values import FileClass
 from storage.values import AccountId, MailboxId, TenantId
 
 BATCH = 100  # messages of one commit
 _PATIENCE = 5.0  # seconds to wait for others to let the account go
 _SCRATCH = "rebuilding"
+FILES = (FileClass(f"tenants/*/accounts/*/{_SCRATCH}/**", classes.MAIL, "an account that is being made anew"),)
 _REPLACED = ".replaced"
 _SIDE_FILES = ("-wal", "-shm")
 

@@ -31,10 +31,13 @@ from gateway.classifier.features import Features, folded, views
 from storage.clock import Clock
 from storage.errors import CleanmailError, Corrupt, NotFound, Unavailable
 from storage.files.durable import make_directory, write_file
+from storage.register import classes
+from storage.register.values import FileClass
 
 Table: TypeAlias = NDArray[np.float32]
 
 FILE = Path("filter") / "model"  # in the data directory
+FILES = (FileClass(str(FILE), classes.INSTALLATION, "the shared model of the filter: weights, no words"),)
 FORMAT = "cleanmail-filter-model"
 VERSION = 1
 BITS = 22

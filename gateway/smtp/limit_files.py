@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.smtp.limit_table import SIZE, LimitTable
+from storage.register import classes
+from storage.register.values import FileClass
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a name of its own and belongs to nobody else
 _PREFIX = "cleanmail-limits-"
@@ -32,6 +34,11 @@ _COMMON = "common"
 _PATIENCE = 2.0  # seconds for others to make or remove the folder
 _KEY_SIZE = 16
 _COMMON_SIZE = _KEY_SIZE + 8
+
+FILES = (
+    FileClass("run/limits", classes.SENDING, "leads to the tables in memory: connections by keyed hash, no names"),
+    FileClass("run/limits/*", classes.SENDING, "the tables, where there is no memory for files"),
+)
 
 
 class TableFile:

@@ -16,9 +16,17 @@ from storage.certificates.certificate import Certificate
 from storage.certificates.signing import read
 from storage.errors import Conflict, Corrupt, InvalidInput, NotFound
 from storage.files import durable
+from storage.register import classes
+from storage.register.values import FileClass
 
 FOLDER = "certificates"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
+
+
+FILES = (
+    FileClass(f"{FOLDER}/*.json", classes.ERASURES, "a signed certificate of erasure"),
+    FileClass(f"{FOLDER}/*.pdf", classes.ERASURES, "the same for people"),
+)
 
 
 class Certificates:

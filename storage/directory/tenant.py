@@ -37,9 +37,12 @@ from storage.filter.reputation import Reputation
 from storage.filter.rules import FilterRules
 from storage.keys.source import Key
 from storage.quarantine.rows import QuarantineRows
+from storage.register import classes
+from storage.register.values import database_files
 from storage.schema import tenant as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
+FILES = database_files("tenants/*/tenant.db", classes.ACCOUNTS)
 SCHEMA = Schema(
     "tenant",
     schema.VERSION,

@@ -12,6 +12,10 @@ import secrets
 from pathlib import Path
 
 from storage.files import durable
+from storage.register import classes
+from storage.register.values import FileClass
+
+FILES = (FileClass("run/incarnations/*", classes.INSTALLATION, "locks of running processes; empty"),)
 
 
 class Incarnation:

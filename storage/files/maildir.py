@@ -23,10 +23,18 @@ from storage.files import durable
 from storage.files.format import read_all, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
+from storage.register import classes
+from storage.register.values import FileClass
 
 T = TypeVar("T")
 
 _FOLDERS = ("tmp", "new", "cur")
+
+
+FILES = tuple(
+    FileClass(f"tenants/*/accounts/*/Maildir/{folder}/*", classes.MAIL, "a message, compressed and encrypted")
+    for folder in _FOLDERS
+)
 
 
 class Maildir:

@@ -28,8 +28,9 @@ import zstandard
 from storage.errors import Corrupt
 from storage.files import durable
 from storage.keys.sealing import new_secret, open_sealed, open_sealed_to, seal, seal_to
-from storage.logs.classes import LogClass
+from storage.logs.classes import CLASSES, LogClass
 from storage.register.periods import Period
+from storage.register.values import FileClass
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -40,6 +41,16 @@ _FRAME_MAX = 8 << 20  # octets of records in one frame, unpacked
 # Looks at packed octets and says whether what is sought may be in them: at a whole frame first, then at each record.
 # It must be true of a frame if it is true of one of its records.
 Wanted = Callable[[bytes], bool]
+
+
+FILES = tuple(
+    FileClass(pattern.format(kind.name), kind.of, what)
+    for kind in CLASSES
+    for pattern, what in (
+        ("logs/{}/*/*.log", "records of a process and a day, encrypted"),
+        ("keys/logs/{}/*/*.key", "the key of such a segment, wrapped"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ from storage.mail.tombstones import Tombstones
 from storage.mail.transfers import Transfers
 from storage.mail.view_rows import ViewRows
 from storage.mail.views import Views
+from storage.register import classes
+from storage.register.values import database_files
 from storage.schema import account as schema
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
@@ -65,6 +67,8 @@ SCHEMA = Schema(
         ),
     ],
 )
+
+FILES = database_files("tenants/*/accounts/*/account.db", classes.MAIL)
 
 DATABASE = "account.db"
 MAILDIR = "Maildir"

@@ -21,10 +21,18 @@ from storage.files.format import read_all, write_file
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
 from storage.quarantine.header_object import HeaderObject
+from storage.register import classes
+from storage.register.values import FileClass
 from storage.values import AccountId, MessageId, TenantId
 
 HEADER, BODY = ".header", ".body"
 _ENDINGS = (HEADER, BODY)
+
+
+FILES = (
+    FileClass("tenants/*/quarantine/*.header", classes.WITHHELD, "the header of a withheld message, encrypted"),
+    FileClass("tenants/*/quarantine/*.body", classes.WITHHELD, "its body, encrypted under another key"),
+)
 
 
 def folder_of(data: Path, tenant_id: TenantId) -> Path:

@@ -27,10 +27,13 @@ from storage.queue.entries import (
     Sealing,
 )
 from storage.queue.migration import STEPS
+from storage.register import classes
+from storage.register.values import database_files
 from storage.schema import queue as schema
 from storage.values import AccountId, EmailAddress, TenantId
 
 SCHEMA = Schema("queue", schema.VERSION, schema.metadata, (), STEPS)
+FILES = database_files("queue.db", classes.QUEUE)
 
 FREE, BY_OPERATOR, WITH_ACCOUNT = 0, 1, 2  # entry.held
 LOCAL_HEAD_START = 30  # seconds that whoever accepted a message has for delivering it here itself

@@ -19,6 +19,8 @@ from storage.files import durable
 from storage.files.format import read_all, write_file
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
+from storage.register import classes
+from storage.register.values import FileClass
 from storage.values import AccountId, MessageId, TenantId
 
 
@@ -42,6 +44,9 @@ class SpoolFile:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+
+FILES = (FileClass("tenants/*/spool/*", classes.QUEUE, "content of queued messages, encrypted"),)
 
 
 class Spool:

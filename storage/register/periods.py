@@ -94,7 +94,7 @@ _STANDARD: Mapping[Kept, int] = MappingProxyType(
         Kept.REVIEWS: 401,
         Kept.STAFF: 366,
         Kept.BUSINESS: 3654,
-        Kept.BACKUPS: 35,
+        Kept.BACKUPS: 220,  # the first of each of six months, and what is left of the seventh
         Kept.KEY_BACKUPS: 30,
     }
 )

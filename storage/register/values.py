@@ -101,3 +101,16 @@ class FileClass:
     pattern: str
     of: DataClass
     what: str = field(default="")  # for the next engineer
+
+
+def database_files(path: str, of: DataClass) -> tuple[FileClass, ...]:
+    """What SQLite and `storage.database` keep beside a database file: its log and index, its lock, one being made."""
+    folder, slash, name = path.rpartition("/")
+    return (
+        FileClass(path, of, "a database, encrypted"),
+        FileClass(f"{path}-wal", of, "its log, encrypted"),
+        FileClass(f"{path}-shm", of, "the index of its log: page numbers only"),
+        FileClass(f"{path}-journal", of, "what undoes a change that was interrupted, encrypted"),
+        FileClass(f"{path}.lock", of, "its writers' lock, empty"),
+        FileClass(f"{folder}{slash}.{name}.new*", of, "one that is being made"),
+    )
