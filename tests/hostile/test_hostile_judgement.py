@@ -8,7 +8,7 @@ import base64
 import io
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dns_server import DnsServer, Lie
 from mx_town import FROM, MESSAGE, ZONE, MxTown, RunningMx
 from signing import TestSigner, sign
 from whole_server import WholeServer
-from wire import SmtpWire
+from wire import PATIENCE, SmtpWire
 
 from gateway.policy.settings import FilterSettings
 from storage.logs.trace import TraceKind
@@ -86,30 +86,36 @@ def page(text: bytes) -> bytes:
     return HEAD + b"Content-Type: text/html\r\n\r\n" + text
 
 
-MESSAGES: dict[str, bytes] = {
-    "a thousand signatures": signatures(1000) + HEAD + b"\r\nx\r\n",
-    "five hundred seals": seals(500) + HEAD + b"\r\nx\r\n",
-    "multiparts within one another": nested(20_000),
-    "parts": many_parts(30_000),
-    "an archive of 400 MB": bomb(400 * MB),
-    "archives within one another": bomb(200 * MB, depth=8),
-    "many archives": with_attachment(*((f"{n}.zip", zipped({"a": bytes(MB)})) for n in range(300)), head=HEAD),
-    "authors": b"From: " + b"a@b.example, " * 100_000 + b"\r\n\r\nx\r\n",
-    "results": b"Authentication-Results: ((((\\(" * 50 + b"(" * 200_000 + b"\r\n" + HEAD + b"\r\nx\r\n",
-    "tags": page(b"<div><a href='http://x.example/'>" * 60_000),
-    "an open tag": page(b"<a href=" + b"x" * 2_000_000),
-    "comments": page(b"<!--" * 300_000),
-    "words": HEAD + b"\r\n" + b"=?utf-8?q?=41?= " * 100_000 + b"\r\n",
+MESSAGES: dict[str, Callable[[], bytes]] = {  # some take a second to make
+    "a thousand signatures": lambda: signatures(1000) + HEAD + b"\r\nx\r\n",
+    "five hundred seals": lambda: seals(500) + HEAD + b"\r\nx\r\n",
+    "multiparts within one another": lambda: nested(20_000),
+    "parts": lambda: many_parts(30_000),
+    "an archive of 400 MB": lambda: bomb(400 * MB),
+    "archives within one another": lambda: bomb(200 * MB, depth=8),
+    "many archives": lambda: with_attachment(*((f"{n}.zip", zipped({"a": bytes(MB)})) for n in range(300)), head=HEAD),
+    "authors": lambda: b"From: " + b"a@b.example, " * 100_000 + b"\r\n\r\nx\r\n",
+    "results": lambda: b"Authentication-Results: ((((\\(" * 50 + b"(" * 200_000 + b"\r\n" + HEAD + b"\r\nx\r\n",
+    "tags": lambda: page(b"<div><a href='http://x.example/'>" * 60_000),
+    "an open tag": lambda: page(b"<a href=" + b"x" * 2_000_000),
+    "comments": lambda: page(b"<!--" * 300_000),
+    "words": lambda: HEAD + b"\r\n" + b"=?utf-8?q?=41?= " * 100_000 + b"\r\n",
 }
 
 
+@pytest.fixture
+def hostile(name: str) -> bytes:
+    """Made before `stranger` connects, whom the server would not wait for."""
+    return MESSAGES[name]()
+
+
 @pytest.mark.parametrize("name", MESSAGES)
-def test_what_is_made_to_keep_us_busy(meanwhile: Any, stranger: SmtpWire, name: str) -> None:
-    with meanwhile("smtp", growth=256 * MB, answer=4.0):
+def test_what_is_made_to_keep_us_busy(meanwhile: Any, hostile: bytes, stranger: SmtpWire, name: str) -> None:
+    with meanwhile("smtp", growth=256 * MB):
         begun = time.monotonic()
-        code, said = stranger.submit("eve@elsewhere.example", ["bob@one.test"], MESSAGES[name])
+        code, said = stranger.submit("eve@elsewhere.example", ["bob@one.test"], hostile)
         assert code in (250, 550, 552, 554), said
-        assert time.monotonic() - begun < 20 and b"rror" not in said
+        assert time.monotonic() - begun < PATIENCE and b"rror" not in said
         assert stranger.command(b"NOOP")[0] == 250
 
 
@@ -160,7 +166,7 @@ def test_dns_that_lies_about_everything(mx: RunningMx, dns: DnsServer, lie: str)
     signed = sign(MESSAGE, TestSigner("far.test"))
     begun = time.monotonic()
     assert mx.send("alice@example.test", message=signed)[0] == 250
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # far less than the DNS timeout
     [message] = mx.town.inbox("alice")
     head = message.partition(b"\r\nDKIM-Signature:")[0]
     assert b"=pass" not in head
