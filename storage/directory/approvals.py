@@ -292,6 +292,15 @@ class Approvals:
         return derive(self._keys.account_key(tenant_id, account_id, "approval").secret, "approval")
 
 
+def scope_of(tenant_id: TenantId | None = None, account_id: AccountId | None = None, **more: str) -> dict[str, str]:
+    """How a scope is written, so that what is asked for and what is used are the same: {"tenant": "1", "account": "5"}.
+
+    Beside them, by kind: `folder` and `uid` for body_access, `case` for disclosure.
+    """
+    subject = {"tenant": tenant_id, "account": account_id}
+    return {name: str(int(value)) for name, value in subject.items() if value is not None} | more
+
+
 def _same_person(asked: Approval, by: str, unix: str) -> bool:
     """By name; where one of the two did not sign in, his Unix user is all that is known of him."""
     if by == asked.asked_by:
