@@ -49,6 +49,10 @@ class Suspended(NotPermitted):
     default = "This account is suspended; ask your provider."
 
 
+class NotIncluded(Suspended):
+    default = "The contract does not include this service; ask your provider."
+
+
 class OverQuota(CleanmailError):
     temporary = True
     default = "The mailbox is full."

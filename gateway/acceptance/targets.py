@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.smtp.address import ForwardPath
-from gateway.smtp.replies import SmtpReply
+from gateway.smtp.replies import SmtpReply, reply_for
+from storage.directory.contracts import Intake
 from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Route
 from storage.directory.rows import State
+from storage.errors import OverQuota
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 NO_SUCH_MAILBOX = SmtpReply(550, "5.1.1", "No such mailbox here")
 NOT_NOW = SmtpReply(450, "4.2.1", "The mailbox takes no mail for the moment")
 NO_LONGER = SmtpReply(550, "5.2.1", "The mailbox takes no mail any more")
+FULL = reply_for(OverQuota())
 
 
 DESTINATIONS_MAX = 5000  # of a transaction; one recipient may lead to a thousand of them
@@ -91,6 +94,9 @@ def refusal(resolution: Resolution, suspended: Suspended = Suspended.DEFER) -> S
         return None
     if any(mailbox.state is State.SUSPENDED for mailbox in resolution.mailboxes):
         return NOT_NOW
+    for intake, reply in ((Intake.FULL, FULL), (Intake.DEFERRED, NOT_NOW)):
+        if any(mailbox.intake is intake and mailbox.state is State.ACTIVE for mailbox in resolution.mailboxes):
+            return reply
     return NO_LONGER if resolution.mailboxes else NO_SUCH_MAILBOX
 
 
@@ -122,4 +128,6 @@ def targets(recipients: Iterable[tuple[ForwardPath, Resolution]], suspended: Sus
 
 
 def _takes_mail(mailbox: LocalMailbox, suspended: Suspended) -> bool:
+    if mailbox.intake is not Intake.OPEN:
+        return False
     return mailbox.state is State.ACTIVE or (mailbox.state is State.SUSPENDED and suspended is Suspended.TAKE)

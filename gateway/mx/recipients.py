@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gateway.acceptance.targets import NOT_NOW, Suspended, refusal
+from gateway.acceptance.targets import FULL, NOT_NOW, Suspended, refusal
 from gateway.mx.srs import Rewriting, is_rewritten
 from gateway.relay.outcome import OwnServer, TlsDemand
-from gateway.smtp.replies import SmtpReply, reply_for
+from gateway.smtp.replies import SmtpReply
+from storage.directory.contracts import Intake
 from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Resolver, Route, RoutedAddress
 from storage.directory.routes import Route as MailRoute
 from storage.directory.rows import State
-from storage.errors import Busy, CleanmailError, Gone, NotFound, OverQuota, Unavailable
+from storage.errors import Busy, CleanmailError, Gone, NotFound, Unavailable
 from storage.installation import Installation
 from storage.values import EmailAddress, TenantId
 
 NOT_OURS = SmtpReply(550, "5.7.1", "Relaying is not permitted; this server takes no mail for that domain")
 NO_WAY_BACK = SmtpReply(550, "5.1.1", "The rewritten address is not valid, or not any more")
-FULL = reply_for(OverQuota())
 
 _STEPS = 16  # looks into tenants' databases, of some 20 microseconds each, that the event loop may take itself
 
@@ -124,6 +124,8 @@ class Recipients:
         return LookedUp(taking, None, self._to_ask(taking))
 
     def _takes_mail(self, mailbox: LocalMailbox) -> bool:
+        if mailbox.intake is not Intake.OPEN:
+            return False
         if mailbox.state is State.SUSPENDED:
             return self._suspended_mail(mailbox.tenant_id) is Suspended.TAKE
         return mailbox.state is State.ACTIVE

@@ -45,6 +45,8 @@ def principal_of(fields: Any) -> Principal:
         number(fields, "state_version"),
         number(fields, "quota_bytes"),
         number(fields, "quota_messages"),
+        number(fields, "read_only_from"),
+        fields.get("full") is True,
     )
 
 

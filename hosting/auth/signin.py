@@ -41,6 +41,12 @@ class Principal:
     state_version: int  # of the tenant
     quota_bytes: int  # 0: unlimited
     quota_messages: int
+    read_only_from: int = 0  # Unix seconds: nothing is stored, changed or sent from then on; 0: no such time
+    full: bool = False  # all accounts of the tenant together are above the contract's storage
+
+    def is_read_only(self, now: float) -> bool:
+        """Whether the window before the contract's end has begun."""
+        return bool(self.read_only_from) and now >= self.read_only_from
 
 
 class Authenticator(Protocol):
@@ -49,7 +55,8 @@ class Authenticator(Protocol):
         ...
 
     def still_valid(self, principal: Principal) -> bool:
-        """False if the credential was changed or revoked, or the account or its tenant suspended or ended since.
+        """False if the credential was changed or revoked, the account or its tenant suspended or ended, or what the
+        contract lets it store is another since.
 
         To be asked after AccountChanged or TenantChanged of the principal's account or tenant, and after a Gap;
         the session ends if it is False. Raises Unavailable.

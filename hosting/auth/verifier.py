@@ -5,7 +5,7 @@ the last minutes; otherwise one run of argon2 in the pool, which attempts with t
 nobody has goes the same way at the same cost. Every attempt leaves exactly one access event. State and versions are
 read from the databases at every attempt, so what was committed anywhere counts at once.
 
-Raises: AuthenticationFailed, Throttled, Suspended (only to those who know the password), Unavailable.
+Raises: AuthenticationFailed, Throttled, Suspended and NotIncluded (only to those who know the password), Unavailable.
 """
 
 from __future__ import annotations
@@ -21,10 +21,20 @@ from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import LOGIN_MAX, PASSWORD_MAX, Principal, SignIn
 from hosting.auth.throttle import Attempt, Throttle
 from storage.clock import Clock
+from storage.directory.contracts import Contract, Feature
 from storage.directory.resolve import Directory
 from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
-from storage.errors import AuthenticationFailed, CleanmailError, Gone, NotFound, Suspended, Throttled, Unavailable
+from storage.errors import (
+    AuthenticationFailed,
+    CleanmailError,
+    Gone,
+    NotFound,
+    NotIncluded,
+    Suspended,
+    Throttled,
+    Unavailable,
+)
 from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 from storage.values import TenantId
 
@@ -98,6 +108,9 @@ class Verifier:
         try:
             state, version = self._directory.control.tenant_state(principal.tenant_id)
             if state is not State.ACTIVE or version != principal.state_version:
+                return False
+            contract = self._directory.control.contracts.find(principal.tenant_id)
+            if (principal.read_only_from, principal.full) != _restrictions(contract):
                 return False
             tenant = self._directory.tenant(principal.tenant_id)
             account = tenant.account(principal.account_id)
@@ -244,6 +257,7 @@ class Verifier:
             owner.state_version,
             account.quota_bytes,
             account.quota_messages,
+            *_restrictions(contract),
         )
 
     def _refuse(self, sign_in: SignIn, case: _Case | None, error: Exception, answer: Future[Principal]) -> None:
@@ -253,6 +267,8 @@ class Verifier:
                 result = AccessResult.WRONG_PASSWORD if known else AccessResult.UNKNOWN
             case Throttled():
                 result = AccessResult.THROTTLED
+            case NotIncluded():
+                result = AccessResult.NOT_INCLUDED
             case Suspended():
                 result = AccessResult.SUSPENDED
             case _:
@@ -274,3 +290,10 @@ class Verifier:
                 address=sign_in.address,
             )
         )
+
+
+def _restrictions(contract: Contract | None) -> tuple[int, bool]:
+    """What a principal carries of the tenant's contract."""
+    if contract is None:
+        return 0, False
+    return contract.read_only_from or 0, contract.is_over_quota

@@ -11,7 +11,7 @@ from hosting.imap.commands import Append
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
-from storage.errors import NotFound, TooLarge
+from storage.errors import NotFound, OverQuota, TooLarge
 from storage.mail.messages import Appended
 from storage.mime.normalise import to_crlf
 
@@ -24,6 +24,8 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
         raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
     if not command.data:
         raise Refused(b"CANNOT", "The message is empty.")  # some clients cancel an APPEND so (RFC 3502 §6.3.11)
+    if session.user.full:
+        raise OverQuota("All accounts of the contract together are above its storage.")
     limit = session.services.limits.message
 
     def store() -> Appended:

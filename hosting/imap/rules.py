@@ -42,6 +42,11 @@ def _rule(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.C
     return Rule(run, states, news)
 
 
+def _write(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.Command], News]) -> Rule:
+    """Not in the window before a contract's end; SELECT and CLOSE see to it themselves."""
+    return Rule(run, states, news, writes=True)
+
+
 RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Capability: _rule(general.capability, _ANY, _expunges),
     c.Noop: _rule(general.noop, _ANY, _all),
@@ -53,15 +58,15 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Enable: _rule(general.enable, _SIGNED_IN, _expunges),
     c.Namespace: _rule(general.namespace, _SIGNED_IN, _expunges),
     c.Select: _rule(selecting.select, _SIGNED_IN, _none),
-    c.Create: _rule(mailboxes.create, _SIGNED_IN, _expunges),
-    c.Delete: _rule(mailboxes.delete, _SIGNED_IN, _expunges),
-    c.Rename: _rule(mailboxes.rename, _SIGNED_IN, _expunges),
+    c.Create: _write(mailboxes.create, _SIGNED_IN, _expunges),
+    c.Delete: _write(mailboxes.delete, _SIGNED_IN, _expunges),
+    c.Rename: _write(mailboxes.rename, _SIGNED_IN, _expunges),
     c.Subscribe: _rule(mailboxes.subscribe, _SIGNED_IN, _expunges),
     c.Unsubscribe: _rule(mailboxes.unsubscribe, _SIGNED_IN, _expunges),
     c.ListMailboxes: _rule(listing.list_mailboxes, _SIGNED_IN, _expunges),
     c.ListSubscribed: _rule(listing.list_subscribed, _SIGNED_IN, _expunges),
     c.Status: _rule(status_command.status, _SIGNED_IN, _expunges),
-    c.Append: _rule(append.append, _SIGNED_IN, _expunges),
+    c.Append: _write(append.append, _SIGNED_IN, _expunges),
     c.Idle: _rule(general.idle, _SIGNED_IN, _all),
     c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
     c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),
@@ -69,10 +74,10 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Check: _rule(general.noop, _SELECTED, _all),
     c.Close: _rule(selecting.close, _SELECTED, _none),
     c.Unselect: _rule(selecting.unselect, _SELECTED, _none),
-    c.Expunge: _rule(expunge.expunge, _SELECTED, _expunges),
+    c.Expunge: _write(expunge.expunge, _SELECTED, _expunges),
     c.Fetch: _rule(fetch.fetch, _SELECTED, _by_number),
-    c.Store: _rule(store_command.store, _SELECTED, _by_number),
-    c.Copy: _rule(copying.copy, _SELECTED, _expunges),
+    c.Store: _write(store_command.store, _SELECTED, _by_number),
+    c.Copy: _write(copying.copy, _SELECTED, _expunges),
     c.Search: _rule(search.search, _SELECTED, _by_number),
     c.Sort: _rule(search.sort, _SELECTED, _by_number),
     c.Thread: _rule(search.thread, _SELECTED, _by_number),

@@ -15,9 +15,10 @@ from contextlib import suppress
 from hosting.imap import encode
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.replies import Bad
+from hosting.imap.replies import Bad, printable
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
+from storage.directory.contracts import READ_ONLY
 from storage.errors import Unavailable
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
@@ -34,20 +35,23 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     mailbox = account.mailboxes.find(command.mailbox)
     view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
     recent_from = mailbox.recent_uid
-    if not command.read_only and recent_from < mailbox.uidnext:
+    read_only = command.read_only or session.read_only
+    if not read_only and recent_from < mailbox.uidnext:
         with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     view.refresh()
     if command.condstore:
         session.condstore = True
-    selected = Selected(view, mailbox.id, mailbox.name, read_only=command.read_only, recent_from=recent_from)
+    selected = Selected(view, mailbox.id, mailbox.name, read_only=read_only, recent_from=recent_from)
     session.selected = selected
     session.state = State.SELECTED
     session.looked()
     yield _opening(session, selected, mailbox)
     if command.resync is not None and command.resync.uidvalidity == view.uidvalidity:
         yield from _resynchronise(selected, command.resync, rev2=session.rev2)
-    return b"[READ-ONLY] Examined." if command.read_only else b"[READ-WRITE] Selected."
+    if command.read_only:
+        return b"[READ-ONLY] Examined."
+    return b"[READ-ONLY] " + printable(READ_ONLY) if read_only else b"[READ-WRITE] Selected."
 
 
 def _opening(session: Session, selected: Selected, mailbox: Mailbox) -> bytes:
@@ -125,7 +129,7 @@ def _agreed(uids: Sequence[int], numbers: SequenceSet, known: SequenceSet) -> in
 def close(session: Session, _: bytes, __: Close) -> Flow[bytes]:
     r"""Expunges what is \Deleted and says nothing of it (RFC 9051 §6.4.1)."""
     selected, account = session.mailbox, session.mail
-    if not selected.read_only and selected.told:
+    if not selected.read_only and not session.read_only and selected.told:
         uids = UidSet(((1, selected.last_uid),))
         yield from blocking(lambda: account.messages.expunge(selected.mailbox_id, uids, only_deleted=True))
     told = selected.told_modseq

@@ -28,6 +28,7 @@ from hosting.imap.registry import Registry
 from hosting.imap.selected import Selected
 from hosting.imap.threads import Threads
 from storage.clock import Clock
+from storage.directory.contracts import READ_ONLY
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.logs.access import AccessEvent, AccessResult, AccessType
@@ -56,11 +57,12 @@ class News(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a command runs: its handler, where it is allowed, what news follow it."""
+    """How a command runs: its handler, where it is allowed, what news follow it, whether it changes what is stored."""
 
     run: Callable[[Session, bytes, Command], Flow[bytes | None]]
     states: frozenset[State]
     news: Callable[[Command], News]
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,11 @@ class Session:
         assert self.principal is not None
         return self.principal
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the tenant's contract ends, so that mail can be read only."""
+        return self.user.is_read_only(self.services.clock.now())
+
     def looked(self) -> None:
         """The client asked for news."""
         self.looked_at = self.services.clock.monotonic()
@@ -246,6 +253,8 @@ class Session:
         self.bad_commands = 0
         self.tell_arrivals = False
         try:
+            if rule.writes and self.read_only:
+                raise replies.Refused(b"NOPERM", READ_ONLY)
             done = yield from rule.run(self, tag, command)
             if done is None:
                 return

@@ -18,6 +18,7 @@ from gateway.smtp.address import ForwardPath, ReversePath
 from gateway.smtp.replies import Refused, SmtpReply
 from hosting.auth.signin import Principal
 from hosting.submission.rules import (
+    CONTRACT_ENDS,
     NOT_YOURS,
     Stamp,
     claimed_senders,
@@ -77,6 +78,8 @@ class Acceptance:
             self._limit(principal, 0)
         except Refused as refused:
             return refused.reply
+        if principal.is_read_only(self._clock.now()):
+            return CONTRACT_ENDS
         return None if address is None or self.may_send_as(principal, address) else NOT_YOURS
 
     def resolve(self, address: EmailAddress) -> Resolution:

@@ -15,6 +15,7 @@ from email.utils import format_datetime
 
 from gateway.acceptance.border import RETURN_PATH, without_border
 from gateway.smtp.replies import Refused, SmtpReply
+from storage.directory.contracts import READ_ONLY
 from storage.errors import InvalidInput
 from storage.mime.addresses import parse_addresses
 from storage.mime.fields import Header, read_header
@@ -25,6 +26,7 @@ MANY_FROM = SmtpReply(550, "5.6.0", "The message has more than one From or Sende
 BAD_FROM = SmtpReply(550, "5.6.0", "The From or Sender field cannot be read without doubt")
 BAD_HEADER = SmtpReply(550, "5.6.0", "The message has too many header fields")
 NOT_YOURS = SmtpReply(550, "5.7.1", "You may not send as this address")
+CONTRACT_ENDS = SmtpReply(550, "5.7.1", READ_ONLY)
 
 _REMOVED = RETURN_PATH | {b"bcc", b"resent-bcc"}
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
@@ -26,11 +26,12 @@ from storage.errors import Conflict, InvalidInput, LimitReached, NotFound, NotPe
 from storage.keys.sealing import open_sealed, seal
 from storage.keys.source import KeySource
 from storage.schema.contracts import contract
-from storage.schema.control import tenant
+from storage.schema.control import domain, tenant
 from storage.values import EmailAddress, TenantId
 
 DAY = 86_400
-READ_ONLY = "The contract ends soon: mail can be read and exported, nothing new is stored."
+GRACE = 3 * DAY  # of the window before the end, in which other servers are asked to try again (0026-certificates.md)
+READ_ONLY = "The contract ends: mail can be read and exported, but nothing is stored, changed or sent any more."
 _DAYS_MAX = 3650
 
 
@@ -40,10 +41,18 @@ class Feature(StrEnum):
     IMAP = "imap"
     SUBMISSION = "submission"
     DAV = "dav"
-    WEB = "web"
-    ROUTES = "routes"  # mail of a domain goes to servers of the tenant
-    FILTER = "filter"  # rules, lists and a model of the tenant's own
-    EXPORT = "export"  # by the tenant's administrators and users; the offer at the end never depends on it
+    ROUTES = "routes"  # mail of a domain goes to a server of the tenant
+    FILTER = "filter"  # rules and lists of the tenant's own
+    EXPORT = "export"  # archives at any time; once an end is set everybody may take his data along
+
+
+class Intake(Enum):
+    """What becomes of new mail for the tenant's mailboxes."""
+
+    OPEN = auto()
+    FULL = auto()  # all accounts together are above the contract's storage: 452, until there is room
+    DEFERRED = auto()  # the window has begun: 450, so that what comes again meanwhile finds the new provider
+    CLOSED = auto()  # nobody will take it: 550, so that its sender knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +81,20 @@ class Contract:
     used_bytes: int = 0  # of all accounts, when they were last measured
     measured: int | None = None
 
+    @property
+    def read_only_from(self) -> int | None:
+        """When the window before the end begins; with one of no days, at the end, until the erasure has begun."""
+        return None if self.ends is None else self.ends - self.read_only_days * DAY
+
     def is_read_only(self, now: int) -> bool:
-        """In the window before the end, and from the end on until the erasure has begun."""
-        return self.ends is not None and now >= self.ends - self.read_only_days * DAY
+        begins = self.read_only_from
+        return begins is not None and now >= begins
+
+    def intake(self, now: int) -> Intake:
+        begins = self.read_only_from
+        if begins is not None and now >= begins:
+            return Intake.DEFERRED if now < begins + GRACE else Intake.CLOSED
+        return Intake.FULL if self.is_over_quota else Intake.OPEN
 
     def is_due(self, now: int) -> bool:
         return self.ends is not None and now >= self.ends
@@ -109,6 +129,7 @@ _ENDING = prepare(
 )
 _LIMITED = prepare(select(*_COLUMNS).where(contract.c.max_bytes > 0).order_by(contract.c.tenant_id))
 _TENANT = prepare(select(tenant.c.created, tenant.c.state).where(tenant.c.tenant_id == bindparam("id")))
+_COUNT_DOMAINS = prepare(select(func.count()).where(domain.c.tenant_id == bindparam("id")))
 _INSERT = prepare(insert(contract))
 _SET_LIMITS = prepare(
     update(contract)
@@ -154,41 +175,52 @@ class Contracts:
         with self._database.reading() as connection:
             return [_row(row) for row in _ALL.rows(connection)]
 
+    def find(self, tenant_id: TenantId) -> Contract | None:
+        """As `of`, for those that nothing was agreed with None: asked at every recipient and every sign-in."""
+        with self._database.reading() as connection:
+            row = _ONE.one(connection, id=tenant_id)
+        return None if row is None else _row(row)
+
     def is_read_only(self, tenant_id: TenantId, now: int | None = None) -> bool:
-        """Whether nothing new may be stored for the tenant, since its contract ends soon."""
-        with self._database.reading() as connection:
-            row = _ONE.one(connection, id=tenant_id)
-        return row is not None and _row(row).is_read_only(self._clock.now() if now is None else now)
+        """Whether nothing may be stored, changed or sent for the tenant, since its contract ends."""
+        found = self.find(tenant_id)
+        return found is not None and found.is_read_only(self._clock.now() if now is None else now)
 
-    def takes_mail(self, tenant_id: TenantId) -> bool:
-        """Whether new mail may be stored: neither in the window before the end nor above the tenant's storage."""
-        with self._database.reading() as connection:
-            row = _ONE.one(connection, id=tenant_id)
-        if row is None:
-            return True
-        found = _row(row)
-        return not found.is_read_only(self._clock.now()) and not found.is_over_quota
+    def intake(self, tenant_id: TenantId) -> Intake:
+        found = self.find(tenant_id)
+        return Intake.OPEN if found is None else found.intake(self._clock.now())
 
-    def allows(self, tenant_id: TenantId, feature: Feature) -> bool:
-        with self._database.reading() as connection:
-            row = _ONE.one(connection, id=tenant_id)
-        return row is None or _row(row).limits.allows(feature)
+    def check_feature(self, tenant_id: TenantId, feature: Feature) -> None:
+        """Raises NotPermitted if the contract leaves it out. Exporting is for everybody once an end is set."""
+        found = self.find(tenant_id)
+        if found is None or found.limits.allows(feature):
+            return
+        if feature is Feature.EXPORT and found.ends is not None:
+            return
+        raise NotPermitted(f"The contract does not include '{feature}'; see: cleanmail contract show.")
 
-    def check_count(self, tenant_id: TenantId, what: str, present: int) -> None:
-        """Whether one more of `what`, accounts or domains, may be made. Raises LimitReached."""
-        limits = self.of(tenant_id).limits
-        most = limits.accounts if what == "accounts" else limits.domains
+    def check_open(self, tenant_id: TenantId) -> None:
+        """Raises NotPermitted in the window before the contract's end: nothing new is made then."""
+        if self.is_read_only(tenant_id):
+            raise NotPermitted(READ_ONLY)
+
+    def check_accounts(self, tenant_id: TenantId, present: int) -> None:
+        """Whether one more may be made. Raises LimitReached."""
+        most = self.of(tenant_id).limits.accounts
         if most and present >= most:
-            raise LimitReached(f"The contract allows {most} {what}, and there are {present}.")
+            raise LimitReached(f"The contract allows {most} accounts, and there are {present} already.")
 
     def check_quota(self, tenant_id: TenantId, quotas: Iterable[int]) -> None:
         """Whether accounts may be given these quotas (octets; 0: unlimited) together. Raises LimitReached.
 
-        Accounts without a quota are counted with nothing here: what they store counts when it is measured.
+        Those without a quota count nothing here: what they store counts when it is measured.
         """
         most = self.of(tenant_id).limits.bytes
-        if most and sum(quotas) > most:
-            raise LimitReached(f"The contract allows {most} octets, and the accounts' quotas would be more together.")
+        given = sum(quotas)
+        if most and given > most:
+            raise LimitReached(
+                f"The contract allows {most} octets, and the accounts' quotas would be {given} together."
+            )
 
     # What changes
 
@@ -334,6 +366,16 @@ class Contracts:
     def _write(self, work: Any) -> Contract:
         written: Contract = self._database.write(work)
         return written
+
+
+def check_domains(transaction: Transaction, tenant_id: TenantId) -> None:
+    """Inside the transaction that adds one: whether the contract allows another domain. Raises LimitReached."""
+    row = _ONE.one(transaction, id=tenant_id)
+    most = 0 if row is None else _row(row).limits.domains
+    if most:
+        count = _COUNT_DOMAINS.one(transaction, id=tenant_id)
+        if count is not None and count[0] >= most:
+            raise LimitReached(f"The contract allows {most} domains, and there are {count[0]} already.")
 
 
 def check_end(found: Contract, ends: int | None, now: int, *, early: bool) -> None:

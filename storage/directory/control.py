@@ -28,7 +28,7 @@ from storage.database.prepared import prepare
 from storage.directory.agreements import Agreements
 from storage.directory.approvals import Approvals
 from storage.directory.backups import Backups
-from storage.directory.contracts import Contracts
+from storage.directory.contracts import Contracts, check_domains
 from storage.directory.endings import Endings
 from storage.directory.holds import Holds
 from storage.directory.key_backups import KeyBackups
@@ -41,6 +41,8 @@ from storage.errors import AlreadyExists, Conflict, Corrupt, Gone, InvalidInput,
 from storage.filter.counts import Judged
 from storage.keys.sealing import keyed_hash, open_sealed, seal
 from storage.keys.source import KeySource
+from storage.register import classes
+from storage.register.values import database_files
 from storage.schema import contracts, staff
 from storage.schema import control as schema
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -66,6 +68,8 @@ SCHEMA = Schema(
         ),
     ],
 )
+
+FILES = database_files("control.db", classes.DIRECTORY)
 
 _COUNTERS = ("tenant_id", "account_id")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -135,12 +139,12 @@ class Control:
         self._database = database
         self._keys = keys
         self._clock = clock
+        self._only: TenantId | None = None
         self._directory_key = keys.service_key("directory")
         self.agreements = Agreements(database, clock)
         self.reviews = Reviews(database, clock)
         self.judged = Judged(database, clock)
         self.backups = Backups(database, clock)
-        self._only: TenantId | None = None
         self.endings = Endings(database, clock)
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
@@ -186,12 +190,6 @@ class Control:
             row = _INFO.one(connection, which="installation")
         return str(row[0] if row is not None else self._database.write(work))
 
-    # Tenants
-
-    def tenants(self) -> list[TenantRow]:
-        """All of them, in the order of their ids."""
-        with self._database.reading() as connection:
-            rows = _ALL_TENANTS.rows(connection)
     def show_only(self, tenant_id: TenantId) -> None:
         """From now on there is no other tenant here, for tenants, domains and logins: for a tenant's administrator."""
         self._only = tenant_id
@@ -199,6 +197,12 @@ class Control:
     def _hides(self, tenant_id: int) -> bool:
         return self._only is not None and tenant_id != self._only
 
+    # Tenants
+
+    def tenants(self) -> list[TenantRow]:
+        """All of them, in the order of their ids."""
+        with self._database.reading() as connection:
+            rows = _ALL_TENANTS.rows(connection)
         return [self._tenant_row(row) for row in rows if not self._hides(row[0])]
 
     def tenant(self, tenant_id: TenantId) -> TenantRow:
@@ -211,7 +215,7 @@ class Control:
     def tenant_by_slug(self, slug: str) -> TenantRow:
         with self._database.reading() as connection:
             row = _TENANT_BY_SLUG.one(connection, which=slug)
-        if row is None or self._hides(tenant_id):
+        if row is None or self._hides(row[0]):
             raise NotFound(f"There is no tenant '{slug[:80]}'.")
         return self._tenant_row(row)
 
@@ -223,7 +227,7 @@ class Control:
         """State and its version, without any key of the tenant: asked at every sign-in and every recipient."""
         with self._database.reading() as connection:
             row = _TENANT_STATE.one(connection, id=tenant_id)
-        if row is None or self._hides(row[0]):
+        if row is None or self._hides(tenant_id):
             raise NotFound(f"There is no tenant {tenant_id}.")
         return State(row[0]), int(row[1])
 
@@ -309,6 +313,7 @@ class Control:
             if held is not None:
                 whose = "this" if held[1] == tenant_id else "another"
                 raise AlreadyExists(f"The domain {domain} belongs to {whose} tenant already.")
+            check_domains(transaction, tenant_id)
             _INSERT_DOMAIN.run(
                 transaction,
                 domain=domain.name,

@@ -89,8 +89,14 @@ class Provisioning:
         tenant = self._tenant(tenant_id)
         if tenant.addresses.find(address.key) is not None:
             raise AlreadyExists(f"{address} exists already.")
+        self._check_room(tenant, quota_bytes)
         account_id = self._control.next_account_id()
         self._premises.make_account(tenant_id, account_id)
+
+        def claim() -> None:
+            self._check_room(tenant, quota_bytes)  # inside the transaction: two at once do not exceed it together
+            self._control.claim_login(address, tenant_id, account_id)
+
         return tenant.insert_account(
             account_id,
             address,
@@ -98,8 +104,19 @@ class Provisioning:
             password_hash=password_hash,
             quota_bytes=quota_bytes,
             quota_messages=quota_messages,
-            claim=lambda: self._control.claim_login(address, tenant_id, account_id),
+            claim=claim,
         )
+
+    def _check_room(self, tenant: Tenant, quota_bytes: int) -> None:
+        """Whether the contract allows one more account, with that quota. Raises LimitReached, NotPermitted."""
+        contract = self._control.contracts.find(tenant.tenant_id)
+        if contract is None:
+            return
+        self._control.contracts.check_open(tenant.tenant_id)
+        if contract.limits.accounts or contract.limits.bytes:
+            rows = [each for each in tenant.accounts() if each.state is not State.ENDED]
+            self._control.contracts.check_accounts(tenant.tenant_id, len(rows))
+            self._control.contracts.check_quota(tenant.tenant_id, [*(each.quota_bytes for each in rows), quota_bytes])
 
     def set_password(self, tenant_id: TenantId, account_id: AccountId, password_hash: str | None) -> None:
         """Sessions that were opened with the old password end; app passwords stay valid."""
@@ -111,6 +128,8 @@ class Provisioning:
     ) -> AccountRow:
         """0 is unlimited. What is stored already stays, whatever it takes."""
         tenant = self._tenant(tenant_id)
+        others = [each.quota_bytes for each in tenant.accounts() if each.account_id != account_id]
+        self._control.contracts.check_quota(tenant_id, [*others, quota_bytes])
         tenant.set_quota(account_id, quota_bytes=quota_bytes, quota_messages=quota_messages)
         self._announce(tenant_id, account_id)
         return tenant.account(account_id)

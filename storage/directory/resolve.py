@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Protocol
 
 from storage.directory.addresses import ALIAS, Entry, Target, catch_all_key
+from storage.directory.contracts import Intake
 from storage.directory.control import Control
 from storage.directory.routes import Mode
 from storage.directory.rows import DomainState, State
@@ -69,11 +70,15 @@ class Route(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LocalMailbox:
-    """Whose mailbox it is; `state` is the account's, or its tenant's where that is not active."""
+    """Whose mailbox it is; `state` is the account's, or its tenant's where that is not active.
+
+    `intake` is what the tenant's contract says of new mail.
+    """
 
     tenant_id: TenantId
     account_id: AccountId
     state: State
+    intake: Intake = Intake.OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +316,10 @@ class Resolver:
         if state is State.ENDED:
             return
         tenant_state, _ = self._directory.control.tenant_state(tenant.tenant_id)
-        mailbox = LocalMailbox(tenant.tenant_id, account_id, state if tenant_state is State.ACTIVE else tenant_state)
+        if tenant_state is not State.ACTIVE:
+            state = tenant_state
+        intake = self._directory.control.contracts.intake(tenant.tenant_id)
+        mailbox = LocalMailbox(tenant.tenant_id, account_id, state, intake)
         expansion.mailboxes.setdefault((tenant.tenant_id, account_id), mailbox)
 
     def _leads_to(self, tenant: Tenant, entry: Entry, account_id: AccountId) -> bool:

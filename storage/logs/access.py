@@ -38,6 +38,7 @@ class AccessResult(StrEnum):
     UNKNOWN = "unknown"  # no such login
     THROTTLED = "throttled"
     SUSPENDED = "suspended"
+    NOT_INCLUDED = "not_included"  # the contract leaves the protocol out
     REFUSED = "refused"  # by a rule of submission
     UNAVAILABLE = "unavailable"
 
