@@ -40,7 +40,7 @@ _BATCH_OCTETS = 8 * 1024 * 1024
 _SUBSCRIPTIONS_MAX = 20_000
 _NOTES_MAX = 100
 
-CheckRule = Callable[[str, str], object]  # raises InvalidInput for a rule of the filter that means nothing
+CheckRule = Callable[[RuleScope, str, str], object]  # raises InvalidInput for a rule that means nothing
 
 
 @dataclass(slots=True)
@@ -334,7 +334,7 @@ def restore_filter(
         try:
             if check is None or not isinstance(text, str):
                 raise InvalidInput(f"The rule {str(name)[:40]} of the filter was left out.")
-            check(name, text)
+            check(scope, name, text)
         except InvalidInput as error:
             restored.note(error.public)
         else:

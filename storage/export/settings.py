@@ -39,7 +39,14 @@ def of_the_account(tenant: Tenant, row: AccountRow, account: Account) -> dict[st
         "catch_all_sender": row.catch_all_sender,
         "frozen": frozen is not None,
         "aliases": [_alias(alias, logins) for alias in aliases],
-        "forwardings": sorted({str(address) for alias in aliases for address in alias.addresses}),
+        "forwardings": sorted(
+            {
+                str(address)
+                for alias in aliases
+                for address in alias.addresses
+                if tenant.addresses.find(address.key) is None
+            }
+        ),
         "app_passwords": [
             {
                 "name": each.name,
