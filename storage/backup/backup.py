@@ -99,10 +99,12 @@ class BackupRun:
         forget: Callable[[TenantId], None] | None = None,
         progress: Callable[[Progress], None] | None = None,
         look: Callable[[], None] | None = None,
+        longest: float = lease.LONGEST,
     ) -> None:
         """`excluded`: files and folders in the data directory that have to stay out, the master key above all.
         `whole`: share nothing with the backup before. `forget` says that this process has no key of a tenant any more.
-        `look` is called several times a second; what it raises ends the backup."""
+        `look` is called several times a second; what it raises ends the backup. `longest`: seconds that the removal
+        of files waits for one account."""
         self._installation = installation
         self._data = installation.data
         self._place = place
@@ -112,6 +114,7 @@ class BackupRun:
         self._forget = forget
         self._progress = progress
         self._look = look
+        self._longest = longest
         self._snapshots = Snapshots(self._pause)
         self._tally = _Tally()
         self._tenant_id: TenantId | None = None  # whose part is copied
@@ -346,7 +349,7 @@ class BackupRun:
         for attempt in range(1, _TRIES + 1):
             count = len(self._entries)
             missing: list[str] = []
-            with lease.hold(self._data, scope) as held:
+            with lease.hold(self._data, scope, self._longest) as held:
                 taken = self._database(path, key, kind)
                 names = self._named(path, taken, paths_of, before)
                 linked.update(relative for relative in names if not self._link(relative, missing))
