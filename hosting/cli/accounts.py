@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hosting.auth.passwords import Passwords
-from hosting.cli import invocation, quantities, secrets_input
+from hosting.cli import account_folders, invocation, quantities, secrets_input
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
 from hosting.composition import Administration, passwords_of
@@ -24,8 +24,10 @@ from storage.values import EmailAddress
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, freeze, unfreeze, delete.",
+    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, freeze, unfreeze, folders, delete.",
 )
+
+app.command()(account_folders.folders)
 
 Address = Annotated[str, typer.Argument(help="The account's address.")]
 FromStdin = Annotated[

@@ -67,7 +67,8 @@ class _Pass:
         self.now = installation.clock.now()
         self.stopping = stopping
         self.removed = Removed()
-        self.tallies: dict[DataClass, _Tally] = {}
+        concerned = [*(each.of for each in INSTALLATION), *(each.of for each in TENANT), classes.MAIL]
+        self.tallies = {of: _Tally() for of in concerned}
         holds = installation.control.holds
         self.tenants = [row.tenant_id for row in installation.control.tenants() if row.state is not State.ENDED]
         self.held = frozenset(hold.tenant_id for hold in holds.all() if hold.in_force(self.now))
@@ -75,13 +76,10 @@ class _Pass:
     def due(self, of: DataClass) -> Due:
         return Due(self.installation, self.installation.periods.of(of.kept), self.now, self.held)
 
-    def tally(self, of: DataClass) -> _Tally:
-        return self.tallies.setdefault(of, _Tally())
-
     @contextmanager
     def part(self, of: DataClass, name: str) -> Iterator[_Tally]:
         """What fails in it is counted and told; a tenant that ended this moment is no failure."""
-        tally = self.tally(of)
+        tally = self.tallies[of]
         try:
             yield tally
         except (NotFound, Gone):
