@@ -226,6 +226,7 @@ class KeyStore:
 
     def _resume(self, but: Change | None = None) -> None:
         for change in unfinished.read(self._directory):
+            self._files.mirror_behind = self._files.mirror is not None  # nobody knows how far it had followed
             if change != but:
                 try:
                     self._carry_out(change)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from storage.clock import FixedClock
 from storage.errors import CleanmailError
+from storage.keys.destruction import Destroyed
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
 from storage.keys.mirror import wrapped_files
@@ -125,3 +126,17 @@ def every_key(store: KeyStore) -> dict[tuple[TenantId, AccountId | None], Key]:
         for account in store.accounts(tenant):
             found[tenant, account] = store.account(tenant, account)
     return found
+
+
+TENANT, NEIGHBOUR, FAR = TenantId(1), TenantId(257), TenantId(2)  # the first two share a group
+ACCOUNT, OTHER = AccountId(11), AccountId(12)
+
+
+def perform(store: KeyStore, operation: str) -> Destroyed | int:
+    match operation:
+        case "destroy_tenant":
+            return store.destroy_tenant(TENANT)
+        case "destroy_account":
+            return store.destroy_account(TENANT, ACCOUNT)
+        case _:
+            return store.rotate()
