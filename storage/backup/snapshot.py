@@ -21,9 +21,9 @@ from typing import Any
 
 from storage import errors
 from storage.backup import files
-from storage.database.driver import Driver, Error, connect
 from storage.database.errors import translated
 from storage.database.lockfile import LockFile, lock_path
+from storage.database.opening import Driver, Error, connect
 from storage.errors import CleanmailError
 
 _PATIENCE = 30.0  # seconds that a migration of the database is waited for

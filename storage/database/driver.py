@@ -1,7 +1,4 @@
-"""The one place that speaks with SQLCipher: how a connection is opened, and the dialect statements are written in.
-
-The key goes in by `set_key`, never into a URL, a statement or a log. Only `create=True` makes a file. Autocommit is
-on: transactions are what `storage.database.database` says they are.
+"""The one place that speaks with SQLCipher: connections (`storage.database.opening`), keys, and the dialect.
 
 SQLAlchemy Core gives the tables, the statements and their compiler; there is no Engine: a server keeps thousands of
 small databases open, and an engine with its pool costs each of them more than the database does.
@@ -10,26 +7,24 @@ small databases open, and an engine with its pool costs each of them more than t
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
-import sqlcipher3
 from sqlalchemy import PrimaryKeyConstraint, types
 from sqlalchemy.dialects.sqlite.base import SQLiteDDLCompiler, SQLiteDialect, SQLiteTypeCompiler
 
-from storage.database.errors import translated
-from storage.errors import NotFound
+from storage.database.opening import BUSY_TIMEOUT, SMALL_CACHE, Driver, Error, connect
 from storage.keys.sealing import derive
 
-Driver = Any  # sqlcipher3.Connection: the module has no types
-
-Error: type[Exception] = sqlcipher3.Error
-
-BUSY_TIMEOUT = 5_000  # ms; a backstop only: writers hold the lock file, see storage.database.lockfile
-SMALL_CACHE = 512  # KiB
-_JOURNAL_SIZE_LIMIT = 4 << 20  # a write-ahead log that has grown is cut back to this when it starts anew
-_OPEN_EXRESCODE = 0x02000000  # extended result codes: which I/O failed, which constraint
-_WAL_PAGES = 1_000  # without a Checkpointer, SQLite's own default
+__all__ = [
+    "BUSY_TIMEOUT",
+    "DIALECT",
+    "SMALL_CACHE",
+    "Driver",
+    "Error",
+    "compile_statement",
+    "connect",
+    "database_key",
+]
 
 
 class _Types(SQLiteTypeCompiler):
@@ -59,38 +54,6 @@ DIALECT = Dialect(paramstyle="qmark")
 def database_key(key: bytes, name: str) -> bytes:
     """The key of one kind of database; what a tenant's or account's key seals otherwise is under other keys."""
     return derive(key, "database", name)
-
-
-def connect(
-    path: Path, key: bytes, *, create: bool = False, cache: int = SMALL_CACHE, autocheckpoint: bool = True
-) -> Driver:
-    """A connection in autocommit mode, whose key has been tried. `key` is raw: 32 octets from `database_key`.
-
-    Raises: NotFound (no such file), Corrupt (not a database, or not with this key), Unavailable.
-    """
-    flags = sqlcipher3.SQLITE_OPEN_READWRITE | _OPEN_EXRESCODE | (sqlcipher3.SQLITE_OPEN_CREATE if create else 0)
-    try:
-        driver: Driver = sqlcipher3.connect(str(path), flags=flags, isolation_level=None, check_same_thread=False)
-    except sqlcipher3.Error as error:
-        if not path.exists():
-            raise NotFound("There is no such database.") from None
-        raise translated(error) from None
-    try:
-        driver.set_busy_timeout(BUSY_TIMEOUT)
-        driver.set_key(b"x'" + key.hex().encode("ascii") + b"'")
-        for pragma in (
-            "cipher_hmac_algorithm = HMAC_SHA256",  # processors have instructions for it: half again as fast as SHA-512
-            f"cache_size = -{cache}",
-            "secure_delete = ON",
-            f"journal_size_limit = {_JOURNAL_SIZE_LIMIT}",
-            f"wal_autocheckpoint = {_WAL_PAGES if autocheckpoint else 0}",
-            "user_version",  # reads the first page
-        ):
-            driver.execute(f"PRAGMA {pragma}").fetchall()
-    except sqlcipher3.Error as error:
-        driver.close()
-        raise translated(error) from None
-    return driver
 
 
 _compiling = threading.Lock()
