@@ -385,12 +385,12 @@ class Control:
             return {AccountId(account_id): digest for account_id, digest in _ALL_LOGINS.rows(connection)}
 
     def claim_login(self, address: EmailAddress, tenant_id: TenantId, account_id: AccountId) -> None:
-        """Let `address` sign in to the account. A claim that the same tenant left behind is replaced."""
+        """Let `address` sign in to the account. A claim that the same tenant, or one that ended, left is replaced."""
         digest = self.login_hash(str(address))
 
         def work(transaction: Transaction) -> None:
             row = _ONE_LOGIN.one(transaction, hash=digest)
-            if row is not None and row[0] != tenant_id:
+            if row is not None and row[0] != tenant_id and not _has_ended(transaction, row[0]):
                 raise AlreadyExists(f"{address} signs in elsewhere already.")
             if row is not None:
                 _DELETE_LOGIN.run(transaction, id=row[1])
@@ -406,6 +406,11 @@ def check_slug(slug: str) -> None:
     """Raises InvalidInput unless it is a short name: a-z, 0-9 and inner hyphens, at most 63."""
     if not _SLUG.match(slug):
         raise InvalidInput("A tenant's short name has only a-z, 0-9 and hyphens inside, at most 63 characters.")
+
+
+def _has_ended(transaction: Transaction, tenant_id: int) -> bool:
+    row = _TENANT_STATE.one(transaction, id=tenant_id)
+    return row is None or row[0] == State.ENDED
 
 
 def _next(transaction: Transaction, name: str) -> int:

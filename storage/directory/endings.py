@@ -212,10 +212,6 @@ class Endings:
         with self._database.reading() as connection:
             return [_row(row) for row in _ALL.rows(connection)]
 
-    def truncate_log(self) -> bool:
-        """Octets of before leave the write-ahead log too; False: somebody reads, try again."""
-        return self._database.truncate_log()
-
     def _of(self, tenant_id: TenantId, account_id: AccountId | None) -> EndingRow:
         row = self.of(tenant_id, account_id)
         if row is None:

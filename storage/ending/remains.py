@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.ending.pages import PAGE, EncryptedPages, Page
-from storage.ending.terms import KeyTerm, Search
+from storage.ending.terms import LEAST_AMONG_RANDOM, KeyTerm, Search
 
 FOUND_MAX = 1000  # places that are told
 _CHUNK = 1 << 20
@@ -74,7 +74,9 @@ class Remains:
         self._told = 0
         self._passed_over = {self._data / "tenants", self._data / "erasing"}  # what they hold is encrypted, and others'
         keys = [KeyTerm(number, bytes.fromhex(head), bytes.fromhex(digest)) for number, head, digest in order.keys]
-        self._search = Search([bytes.fromhex(text) for text in order.texts], keys)
+        texts = [bytes.fromhex(text) for text in order.texts]
+        self._search = Search(texts, keys)
+        self._search_files = Search(texts, keys, LEAST_AMONG_RANDOM)
         self.result = Result(terms=len(self._search), unsearched=self._search.unsearched)
 
     def search(self) -> Result:
@@ -124,11 +126,11 @@ class Remains:
             while chunk := os.read(descriptor, _CHUNK):
                 self._read(len(chunk))
                 octets = rest + chunk
-                for term in self._search.find(octets):
+                for term in self._search_files.find(octets):
                     if term not in seen:
                         seen.add(term)
                         self._add(name, FILE, "", _term(term))
-                rest = octets[-self._search.longest :]
+                rest = octets[-self._search_files.longest :]
         finally:
             os.close(descriptor)
 

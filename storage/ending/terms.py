@@ -13,7 +13,8 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-LEAST = 4  # octets: what is shorter stands everywhere by chance
+LEAST = 4  # octets: what is shorter means nothing
+LEAST_AMONG_RANDOM = 6  # octets: what is shorter stands in large encrypted files by chance
 _HEAD = 6  # octets by which many terms are told apart from everything else
 _FEW = 48  # terms for which looking for one after the other is quicker
 KEY_HEAD = 8  # octets of a key that are known
@@ -60,9 +61,9 @@ def writings(text: str) -> frozenset[bytes]:
 class Search:
     """Texts (octets in ASCII lower case) and keys, together."""
 
-    def __init__(self, texts: Collection[bytes], keys: Collection[KeyTerm] = ()) -> None:
-        self.unsearched = sum(len(text) < LEAST for text in texts)
-        self._texts = frozenset(text for text in texts if len(text) >= LEAST)
+    def __init__(self, texts: Collection[bytes], keys: Collection[KeyTerm] = (), least: int = LEAST) -> None:
+        self.unsearched = sum(len(text) < least for text in texts)
+        self._texts = frozenset(text for text in texts if len(text) >= least)
         self._keys: dict[bytes, list[KeyTerm]] = {}
         for key in keys:
             for start in (key.head, *key.texts()):

@@ -85,10 +85,6 @@ class Withdrawal(BulkOperations):
         forget_sent_of(self._database, tenant_id, account_id)
         return total
 
-    def truncate_log(self) -> bool:
-        """See `Database.truncate_log`."""
-        return self._database.truncate_log()
-
 
 def _unmark(transaction: Transaction, tenant_id: TenantId, account_id: AccountId | None) -> None:
     if account_id is None:

@@ -1,0 +1,249 @@
+"""What differs between the ending of a tenant and that of one account: the fence, what is gathered, keys and rows.
+
+Every method may be repeated. `alone` is entered when no process has anything of it open, and keeps it so.
+
+Raises: NotFound, Gone, Unavailable (somebody has it open), StorageFull.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage.changes import AccountChanged, AccountEnded, TenantChanged, TenantEnded
+from storage.database.driver import database_key
+from storage.database.lockfile import LockFile, lock_path
+from storage.directory.rows import State
+from storage.directory.tenant import SCHEMA, Tenant
+from storage.ending.remains import SoughtDatabase
+from storage.ending.sought import Sought
+from storage.ending.terms import KeyTerm
+from storage.errors import CleanmailError, Gone, NotFound, Unavailable
+from storage.installation import Installation
+from storage.keys.destruction import Destroyed
+from storage.leases import TenantLease
+from storage.mail.account import DATABASE
+from storage.queue.withdrawal import Withdrawn
+from storage.values import AccountId, TenantId
+
+PURPOSE = "ending"  # why keys are asked for
+_KEYS_MAX = 1000  # accounts' keys that are searched for: each is asked for, and all end with the tenant's
+
+
+class Scope(ABC):
+    holds_keys = False  # whether processes that hold keys of it have to say that they forgot them
+
+    def __init__(self, installation: Installation, tenant_id: TenantId, account_id: AccountId | None) -> None:
+        self.installation = installation
+        self.tenant_id = tenant_id
+        self.account_id = account_id
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path: ...
+
+    @property
+    @abstractmethod
+    def absent(self) -> tuple[str, ...]:
+        """Paths that must not be there afterwards, relative to the data directory."""
+
+    @property
+    @abstractmethod
+    def databases(self) -> tuple[SoughtDatabase, ...]:
+        """The databases that go on and held rows of it."""
+
+    @abstractmethod
+    def fence(self) -> None:
+        """Nobody begins anything with it any more."""
+
+    @abstractmethod
+    def tell(self) -> None:
+        """Have every process let go of it, this one too."""
+
+    @abstractmethod
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]: ...
+
+    @abstractmethod
+    def gather(self, sought: Sought) -> Sought:
+        """What can only be known while its keys are there."""
+
+    @abstractmethod
+    def destroy(self) -> Destroyed: ...
+
+    @abstractmethod
+    def remove_rows(self, sought: Sought) -> None: ...
+
+    @abstractmethod
+    def truncate_logs(self) -> bool:
+        """Nothing of it is in logs of databases any more; False: somebody uses them, try again."""
+
+    def waiting(self) -> Withdrawn:
+        return self.installation.queue.what_waits(self.tenant_id, self.account_id)
+
+    def check_holds(self) -> None:
+        """Raises Conflict while a legal hold is on it."""
+        self.installation.control.holds.check(self.tenant_id, self.account_id)
+
+    def _services(self) -> tuple[SoughtDatabase, ...]:
+        keys = self.installation.keys
+        return tuple(
+            SoughtDatabase(f"{name}.db", database_key(keys.service_key(name), name).hex())
+            for name in ("control", "queue", "audit")
+        )
+
+
+class TenantScope(Scope):
+    holds_keys = True
+
+    @property
+    def folder(self) -> Path:
+        return self.installation.data / "tenants" / str(int(self.tenant_id))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return (f"tenants/{self.tenant_id}", f"run/leases/{self.tenant_id}", f"keys/{self.tenant_id}")
+
+    @property
+    def databases(self) -> tuple[SoughtDatabase, ...]:
+        return self._services()
+
+    def fence(self) -> None:
+        """It is ENDED since the commit that ordered it."""
+
+    def tell(self) -> None:
+        self.installation.announce(TenantChanged(self.tenant_id), TenantEnded(self.tenant_id))
+        self.installation.forget_tenant(self.tenant_id)
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        with TenantLease(self.installation.data, self.tenant_id).exclusive(timeout):
+            yield
+
+    def gather(self, sought: Sought) -> Sought:
+        texts, keys, accounts = {sought.slug, *sought.domains}, list[KeyTerm](), self._account_folders()
+        with suppress(CleanmailError):  # damaged, or made by half: it ends all the same
+            key = self.installation.keys.tenant_key(self.tenant_id, PURPOSE)
+            keys.append(KeyTerm.of(key.id, key.secret))
+            tenant = Tenant.open(self.folder / "tenant.db", self.tenant_id, key, self.installation.clock)
+            try:
+                for row in tenant.accounts():
+                    accounts.add(row.account_id)
+                    texts |= {str(row.login), row.name}
+            finally:
+                tenant.close()
+        for account_id in sorted(accounts)[:_KEYS_MAX]:
+            with suppress(CleanmailError):
+                key = self.installation.keys.account_key(self.tenant_id, AccountId(account_id), PURPOSE)
+                keys.append(KeyTerm.of(key.id, key.secret))
+        self.installation.keys.forget(self.tenant_id)
+        return sought.with_texts(texts, keys, accounts)
+
+    def _account_folders(self) -> set[int]:
+        folder = self.folder / "accounts"
+        return {int(path.name) for path in folder.iterdir() if path.name.isdecimal()} if folder.is_dir() else set()
+
+    def destroy(self) -> Destroyed:
+        return self.installation.keys.destroy_tenant_key(self.tenant_id)
+
+    def remove_rows(self, sought: Sought) -> None:
+        installation = self.installation
+        (installation.data / "run" / "leases" / str(int(self.tenant_id))).unlink(missing_ok=True)
+        installation.queue.withdraw_tenant(self.tenant_id)
+        accounts = [AccountId(account_id) for account_id in sought.accounts]
+        for start in range(0, max(len(accounts), 1), 1000):
+            installation.control.endings.remove_rows(self.tenant_id, accounts[start : start + 1000], whole=True)
+
+    def truncate_logs(self) -> bool:
+        installation = self.installation
+        return installation.control.database.truncate_log() and installation.queue.database.truncate_log()
+
+
+class AccountScope(Scope):
+    account_id: AccountId
+
+    @property
+    def folder(self) -> Path:
+        return self.installation.data / "tenants" / str(int(self.tenant_id)) / "accounts" / str(int(self.account_id))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        return (
+            f"tenants/{self.tenant_id}/accounts/{self.account_id}",
+            f"keys/{self.tenant_id}/{self.account_id}.key",
+        )
+
+    @property
+    def databases(self) -> tuple[SoughtDatabase, ...]:
+        with suppress(Gone, NotFound):
+            key = self.installation.keys.tenant_key(self.tenant_id, PURPOSE)
+            own = SoughtDatabase(f"tenants/{self.tenant_id}/tenant.db", database_key(key.secret, SCHEMA.name).hex())
+            return (*self._services(), own)
+        return self._services()
+
+    def fence(self) -> None:
+        with suppress(Gone, NotFound):  # its tenant has ended meanwhile, or its rows are removed
+            self.installation.tenant(self.tenant_id).change_state(self.account_id, State.ENDED)
+
+    def tell(self) -> None:
+        self.installation.announce(
+            AccountChanged(self.tenant_id, self.account_id), AccountEnded(self.tenant_id, self.account_id)
+        )
+        self.installation.forget_account(self.tenant_id, self.account_id)
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        database = self.folder / DATABASE
+        if not database.exists():
+            yield
+            return
+        lock = LockFile(lock_path(database))
+        try:
+            with lock.exclusively(timeout):
+                yield
+        finally:
+            lock.close()
+
+    def gather(self, sought: Sought) -> Sought:
+        texts, keys = set[str](), list[KeyTerm]()
+        with suppress(CleanmailError):
+            row = self.installation.tenant(self.tenant_id).account(self.account_id)
+            texts |= {str(row.login), row.login.key, row.name}
+        with suppress(CleanmailError):
+            key = self.installation.keys.account_key(self.tenant_id, self.account_id, PURPOSE)
+            keys.append(KeyTerm.of(key.id, key.secret))
+        return sought.with_texts(texts, keys, {self.account_id})
+
+    def destroy(self) -> Destroyed:
+        return self.installation.keys.destroy_account_key(self.tenant_id, self.account_id)
+
+    def remove_rows(self, sought: Sought) -> None:
+        installation = self.installation
+        installation.queue.withdraw_tenant(self.tenant_id, self.account_id)
+        installation.control.endings.remove_rows(self.tenant_id, [self.account_id], whole=False)
+        with suppress(Gone, NotFound):
+            installation.tenant(self.tenant_id).remove_account(self.account_id)
+
+    def truncate_logs(self) -> bool:
+        installation = self.installation
+        if not (installation.control.database.truncate_log() and installation.queue.database.truncate_log()):
+            return False
+        with suppress(Gone, NotFound):
+            return installation.tenant(self.tenant_id).database.truncate_log()
+        return True
+
+
+def scope_of(installation: Installation, tenant_id: TenantId, account_id: AccountId | None) -> Scope:
+    if account_id is None:
+        return TenantScope(installation, tenant_id, None)
+    return AccountScope(installation, tenant_id, account_id)
+
+
+def still_in_use(scope: Scope) -> Unavailable:
+    what = "tenant" if scope.account_id is None else "account"
+    return Unavailable(
+        f"Another process uses data of the {what} and does not let go of it; its ending goes on as soon as it does.",
+        detail=f"ending of tenant {scope.tenant_id}, account {scope.account_id or '-'}: in use",
+    )

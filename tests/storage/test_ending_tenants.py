@@ -1,0 +1,365 @@
+"""A contract ends: nothing can be read, nothing is left, and a certificate says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ending_town import TOKEN, EndingTown
+
+from storage.certificates.signing import verify
+from storage.certificates.store import Certificates
+from storage.directory.rows import State
+from storage.ending.ending import order_account, order_tenant
+from storage.ending.steps import Step
+from storage.errors import AlreadyExists, Busy, CleanmailError, Conflict, Gone, NotFound, Unavailable
+from storage.installation import Installation
+from storage.leases import TenantLease
+from storage.queue.withdrawal import Withdrawn
+from storage.values import AccountId, Domain, EmailAddress, TenantId
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[EndingTown]:
+    town = EndingTown(tmp_path)
+    yield town
+    town.close()
+
+
+def everything(data: Path, below: str = "") -> str:
+    """All paths of a data directory."""
+    return "\n".join(str(path.relative_to(data)) for path in sorted((data / below).rglob("*")))
+
+
+def rows_of(town: EndingTown, tenant_id: TenantId) -> dict[str, int]:
+    """How many rows of control.db and queue.db name the tenant, by table; those without any are missing."""
+    found = {}
+    for database in (town.installation.control.database, town.installation.queue.database):
+        with database.reading() as connection:
+            tables = connection.driver.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                columns = [row[1] for row in connection.driver.execute(f"PRAGMA table_info({table})")]
+                if "tenant_id" in columns:
+                    statement = f"SELECT count(*) FROM {table} WHERE tenant_id = ?"
+                    [(count,)] = connection.driver.execute(statement, (tenant_id,)).fetchall()
+                    if count:
+                        found[table] = count
+    return found
+
+
+def test_a_contract_ends(town: EndingTown) -> None:
+    tenant_id, other = town.tenant(), town.tenant("other", "other.test")
+    anna, ben = town.account(tenant_id), town.account(tenant_id, "ben")
+    kept = town.account(other, "carl", "other.test")
+    town.queued(tenant_id, anna)
+    town.queued(other, kept)
+    steps: list[Step] = []
+    ending_id = town.order(tenant_id)
+    assert town.order(tenant_id) == ending_id  # ordered again, it is the same
+    assert town.installation.control.tenant(tenant_id).state is State.ENDED
+    certificate = town.carry_out(ending_id, progress=lambda step, done, total: steps.append(step))
+
+    assert (certificate.scope.tenant_id, certificate.scope.account_id) == (tenant_id, None)
+    assert (certificate.scope.name, certificate.scope.domains) == (TOKEN, (f"{TOKEN}.test",))
+    counts = certificate.counts
+    assert (counts.accounts, counts.messages, counts.queue_entries, counts.withheld) == (2, 2, 1, 0)
+    assert counts.rows == 2 + 1 + 1 + 1  # sign-in names, a domain, an entry and its recipient
+    assert counts.files > 4
+    assert certificate.search.found == 0
+    assert certificate.search.terms >= 8
+    assert [each.step for each in certificate.steps] == [step.value for step in Step]
+    assert len(certificate.keys.key_ids) in (0, 3)
+    assert set(steps) == set(Step) - {Step.ORDERED}
+
+    certificates = Certificates(town.data)
+    public_key = town.keys.verifying_key("certificate")
+    assert verify(certificates.document(ending_id), public_key) == certificate
+    assert certificates.pdf(ending_id).startswith(b"%PDF")
+    assert town.carry_out(ending_id) == certificate  # as often as one likes
+    assert [row.finished is not None for row in town.installation.control.endings.all()] == [True]
+
+    assert not (town.data / "tenants" / str(tenant_id)).exists()
+    assert everything(town.data, "erasing") == ""
+    assert everything(town.data, "keys/endings") == ""
+    assert everything(town.data, "run/endings") == ""
+    assert rows_of(town, tenant_id) == {"tenant": 1, "ending": 1}
+    with pytest.raises(Gone):
+        town.installation.tenant(tenant_id)
+    with pytest.raises((Gone, NotFound)), town.another().account(tenant_id, ben):
+        pass
+    assert town.deliver(other, kept, "second")
+    assert town.installation.queue.what_waits(other).entries == 1
+
+
+def test_a_new_customer_with_the_same_name_and_domain_sees_nothing_old(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    town.queued(tenant_id, anna)
+    ending_id = town.order(tenant_id)
+    following = town.tenant()  # at once
+    again = town.account(following)
+    assert (following, again) != (tenant_id, anna)
+    with town.installation.account(following, again) as account:
+        assert account.usage().messages == 1  # the one that was delivered to it
+    assert town.installation.queue.what_waits(following) == Withdrawn()
+    login = town.installation.control.find_login(town.installation.control.login_hash(f"anna@{TOKEN}.test"))
+    assert login is not None
+    assert login.account_id == again
+    certificate = town.carry_out(ending_id)  # its rows and files are not taken for remains, nor removed
+    assert certificate.scope.tenant_id == tenant_id
+    login = town.installation.control.find_login(town.installation.control.login_hash(f"anna@{TOKEN}.test"))
+    assert login is not None
+    assert login.account_id == again
+    assert town.deliver(following, again, "second")
+
+
+def test_an_account_ends(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna, ben = town.account(tenant_id), town.account(tenant_id, "ben")
+    town.provisioning.add_alias(tenant_id, EmailAddress.parse(f"both@{TOKEN}.test"), [town_address("anna")])
+    town.queued(tenant_id, anna)
+    town.queued(tenant_id, ben)
+    town.installation.queue.hold_account(tenant_id, anna)
+    certificate = town.end(tenant_id, anna)
+    assert (certificate.scope.account_id, certificate.counts.accounts, certificate.counts.messages) == (anna, 1, 1)
+    assert certificate.counts.queue_entries == 1
+    assert "tenant.db" in certificate.search.searched
+    assert not (town.data / "tenants" / str(tenant_id) / "accounts" / str(anna)).exists()
+    tenant = town.installation.tenant(tenant_id)
+    assert [row.account_id for row in tenant.accounts()] == [ben]
+    assert town.installation.control.find_login(town.installation.control.login_hash(str(town_address("anna")))) is None
+    waiting = town.installation.queue.what_waits(tenant_id)
+    assert waiting.entries == 1
+    assert rows_of(town, tenant_id).get("held_account") is None
+    assert town.deliver(tenant_id, ben, "second")
+    assert not town.deliver(tenant_id, anna, "second")
+    again = town.account(tenant_id)
+    assert again != anna
+    with pytest.raises(NotFound):
+        town.order(tenant_id, AccountId(999))
+
+
+def town_address(name: str) -> EmailAddress:
+    return EmailAddress.parse(f"{name}@{TOKEN}.test")
+
+
+def test_the_contract_ends_while_an_account_of_it_does(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    of_account = town.order(tenant_id, anna)
+    town.end(tenant_id)
+    assert town.carry_out(of_account).scope.account_id == anna
+    assert rows_of(town, tenant_id) == {"tenant": 1, "ending": 2}
+    with pytest.raises(Gone):
+        order_account(town.installation, tenant_id, AccountId(999), "root", "")
+
+
+def test_it_costs_the_same_however_many_tenants_there_are(town: EndingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements, and files that are opened, of two endings; between them the directory grows by thousands."""
+
+    def cost() -> tuple[int, int]:
+        ending_id = None
+        statements, opened = 0, 0
+        tenant_id = town.tenant()
+        town.account(tenant_id)
+
+        def count(_: str) -> None:
+            nonlocal statements
+            statements += 1
+
+        real = os.open
+
+        def open_counted(*given: object, **more: object) -> int:
+            nonlocal opened
+            opened += 1
+            return real(*given, **more)  # type: ignore[arg-type]
+
+        with town.installation.control.database.reading() as connection:
+            connection.driver.set_trace_callback(count)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", open_counted)
+            ending_id = town.order(tenant_id)
+            town.carry_out(ending_id)
+        with town.installation.control.database.reading() as connection:
+            connection.driver.set_trace_callback(None)
+        return statements, opened
+
+    cost()
+    few = cost()
+
+    def many(transaction: object) -> None:
+        rows = [(number, f"t{number}", b"", "active", 1, 0) for number in range(1000, 4000)]
+        transaction.driver.executemany("INSERT INTO tenant VALUES (?, ?, ?, ?, ?, ?)", rows)  # type: ignore[attr-defined]
+        logins = [(b"%d" % number, number, number) for number in range(1000, 4000)]
+        transaction.driver.executemany("INSERT INTO login VALUES (?, ?, ?)", logins)  # type: ignore[attr-defined]
+
+    town.installation.control.database.write(many)
+    assert cost() == few
+
+
+def test_a_hold_stops_it_until_it_is_lifted(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    holds = town.installation.control.holds
+    ending_id = town.order(tenant_id, anna)
+    hold = holds.add(
+        tenant_id, None, ends=town.clock.now() + 86_400, reason="a court", asked_by="ada", approved_by="bob"
+    )
+    with pytest.raises(Conflict, match="legal hold"):
+        town.carry_out(ending_id)
+    with pytest.raises(Conflict, match="legal hold"):
+        town.order(tenant_id)
+    assert town.installation.control.tenant(tenant_id).state is State.ACTIVE
+    town.clock.advance(60)
+    holds.lift(hold.hold_id, "ada")
+    [held] = town.carry_out(ending_id).holds
+    assert held.hold_id == hold.hold_id
+
+
+def test_a_contract_does_not_end_by_a_clock_that_is_not_believed(
+    town: EndingTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id = town.tenant()
+
+    def wrong() -> None:
+        raise Unavailable("The clock is wrong.")
+
+    monkeypatch.setattr(town.installation.clock_guard, "check", wrong)
+    with pytest.raises(Unavailable, match="clock"):
+        order_tenant(town.installation, tenant_id, "contract", "")
+    assert order_tenant(town.installation, tenant_id, "root", "")  # a person orders it
+
+
+class Stubborn:
+    """Another process that has the tenant open until it is killed."""
+
+    def __init__(self, town: EndingTown, tenant_id: TenantId) -> None:
+        self.lease = TenantLease(town.data, tenant_id)
+        self.lease.acquire()
+        self.asked = 0
+        self.killed = self.recycled = 0
+        self._clock = town.clock
+
+    def holding(self, tenant_id: TenantId, folder: Path, *, keys: bool) -> frozenset[int]:
+        self.asked += 1
+        self._clock.advance(2)
+        return frozenset({4711} if self.lease.held else ())
+
+    def kill(self, tenant_id: TenantId, processes: frozenset[int]) -> int:
+        self.killed += len(processes)
+        self.lease.release()
+        return len(processes)
+
+    def recycle(self, tenant_id: TenantId) -> int:
+        self.recycled += 1
+        return 3
+
+
+def test_who_does_not_let_go_is_killed(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    people = Stubborn(town, tenant_id)
+    certificate = town.carry_out(town.order(tenant_id), people)
+    assert people.killed == 1
+    assert (certificate.processes_killed, certificate.processes_recycled) == (1, 3)
+
+
+def test_what_nobody_can_kill_puts_it_off(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    people = Stubborn(town, tenant_id)
+    people.kill = lambda tenant_id, processes: 0  # type: ignore[method-assign]
+    ending_id = town.order(tenant_id)
+    with pytest.raises(Unavailable, match="does not let go"):
+        town.carry_out(ending_id, people)
+    assert town.installation.control.endings.find(ending_id).step is Step.FENCED
+    people.lease.release()
+    assert town.carry_out(ending_id, people).processes_killed == 0
+
+
+def test_one_process_carries_it_out_and_the_other_says_so(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    ending_id = town.order(tenant_id)
+    said: list[str] = []
+
+    def meanwhile(step: Step, done: int, total: int) -> None:
+        if step is Step.FILES_REMOVED or not said:
+            with pytest.raises(Busy) as raised:
+                town.carry_out(ending_id)
+            said.append(raised.value.public)
+
+    town.carry_out(ending_id, progress=meanwhile)
+    assert set(said) == {"Another process carries out this ending."}
+
+
+class Stop(Exception):  # noqa: N818 - no error
+    pass
+
+
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.ORDERED])
+@pytest.mark.parametrize("whole", [True, False], ids=["tenant", "account"])
+def test_it_goes_on_wherever_it_was_interrupted(town: EndingTown, step: Step, whole: bool) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    town.queued(tenant_id, anna)
+    ending_id = town.order(tenant_id, None if whole else anna)
+
+    def stop(reached: Step, done: int, total: int) -> None:
+        if reached is step:
+            raise Stop
+
+    with pytest.raises(Stop):
+        town.carry_out(ending_id, progress=stop)
+    town.clock.advance(3600)
+    certificate = town.carry_out(ending_id)
+    assert (certificate.counts.messages, certificate.counts.queue_entries) == (1, 1)
+    assert certificate.keys.at == certificate.unreadable
+    assert everything(town.data, "erasing") == ""
+    assert len(Certificates(town.data).all()) == 1
+
+
+def test_remains_keep_it_from_being_certified(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    town.account(tenant_id)
+    ending_id = town.order(tenant_id)
+    (town.data / "run" / "dump").write_bytes(f"anna@{TOKEN}.test".encode())
+    with pytest.raises(Conflict, match="1 in files"):
+        town.carry_out(ending_id)
+    assert Certificates(town.data).all() == []
+    (town.data / "run" / "dump").unlink()
+    assert town.carry_out(ending_id).search.found == 0
+
+
+def test_a_full_disk_puts_it_off(town: EndingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant_id = town.tenant()
+    town.account(tenant_id)
+    ending_id = town.order(tenant_id)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(CleanmailError):
+            town.carry_out(ending_id)
+    assert town.carry_out(ending_id).counts.messages == 1
+
+
+def test_a_tenant_that_is_damaged_ends_all_the_same(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    town.close()
+    (town.data / "tenants" / str(tenant_id) / "tenant.db").write_bytes(b"\0" * 4096)
+    town.installation = Installation(town.data, town.keys, town.clock)
+    certificate = town.end(tenant_id)
+    assert (certificate.counts.accounts, certificate.counts.messages) == (1, 1)
+    assert rows_of(town, tenant_id) == {"tenant": 1, "ending": 1}
+    assert anna
+
+
+def test_a_slug_in_use_is_not_taken(town: EndingTown) -> None:
+    town.tenant()
+    with pytest.raises(AlreadyExists):
+        town.tenant()
+    assert town.installation.control.domain(Domain.parse(f"{TOKEN}.test")).verified
