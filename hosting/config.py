@@ -38,6 +38,7 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from eve
 
 _COUNT = {"least": 0, "most": 1024}
 _PORT = {"least": 0, "most": 65535}
+_DAYS = {"least": 0, "most": 3650}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,20 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True)
+class Contracts:
+    """Contracts with customers: what counts where a contract says nothing else, and reminders of its end."""
+
+    reminders: tuple[str, ...] = ("90", "30", "7", "1")  # days before the end on which customers are reminded of it
+    notice_days: int = field(default=0, metadata=_DAYS)  # how long before its end a contract has to be ended
+    # days before the end from which on mail can be read and exported, but nothing is stored, changed or sent; 0: none
+    read_only_days: int = field(default=0, metadata=_DAYS)
+
+    @property
+    def days(self) -> tuple[int, ...]:
+        return tuple(int(each) for each in self.reminders)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     server: Server = Server()
     listen: Listen = Listen()
@@ -235,6 +250,7 @@ class Config:
     staff: Staff = field(default_factory=Staff)
     retention: Retention = Retention()
     privacy: Privacy = Privacy()
+    contracts: Contracts = Contracts()
     sending: SendingLimits = field(default_factory=SendingLimits)
     relay: RelaySettings = field(default_factory=RelaySettings)
     dns: DnsSettings = field(default_factory=DnsSettings)
@@ -330,6 +346,9 @@ def _wrong(config: Config) -> Mapping[str, str]:
             wrong[f"staff.unix.{person}"] = (
                 f"staff.unix names '{person}', whom the server runs as; its processes are no auditors or reviewers."
             )
+    for days in config.contracts.reminders:
+        if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= _DAYS["most"]):
+            wrong["contracts.reminders"] = f"'{days[:20]}' in contracts.reminders is no number of days from 1 to 3650."
     for name in ("normalise", "unlimited"):
         for network in getattr(config.mx, name):
             if not _is_network(network):

@@ -26,6 +26,8 @@ from gateway.classifier.model import FILE, Models
 from hosting.backup_round import EVERY as BACKUP_EVERY
 from hosting.backup_round import BackupRound
 from hosting.composition import Parts
+from hosting.contract_round import EVERY as CONTRACT_EVERY
+from hosting.contract_round import ContractRound
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
@@ -232,11 +234,14 @@ def make_service(parts: Parts) -> RoleService:
     watch = Watch(parts.installation, parts.metrics, parts.config.filter.alarm_share)
     decided = partial(_carry_out_reviews, parts)
     reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)
+    agreed = ContractRound(parts.installation, parts.config)
+    contracts = Ticking(parts.reactor, CONTRACT_EVERY, blocking=[agreed.look], at_once=True, at_stop=False)
     saving = BackupRound(parts.installation, parts.config)
     backups = Ticking(
         parts.reactor, BACKUP_EVERY, blocking=[saving.look], at_once=True, at_stop=False, stop=saving.stop
     )
-    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, backups, every_second(parts)]
+    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, backups, contracts]
+    services.append(every_second(parts))
     return RoleService(services, sweep=rounds.sweep)
 
 

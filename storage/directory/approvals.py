@@ -242,6 +242,10 @@ class Approvals:
         """What waits for a second person, the oldest first."""
         return self._in_state(ApprovalState.WAITING)
 
+    def approved(self, kind: Kind) -> list[Approval]:
+        """What was approved and is not used yet, the oldest first."""
+        return [found for found in self._in_state(ApprovalState.APPROVED) if found.kind is kind]
+
     def all(self, most: int = 1000) -> list[Approval]:
         """The newest first."""
         with self._database.reading() as connection:

@@ -22,6 +22,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import Connection, prepare
+from storage.directory.rows import State
 from storage.errors import Conflict, InvalidInput, LimitReached, NotFound, NotPermitted
 from storage.keys.sealing import open_sealed, seal
 from storage.keys.source import KeySource
@@ -122,12 +123,13 @@ _COLUMNS = (
 _THIS = contract.c.tenant_id == bindparam("id")
 _ONE = prepare(select(*_COLUMNS).where(_THIS))
 _ALL = prepare(select(*_COLUMNS).order_by(contract.c.tenant_id))
+_LIVES = (tenant.c.tenant_id == contract.c.tenant_id, tenant.c.state != State.ENDED.value)
 _ENDING = prepare(
     select(*_COLUMNS)
-    .where(contract.c.ends.is_not(None), contract.c.ends <= bindparam("until"))
+    .where(contract.c.ends.is_not(None), contract.c.ends <= bindparam("until"), *_LIVES)
     .order_by(contract.c.ends, contract.c.tenant_id)
 )
-_LIMITED = prepare(select(*_COLUMNS).where(contract.c.max_bytes > 0).order_by(contract.c.tenant_id))
+_LIMITED = prepare(select(*_COLUMNS).where(contract.c.max_bytes > 0, *_LIVES).order_by(contract.c.tenant_id))
 _TENANT = prepare(select(tenant.c.created, tenant.c.state).where(tenant.c.tenant_id == bindparam("id")))
 _COUNT_DOMAINS = prepare(select(func.count()).where(domain.c.tenant_id == bindparam("id")))
 _INSERT = prepare(insert(contract))
@@ -326,12 +328,12 @@ class Contracts:
     # What comes
 
     def ending(self, until: int) -> list[Contract]:
-        """Those that end until then, the earliest first, also those that are over."""
+        """Those that end until then, the earliest first, also those that are over, but whose tenant has not ended."""
         with self._database.reading() as connection:
             return [_row(row) for row in _ENDING.rows(connection, until=until)]
 
     def due(self, now: int) -> list[Contract]:
-        """Those whose end is reached."""
+        """Those whose end is reached, and whose tenant has not ended."""
         return self.ending(now)
 
     def with_storage_limit(self) -> list[Contract]:
