@@ -29,11 +29,11 @@ from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
 from hosting.auth.local import LocalAuth
 from hosting.auth.passwords import Passwords
-from hosting.auth.persons import user_name
+from hosting.auth.persons import Person, user_name
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import Authenticator
-from hosting.auth.staff import StaffEntrance
+from hosting.auth.staff import LocalEntrance, StaffEntrance, StaffSigningIn
 from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.config import Config
@@ -156,6 +156,26 @@ def make_entrance(
     pool = verifier.pool if verifier else HashingPool(1)
     throttle = verifier.throttle if verifier else Throttle(clock, config.auth.throttle)
     return StaffEntrance(premises, installation.audit, passwords, pool, throttle, config.auth.throttle, clock)
+@contextmanager
+def staff_signing_in(data: Path, config: Config, person: Person) -> Iterator[StaffSigningIn]:
+    """Where staff sign in: the auth role if it answers, else this process, for the person who runs it."""
+    check_initialised(data)
+    with key_source(data, config) as keys:
+        if isinstance(keys, AuthClient):
+            yield keys
+            return
+        clock = SystemClock()
+        installation = open_installation(data, config, keys, clock)
+        entrance = make_entrance(installation, data, config, clock)
+        try:
+            yield LocalEntrance(entrance, person)
+        finally:
+            entrance.close()
+            installation.close()
+
+
+def auth_socket(data: Path) -> Path:
+    return data / "run" / "auth.sock"
 
 
 

@@ -50,6 +50,15 @@ _COMMANDS = {
     "trace": ("trace", "trace"),
     "log": ("log", "app"),
     "review": ("review", "app"),
+    "privacy": ("privacy", "app"),
+    "retention": ("retention", "app"),
+    "clock": ("clock", "app"),
+    "message": ("messages", "app"),
+    "request": ("requests", "app"),
+    "staff": ("staff", "app"),
+    "sign-in": ("sign_in", "sign_in"),
+    "sign-out": ("sign_in", "sign_out"),
+    "whoami": ("sign_in", "whoami"),
 }
 
 

@@ -63,7 +63,7 @@ class Invocation:
         action = action_of(command)
         if action in FOR_EVERYBODY or action is Action.REVIEW:
             return
-        reaches = not self.data.exists() or os.access(self.data, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+        reaches = self._reaches
         if action is Action.MACHINE:
             may(Who(self.operator, frozenset(), machine=reaches), action)
             return
@@ -71,9 +71,7 @@ class Invocation:
             raise NotPermitted(f"{self.data} is for root and the user that the server runs as.")
         if not composition.is_initialised(self.data):
             return  # there is nothing yet that could be somebody's
-        self._known = self._identify(reaches)
-        self.operator = self._known.name
-        may(self._known, action)
+        may(self.identify(), action)
         if self._opened is not None:
             self._narrow(self._opened)
 
@@ -81,6 +79,17 @@ class Invocation:
         """What the question of who runs the command has opened."""
         self._opened = None
         self._door.close()
+
+    def identify(self) -> Who:
+        """Finds out who runs the command, of an installation that is there; audit records name him from here on."""
+        self._known = self._identify(self._reaches)
+        self.operator = self._known.name
+        return self._known
+
+    @property
+    def _reaches(self) -> bool:
+        """Whether this process could read the keys."""
+        return not self.data.exists() or os.access(self.data, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
 
     def _identify(self, machine: bool) -> Who:
         token = session_file.read(self.data, self.person.uid)

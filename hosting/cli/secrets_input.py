@@ -8,11 +8,13 @@ from __future__ import annotations
 import getpass
 import secrets
 import sys
+from pathlib import Path
 
 from storage.errors import InvalidInput
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without those that look alike
 _LENGTH = 20
+_LINE_MAX = 4096
 
 
 def generate() -> str:
@@ -39,3 +41,21 @@ def ask(prompt: str) -> str:
     if getpass.getpass("Once more: ") != password:
         raise InvalidInput("The two entries differ.")
     return password
+
+
+def lines_of(source: Path, count: int) -> list[str]:
+    """The first lines of a file, or of standard input (`-`), without their ends."""
+    try:
+        if str(source) == "-":
+            lines = [sys.stdin.readline(_LINE_MAX) for _ in range(count)]
+        else:
+            with source.open(encoding="utf-8") as file:
+                lines = [file.readline(_LINE_MAX) for _ in range(count)]
+    except OSError as error:
+        raise InvalidInput(f"{source} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{source} is not UTF-8.") from None
+    found = [line.rstrip("\r\n") for line in lines]
+    if not all(found):
+        raise InvalidInput(f"{'Standard input' if str(source) == '-' else source} has no {count} lines.")
+    return found

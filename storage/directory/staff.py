@@ -48,7 +48,8 @@ _COLUMNS = (
 _BY_NAME = prepare(select(*_COLUMNS).where(staff.c.name == bindparam("which")))
 _BY_ID = prepare(select(*_COLUMNS).where(staff.c.staff_id == bindparam("id")))
 _ALL = prepare(select(*_COLUMNS).order_by(staff.c.name))
-_ANY = prepare(select(staff.c.staff_id).where(staff.c.ended.is_(None)).limit(1))
+_ANY = prepare(select(staff.c.staff_id).limit(1))
+_LIVING_ONE = prepare(select(staff.c.staff_id).where(staff.c.ended.is_(None)).limit(1))
 _COUNT = prepare(select(func.count()).where(staff.c.ended.is_(None)))
 _DROP_ENDED = prepare(delete(staff).where(staff.c.ended <= bindparam("before")))
 _SECRETS = prepare(select(staff.c.password_hash, staff.c.totp).where(staff.c.staff_id == bindparam("id")))
@@ -215,7 +216,7 @@ class StaffDirectory:
         return [_member(row) for row in rows]
 
     def exist(self) -> bool:
-        """Whether anybody is staff now."""
+        """Whether anybody is or was staff: who leaves last does not give everybody his rights."""
         with self._database.reading() as connection:
             return _ANY.one(connection) is not None
 
@@ -238,8 +239,15 @@ class StaffDirectory:
         return self._change(member, lambda t, id_: _END.run(t, id=id_, time=now))
 
     def remove_ended(self, before: int) -> int:
-        """Who left by `before` (Unix seconds), for retention; how many there were. Their names are free then."""
-        return self._database.write(lambda t: _DROP_ENDED.run(t, before=before))
+        """Who left by `before` (Unix seconds), for retention; how many there were. Their names are free then.
+
+        Nobody is removed while nobody else is there (see `exist`).
+        """
+
+        def work(transaction: Transaction) -> int:
+            return 0 if _LIVING_ONE.one(transaction) is None else _DROP_ENDED.run(transaction, before=before)
+
+        return self._database.write(work)
 
     def _change(self, member: StaffMember, run: Any) -> StaffMember:
         def work(transaction: Transaction) -> None:

@@ -140,7 +140,7 @@ def test_who_has_left_has_no_factors_and_comes_not_back(
 ) -> None:
     staff.use_step(anna, 5)
     ended = staff.end(anna)
-    assert (ended.ended, staff.factors(ended), staff.exist()) == (premises.clock.now(), Factors(None, None), False)
+    assert (ended.ended, staff.factors(ended), staff.exist()) == (premises.clock.now(), Factors(None, None), True)
     for again in (
         lambda: staff.end(anna),
         lambda: staff.set_password(anna, "new"),
@@ -153,6 +153,8 @@ def test_who_has_left_has_no_factors_and_comes_not_back(
     assert not staff.use_step(anna, 50)
     with pytest.raises(AlreadyExists):
         staff.add("anna", ("support",), None, "verifier", SECRET)
+    assert staff.remove_ended(premises.clock.now()) == 0
+    staff.add("bert", ("support",), None, "verifier", SECRET)
     assert staff.remove_ended(premises.clock.now()) == 1
     assert staff.add("anna", ("support",), None, "verifier", SECRET).staff_id != anna.staff_id
 

@@ -1,0 +1,176 @@
+"""cleanmail request: what needs two persons. One asks, another approves, then who asked may do it once.
+
+Every step is an audit record that names the person and the Unix user; with the subject's data, its owner sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hosting.cli import invocation
+from hosting.cli.invocation import Invocation
+from hosting.cli.output import moment
+from hosting.composition import Administration
+from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of
+from storage.errors import InvalidInput, NotPermitted
+from storage.values import AccountId, TenantId
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="What needs a second person: ask, list, show, approve, refuse."
+)
+
+Number = Annotated[str, typer.Argument(metavar="ID", help="The request's id, as in the list.")]
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    kind: Annotated[Kind, typer.Argument(help="What for.")],
+    reason: Annotated[str, typer.Option(help="Why; the second person decides by it, and audit records keep it.")],
+    tenant: Annotated[str, typer.Option(help="The tenant that it is about.")] = "",
+    account: Annotated[str, typer.Option(help="The address of the account that it is about.")] = "",
+    message: Annotated[str, typer.Option(metavar="FOLDER/UID", help="The message, for body_access.")] = "",
+    case: Annotated[str, typer.Option(help="The case, for disclosure.")] = "",
+    detail: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What else it is for exactly; several times.")
+    ] = None,
+) -> None:
+    """Ask for what a second person has to approve."""
+    run = invocation.of(context)
+    more = _details(detail or []) | ({"case": case} if case else {}) | (_message(message) if message else {})
+    if (kind is Kind.BODY_ACCESS) != bool(message) or (message and not account):
+        raise InvalidInput("For body_access, and for it alone, name the --account and the --message.")
+    if (kind is Kind.DISCLOSURE) != bool(case):
+        raise InvalidInput("For disclosure, and for it alone, name the --case.")
+    if kind in {Kind.EARLY_ERASURE, Kind.HOLD} and not (tenant or account):
+        raise InvalidInput("Name the --tenant or the --account that it is about.")
+    with run.administration() as administration:
+        tenant_id, account_id = _subject(administration, tenant, account)
+        made = administration.control.approvals.ask(
+            kind,
+            scope_of(tenant_id, account_id, **more),
+            reason,
+            run.operator,
+            tenant_id,
+            account_id,
+            unix=run.person.name,
+            days=run.config.staff.approval_days,
+        )
+    run.output.done(
+        f"Request {made.approval_id} waits for a second person until {moment(made.expires)}: "
+        f"cleanmail request approve {made.approval_id}.",
+        _values(made),
+    )
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+) -> None:
+    """List requests that wait, or were approved and not used yet."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        found = administration.control.approvals.all()
+    open_states = {ApprovalState.WAITING, ApprovalState.APPROVED}
+    rows = [_values(each) for each in found if everything or each.state in open_states]
+    columns = {
+        "id": "id",
+        "kind": "kind",
+        "state": "state",
+        "asked": "asked",
+        "asked_by": "by",
+        "expires": "until",
+        "decided_by": "decided by",
+        "scope": "for",
+    }
+    if not run.output.as_json:
+        rows = [{**row, "scope": _scope(row["scope"])} for row in rows]
+    run.output.rows(columns, rows, "Nothing waits for a second person.")
+
+
+@app.command()
+def show(context: typer.Context, request: Number) -> None:
+    """Show one request with its reason."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        values = _values(administration.control.approvals.find(request))
+    run.output.record(values if run.output.as_json else {**values, "scope": _scope(values["scope"])})
+
+
+@app.command()
+def approve(context: typer.Context, request: Number) -> None:
+    """Approve what another person asked for."""
+    _decide(context, request, approved=True)
+
+
+@app.command()
+def refuse(context: typer.Context, request: Number) -> None:
+    """Refuse what another person asked for."""
+    _decide(context, request, approved=False)
+
+
+def _decide(context: typer.Context, request: str, *, approved: bool) -> None:
+    run = invocation.of(context)
+    _check_known(run)
+    with run.administration() as administration:
+        done = administration.control.approvals.decide(request, run.operator, approved, unix=run.person.name)
+    sentence = f"{done.asked_by} may do it, once, until {moment(done.expires)}." if approved else "It was refused."
+    run.output.done(sentence, _values(done))
+
+
+def _check_known(run: Invocation) -> None:
+    """The second person is one: not a process of the server's own, of which nobody knows whose it is."""
+    if run.who.server and not (run.who.signed_in or run.who.root):
+        raise NotPermitted(f"The server runs as '{run.person.name}': the second person is somebody else.")
+
+
+def _subject(administration: Administration, tenant: str, account: str) -> tuple[TenantId | None, AccountId | None]:
+    if account:
+        whose = invocation.find_account(administration, account)
+        if tenant and invocation.find_tenant(administration, tenant).tenant_id != whose.tenant.tenant_id:
+            raise InvalidInput("The account belongs to another tenant.")
+        return whose.tenant.tenant_id, whose.account.account_id
+    return (invocation.find_tenant(administration, tenant).tenant_id if tenant else None), None
+
+
+def _message(text: str) -> dict[str, str]:
+    folder, _, uid = text.rpartition("/")
+    if not folder or not (uid.isascii() and uid.isdecimal()):
+        raise InvalidInput("A message is named by its folder and its UID: INBOX/17.")
+    return {"folder": folder, "uid": str(int(uid))}
+
+
+def _details(given: list[str]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        name, between, value = each.partition("=")
+        if not between or not name:
+            raise InvalidInput("A detail is written NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def _scope(scope: dict[str, str] | None) -> str:
+    return "erased" if scope is None else ", ".join(f"{name} {value}" for name, value in scope.items())
+
+
+def _values(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.approval_id,
+        "kind": approval.kind,
+        "state": approval.state,
+        "scope": None if approval.scope is None else dict(approval.scope),
+        "reason": approval.reason,
+        "tenant_number": approval.tenant_id,
+        "account_number": approval.account_id,
+        "asked": moment(approval.asked),
+        "asked_by": approval.asked_by,
+        "asked_as": approval.asked_as,
+        "expires": moment(approval.expires),
+        "decided": moment(approval.decided),
+        "decided_by": approval.decided_by,
+        "used": moment(approval.used),
+    }

@@ -1,0 +1,416 @@
+"""Staff at the command line: accounts and sign-ins, who may run what, and what administrators of customers reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from review_town import ADAM, EVE, RITA
+from staff_town import PASSWORD, StaffTown, code_of, make_town, runtime_folder
+
+from hosting.access import session_file
+from storage.directory.approvals import ApprovalState
+
+OTHERS = ("bolt", "2", "ben@bolt.test", "bolt.test")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once; every test works on a copy."""
+    data = tmp_path_factory.mktemp("staff") / "data"
+    make_town(data)
+    return data
+
+
+@pytest.fixture
+def town(
+    template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StaffTown]:
+    data = tmp_path / "data"
+    shutil.copytree(template, data)
+    with runtime_folder() as runtime:
+        yield StaffTown(data, capsys, monkeypatch, runtime)
+
+
+class TestBootstrapping:
+    def test_while_nobody_is_staff_whoever_can_read_the_keys_operates(self, town: StaffTown) -> None:
+        for required in ("", "[staff]\nrequired = true\n"):
+            town.configure(required)
+            for uid in (town.uid, ADAM):
+                town.become(uid)
+                assert town.run("tenant", "list").status == 0
+        said = town.run("whoami", "--json").json
+        assert (said["name"], said["roles"], said["signed_in"]) == (str(ADAM), ["operator"], False)
+
+    def test_afterwards_root_and_the_servers_user_go_on_and_others_need_a_role(self, town: StaffTown) -> None:
+        home = town.uid
+        town.person("anna", "operator")
+        assert town.run("tenant", "list").status == 0
+        town.become(ADAM)
+        refused = town.run("tenant", "list")
+        assert refused.status == 1
+        assert "has no such role" in refused.err
+        town.configure(f'[staff.unix]\n{ADAM} = "support"\n')
+        assert town.run("tenant", "list").status == 0
+        assert town.run("tenant", "create", "third").status == 1
+        town.become(home)
+        town.configure("[staff]\nrequired = true\n")
+        refused = town.run("tenant", "list")
+        assert (refused.status, "sign-in" in refused.err) == (1, True)
+        assert town.run("check").status == 0  # the machine's own
+
+    def test_roles_of_unix_users_alone_end_the_freedom_of_others(self, town: StaffTown) -> None:
+        town.configure(f'[staff.unix]\n{ADAM} = "billing"\n')
+        for uid, status in ((ADAM, 0), (EVE, 1)):
+            town.become(uid)
+            assert town.run("tenant", "list").status == status
+        town.become(ADAM)
+        assert town.run("account", "list").status == 1
+
+    def test_root_gives_back_a_lost_second_factor(self, town: StaffTown) -> None:
+        if os.geteuid():
+            pytest.skip("needs root")
+        town.configure("[staff]\nrequired = true\n")
+        town.person("anna", "operator")
+        assert town.run("staff", "reset-totp", "anna").status == 0
+        assert town.run("staff", "list").status == 1
+        town.become(ADAM)
+        assert town.run("staff", "reset-totp", "anna").status == 1
+        assert town.audited("staff.reset_totp") == [("staff.reset_totp", "root")]
+
+
+class TestSigningIn:
+    def test_from_the_account_to_the_end(self, town: StaffTown) -> None:
+        made = town.run(
+            "staff", "add", "anna", "--role", "support", "--role", "billing", "--secrets-from", "-", "--json",
+            stdin=f"{PASSWORD}\n",
+        ).json  # fmt: skip
+        assert (made["roles"], made["confirmed"]) == (["billing", "support"], False)
+        address = made["otpauth"]
+        assert address.startswith("otpauth://totp/")
+        town.become(ADAM)
+        assert town.run("tenant", "list").status == 1
+        wrong = town.run("sign-in", "anna", "--secrets-from", "-", stdin=f"{PASSWORD}\n000000\n")
+        assert (wrong.status, "wrong" in wrong.err) == (1, True)
+        code = code_of(address)
+        secrets = f"{PASSWORD}\n{code}\n"
+        done = town.run("sign-in", "anna", "--secrets-from", "-", "--json", stdin=secrets).json
+        assert (done["name"], done["failures"]) == ("anna", 1)
+        assert town.run("tenant", "list").status == 0
+        assert town.run("tenant", "create", "third").status == 1
+        assert town.run("whoami", "--json").json == {
+            "name": "anna",
+            "roles": ["billing", "support"],
+            "tenant": None,
+            "unix_user": str(ADAM),
+            "signed_in": True,
+            "must_sign_in": False,
+        }
+        again = town.run("sign-in", "anna", "--secrets-from", "-", stdin=secrets)
+        assert again.status == 1  # a code works once
+        (file,) = (town.runtime / str(ADAM) / "cleanmail").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        town.become(EVE)
+        assert town.run("tenant", "list").status == 1  # a session is of one Unix user
+        town.become(ADAM)
+        assert town.run("sign-out", "--json").json == {"ended": True}
+        assert town.run("tenant", "list").status == 1
+        assert town.run("sign-out", "--json").json == {"ended": False}
+        assert town.audited("staff.add", "staff.sign_in", "staff.sign_in_failed") == [
+            ("staff.add", town.audited("staff.add")[0][1]),
+            ("staff.sign_in_failed", str(ADAM)),
+            ("staff.sign_in", "anna"),
+            ("staff.sign_in_failed", str(ADAM)),
+        ]
+
+    def test_everything_is_recorded_with_the_persons_name(self, town: StaffTown) -> None:
+        town.person("anna", "operator")
+        town.become(ADAM)
+        town.signed_in("anna")
+        assert town.run("account", "freeze", "ann@acme.test", "--reason", "abuse").status == 0
+        assert town.audited("account.freeze") == [("account.freeze", "anna")]
+
+    def test_a_password_of_ones_own(self, town: StaffTown) -> None:
+        made = town.run(
+            "staff", "add", "anna", "--role", "support", "--secrets-from", "-", "--json", stdin=f"{PASSWORD}\n"
+        ).json
+        town.become(ADAM)
+        secrets = f"{PASSWORD}\n{code_of(made['otpauth'])}\nanother good one\n"
+        assert town.run("sign-in", "anna", "--change-password", "--secrets-from", "-", stdin=secrets).status == 0
+        for password, status in ((PASSWORD, 1), ("another good one", 0)):
+            secrets = f"{password}\n{code_of(made['otpauth'], 1)}\n"
+            assert town.run("sign-in", "anna", "--secrets-from", "-", stdin=secrets).status == status
+
+    @pytest.mark.parametrize("change", ["roles", "password", "reset-totp", "end"])
+    def test_a_change_ends_the_session(self, town: StaffTown, change: str) -> None:
+        home = town.uid
+        town.person("anna", "support")
+        town.become(ADAM)
+        town.signed_in("anna")
+        assert town.run("tenant", "list").status == 0
+        town.become(home)
+        more = {"roles": ["--role", "operator"], "password": ["--secrets-from", "-"]}.get(change, [])
+        assert town.run("staff", change, "anna", *more, stdin=f"{PASSWORD}\n").status == 0
+        town.become(ADAM)
+        assert town.run("tenant", "list").status == 1
+
+    def test_a_session_that_others_can_read_is_not_believed(self, town: StaffTown) -> None:
+        town.person("anna", "operator")
+        town.become(ADAM)
+        town.signed_in("anna")
+        (file,) = (town.runtime / str(ADAM) / "cleanmail").iterdir()
+        file.chmod(0o644)
+        refused = town.run("tenant", "list")
+        assert (refused.status, "read by others" in refused.err) == (1, True)
+        if os.geteuid() == 0:
+            file.chmod(0o600)
+            os.chown(file, EVE, EVE)
+            assert town.run("tenant", "list").status == 1
+
+    def test_a_token_of_another_unix_user_opens_nothing(self, town: StaffTown) -> None:
+        town.person("anna", "operator")
+        town.become(ADAM)
+        token = town.signed_in("anna")
+        town.become(EVE)
+        session_file.write(town.data, EVE, token)
+        assert town.run("tenant", "list").status == 1
+
+    def test_nobody_changes_his_own_roles(self, town: StaffTown) -> None:
+        town.person("anna", "operator")
+        town.signed_in("anna")
+        assert town.run("staff", "roles", "anna", "--role", "auditor").status == 1
+        assert town.run("staff", "end", "anna").status == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "stdin"),
+        [
+            (["--role", "support"], ""),  # nowhere to ask for a password
+            (["--role", "support", "--secrets-from", "-"], "\n"),
+            (["--role", "support", "--secrets-from", "-"], "short\n"),
+            (["--role", "support", "--secrets-from", "/nowhere"], ""),
+            (["--role", "support", "--tenant", "acme", "--secrets-from", "-"], f"{PASSWORD}\n"),
+            (["--role", "tenant_administrator", "--secrets-from", "-"], f"{PASSWORD}\n"),
+            (["--role", "tenant_administrator", "--tenant", "none", "--secrets-from", "-"], f"{PASSWORD}\n"),
+            (["--role", "tenant_administrator", "--role", "support", "--tenant", "acme"], f"{PASSWORD}\n"),
+            (["--role", "user", "--secrets-from", "-"], f"{PASSWORD}\n"),
+        ],
+    )
+    def test_wrong_accounts(self, town: StaffTown, arguments: list[str], stdin: str) -> None:
+        refused = town.run("staff", "add", "anna", *arguments, stdin=stdin)
+        assert refused.status == 1, refused.out
+        assert "unexpected" not in refused.err
+        assert town.run("staff", "list", "--json").json == []
+
+
+class TestTenantAdministrators:
+    """Of acme. Every way to bolt is tried."""
+
+    @pytest.fixture
+    def acme(self, town: StaffTown) -> StaffTown:
+        town.configure("[staff]\nrequired = true\n")
+        town.person("tina", "tenant_administrator", tenant=1)
+        town.become(RITA)
+        town.signed_in("tina")
+        return town
+
+    def test_lists_hold_what_is_theirs(self, acme: StaffTown) -> None:
+        assert acme.run("whoami", "--json").json["tenant"] == "acme"
+        for command in (["tenant"], ["domain"], ["account"], ["alias"], ["dkim"], ["route"], ["quarantine"]):
+            said = acme.run(*command, "list", "--json")
+            assert said.status == 0, (command, said.err)
+            assert "bolt" not in said.out
+            if command[0] in {"tenant", "domain", "account"}:
+                assert "acme" in said.out
+        assert [row["slug"] for row in acme.run("tenant", "list", "--json").json] == ["acme"]
+        summary = acme.run("quarantine", "summary", "--json").json
+        assert [row["tenant"] for row in summary] == ["acme"]
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["tenant", "show", "bolt"],
+            ["tenant", "show", "2"],
+            ["tenant", "mail", "bolt", "--postmaster", "ann@acme.test"],
+            ["tenant", "mail", "2", "--reset"],
+            ["domain", "list", "bolt"],
+            ["dns", "records", "bolt.test"],
+            ["account", "list", "bolt"],
+            ["account", "list", "2"],
+            ["account", "show", "ben@bolt.test"],
+            ["account", "create", "eve@bolt.test", "--without-password"],
+            ["account", "suspend", "ben@bolt.test"],
+            ["account", "freeze", "ben@bolt.test", "--reason", "x"],
+            ["account", "quota", "ben@bolt.test", "--storage", "1G"],
+            ["account", "passwd", "ben@bolt.test", "--generate"],
+            ["account", "delete", "ben@bolt.test", "--yes"],
+            ["alias", "add", "x@bolt.test", "ann@acme.test"],
+            ["alias", "list", "bolt"],
+            ["app-password", "create", "ben@bolt.test", "phone"],
+            ["app-password", "list", "ben@bolt.test"],
+            ["import", "ben@bolt.test", "/dev/null"],
+            ["filter", "policy", "show", "--tenant", "bolt"],
+            ["filter", "policy", "show", "--domain", "bolt.test"],
+            ["filter", "allow", "add", "x@far.test", "--tenant", "2"],
+            ["filter", "deny", "list", "--account", "ben@bolt.test"],
+            ["quarantine", "list", "--tenant", "bolt"],
+            ["quarantine", "list", "--account", "ben@bolt.test"],
+            ["route", "show", "bolt.test"],
+        ],
+    )
+    def test_other_tenants_do_not_exist(self, acme: StaffTown, command: list[str]) -> None:
+        refused = acme.run(*command)
+        assert refused.status == 1, refused.out
+        assert "no such role" not in refused.err
+        assert "unexpected" not in refused.err
+        mine = [{"bolt": "acme", "2": "1"}.get(each, each.replace("ben@bolt", "ann@acme")) for each in command]
+        mine = [each.replace("bolt.test", "acme.test") for each in mine]
+        if command[0] not in {"import", "dns", "route"}:  # the same is allowed where it is theirs
+            assert acme.run(*mine).status == 0, mine
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["tenant", "create", "third"],
+            ["tenant", "suspend", "acme"],
+            ["domain", "add", "acme", "more.test", "--verified"],
+            ["queue", "list"],
+            ["trace"],
+            ["log", "access"],
+            ["log", "audit"],
+            ["log", "transcripts", "--reason", "x"],
+            ["staff", "list"],
+            ["staff", "add", "eve", "--role", "operator"],
+            ["request", "list"],
+            ["message", "show", "ann@acme.test", "INBOX", "1"],
+            ["review", "list"],
+            ["filter", "status"],
+        ],
+    )
+    def test_what_is_the_providers_is_not_theirs(self, acme: StaffTown, command: list[str]) -> None:
+        refused = acme.run(*command)
+        assert refused.status == 1, refused.out
+        assert "unexpected" not in refused.err
+
+    def test_what_they_do_is_recorded_with_their_name(self, acme: StaffTown) -> None:
+        assert acme.run("tenant", "mail", "acme", "--postmaster", "ann@acme.test").status == 0
+        assert acme.audited("tenant.mail") == [("tenant.mail", "tina")]
+
+
+class TestRequests:
+    """Anna asks, Bert approves; both are staff."""
+
+    @pytest.fixture
+    def people(self, town: StaffTown) -> StaffTown:
+        town.person("anna", "support")
+        town.person("bert", "auditor")
+        with town.installation() as installation, installation.account(1, 1) as account:  # type: ignore[arg-type]
+            inbox = account.mailboxes.find("INBOX")
+            account.messages.append(inbox.id, b"From: far@far.test\r\nSubject: secret\r\n\r\nbody-4711\r\n")
+        self.sit(town, RITA, "anna")
+        return town
+
+    def sit(self, town: StaffTown, uid: int, name: str) -> None:
+        town.become(uid)
+        town.signed_in(name)
+
+    def test_body_access_in_an_emergency(self, people: StaffTown) -> None:
+        ask = ["request", "ask", "body_access", "--account", "ann@acme.test", "--message", "INBOX/1"]
+        read = ["message", "show", "ann@acme.test", "INBOX", "1"]
+        refused = people.run(*read)
+        assert (refused.status, "request ask body_access" in refused.err) == (1, True)
+        assert "body-4711" not in refused.out
+        asked = people.run(*ask, "--reason", "bombs", "--json").json
+        assert people.run(*read).status == 1
+        assert people.run("request", "approve", asked["id"]).status == 1  # support is no approver
+        self.sit(people, ADAM, "bert")
+        (waiting,) = people.run("request", "list", "--json").json
+        assert (waiting["asked_by"], waiting["asked_as"], waiting["reason"]) == ("anna", str(RITA), "bombs")
+        assert people.run("request", "approve", asked["id"]).status == 0
+        assert people.run(*read).status == 1  # who approved may not read
+        people.become(RITA)
+        assert people.run("message", "show", "ann@acme.test", "INBOX", "2").status == 1
+        assert people.run("message", "show", "ann@acme.test", "Sent", "1").status == 1
+        (shown,) = people.run(*read, "--json").json
+        assert "body-4711" in shown["text"]
+        again = people.run(*read)
+        assert (again.status, "body-4711" in again.out) == (1, False)
+        actions = people.audited("approval.ask", "approval.approve", "approval.use", "message.read")
+        assert actions == [
+            ("approval.ask", "anna"),
+            ("approval.approve", "bert"),
+            ("approval.use", "anna"),
+            ("message.read", "anna"),
+        ]
+        with people.installation() as installation:
+            (record,) = installation.audit.read(action="message.read")
+            assert (record.tenant_id, record.account_id, record.number) == (1, 1, shown["audit_record"])
+            assert record.details is not None
+            assert (record.details["approved_by"], record.details["reason"]) == ("bert", "bombs")
+
+    def test_the_asker_does_not_approve_in_any_disguise(self, people: StaffTown) -> None:
+        people.person("olga", "operator")
+        self.sit(people, EVE, "olga")
+        asked = people.run("request", "ask", "hold", "--tenant", "acme", "--reason", "law", "--json").json
+        assert people.run("request", "approve", asked["id"]).status == 1
+        people.become(ADAM)
+        people.signed_in("olga")  # from another Unix user
+        assert people.run("request", "approve", asked["id"]).status == 1
+        people.signed_out()
+        people.become(EVE)
+        people.signed_out()
+        people.configure(f'[staff.unix]\n{EVE} = "operator"\n')  # without the session
+        refused = people.run("request", "approve", asked["id"])
+        assert (refused.status, "another person" in refused.err) == (1, True)
+        self.sit(people, RITA, "bert")
+        assert people.run("request", "refuse", asked["id"], "--json").json["state"] == "refused"
+        assert people.run("request", "list", "--json").json == []
+        assert [row["state"] for row in people.run("request", "list", "--all", "--json").json] == ["refused"]
+
+    def test_two_unix_users_are_two_persons_where_nobody_is_staff(self, town: StaffTown) -> None:
+        town.become(ADAM)
+        asked = town.run("request", "ask", "early_erasure", "--tenant", "2", "--reason", "they asked", "--json").json
+        assert asked["scope"] == {"tenant": "2"}
+        assert town.run("request", "approve", asked["id"]).status == 1
+        town.become(EVE)
+        assert town.run("request", "approve", asked["id"]).status == 0
+        with town.installation() as installation:
+            assert installation.control.approvals.find(asked["id"]).state is ApprovalState.APPROVED
+
+    def test_a_process_of_the_servers_own_is_no_second_person(self, town: StaffTown) -> None:
+        town.become(ADAM)
+        asked = town.run("request", "ask", "hold", "--tenant", "2", "--reason", "law", "--json").json
+        town.configure(f'[server]\nuser = "{EVE}"\n')
+        town.become(EVE)
+        refused = town.run("request", "approve", asked["id"])
+        assert (refused.status, "somebody else" in refused.err) == (1, True)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["body_access", "--reason", "x"],
+            ["body_access", "--account", "ann@acme.test", "--reason", "x"],
+            ["body_access", "--message", "INBOX/1", "--reason", "x"],
+            ["body_access", "--account", "ann@acme.test", "--message", "INBOX", "--reason", "x"],
+            ["body_access", "--account", "ann@acme.test", "--message", "INBOX/x", "--reason", "x"],
+            ["hold", "--account", "ann@acme.test", "--message", "INBOX/1", "--reason", "x"],
+            ["hold", "--reason", "x"],
+            ["hold", "--tenant", "acme", "--reason", " "],
+            ["hold", "--tenant", "acme", "--reason", "x", "--detail", "until"],
+            ["hold", "--tenant", "bolt", "--account", "ann@acme.test", "--reason", "x"],
+            ["disclosure", "--tenant", "acme", "--reason", "x"],
+        ],
+    )
+    def test_wrong_requests(self, town: StaffTown, arguments: list[str]) -> None:
+        refused = town.run("request", "ask", *arguments)
+        assert refused.status == 1, refused.out
+        assert town.run("request", "list", "--all", "--json").json == []
+
+
+def test_errors_are_json_too(town: StaffTown) -> None:
+    town.person("anna", "operator")
+    town.become(ADAM)
+    assert json.loads(town.run("tenant", "list", "--json").err)["error"] == "not-permitted"
