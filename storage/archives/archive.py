@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 OCTETS_MAX = 256 * 1024 * 1024  # of one message; what a server takes is decided by the account
 
 _HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 §2.2, RFC 5322 §4.5 (space before the colon)
+_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,255}\Z')  # RFC 9051 §9: an atom
 _MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 # "From " sender, date as asctime writes it (RFC 4155), with a zone on either side of the year as some programs add.
 _ASCTIME = re.compile(
@@ -63,6 +64,11 @@ class Archive(Protocol):
 def begins_with_header(octets: bytes) -> bool:
     """Whether this can be a message: it starts with a header field."""
     return _HEADER_LINE.match(octets) is not None
+
+
+def keywords_of(words: Iterable[str]) -> tuple[str, ...]:
+    """Those of the words that a message may have as keywords: no other may come into a reply (RFC 9051 §2.3.2)."""
+    return tuple(dict.fromkeys(word for word in words if _KEYWORD.match(word)))
 
 
 def from_line_date(line: bytes) -> int | None:

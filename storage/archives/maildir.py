@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.archives.archive import OCTETS_MAX, Found, Unreadable, without_from_line
+from storage.archives.archive import OCTETS_MAX, Found, Unreadable, keywords_of, without_from_line
 from storage.errors import InvalidInput
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 
@@ -133,7 +133,7 @@ def _marks(name: str, keywords: dict[str, str]) -> tuple[int, tuple[str, ...]]:
             words.append("$Forwarded")  # "passed" (RFC 5550 §2.8)
         elif letter in keywords:
             words.append(keywords[letter])
-    return flags, tuple(dict.fromkeys(words))
+    return flags, keywords_of(words)
 
 
 def decode_name(name: str) -> str:

@@ -1,7 +1,8 @@
 """Reads an mbox file: messages divided by From_ lines, one blank line before each.
 
 A line of one or more ">" before "From " loses one ">" (mboxrd; the same for mboxo, which quotes once). Read and replied
-marks come from Status and X-Status (mutt, pine, Dovecot) and X-Mozilla-Status (Thunderbird); the fields stay.
+marks come from Status and X-Status (mutt, pine, Dovecot) and X-Mozilla-Status (Thunderbird), keywords from X-Keywords
+(Dovecot); the fields stay.
 Memory: one message at a time; a longer one than `OCTETS_MAX` is handed out as Unreadable.
 Standards: RFC 4155 and the mbox(5) manual.
 """
@@ -12,14 +13,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.archives.archive import OCTETS_MAX, Found, Unreadable, from_line_date, is_from_line
+from storage.archives.archive import OCTETS_MAX, Found, Unreadable, from_line_date, is_from_line, keywords_of
 from storage.errors import InvalidInput
-from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
+from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, KEYWORDS_PER_MAILBOX, SEEN
 
 _LINE_MAX = 64 * 1024  # a longer line is read in pieces
 _QUOTED = re.compile(rb">+From ")
 _STATUS = re.compile(rb"^(x-)?status:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _MOZILLA = re.compile(rb"^x-mozilla-status:[ \t]*([0-9a-f]{4})", re.IGNORECASE | re.MULTILINE)
+_KEYWORDS = re.compile(rb"^x-keywords:([^\r\n]{0,20000})", re.IGNORECASE | re.MULTILINE)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 
 _LETTERS = {ord("R"): SEEN, ord("A"): ANSWERED, ord("F"): FLAGGED, ord("D"): DELETED, ord("T"): DRAFT}
@@ -86,13 +88,18 @@ class Mbox:
         octets = b"".join(lines)
         if not octets.strip():
             return Unreadable(origin, "it is empty.")
-        return Found("", origin, octets, flags=_flags(octets), received=from_line_date(divider))
+        end = _HEADER_END.search(octets)
+        header = octets[: end.start()] if end else octets
+        return Found("", origin, octets, _flags(header), _keywords(header), from_line_date(divider))
 
 
-def _flags(octets: bytes) -> int:
+def _keywords(header: bytes) -> tuple[str, ...]:
+    found = _KEYWORDS.search(header)
+    return keywords_of(found[1].decode("utf-8", "replace").split()[:KEYWORDS_PER_MAILBOX]) if found else ()
+
+
+def _flags(header: bytes) -> int:
     """The flags that status fields in the header stand for."""
-    end = _HEADER_END.search(octets)
-    header = octets[: end.start()] if end else octets
     flags = 0
     for _, letters in _STATUS.findall(header):
         for letter in letters:

@@ -24,6 +24,7 @@ FLAG_NAMES = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")  # by
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,255}\Z')  # an atom (RFC 9051 §9), or it ends a reply
 _USE = re.compile(r"\\[A-Za-z]{1,32}\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER_MAX = (1 << 63) - 1
 
 
@@ -138,7 +139,7 @@ def _is_number(value: object, most: int = _NUMBER_MAX, least: int = 0) -> bool:
 
 
 def _is_text(value: object, most: int = 4000) -> bool:
-    return isinstance(value, str) and len(value) <= most and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and len(value) <= most and (value.isascii() or _SURROGATE.search(value) is None)
 
 
 def _are_words(value: object, most: int, pattern: re.Pattern[str]) -> bool:
