@@ -188,7 +188,7 @@ class Requests:
     def _rotate_keys(self, caller: Caller, fields: Fields) -> Fields:
         if not isinstance(self._keys, LocalKeys):
             raise NotPermitted("Keys are wrapped anew where they are.")
-        generation = self._keys.rotate()
+        generation = self._keys.rotate_keys()
         _log.info("rotated generation=%d role=%s pid=%d", generation, caller.role, caller.pid)
         return {"generation": generation}
 

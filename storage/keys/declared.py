@@ -15,5 +15,8 @@ FILES = (
     FileClass("keys/[0-9]*.destroyed", classes.ERASURES, "says that a tenant's key was destroyed; ids and times only"),
     FileClass("keys/[0-9]*/[0-9]*.destroyed", classes.ERASURES, "the same of an account's key"),
     FileClass("keys/endings/*.key", classes.ERASURE_SEARCH, "opens what an erasure under way searches for"),
+    FileClass("keys/unfinished.json", classes.KEYS, "changes of keys that go on after a crash; ids only"),
+    FileClass("keys/.master.*", classes.INSTALLATION, "the master while it is replaced; overwritten afterwards"),
+    FileClass(".keys.restoring/**", classes.KEYS, "a copy of keys while the master opens it, wrapped"),
     FileClass("keys/.lock", classes.INSTALLATION, "the lock of who changes keys; empty"),
 )

@@ -115,7 +115,7 @@ class LocalKeys:
     def destroy_account_key(self, tenant: TenantId, account: AccountId) -> Destroyed:
         return self._keystore.destroy_account(tenant, account)
 
-    def rotate(self) -> int:
+    def rotate_keys(self) -> int:
         """Everything under a new generation of the master, which it gives; the old one is destroyed."""
         return self._keystore.rotate()
 
