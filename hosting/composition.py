@@ -145,8 +145,6 @@ def make_verifier(installation: Installation, config: Config, clock: Clock) -> V
     )
 
 
-def auth_socket(data: Path) -> Path:
-    return data / "run" / "auth.sock"
 def make_entrance(
     installation: Installation, data: Path, config: Config, clock: Clock, verifier: Verifier | None = None
 ) -> StaffEntrance:
@@ -156,6 +154,8 @@ def make_entrance(
     pool = verifier.pool if verifier else HashingPool(1)
     throttle = verifier.throttle if verifier else Throttle(clock, config.auth.throttle)
     return StaffEntrance(premises, installation.audit, passwords, pool, throttle, config.auth.throttle, clock)
+
+
 @contextmanager
 def staff_signing_in(data: Path, config: Config, person: Person) -> Iterator[StaffSigningIn]:
     """Where staff sign in: the auth role if it answers, else this process, for the person who runs it."""
@@ -176,8 +176,6 @@ def staff_signing_in(data: Path, config: Config, person: Person) -> Iterator[Sta
 
 def auth_socket(data: Path) -> Path:
     return data / "run" / "auth.sock"
-
-
 
 
 def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock) -> Installation:
