@@ -17,6 +17,7 @@ from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.composition import Administration
 from storage.certificates import signing
+from storage.directory.contracts import Feature
 from storage.directory.rows import AccountRow
 from storage.errors import InvalidInput
 from storage.export.account import export_account
@@ -68,6 +69,7 @@ def archive(
 
         if tenant:
             row = invocation.find_tenant(administration, tenant)
+            administration.control.contracts.check_feature(row.tenant_id, Feature.EXPORT)
             details = {"form": form.value, "scope": "tenant"}
             administration.installation.audit.append("tenant.export", run.operator, row.tenant_id, None, details)
 
@@ -79,6 +81,7 @@ def archive(
             )
         else:
             whose = invocation.find_account(administration, words[0])
+            administration.control.contracts.check_feature(whose.tenant.tenant_id, Feature.EXPORT)
             _record(run, administration, whose.tenant.tenant_id, whose.account, {"form": form.value})
             manifest = export_account(
                 administration.installation,

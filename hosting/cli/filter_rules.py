@@ -16,6 +16,7 @@ from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
+from storage.directory.contracts import Feature
 from storage.directory.tenant import Tenant
 from storage.errors import InvalidInput, NotFound
 from storage.filter.patterns import parse_pattern
@@ -97,6 +98,7 @@ def set_(
     with run.administration() as administration:
         whose = _whose(administration, tenant, domain, account)
         text = text_of(parse_rule(name, value, whose.level))
+        administration.control.contracts.check_feature(whose.tenant_id, Feature.FILTER)
         details = {"of": whose.name, "rule": name, "value": text}
         _audit(run, administration, whose, "policy-set", details)
         whose.rules.set_rule(whose.scope, name, text)
@@ -173,6 +175,7 @@ def lists(kind: ListKind) -> typer.Typer:
             details = {"of": whose.name, "pattern": parse_pattern(pattern)}
             if unproven:
                 details["unproven"] = "yes"
+            administration.control.contracts.check_feature(whose.tenant_id, Feature.FILTER)
             whose.rules.check(whose.scope, pattern, kind, unproven=unproven)  # before a record says that it was added
             _audit(run, administration, whose, f"{kind}-add", details)
             entry = whose.rules.add(whose.scope, pattern, kind, unproven=unproven)

@@ -13,6 +13,7 @@ from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
+from hosting.contracts.holding import make_hold
 from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of
 from storage.errors import InvalidInput, NotPermitted
 from storage.values import AccountId, TenantId
@@ -117,7 +118,11 @@ def _decide(context: typer.Context, request: str, *, approved: bool) -> None:
     _check_known(run)
     with run.administration() as administration:
         done = administration.control.approvals.decide(request, run.operator, approved, unix=run.person.name)
+        hold = make_hold(administration.installation, done) if approved else None
+        done = administration.control.approvals.find(request)
     sentence = f"{done.asked_by} may do it, once, until {moment(done.expires)}." if approved else "It was refused."
+    if hold is not None:
+        sentence = f"The legal hold {hold.hold_id} is in force until {moment(hold.ends)}."
     run.output.done(sentence, _values(done))
 
 

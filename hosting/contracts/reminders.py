@@ -26,7 +26,7 @@ from storage.directory.rows import DomainState
 from storage.errors import CleanmailError, NotFound, OverQuota
 from storage.installation import Installation
 from storage.keys.sealing import keyed_hash
-from storage.queue.entries import EnvelopeParameters, Origin
+from storage.queue.entries import EnvelopeParameters, Origin, new_queue_id
 from storage.values import EmailAddress, TenantId
 
 log = logging.getLogger("contracts")
@@ -72,6 +72,17 @@ class Reminders:
             log.error("the contract of tenant %d ends, and nobody can be told: it has no contact", contract.tenant_id)
         self._contracts.set_reminded(contract.tenant_id, contract.ends, days)
         self._release(contract, days)
+        return len(readers)
+
+    def send_now(self, contract: Contract) -> int:
+        """Reminds whatever day it is, because somebody said so; to how many readers."""
+        readers = [
+            replace(reader, queue_id=new_queue_id(self._installation.clock)) for reader in self._readers(contract, 0)
+        ]
+        for reader in readers:
+            self._send(contract, reader)
+            with suppress(NotFound):
+                self._installation.queue.release(reader.queue_id)
         return len(readers)
 
     def _release(self, contract: Contract, days: int) -> None:

@@ -53,7 +53,13 @@ ROLES: tuple[RoleSpec, ...] = (
         ("mx", "submission", "sending", "mail", "filter", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
-    RoleSpec("jobs", 1, "epoll", _one, sections=("jobs", "dns", "filter", "mail", "relay", "retention", "privacy")),
+    RoleSpec(
+        "jobs",
+        1,
+        "epoll",
+        _one,
+        sections=("jobs", "keys", "dns", "filter", "mail", "relay", "retention", "privacy", "contracts"),
+    ),
 )
 
 _EVERYBODY = ("server", "storage", "logs")
