@@ -15,6 +15,7 @@ FILES = (
     FileClass("cleanmail.toml", classes.INSTALLATION, "the configuration"),
     FileClass("tls/*", classes.INSTALLATION, "certificates and their keys"),
     FileClass("run/*.sock", classes.INSTALLATION, "sockets of running processes"),
+    FileClass("run/holders", classes.INSTALLATION, "which processes hold keys of which tenants; numbers only"),
     FileClass("run/serve.lock", classes.INSTALLATION, "one server at a time"),
     FileClass("run/auth.lock", classes.INSTALLATION, "one holder of the master key at a time"),
     FileClass("run/queue.lock", classes.INSTALLATION, "one runner of the queue at a time"),

@@ -93,6 +93,18 @@ class Metrics:
             registry=registry,
         )
 
+        self.key_backup_left = Gauge(
+            "cleanmail_key_backup_seconds_left",
+            "Until the newest copy of the keys that opens with the master of now expires; 0: there is none",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.key_backup_alarms = Gauge(
+            "cleanmail_key_backup_alarms",
+            "What somebody has to do for the copies of the keys (cleanmail keys status)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.quarantine_fill = Gauge(
             "cleanmail_quarantine_fill",
             "How much of its limits the fullest tenant's quarantine has used up (1 is full)",

@@ -38,6 +38,7 @@ _COMMANDS = {
     "alias": ("aliases", "app"),
     "app-password": ("app_passwords", "app"),
     "certificate": ("certificate", "app"),
+    "ending": ("endings", "app"),
     "contract": ("contracts", "app"),
     "hold": ("holds", "app"),
     "import": ("archives", "import_"),

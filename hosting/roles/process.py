@@ -143,8 +143,10 @@ class WorkerProcess(ProcessProtocol):
             if gone is not None:
                 gone.callback(None)
             return
+        # Told to stop by somebody else, such as the auth role because of keys that it held: nothing is wrong with it.
+        recycled = self.state is State.READY and isinstance(reason.value, ProcessDone)
         self.state = State.DOWN
-        if self._reactor.seconds() - self._started >= SETTLED:
+        if recycled or self._reactor.seconds() - self._started >= SETTLED:
             self._pause = FIRST_PAUSE
         log.error("%s ended %s; it is started again in %.1f s", self.name, _how(reason), self._pause)
         self.restarts += 1
