@@ -29,6 +29,8 @@ from hosting.composition import Parts
 from hosting.contract_round import EVERY as CONTRACT_EVERY
 from hosting.contract_round import ContractRound
 from hosting.dkim_round import EVERY, dkim_round
+from hosting.keys_round import EVERY as KEYS_EVERY
+from hosting.keys_round import KeysRound
 from hosting.learning_round import LearningRound
 from hosting.operational_log import log_failure
 from hosting.quarantine.assembly import make_quarantine, make_releases
@@ -240,7 +242,9 @@ def make_service(parts: Parts) -> RoleService:
     backups = Ticking(
         parts.reactor, BACKUP_EVERY, blocking=[saving.look], at_once=True, at_stop=False, stop=saving.stop
     )
-    services = [rounds, hourly, dkim, retention, clock_watch, quarantine, reviews, backups, contracts]
+    keys = KeysRound(parts.installation, parts.config.keys, parts.metrics)
+    key_copies = Ticking(parts.reactor, KEYS_EVERY, blocking=[keys.look], at_once=True, at_stop=False)
+    services = [rounds, hourly, dkim, key_copies, retention, clock_watch, quarantine, reviews, backups, contracts]
     services.append(every_second(parts))
     return RoleService(services, sweep=rounds.sweep)
 
