@@ -140,7 +140,7 @@ def restore(folder: Path, keys: Path, master: MasterPlace, clock: Clock, *, tell
     """
     manifest = verify(folder)
     if (keys / names.SERVICE).exists():
-        if any(_digest(keys / name) != digest for name, digest in manifest.files.items()):
+        if {name: _digest(keys / name) for name in wrapped_files(keys)} != manifest.files:
             raise AlreadyExists("There are other keys in this data directory; nothing was changed.")
         return manifest
     incoming = keys.with_name(f".{keys.name}.{_INCOMING}")
@@ -198,10 +198,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _is_name(name: str) -> bool:

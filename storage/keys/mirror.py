@@ -104,6 +104,8 @@ class Mirror:
             data = _read(source / name)
             if data is None:
                 self.remove(name)
+                with suppress(OSError):  # of a tenant that is destroyed it was the last
+                    (self.directory / name).parent.rmdir()
             else:
                 self.put(name, data)
         return len(different)

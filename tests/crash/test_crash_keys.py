@@ -27,6 +27,7 @@ from storage.keys.destruction import Destroyed
 from storage.keys.keystore import KeyStore
 from storage.keys.mirror import Mirror
 from storage.keys.places import MasterFile
+from storage.values import AccountId, TenantId
 
 STEPS_MAX = 300  # a bound for the test, not for the server
 MEMORY = Path("/dev/shm")  # SIGKILL asks nothing of a disk
@@ -81,12 +82,13 @@ def test_at_every_step(killed: Killed, base: Path, operation: str) -> None:
         for account in (ACCOUNT, OTHER):
             first.store.create_account(tenant, account)
     keys = every_key(first.store)
-    gone = {
-        "destroy_tenant": {whose for whose in keys if whose[0] == TENANT},
+    ended: dict[str, set[tuple[TenantId, AccountId | None]]] = {
+        "destroy_tenant": {each for each in keys if each[0] == TENANT},
         "destroy_account": {(TENANT, ACCOUNT)},
         "rotate": set(),
-    }[operation]
-    left = {whose: key for whose, key in keys.items() if whose not in gone}
+    }
+    gone = ended[operation]
+    left = {each: key for each, key in keys.items() if each not in gone}
     old = first.place.read()
     for stop in range(1, STEPS_MAX):
         place = base / f"{operation} {stop}"
@@ -96,8 +98,8 @@ def test_at_every_step(killed: Killed, base: Path, operation: str) -> None:
         with (place / "keys" / ".lock").open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             store = opened(place)
-            for (tenant, account), key in left.items():
-                assert (store.account(tenant, account) if account else store.tenant(tenant)) == key
+            for (whose, number), key in left.items():
+                assert (store.account(whose, number) if number else store.tenant(whose)) == key
         begun = (place / "keys" / "unfinished.json").exists()
         mirrored = set(openable(place / "mirror", MasterFile(place / "master").read()))
         assert {key.secret for key in left.values()} <= mirrored
@@ -106,12 +108,12 @@ def test_at_every_step(killed: Killed, base: Path, operation: str) -> None:
         assert not (place / "keys" / "unfinished.json").exists()
         done = perform(store, operation)
         assert every_key(store) == left == every_key(opened(place))
-        for tenant, account in gone:
+        for whose, number in gone:
             with pytest.raises(Gone):
-                store.account(tenant, account or ACCOUNT)
+                store.account(whose, number or ACCOUNT)
         if isinstance(done, Destroyed):
             assert perform(opened(place), operation) == done
-            assert set(done.key_ids) == {keys[whose].id for whose in gone} and done.old_master_destroyed
+            assert set(done.key_ids) == {keys[each].id for each in gone} and done.old_master_destroyed
             assert done.master_before == 1 and len(done.mirrors) == 1
         assert Mirror(place / "mirror").differences(place / "keys") == []
         assert set(MasterFile(place / "master").read().secrets) & {1} == set()
