@@ -119,7 +119,7 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """A legal hold that was in force while the erasure was ordered, and when it stopped being so."""
+    """A legal hold on what was erased, and when it stopped being in force: before that nothing could be."""
 
     hold_id: str
     begun: int

@@ -66,7 +66,7 @@ def sections(certificate: Certificate, signature: Mapping[str, str]) -> Iterator
     yield "Search for remains", list(_search(certificate))
     yield "What remains, and until when", list(_remaining(certificate))
     if certificate.holds:
-        yield "Legal holds that delayed the erasure", list(_holds(certificate))
+        yield "Legal holds that were in force before", list(_holds(certificate))
     yield "Signature", list(_signature(certificate, signature))
 
 

@@ -11,33 +11,19 @@ from storage.certificates.certificate import (
     Counts,
     HeldBack,
     KeysDestroyed,
-    Remaining,
     Scope,
     Search,
     StepDone,
 )
+from storage.certificates.remaining import remaining
 from storage.directory.endings import EndingRow
 from storage.ending.sought import Sought
 from storage.ending.steps import Step
 from storage.installation import Installation
 from storage.keys.destruction import Destroyed
-from storage.register import classes
-from storage.register.periods import DAY
 
 _OCCASIONS = ("contract", "user", "person")  # what an ending is ordered by, if not by an operator
 _SEARCHED = ("files", "names of files", "control.db", "queue.db", "audit.db")
-# What the installation keeps of who ended, sealed under other keys.
-_KEPT_ON = (
-    classes.ACCESS_EVENTS,
-    classes.TRANSCRIPTS,
-    classes.TRACES,
-    classes.CONTRACTS,
-    classes.ERASURES,
-    classes.HOLDS,
-    classes.DISCLOSURES,
-    classes.APPROVALS,
-    classes.AUDIT,
-)
 
 
 def certificate_of(
@@ -69,23 +55,14 @@ def certificate_of(
             found=0,
             thorough=searched["thorough"],
         ),
-        remaining=_remaining(installation, now),
+        remaining=remaining(installation.periods, now, whole=row.account_id is None),
         holds=tuple(
             HeldBack(hold.hold_id, hold.begun, hold.over)
-            for hold in installation.control.holds.during(row.tenant_id, row.account_id, row.begun)
+            for hold in installation.control.holds.during(row.tenant_id, row.account_id, since=0)
         ),
         processes_killed=progress.get("killed", 0),
         processes_recycled=progress.get("recycled", 0),
     )
-
-
-def _remaining(installation: Installation, now: int) -> tuple[Remaining, ...]:
-    kept = []
-    for each in _KEPT_ON:
-        period = installation.periods.of(each.kept)
-        until = now + (period.ceiling_days or 0) * DAY if period.bounded else None
-        kept.append(Remaining(each.name, each.title, each.basis.value, until))
-    return tuple(kept)
 
 
 def program() -> str:
