@@ -26,17 +26,23 @@ def read(data: Path, uid: int) -> str:
     with _acting_as(uid):
         for folder in _folders(uid):
             try:
-                descriptor = os.open(folder / _name(data, uid), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                descriptor = os.open(
+                    folder / _name(data, uid), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                )
             except OSError:
                 continue
-            with os.fdopen(descriptor, "rb") as file:
+            try:
                 found = os.fstat(descriptor)
-                if not stat.S_ISREG(found.st_mode) or found.st_uid not in {uid, os.geteuid()} or found.st_mode & 0o077:
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                if found.st_uid not in {uid, os.geteuid()} or found.st_mode & 0o077:
                     raise NotPermitted(
                         f"The session in {folder} belongs to somebody else or can be read by others; "
                         "remove it and sign in again."
                     )
-                return file.read(_LENGTH_MAX).decode("ascii", "replace").strip()
+                return os.read(descriptor, _LENGTH_MAX).decode("ascii", "replace").strip()
+            finally:
+                os.close(descriptor)
     return ""
 
 

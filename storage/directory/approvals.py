@@ -232,8 +232,10 @@ class Approvals:
 
     def find(self, approval_id: str) -> Approval:
         """Raises NotFound."""
-        with self._database.reading() as connection:
-            row = _ONE.one(connection, id=approval_id)
+        row = None
+        if approval_id.isascii():
+            with self._database.reading() as connection:
+                row = _ONE.one(connection, id=approval_id)
         if row is None:
             raise NotFound("There is no such request.")
         return self._approval(row)

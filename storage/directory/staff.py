@@ -200,6 +200,8 @@ class StaffDirectory:
         return found
 
     def look_up(self, name: str) -> StaffMember | None:
+        if not _NAME.match(name):
+            return None
         with self._database.reading() as connection:
             row = _BY_NAME.one(connection, which=name)
         return None if row is None else _member(row)

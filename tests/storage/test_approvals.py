@@ -108,8 +108,9 @@ def test_what_was_answered_is_not_answered_again(approvals: Approvals) -> None:
         approvals.decide(asked.approval_id, "carl", True)
     with pytest.raises(NotPermitted):
         approvals.use(Kind.HOLD, SCOPE, "anna")
-    with pytest.raises(NotFound):
-        approvals.decide("0000", "bert", True)
+    for number in ("0000", "", "\udc80"):
+        with pytest.raises(NotFound):
+            approvals.decide(number, "bert", True)
 
 
 def test_it_expires_waiting_and_approved(premises: DirectoryPremises, approvals: Approvals) -> None:
