@@ -6,17 +6,17 @@ is deleted cannot be read again by anybody.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from hosting.auth.passwords import Passwords
-from hosting.cli import account_folders, invocation, quantities, secrets_input
+from hosting.cli import account_folders, endings, invocation, quantities, secrets_input
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
 from hosting.composition import Administration, passwords_of
 from storage.directory.rows import AccountRow
+from storage.ending.ending import order_account
 from storage.errors import InvalidInput
 from storage.sending import Sending
 from storage.values import EmailAddress
@@ -110,7 +110,7 @@ def list_(
     """List accounts."""
     run = invocation.of(context)
     with run.administration() as administration:
-        tenants = [invocation.find_tenant(administration, tenant)] if tenant else administration.control.tenants()
+        tenants = invocation.living_tenants(administration, tenant)
         rows = [
             _values(Whose(owner, row))
             for owner in tenants
@@ -215,20 +215,19 @@ def catch_all_sender(
 def delete(
     context: typer.Context,
     address: Address,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: endings.Reason = "",
+    yes: endings.Yes = False,
+    wait: endings.Wait = True,
 ) -> None:
-    """Delete an account and all its mail: its key is destroyed first. There is no way back."""
+    """Erase an account and its mail: its key is destroyed first, and a certificate says so. There is no way back."""
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise InvalidInput("Deleting needs --yes where there is no terminal to ask on.")
-            typer.confirm(f"Delete {whose.account.login} and all its mail for good?", abort=True, err=True)
-        administration.provisioning.delete_account(whose.tenant.tenant_id, whose.account.account_id)
-        run.output.done(
-            f"The account {whose.account.login} and its mail are gone.", {"address": str(whose.account.login)}
-        )
+        tenant_id, account_id, login = whose.tenant.tenant_id, whose.account.account_id, str(whose.account.login)
+        administration.control.holds.check(tenant_id, account_id)  # before anything is asked
+        endings.confirm(f"{login} and all its mail will be erased.", login, yes=yes)
+        ending_id = order_account(administration.installation, tenant_id, account_id, run.operator, reason)
+        endings.finish(run, administration, ending_id, wait=wait, sentence=f"The account {login} and its mail are gone")
 
 
 def _change(context: typer.Context, address: str, *, suspended: bool) -> None:

@@ -58,7 +58,7 @@ def list_(
     """List aliases and catch-alls."""
     run = invocation.of(context)
     with run.administration() as administration:
-        tenants = [invocation.find_tenant(administration, tenant)] if tenant else administration.control.tenants()
+        tenants = invocation.living_tenants(administration, tenant)
         rows = [row for owner in tenants for row in _rows(administration, owner)]
     columns = {"alias": "alias", "targets": "goes to", "tenant": "tenant"}
     run.output.rows(columns, rows, "There is no alias.")

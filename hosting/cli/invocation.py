@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +27,10 @@ from hosting.cli.output import Output
 from hosting.composition import Administration
 from hosting.config import Config, load
 from hosting.roles import privileges
-from storage.directory.rows import AccountRow, TenantRow
+from storage.directory.rows import AccountRow, State, TenantRow
 from storage.errors import InvalidInput, NotFound, NotPermitted
 from storage.keys.source import KeySource
-from storage.values import EmailAddress
+from storage.values import EmailAddress, TenantId
 
 
 @dataclass
@@ -150,12 +150,18 @@ def find_account(administration: Administration, address: str) -> Whose:
     return Whose(tenant, administration.installation.tenant(tenant.tenant_id).account_by_address(parsed))
 
 
+def living_tenants(administration: Administration, name: str | None) -> list[TenantRow]:
+    """The one of that name, or all whose contract has not ended: of those that have, nothing can be opened."""
+    if name:
+        return [find_tenant(administration, name)]
+    return [row for row in administration.control.tenants() if row.state is not State.ENDED]
+
+
 def find_tenant(administration: Administration, name: str) -> TenantRow:
     """By its short name or its number."""
     if name.isdecimal():
-        found = [tenant for tenant in administration.control.tenants() if tenant.tenant_id == int(name)]
-        if found:
-            return found[0]
+        with suppress(NotFound):
+            return administration.control.tenant(TenantId(int(name)))
     try:
         return administration.control.tenant_by_slug(name)
     except InvalidInput:

@@ -15,6 +15,7 @@ from hosting.cli import invocation, resolving
 from hosting.cli.invocation import Invocation
 from hosting.composition import Administration
 from hosting.outgoing import own_ports, reachable
+from storage.directory.contracts import Feature
 from storage.directory.routes import Mode, Route, RouteTls, check
 from storage.directory.rows import DomainRow, State, TenantRow
 from storage.errors import InvalidInput
@@ -50,6 +51,7 @@ def set_(
     notes = _look(run, route)
     with run.administration() as administration:
         row = administration.control.domain(route.domain)
+        administration.control.contracts.check_feature(row.tenant_id, Feature.ROUTES)
         tenant = administration.installation.tenant(row.tenant_id)
         _audit(run, administration, row, "set", _values(route))
         tenant.routes.set(route)
@@ -81,7 +83,7 @@ def list_(
     """List the routes."""
     run = invocation.of(context)
     with run.administration() as administration:
-        tenants = [invocation.find_tenant(administration, tenant)] if tenant else administration.control.tenants()
+        tenants = invocation.living_tenants(administration, tenant)
         rows = [
             {**_values(route), "tenant": owner.slug} for owner in tenants for route in _routes(administration, owner)
         ]

@@ -9,16 +9,22 @@ import typer
 
 from gateway.acceptance.targets import Suspended
 from gateway.mx.recipients import SUSPENDED_SETTING
-from hosting.cli import invocation
+from hosting.cli import endings, invocation
+from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
+from storage.directory.approvals import Kind, scope_of
 from storage.directory.resolve import POSTMASTER_SETTING
-from storage.directory.rows import TenantRow
+from storage.directory.rows import State, TenantRow
+from storage.ending.ending import order_tenant
+from storage.errors import Conflict
 from storage.sending import Sending
 from storage.values import EmailAddress
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Customers: create, list, show, suspend, resume, mail, sending."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Customers: create, list, show, suspend, resume, end, mail, sending.",
 )
 
 Slug = Annotated[str, typer.Argument(help="Short name of the tenant, or its number.")]
@@ -104,6 +110,50 @@ def resume(context: typer.Context, slug: Slug) -> None:
 
 
 @app.command()
+def end(
+    context: typer.Context,
+    slug: Slug,
+    reason: endings.Reason = "",
+    yes: endings.Yes = False,
+    wait: endings.Wait = True,
+) -> None:
+    """End the contract for good: all that its users stored is erased, and a certificate says so. There is no way back.
+
+    A contract that runs on needs a second person first: cleanmail request ask early_erasure --tenant SLUG.
+    """
+    run = invocation.of(context)
+    with run.administration() as administration:
+        row = invocation.find_tenant(administration, slug)
+        if row.state is State.ENDED:
+            known = administration.control.endings.of(row.tenant_id)
+            if known is None:
+                raise Conflict(f"The contract of tenant {row.tenant_id} has ended already.")
+            ending_id = known.ending_id
+        else:
+            administration.control.holds.check(row.tenant_id)  # before anything is asked
+            endings.confirm(f"All data of the tenant '{row.slug}' will be erased.", row.slug, yes=yes)
+            _use_approval(run, administration, row)
+            ending_id = order_tenant(administration.installation, row.tenant_id, run.operator, reason)
+        endings.finish(
+            run, administration, ending_id, wait=wait, sentence=f"The contract of '{row.slug}' has ended, all is erased"
+        )
+
+
+def _runs_on(administration: Administration, row: TenantRow) -> bool:
+    """Whether something was agreed that is not over."""
+    control = administration.control
+    return control.contracts.agreed(row.tenant_id) and not control.contracts.of(row.tenant_id).is_due(
+        administration.installation.clock.now()
+    )
+
+
+def _use_approval(run: Invocation, administration: Administration, row: TenantRow) -> None:
+    """Raises NotPermitted, saying how to ask for it, where a second person is needed and has not approved."""
+    if _runs_on(administration, row):
+        administration.control.approvals.use(Kind.EARLY_ERASURE, scope_of(row.tenant_id), run.operator)
+
+
+@app.command()
 def mail(
     context: typer.Context,
     slug: Slug,
@@ -182,9 +232,9 @@ def _values(row: TenantRow) -> dict[str, Any]:
 
 
 def _summary(administration: Administration, row: TenantRow) -> dict[str, Any]:
-    tenant = administration.installation.tenant(row.tenant_id)
+    ended = row.state is State.ENDED
     return {
         **_values(row),
         "domains": len(administration.control.domains(row.tenant_id)),
-        "accounts": len(tenant.accounts()),
+        "accounts": 0 if ended else len(administration.installation.tenant(row.tenant_id).accounts()),
     }

@@ -6,6 +6,7 @@ from hosting import composition
 from hosting.auth.requests import Holders, Requests
 from hosting.auth.server import AuthService
 from hosting.composition import Parts
+from hosting.ending import LettingGo
 from hosting.review.desk import ReviewDesk
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
@@ -23,4 +24,4 @@ def make_service(parts: Parts) -> RoleService:
     holders = Holders(parts.data / "run" / "holders")
     requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk, entrance=entrance)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
-    return RoleService([socket, every_second(parts)])
+    return RoleService([socket, LettingGo(parts), every_second(parts)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hosting.composition import Parts
+from hosting.ending import LettingGo
 from hosting.imap.counters import Counters
 from hosting.imap.service import ImapService, Listener
 from hosting.roles.housekeeping import every_second
@@ -37,4 +38,4 @@ def make_service(parts: Parts) -> RoleService:
         growing = ("accepted", "refused", "commands", "failures")
         parts.metrics.count_up_to("imap", {kind: getattr(counters, kind) for kind in growing})
 
-    return RoleService([service, every_second(parts, show)], reload=[context.reload])
+    return RoleService([service, LettingGo(parts), every_second(parts, show)], reload=[context.reload])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ from hosting.composition import Parts
 from hosting.contract_round import EVERY as CONTRACT_EVERY
 from hosting.contract_round import ContractRound
 from hosting.dkim_round import EVERY, dkim_round
+from hosting.ending import LettingGo
+from hosting.ending_round import EndingRound
 from hosting.keys_round import EVERY as KEYS_EVERY
 from hosting.keys_round import KeysRound
 from hosting.learning_round import LearningRound
@@ -178,8 +181,9 @@ class Rounds(Service):
         installation = self._parts.installation
         for tenant in installation.control.tenants():
             if tenant.state is not State.ENDED:
-                for account in installation.tenant(tenant.tenant_id).accounts():
-                    yield account.account_id, tenant.tenant_id
+                with suppress(Gone):  # it has ended since
+                    for account in installation.tenant(tenant.tenant_id).accounts():
+                        yield account.account_id, tenant.tenant_id
 
     def _index(self, tenant_id: TenantId, account_id: AccountId) -> None:
         with self._parts.installation.account(tenant_id, account_id) as account:
@@ -245,7 +249,7 @@ def make_service(parts: Parts) -> RoleService:
     keys = KeysRound(parts.installation, parts.config.keys, parts.metrics)
     key_copies = Ticking(parts.reactor, KEYS_EVERY, blocking=[keys.look], at_once=True, at_stop=False)
     services = [rounds, hourly, dkim, key_copies, retention, clock_watch, quarantine, reviews, backups, contracts]
-    services.append(every_second(parts))
+    services += [EndingRound(parts), LettingGo(parts), every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 

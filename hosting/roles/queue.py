@@ -33,6 +33,7 @@ from gateway.tls_policy.sts import StsPolicies
 from gateway.tls_policy.sts_fetch import StsFetcher
 from gateway.work import Work
 from hosting.composition import Parts
+from hosting.ending import LettingGo
 from hosting.outgoing import next_hops, reachable
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
@@ -150,6 +151,7 @@ def make_service(parts: Parts) -> RoleService:
     return RoleService(
         [
             QueueService(make, dns, pool, parts.data / "run" / "queue.lock"),
+            LettingGo(parts),
             every_second(parts, show),
             Ticking(parts.reactor, LOOK_EACH, blocking=[look, queue.tls_results.flush], at_once=True),
         ]

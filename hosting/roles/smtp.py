@@ -9,6 +9,7 @@ from gateway.smtp.session import BoundSocket
 from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from hosting.composition import Parts
+from hosting.ending import LettingGo
 from hosting.mx.service import MxService, MxServiceSettings
 from hosting.outgoing import next_hops
 from hosting.roles.housekeeping import every_second
@@ -39,7 +40,8 @@ def make_service(parts: Parts) -> RoleService:
         parts.metrics.count_up_to("mx", {f"verdict_{action}": count for action, count in verdicts.items()})
         parts.metrics.count_up_to("mx", mx.scans)
 
-    return RoleService([mx, submission, every_second(parts, show)], reload=[mx.reload, submission.reload])
+    services = [mx, submission, LettingGo(parts), every_second(parts, show)]
+    return RoleService(services, reload=[mx.reload, submission.reload])
 
 
 def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:

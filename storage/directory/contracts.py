@@ -172,6 +172,11 @@ class Contracts:
         with self._database.reading() as connection:
             return _find(connection, tenant_id)
 
+    def agreed(self, tenant_id: TenantId) -> bool:
+        """Whether anything was agreed: without a row a contract is open-ended, and one person ends it."""
+        with self._database.reading() as connection:
+            return _ONE.one(connection, id=tenant_id) is not None
+
     def all(self) -> list[Contract]:
         """Those about which something was agreed."""
         with self._database.reading() as connection:

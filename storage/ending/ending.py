@@ -3,8 +3,8 @@
 An ending is ordered in one commit, from which there is no way back, and carried out step by step by whoever comes
 first: every step is durable before the next begins and may be repeated, so after a crash `carry_out` goes on and comes
 to the same certificate. Everything is unreadable when the keys are destroyed, seconds after the order whatever there
-is to remove; what follows takes its time. It costs the same however many other tenants there are, but for the search, which
-reads the installation's own databases, logs and files.
+is to remove; what follows takes its time. It costs the same however many other tenants there are, but for the search,
+which reads the installation's own databases, logs and files.
 
 Who writes to a tenant that ends either commits while its databases are still open, and is answered, or fails: the
 databases are closed before the lease is given, and nothing is opened afterwards.
@@ -38,7 +38,7 @@ from storage.ending.scopes import Scope, scope_of, still_in_use
 from storage.ending.search import search
 from storage.ending.sought import Sought, SoughtBox, keys_without_ending
 from storage.ending.steps import Step
-from storage.errors import Busy, Conflict, Gone, NotFound, StorageFull, Unavailable
+from storage.errors import Busy, CleanmailError, Conflict, Gone, NotFound, StorageFull, Unavailable
 from storage.files import durable
 from storage.installation import Installation
 from storage.values import AccountId, TenantId
@@ -50,7 +50,10 @@ LET_GO = 5.0  # seconds that other processes have to let go; who has not is kill
 _ALONE = 5.0  # seconds more until an ending is put off
 _POLL = 0.1
 _LOGS = 10.0  # seconds to find a moment at which nobody reads
-_NOTE_EACH = 10_000  # files after which progress is written down
+_NOTE_EACH = 1.0  # seconds after which progress is written down
+_ORDER_TAKES = 3600  # seconds, at the very most, from the making of its key to its commit
+
+_PASSING = ("steps", "now", "failure")  # parts of the row's progress that are no counts
 
 Progress = Callable[[Step, int, int], None]
 """The step that is worked on, how much of it is done, of how much (0: unknown). What it raises stops the work there."""
@@ -70,7 +73,8 @@ def order_tenant(installation: Installation, tenant_id: TenantId, by: str, reaso
         installation.audit.append("tenant.end", by, tenant_id, None, {"reason": reason})
         sought = Sought(row.slug, domains)
         known = _ordered(installation, sought, lambda *of: control.endings.order_tenant(tenant_id, by, reason, *of))
-    scope_of(installation, tenant_id, None).tell()
+    if known.finished is None:
+        scope_of(installation, tenant_id, None).tell()
     return known.ending_id
 
 
@@ -90,8 +94,9 @@ def order_account(installation: Installation, tenant_id: TenantId, account_id: A
         known = _ordered(
             installation, sought, lambda *of: control.endings.order_account(tenant_id, account_id, by, reason, *of)
         )
-    scope.fence()
-    scope.tell()
+    if known.finished is None:
+        scope.fence()
+        scope.tell()
     return known.ending_id
 
 
@@ -129,14 +134,19 @@ def carry_out(
         row = installation.control.endings.find(ending_id)
         if row.finished is None:
             work = _Work(installation, row, people, progress or _nobody_looks)
-            work.carry_out(issuer, thorough=thorough)
+            try:
+                work.carry_out(issuer, thorough=thorough)
+            except CleanmailError as error:
+                work.note_failure(error.public)
+                raise
     return Certificates(installation.data).show(ending_id)
 
 
 def tidy(installation: Installation) -> int:
-    """Remove keys of orders that a crash kept from being made; how many. To be called where none is being ordered."""
-    known = {row.ending_id for row in installation.control.endings.open()}
-    return sum(durable.remove_file(path) for path in keys_without_ending(installation.data, known))
+    """Remove keys of orders that a crash kept from being made; how many."""
+    before = installation.clock.now() - _ORDER_TAKES
+    paths = keys_without_ending(installation.data, {row.ending_id for row in installation.control.endings.open()})
+    return sum(durable.remove_file(path) for path in paths if path.stat().st_mtime < before)
 
 
 @contextmanager
@@ -163,11 +173,12 @@ class _Work:
         self._installation = installation
         self._endings = installation.control.endings
         self._people = people
-        self._tell = progress
+        self._progress = progress
+        self._noted = installation.clock.monotonic()
         self._row = row
         self._box = SoughtBox(installation.data, row.ending_id)
         self._scope = scope_of(installation, row.tenant_id, row.account_id)
-        self._counted: dict[str, Any] = {name: each for name, each in row.progress.items() if name != "steps"}
+        self._counted: dict[str, Any] = {name: each for name, each in row.progress.items() if name not in _PASSING}
 
     def carry_out(self, issuer: str, *, thorough: bool) -> None:
         certificates = Certificates(self._installation.data)
@@ -188,6 +199,22 @@ class _Work:
         certificate = certificate_of(self._installation, self._row, self._sought(), self._counted, issuer)
         issue_and_keep(certificate, self._installation.keys, self._installation.data)
         self._finish()
+
+    def note_failure(self, sentence: str) -> None:
+        """For whoever looks why it does not go on."""
+        with suppress(CleanmailError):
+            self._note(failure=sentence)
+
+    def _tell(self, step: Step, done: int, total: int) -> None:
+        self._progress(step, done, total)
+        now = self._installation.clock.monotonic()
+        if now - self._noted >= _NOTE_EACH:
+            self._noted = now
+            self._note(now=[step.value, done, total])
+
+    def _note(self, **passing: Any) -> None:
+        steps = self._row.progress.get("steps", {})
+        self._endings.note(self._row.ending_id, {**self._counted, "steps": steps, **passing})
 
     # The steps
 
@@ -259,7 +286,7 @@ class _Work:
                 "queue_entries": self._counted["waiting"]["entries"],
                 "rows": self._counted["rows"],
             }
-            self._endings.note(self._row.ending_id, {**self._counted, "steps": self._row.progress["steps"]})
+            self._note()
 
     def _remove_rows(self) -> None:
         if not self._row.has(Step.ROWS_REMOVED):
@@ -281,7 +308,9 @@ class _Work:
         if not self._row.has(Step.SEARCHED):
             octets = self._octets()
             self._tell(Step.SEARCHED, 0, octets)
-            self._counted["recycled"] = self._counted.get("recycled", 0) + self._people.recycle(self._scope.tenant_id)
+            if self._scope.account_id is None:  # an account's end is no reason to end everybody's sessions
+                recycled = self._people.recycle(self._scope.tenant_id)
+                self._counted["recycled"] = self._counted.get("recycled", 0) + recycled
             self._scope.remove_rows(self._sought())  # of writers that were late
             self._truncate_logs()
             searched = search(
@@ -331,9 +360,13 @@ class _Work:
             self._row = self._endings.advance(self._row, step, self._counted, box)
 
     def _sought(self) -> Sought:
-        if self._row.sought is None:
-            raise Gone("What was searched for is forgotten.")
-        return self._box.open(self._row.sought)
+        """If its key was lost, what is gathered counts: nothing may keep the erasure from going on."""
+        with suppress(Gone):
+            if self._row.sought is not None:
+                return self._box.open(self._row.sought)
+        if not self._box.has_key:
+            self._box.make_key()
+        return Sought(f"ended-{self._row.tenant_id}", ())
 
 
 def _nobody_looks(step: Step, done: int, total: int) -> None:

@@ -50,6 +50,10 @@ class SoughtBox:
         durable.make_directory(self._folder)
         durable.write_file(self._path, new_secret())
 
+    @property
+    def has_key(self) -> bool:
+        return self._path.exists()
+
     def remove_key(self) -> None:
         if self._path.exists():
             durable.remove_file(self._path)

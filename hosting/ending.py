@@ -1,0 +1,112 @@
+"""Endings in a server of several processes: each lets go of what ends, and whoever carries one out sees who has not.
+
+`LettingGo` stands in every role. When it is told that a tenant or an account ends, everything of it is closed in this
+process and its keys are forgotten (`Installation.forget_tenant`), in a thread: what is under way there has a moment to
+finish. `ServerProcesses` is what the jobs role, or a command, knows of the others: the auth role knows who holds keys,
+the kernel who has files open.
+"""
+
+# ruff: noqa: N802 - Twisted calls these methods by these names
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from hosting.auth.client import AuthClient
+from hosting.composition import Parts
+from hosting.operational_log import log_failure
+from hosting.roles.feed import FeedReader
+from storage.changes import AccountEnded, Gap, Published, TenantEnded
+from storage.keys.source import KeySource
+from storage.values import TenantId
+
+log = logging.getLogger("ending")
+
+
+class LettingGo(Service):
+    """One for each process. Told several times about the same, it does it once at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._reactor = parts.reactor
+        self._installation = parts.installation
+        self._feed = FeedReader(parts.reactor, parts.subscribe(mailboxes=False), self._changed)
+        self._running: dict[object, Deferred[Any]] = {}
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._feed.start()
+
+    def stopService(self) -> Deferred[Any] | None:
+        """Fires when what was being let go of is."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._feed.stop()
+        return DeferredList(list(self._running.values())) if self._running else None
+
+    def _changed(self, changes: list[Published | Gap]) -> None:
+        """What was missed is told again."""
+        for change in changes:
+            match change:
+                case TenantEnded(tenant_id):
+                    self._begin(change, partial(self._installation.forget_tenant, tenant_id))
+                case AccountEnded(tenant_id, account_id):
+                    self._begin(change, partial(self._installation.forget_account, tenant_id, account_id))
+
+    def _begin(self, change: object, forget: Callable[[], None]) -> None:
+        if change in self._running:
+            return
+
+        def over(result: object) -> None:
+            self._running.pop(change, None)
+            if isinstance(result, Failure):
+                log_failure(log, "what ends was not let go of", result)
+
+        self._running[change] = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), forget)
+        self._running[change].addBoth(over)
+
+
+class ServerProcesses:
+    """`storage.ending.processes.Processes`, with keys from the auth role; with the key store itself there is nobody."""
+
+    def __init__(self, keys: KeySource) -> None:
+        self._auth = keys if isinstance(keys, AuthClient) else None
+
+    def holding(self, tenant_id: TenantId, folder: Path, *, keys: bool) -> frozenset[int]:
+        if self._auth is None:
+            return frozenset()
+        held = self._auth.holders(tenant_id) if keys else frozenset[int]()
+        using = {pid for pid in self._auth.ever_held(tenant_id) - held if _has_open(pid, f"{folder}/")}
+        return (held | using) - {os.getpid()}
+
+    def kill(self, tenant_id: TenantId, processes: frozenset[int]) -> int:
+        return len(self._auth.kill(tenant_id, processes)) if self._auth is not None else 0
+
+    def recycle(self, tenant_id: TenantId) -> int:
+        """The supervisor starts them again. This process is not among them: whoever runs it sees to it."""
+        if self._auth is None:
+            return 0
+        return len(self._auth.recycle(tenant_id, self._auth.ever_held(tenant_id) - {os.getpid()}))
+
+
+def _has_open(pid: int, below: str) -> bool:
+    """Whether a process of ours has a file below a folder open."""
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except OSError:  # it is gone
+        return False
+    for descriptor in descriptors:
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith(below):
+                return True
+        except OSError:
+            continue
+    return False
