@@ -15,11 +15,10 @@ FILES = (
     FileClass("cleanmail.toml", classes.INSTALLATION, "the configuration"),
     FileClass("tls/*", classes.INSTALLATION, "certificates and their keys"),
     FileClass("run/*.sock", classes.INSTALLATION, "sockets of running processes"),
-    FileClass("run/holders", classes.INSTALLATION, "which processes hold keys of which tenants; numbers only"),
     FileClass("run/serve.lock", classes.INSTALLATION, "one server at a time"),
     FileClass("run/auth.lock", classes.INSTALLATION, "one holder of the master key at a time"),
     FileClass("run/queue.lock", classes.INSTALLATION, "one runner of the queue at a time"),
-    FileClass("run/holders", classes.INSTALLATION, "which processes hold keys of which tenants: numbers only"),
+    FileClass("run/holders*", classes.INSTALLATION, "which processes hold keys of which tenants: numbers only"),
     FileClass("run/metrics", classes.INSTALLATION, "leads to counters in memory, without persons"),
     FileClass("run/metrics/*", classes.INSTALLATION, "the counters, where there is no memory for files"),
 )

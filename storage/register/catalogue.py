@@ -124,6 +124,8 @@ class Catalogue:
         for file in self.files:
             if file.of not in known:
                 wrong.append(f"files {file.pattern} are of a class that is not in the catalogue")
+        patterns = [file.pattern for file in self.files]
+        wrong += [f"files {each} are declared twice" for each in sorted({p for p in patterns if patterns.count(p) > 1})]
         used = {declared.of for declared in self.declarations()} | {log.of for log in self.logs}
         used |= {each.of for each in self.files}
         wrong += [f"nothing is of the class {each.name}" for each in self.classes if each not in used]

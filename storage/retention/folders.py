@@ -28,7 +28,7 @@ _OLD = prepare(
         membership.c.saved < bindparam("before"),
     )
     .order_by(membership.c.uid)
-    .limit(SLICE)
+    .limit(bindparam("most"))
 )
 
 
@@ -38,15 +38,23 @@ def keep_of(mailbox: Mailbox, rules: FolderRules) -> int:
 
 
 def remove_from_folders(
-    account: Account, rules: FolderRules, now: int, stopping: Callable[[], bool] = lambda: False
+    account: Account,
+    rules: FolderRules,
+    now: int,
+    stopping: Callable[[], bool] = lambda: False,
+    *,
+    most: int = SLICE,
 ) -> int:
-    """How many messages left their folders."""
+    """How many messages left their folders; `most` of them in one commit."""
     removed = 0
     for mailbox in account.mailboxes.list():
         days = keep_of(mailbox, rules)
-        while days and mailbox.messages and not stopping():
+        if not (days and mailbox.messages):
+            continue
+        old = {"account": account.account_id, "mailbox": mailbox.id, "before": now - days * DAY, "most": most}
+        while not stopping():
             with account.database.reading() as connection:
-                rows = _OLD.rows(connection, account=account.account_id, mailbox=mailbox.id, before=now - days * DAY)
+                rows = _OLD.rows(connection, **old)
             if not rows:
                 break
             uids = UidSet.of(row[0] for row in rows)
