@@ -54,7 +54,7 @@ def hold(data: Path, scope: str, longest: float = LONGEST) -> Iterator[Held]:
     except OSError as error:
         raise durable.translated(error) from None
     try:
-        os.pwrite(descriptor, b"%020.3f" % ends, 0)
+        os.pwrite(descriptor, b"%030.9f" % ends, 0)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield Held(ends)
     finally:

@@ -340,8 +340,12 @@ class _Restore:
             elif not target.exists():
                 source.rename(target)
             durable.fsync_directory(self._data)
-        shutil.rmtree(self._staging)
+        # In one step it is over: until then the same command made again goes on here.
+        left = self._data / "run" / "restored"
+        shutil.rmtree(left, ignore_errors=True)
+        self._staging.rename(left)
         durable.fsync_directory(self._data)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def renew(account: Account, now: int) -> None:
