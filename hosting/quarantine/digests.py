@@ -205,7 +205,7 @@ class Digests:
         logins: Mapping[AccountId, EmailAddress],
     ) -> _Digest | None:
         """A digest without messages yet; None if its reader is nowhere."""
-        queue_id = plan.id_for(key)
+        queue_id = plan.id_for(f"{key} of tenant {tenant_id}")
         if key == ADMINISTRATORS:
             return self._for_administrators(tenant_id, queue_id)
         if recipient.account_id is not None:

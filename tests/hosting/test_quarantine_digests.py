@@ -131,6 +131,16 @@ def test_administrators_elsewhere_get_it_through_the_queue(place: Place) -> None
     assert NOTICE.encode() in place.installation.queue.content(entry)
 
 
+def test_administrators_elsewhere_of_two_tenants_each_get_theirs(place: Place) -> None:
+    place.held("of one")
+    place.held("of two", to_mailbox(MALLORY), tenant_id=TWO)
+    for tenant_id in (ONE, TWO):
+        place.installation.tenant(tenant_id).set_setting(POSTMASTER_SETTING, "ops@provider.example")
+    place.clock.advance(HOUR)
+    assert [digests(place, "administrators").send_due(tenant_id) for tenant_id in (ONE, TWO)] == [1, 1]
+    assert {summary.tenant_id for summary in place.installation.queue.entries()} == {ONE, TWO}
+
+
 def test_recipients_at_the_tenants_own_server_get_it_there(place: Place) -> None:
     place.held("token", routed(), routed("dora@one.test"))
     place.clock.advance(HOUR)
