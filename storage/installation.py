@@ -81,6 +81,7 @@ class Installation:
         self.clock = clock
         self.periods = periods
         self.folder_rules = folder_rules
+        self.acting_as = ""  # the role of the person whom this process works for, for audit records
         self.clock_guard = ClockGuard(data, clock)  # asked before anything is removed by time
         self.background = Background()
         self._checkpointer = Checkpointer(clock)
@@ -161,8 +162,18 @@ class Installation:
 
     @property
     def audit(self) -> Audit:
-        """What administrators did."""
-        return self._once("audit", lambda: Audit.open(self.data, self.keys, self.clock))
+        """What administrators did and read."""
+
+        def opened() -> Audit:
+            return Audit.open(
+                self.data,
+                self.keys,
+                self.clock,
+                identity=lambda: self.control.installation_id(),  # noqa: PLW0108 - opened when it is asked for
+                role=lambda: self.acting_as,
+            )
+
+        return self._once("audit", opened)
 
     @property
     def access_log(self) -> AccessLog:

@@ -139,7 +139,7 @@ TECHNICAL = {
     "control.staff_session.token_hash control.approval.approval_id control.approval.kind control.approval.state",
     "control.disclosure.case_id control.disclosure.authority control.disclosure.legal_basis",
     "control.disclosure.document control.disclosure.state control.disclosure.approval_id control.disclosure.extract",
-    "audit.checkpoint.hash audit.checkpoint.signature",
+    "audit.checkpoint.hash audit.checkpoint.signature audit.origin.hash audit.origin.signature",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tables of audit.db: the chain of administrative actions. Appended by one process, hashed over stored octets."""
+"""Tables of audit.db: the chain of administrative actions. One appends at a time; hashed over stored octets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ info = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    info=technical("state of this database itself", of=classes.INSTALLATION),
+    info=technical(
+        "state of this database itself, and how far the owners' journals have come", of=classes.INSTALLATION
+    ),
 )
 
 record = Table(
@@ -34,7 +36,8 @@ record = Table(
     info=technical("append-only chain of administrative actions", of=classes.AUDIT),
 )
 
-# Heads of the chain that were signed: who changes the chain has to have the signing key too.
+# Heads of the chain that were signed: who changes the chain has to have the signing key too. They outlive the records
+# that they sign, so that an old anchor can still be compared.
 checkpoint = Table(
     "checkpoint",
     metadata,
@@ -42,5 +45,17 @@ checkpoint = Table(
     Column("time", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),  # Ed25519
-    info=technical("signed heads of the chain", of=classes.AUDIT),
+    info=technical("signed heads of the chain", of=classes.INSTALLATION),
+)
+
+# Where the chain begins after records were removed that had had their time; the last row counts.
+origin = Table(
+    "origin",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # of the last record that was removed
+    Column("time", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("cut_off", BigInteger, nullable=False),  # what was removed was older
+    Column("signature", LargeBinary, nullable=False),  # Ed25519
+    info=technical("signed beginnings of the chain", of=classes.INSTALLATION),
 )

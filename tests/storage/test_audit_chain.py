@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from storage.audit import SCHEMA, Audit
+from storage.audit import SCHEMA, Audit, Entry
 from storage.clock import FixedClock
 from storage.database.database import Database
-from storage.errors import Corrupt, Gone
+from storage.errors import Corrupt, Gone, NotFound
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
+from storage.keys.sealing import derive, seal
 from storage.keys.source import LocalKeys
 from storage.values import AccountId, TenantId
 
 ACME = TenantId(7)
+ANN = AccountId(3)
 
 
 @pytest.fixture
@@ -29,6 +33,7 @@ def clock() -> FixedClock:
 def keystore(tmp_path: Path, clock: FixedClock) -> KeyStore:
     keystore = KeyStore.create(tmp_path / "keys", Master.generate(), clock)
     keystore.create_tenant(ACME)
+    keystore.create_account(ACME, ANN)
     return keystore
 
 
@@ -39,8 +44,15 @@ def audit(tmp_path: Path, keystore: KeyStore, clock: FixedClock) -> Iterator[Aud
     audit.close()
 
 
+def change(data: Path, keystore: KeyStore, clock: FixedClock, statement: str, values: Sequence[object] = ()) -> None:
+    """What somebody does to the database who has its key."""
+    database = Database.open(data / "audit.db", LocalKeys(keystore).service_key("audit"), SCHEMA, clock)
+    database.write(lambda transaction: transaction.driver.execute(statement, values))
+    database.close()
+
+
 def test_records_are_numbered_and_read_in_their_order(audit: Audit, clock: FixedClock) -> None:
-    audit.append("queue.hold", "ada", ACME, AccountId(3), {"reason": "späm", "id": "q1"})
+    audit.append("queue.hold", "ada", ACME, ANN, {"reason": "späm", "id": "q1"})
     clock.advance(60)
     audit.append("transcripts.read", "bob", details={"reason": "complaint"})
     first, second = audit.read()
@@ -84,6 +96,63 @@ def test_details_end_with_the_tenant_and_the_chain_still_verifies(audit: Audit, 
     assert audit.verify().number == 2
     with pytest.raises(Gone):
         audit.append("queue.hold", "ada", ACME)
+
+
+def test_details_of_an_account_end_with_its_key_alone(audit: Audit, keystore: KeyStore) -> None:
+    audit.append("account.freeze", "ada", ACME, ANN, {"reason": "a"})
+    audit.append("queue.hold", "ada", ACME, None, {"id": "q1"})
+    keystore.destroy_account(ACME, ANN)
+    assert [record.details for record in audit.read()] == [None, {"id": "q1"}]
+    assert audit.verify().number == 2
+    with pytest.raises(Gone):
+        audit.append("account.freeze", "ada", ACME, ANN)
+
+
+def test_the_role_is_kept_with_the_details(tmp_path: Path, keystore: KeyStore, clock: FixedClock) -> None:
+    role = "support"
+    audit = Audit.open(tmp_path, LocalKeys(keystore), clock, role=lambda: role)
+    audit.append("account.show", "ada", ACME, ANN, {"a": "b"})
+    role = "operator"
+    audit.append("account.show", "ada", ACME)
+    assert [(record.role, record.details) for record in audit.read()] == [("support", {"a": "b"}), ("operator", {})]
+    keystore.destroy_account(ACME, ANN)
+    assert audit.find(1).role == "" and audit.find(1).details is None
+    audit.close()
+
+
+def test_records_of_a_program_before_are_opened(
+    tmp_path: Path, keystore: KeyStore, clock: FixedClock, audit: Audit
+) -> None:
+    """They were sealed under the tenant's key, though they are of an account, and end with the tenant."""
+    keys = LocalKeys(keystore)
+    box = seal(derive(keys.tenant_key(ACME, "audit").secret, "audit"), b'{"reason":"old"}', b"audit 1")
+    fields = [1, clock.now(), "account.freeze", "ada", int(ACME), int(ANN), box.hex(), bytes(32).hex()]
+    hashed = hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).digest()
+    row = (1, clock.now(), "account.freeze", "ada", ACME, ANN, box, bytes(32), hashed)
+    change(tmp_path, keystore, clock, "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    audit.append("account.freeze", "ada", ACME, ANN, {"reason": "new"})
+    assert audit.verify().number == 2
+    keystore.destroy_account(ACME, ANN)
+    assert [record.details for record in audit.read(account_id=ANN)] == [{"reason": "old"}, None]
+    keystore.destroy_tenant(ACME)
+    assert [record.details for record in audit.read()] == [None, None] and audit.verify().number == 2
+
+
+def test_several_records_are_appended_together(audit: Audit) -> None:
+    entries = [Entry("log.access", "ada", ACME, ANN if n % 2 else None, {"n": str(n)}) for n in range(5)]
+    assert audit.append_all(entries) == [1, 2, 3, 4, 5]
+    assert [record.details for record in audit.read(account_id=ANN)] == [{"n": "1"}, {"n": "3"}]
+    assert [record.number for record in audit.read(after=3)] == [4, 5]
+    with pytest.raises(NotFound):  # one of a tenant that is not there: none of them is kept
+        audit.append_all([*entries, Entry("log.access", "ada", TenantId(99))])
+    assert audit.verify().number == 5 and audit.append_all([]) == []
+
+
+def test_whoever_follows_the_chain_has_a_position(audit: Audit) -> None:
+    assert audit.position("journal") == 0
+    audit.set_position("journal", 7)
+    audit.set_position("journal", 9)
+    assert (audit.position("journal"), audit.position("other")) == (9, 0)
 
 
 def test_more_records_than_a_page(audit: Audit) -> None:
