@@ -26,9 +26,11 @@ from hosting import config_file
 from hosting.access.roles import StaffRole, parse_roles
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
+from storage.backup.place import Keep
 from storage.errors import InvalidInput, Unavailable
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import BOUNDS, PRESETS, Periods, out_of_bounds
+from storage.register.values import Kept
 from storage.sending import SendingLimits
 from storage.values import Domain, EmailAddress
 
@@ -389,16 +391,23 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
-    return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention)
+    return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention, config.backup)
 
 
-def _wrong_retention(retention: Retention) -> dict[str, str]:
+def _wrong_retention(retention: Retention, backup: Backup) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for kept in BOUNDS:
         days = getattr(retention, kept.value)
         reason = out_of_bounds(kept, days) if days else ""
         if reason:
             wrong[f"retention.{kept.value}"] = f"retention.{kept.value}: {reason}"
+    longest = Keep(backup.daily, backup.weekly, backup.monthly).longest
+    most = (retention.backups or PRESETS[retention.preset][Kept.BACKUPS]) - 1
+    if longest > most:
+        wrong["retention.backups"] = (
+            f"retention.backups: [backup] keeps backups for up to {longest} days, but nothing of them may be older "
+            f"than {most}."
+        )
     try:
         retention.folder_rules  # noqa: B018 - parsed to be checked
     except InvalidInput as error:

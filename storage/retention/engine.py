@@ -112,7 +112,9 @@ class _Pass:
                 return
             if tenant_id not in self.held:
                 self._remove_of(tenant_id)
+                self._look_at(tenant_id)  # while it is open
             self._remove_from_folders(tenant_id)
+        self._look_at_installation()
 
     def _remove_of(self, tenant_id: TenantId) -> None:
         for remover in TENANT:
@@ -143,17 +145,20 @@ class _Pass:
 
     def look(self) -> None:
         """How old what is left is; what holds cover is not counted."""
+        self._look_at_installation()
+        for tenant_id in self.tenants:
+            if tenant_id not in self.held:
+                self._look_at(tenant_id)
+
+    def _look_at_installation(self) -> None:
         for remover in INSTALLATION:
             with self.part(remover.of, remover.part) as tally:
                 tally.oldest = earliest([tally.oldest, remover.oldest(self.due(remover.of))])
-        for tenant_id in self.tenants:
-            if tenant_id in self.held:
-                continue
-            if self.stopping():
-                return
-            for each in TENANT:
-                with self.part(each.of, f"{each.part} of tenant {tenant_id}") as tally:
-                    tally.oldest = earliest([tally.oldest, each.oldest(self.due(each.of), tenant_id)])
+
+    def _look_at(self, tenant_id: TenantId) -> None:
+        for remover in TENANT:
+            with self.part(remover.of, f"{remover.part} of tenant {tenant_id}") as tally:
+                tally.oldest = earliest([tally.oldest, remover.oldest(self.due(remover.of), tenant_id)])
 
     def standings(self) -> list[Standing]:
         return [
@@ -181,7 +186,6 @@ def remove_due(installation: Installation, *, stopping: Callable[[], bool] = lam
     installation.clock_guard.check()
     work = _Pass(installation, stopping)
     work.remove()
-    work.look()
     if stopping():
         return work.removed
     receipts = work.removed.receipts = work.receipts()

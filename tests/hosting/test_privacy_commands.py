@@ -105,6 +105,12 @@ def test_periods_out_of_bounds_are_refused_with_their_line(run: Run, tmp_path: P
     assert "cleanmail.toml:3: retention.folders: Only its owner" in said.err
 
 
+def test_backups_that_would_live_longer_than_the_period_are_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data" / "cleanmail.toml").write_text("[backup]\nmonthly = 12\n")
+    said = run("retention", "periods")
+    assert said.status == 1 and "for up to 372 days, but nothing of them may be older than 219" in said.err
+
+
 def test_a_run_leaves_receipts_and_status_says_that_all_is_kept(run: Run) -> None:
     before = run("--json", "retention", "status")
     assert before.status == 0 and {row["last_run"] for row in before.json} == {None}
