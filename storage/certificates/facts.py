@@ -6,6 +6,7 @@ Texts are markup of reportlab's paragraphs: whatever comes from the certificate 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
@@ -57,17 +58,24 @@ LIMITS = (
 )
 
 
-def sections(certificate: Certificate, signature: Mapping[str, str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Headings, each with its rows of a label and a text."""
-    yield "What this is about", list(_about(certificate))
-    yield "What was erased", list(_counts(certificate))
-    yield "How it was made unreadable", list(_keys(certificate.keys))
-    yield "Steps", [(_time(each.at), escape(_step(each.step))) for each in certificate.steps]
-    yield "Search for remains", list(_search(certificate))
-    yield "What remains, and until when", list(_remaining(certificate))
+@dataclass(frozen=True, slots=True)
+class Section:
+    heading: str
+    rows: tuple[tuple[str, str], ...]  # a label and a text
+    label_share: float = 0.27  # of the width
+
+
+def sections(certificate: Certificate, signature: Mapping[str, str]) -> Iterator[Section]:
+    steps = ((_time(each.at), escape(_step(each.step))) for each in certificate.steps)
+    yield Section("What this is about", tuple(_about(certificate)))
+    yield Section("What was erased", tuple(_counts(certificate)))
+    yield Section("How it was made unreadable", tuple(_keys(certificate.keys)))
+    yield Section("Steps", tuple(steps))
+    yield Section("Search for remains", tuple(_search(certificate)))
+    yield Section("What remains, and until when", tuple(_remaining(certificate)), label_share=0.6)
     if certificate.holds:
-        yield "Legal holds that were in force before", list(_holds(certificate))
-    yield "Signature", list(_signature(certificate, signature))
+        yield Section("Legal holds that were in force before", tuple(_holds(certificate)))
+    yield Section("Signature", tuple(_signature(certificate, signature)))
 
 
 def sentence(certificate: Certificate) -> str:

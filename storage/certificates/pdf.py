@@ -8,7 +8,6 @@ Standards: ISO 32000-1 §7.11.4 (embedded files).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, cast
 from xml.sax.saxutils import escape
@@ -98,9 +97,10 @@ def _story(certificate: Certificate, document: bytes, width: float) -> list[Any]
         "heading", parent=text, fontName="Helvetica-Bold", fontSize=10.5, leading=13, spaceBefore=9, spaceAfter=3
     )
 
-    def section(name: str, rows: Sequence[tuple[str, str]], *, first: float = 0.27) -> list[Any]:
-        cells = [[Paragraph(escape(facts.plain(left)), label), Paragraph(right, text)] for left, right in rows]
-        table = Table(cast(Any, cells), colWidths=[width * first, width * (1 - first)], hAlign="LEFT")
+    def flowable(section: facts.Section) -> Any:
+        cells = [[Paragraph(escape(facts.plain(left)), label), Paragraph(right, text)] for left, right in section.rows]
+        share = section.label_share
+        table = Table(cast(Any, cells), colWidths=[width * share, width * (1 - share)], hAlign="LEFT")
         table.setStyle(
             [
                 ("VALIGN", (0, 0), (-1, -1), "TOP"),
@@ -111,15 +111,14 @@ def _story(certificate: Certificate, document: bytes, width: float) -> list[Any]
                 ("LINEBELOW", (0, 0), (-1, -2), 0.25, "#cccccc"),
             ]
         )
-        return [KeepTogether([Paragraph(name, heading), table])]
+        return KeepTogether([Paragraph(section.heading, heading), table])
 
     story: list[Any] = [
         Paragraph("Certificate of erasure", title),
         Paragraph(escape(facts.plain(facts.sentence(certificate))), lead),
         HRFlowable(width="100%", thickness=0.8, color="#222222", spaceBefore=1, spaceAfter=2),
     ]
-    for name, rows in facts.sections(certificate, signature_of(document)):
-        story += section(name, rows)
+    story += map(flowable, facts.sections(certificate, signature_of(document)))
     story += [
         KeepTogether(
             [

@@ -28,7 +28,7 @@ _DAY = 86_400
 def remaining(periods: Periods, at: int, *, whole: bool) -> tuple[Remaining, ...]:
     """After the erasure of a tenant (`whole`) or of one account at that time."""
     found = [_remaining(periods, at, each) for each in ALWAYS + (OF_CUSTOMERS if whole else ())]
-    return (*found, *(_remaining(periods, at, each, ", if there were any") for each in IF_ANY))
+    return (*found, *(_remaining(periods, at, each, " (where there were any)") for each in IF_ANY))
 
 
 def _remaining(periods: Periods, at: int, of: DataClass, condition: str = "") -> Remaining:

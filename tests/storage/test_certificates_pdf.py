@@ -15,8 +15,10 @@ from storage.certificates import pdf
 from storage.certificates.attachment import NAME, attached
 from storage.certificates.certificate import Certificate, Remaining, Scope, StepDone
 from storage.certificates.issuing import pages_match
+from storage.certificates.remaining import remaining
 from storage.certificates.signing import issue, verify
 from storage.errors import InvalidInput
+from storage.register.periods import STANDARD
 
 SIGNER = Signer()
 DOCUMENT = issue(certificate(), SIGNER)
@@ -71,6 +73,7 @@ def test_the_pages_say_what_a_customer_files() -> None:
         (certificate(scope=Scope(1, None, "many", tuple(f"d{n}.example" for n in range(2000)))), "and 1,994 more"),
         (certificate(begun=BEGUN - 3 * DAY), "3 days after the order"),
         (certificate(issuer="<b>&amp;</b> \u4e2d\x00", finished=2**52), "<b>&amp;</b> ??"),
+        (certificate(remaining=remaining(STANDARD, BEGUN, whole=True)), "Transcripts of the dialogues"),
         (certificate(remaining=tuple(Remaining(f"c{n}", f"Class {n}", "law", BEGUN) for n in range(20))), "Class 19"),
     ],
 )

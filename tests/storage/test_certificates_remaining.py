@@ -30,7 +30,7 @@ def test_the_times_are_the_policy_s(preset: str) -> None:
     assert found["erasures"].until == AT + 3654 * DAY
     assert found["audit"].until is None
     assert found["audit"].basis == "law"
-    assert found["holds"].title.endswith(", if there were any")
+    assert found["holds"].title.endswith(" (where there were any)")
 
 
 def test_an_account_leaves_nothing_of_the_contract() -> None:
