@@ -41,7 +41,8 @@ class Holders:
                 process = (pid, _started(pid))
                 known.add(process)
                 if self._file is not None:
-                    os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+                    with suppress(OSError):  # a full disk keeps nobody from his keys
+                        os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
             self._holding.setdefault(tenant_id, set()).add(process)
 
     def forgot(self, tenant_id: TenantId, pid: int) -> None:
@@ -68,7 +69,7 @@ class Holders:
     def _recall(self, path: Path) -> None:
         """What an auth role of before knew, of processes that live on; all of them may hold keys."""
         lines: list[bytes] = []
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             lines = path.read_bytes().splitlines()
         for line in lines:
             words = line.split()
@@ -77,13 +78,13 @@ class Holders:
                 if _lives(process):
                     for known in (self._ever, self._holding):
                         known.setdefault(TenantId(int(words[0])), set()).add(process)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        known_lines = [b"%d %d %d\n" % (t, *each) for t, processes in self._ever.items() for each in processes]
+        temporary = path.with_name(f"{path.name}.new")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(path, flags, 0o600)
-            for tenant_id, processes in self._ever.items():
-                for process in processes:
-                    os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+            temporary.write_bytes(b"".join(known_lines))
+            temporary.replace(path)  # whoever is killed in between leaves the old one
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             _log.warning("who holds keys is not remembered: errno %s", error.errno)
             self._file = None
