@@ -37,19 +37,23 @@ _BASES = {
     "interest": "legitimate interest",
     "consent": "consent",
 }
-_LEVELS = {
-    "purge": (
-        "<b>Purge</b>, by cryptographic erase (NIST SP 800-88). The data was stored encrypted from its first byte on,"
-        " and the only keys that open it were destroyed in a place that gives no key back: recovering the data is"
-        " infeasible, with the means of a laboratory too."
-    ),
-    "clear": (
-        "<b>Clear</b>, by cryptographic erase (NIST SP 800-88). The data was stored encrypted from its first byte on,"
-        " and the only keys that open it were overwritten and removed: neither this system nor ordinary tools can read"
-        " the data again. The master key lived in a file; whether a trace of the old file is left in spare blocks of"
-        " the storage medium cannot be proven by software, so the higher level Purge is not claimed."
-    ),
-}
+_PURGE = (
+    "<b>Purge</b> of the media that hold the data, by cryptographic erase (NIST SP 800-88). The data was stored"
+    " encrypted from its first byte on; what opens its keys was never on these media, and was destroyed where it lived."
+    " Recovering the data from them is infeasible, with the means of a laboratory too."
+)
+_CLEAR = (
+    "<b>Clear</b>, by cryptographic erase (NIST SP 800-88). The data was stored encrypted from its first byte on, and"
+    " the only keys that open it were overwritten and removed: neither this system nor ordinary tools can read the data"
+    " again."
+)
+_SAME_MEDIUM = (
+    " The master key lived on the same medium; whether a trace of the old one is left in spare blocks of it cannot be"
+    " proven by software, so the higher level Purge is not claimed."
+)
+_NOT_REPLACED = (
+    " The old master key was not destroyed by this program, so the higher level Purge is not claimed: see below."
+)
 LIMITS = (
     "It states what the server did and found. It cannot speak of copies that were made elsewhere before: messages at"
     " their correspondents, on the customer's own devices, in exports that the customer took along, or in backups of"
@@ -114,8 +118,12 @@ def _counts(certificate: Certificate) -> Iterator[tuple[str, str]]:
 
 
 def _keys(keys: KeysDestroyed) -> Iterator[tuple[str, str]]:
-    yield "Level reached", _LEVELS.get(keys.sanitization, escape(plain(keys.sanitization)))
-    yield "Keys destroyed", f"{_number(len(keys.key_ids))}, at {_time(keys.at)}: {_some(keys.key_ids, 'Courier')}"
+    yield "Level reached", _level(keys)
+    numbers = _some(keys.key_ids, "Courier")
+    yield (
+        "Keys destroyed",
+        f"{_number(len(keys.key_ids))}, at {_time(keys.at)}: {numbers}" if numbers else _time(keys.at),
+    )
     yield "Master key", _master(keys)
     if keys.mirrors:
         yield "Mirrors of keys", f"removed from {_some(keys.mirrors)}"
@@ -125,6 +133,16 @@ def _keys(keys: KeysDestroyed) -> Iterator[tuple[str, str]]:
         if keys.backups_until is None
         else f"none can exist after <b>{_time(keys.backups_until)}</b>, when the last dated copy expires",
     )
+
+
+def _level(keys: KeysDestroyed) -> str:
+    match keys.sanitization:
+        case "purge":
+            return _PURGE
+        case "clear":
+            return _CLEAR + (_SAME_MEDIUM if keys.old_master_destroyed else _NOT_REPLACED)
+        case other:
+            return escape(plain(other))
 
 
 def _master(keys: KeysDestroyed) -> str:

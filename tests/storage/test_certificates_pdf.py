@@ -61,7 +61,16 @@ def test_the_pages_say_what_a_customer_files() -> None:
             certificate(scope=Scope(12, 34, "acme", ())),
             "account number 34 of the customer 'acme' was erased",
         ),
-        (certificate(keys=replace(certificate().keys, sanitization="purge")), "Purge, by cryptographic erase"),
+        (certificate(keys=replace(certificate().keys, sanitization="purge")), "Purge of the media that hold the data"),
+        (certificate(keys=replace(certificate().keys, sanitization="other")), "Level reached other"),
+        (
+            certificate(keys=replace(certificate().keys, key_ids=())),
+            "Keys destroyed 2026-05-28 20:26:43 UTC Master",
+        ),
+        (
+            certificate(keys=replace(certificate().keys, old_master_destroyed=False)),
+            "not destroyed by this program",
+        ),
         (certificate(keys=replace(certificate().keys, backups_until=None)), "no copy of the destroyed keys existed"),
         (certificate(keys=replace(certificate().keys, master_after=None)), "generation 7 was not replaced"),
         (certificate(keys=replace(certificate().keys, old_master_destroyed=False)), "for the operator to see to"),
