@@ -15,6 +15,8 @@ import pytest
 from whole_server import WholeServer, running, until
 from wire import Closed
 
+from hosting.data_register import REGISTER
+
 pytestmark = pytest.mark.slow
 
 
@@ -35,6 +37,10 @@ def test_a_message_goes_in_by_submission_and_comes_out_by_imap_octet_for_octet(w
             assert body.encode() in octets
             header = imap.command(b"UID FETCH %d BODY.PEEK[HEADER]" % uid).text
             assert b"Return-Path: <alice@one.test>" in header and b"127.0.0.1" not in header
+
+
+def test_every_file_of_the_running_server_is_declared(whole_server: WholeServer) -> None:
+    assert REGISTER.undeclared(whole_server.data) == []
 
 
 def test_idle_tells_of_a_message_that_another_process_delivered(whole_server: WholeServer) -> None:
