@@ -29,9 +29,9 @@ from storage.backup.verifying import verify as verify_backup
 from storage.backup.whole import restore_installation
 from storage.clock import SystemClock
 from storage.clock_guard import ClockGuard
-from storage.errors import InvalidInput, NotFound
+from storage.errors import Gone, InvalidInput, NotFound
 from storage.keys.source import LocalKeys
-from storage.values import EmailAddress, TenantId
+from storage.values import AccountId, EmailAddress, TenantId
 
 # How a time may be written, and how many seconds what is written lasts.
 _TIMES = {"%Y-%m-%d": 86_399, "%Y-%m-%d %H:%M": 59, "%Y-%m-%dT%H:%M:%SZ": 0, "%Y%m%dT%H%M%SZ": 0}
@@ -226,20 +226,19 @@ def restore(
 
 
 def _restore_account(run: Invocation, source: Path, at: str, address: str, folder: str | None) -> None:
+    login = EmailAddress.parse(address)
     with run.administration() as administration, run.output.progress() as bar:
         installation = administration.installation
         stored = _find(run, installation.keys.verifying_key("manifest"), source, at)
-        whose = invocation.find_account(administration, address)
-        tenant_id, account_id = whose.tenant.tenant_id, whose.account.account_id
+        tenant_id = administration.control.domain(login.domain).tenant_id
         task = bar.add_task("restoring", total=None)
         with _saved(administration, stored, tenant_id) as saved:
-            then = _same_account(saved, whose.account.login, account_id, stored)
+            account_id = _same_account(administration, saved, login, stored)
+            then = saved.account(account_id)
             details = {"backup": stored.name, "folder": folder or ""}
             installation.audit.append("backup.restore", run.operator, tenant_id, account_id, details)
             with installation.account(tenant_id, account_id) as opened:
-                found = restore_account(
-                    saved.account(then), opened, folder=folder, progress=lambda n: bar.advance(task, n)
-                )
+                found = restore_account(then, opened, folder=folder, progress=lambda n: bar.advance(task, n))
                 usage = opened.usage()
     values = _restored(found) | {"folder": folder_of(stored), "bytes_used": usage.bytes}
     run.output.done(f"{_sentence(found)} in {folder_of(stored)}; the account stores {size(usage.bytes)} now.", values)
@@ -248,16 +247,21 @@ def _restore_account(run: Invocation, source: Path, at: str, address: str, folde
         raise typer.Exit(INCOMPLETE)
 
 
-def _same_account(saved: SavedTenant, login: EmailAddress, now: int, stored: Stored) -> Any:
-    """The account that the address was at that time has to be the one that it is now: nothing opens the other's."""
+def _same_account(administration: Administration, saved: SavedTenant, login: EmailAddress, stored: Stored) -> AccountId:
+    """The account that the address was at that time has to be the one that it is now: nothing opens another's."""
     try:
         then = saved.directory().account_by_address(login)
     except NotFound:
         raise NotFound(f"There was no account {login} when the backup {stored.name} was made.") from None
-    if then.account_id != now:
-        raise NotFound(
-            f"The account {login} of that time was deleted and its key destroyed; its mail can never be read again. "
-            "The account of today is another one."
+    try:
+        now = administration.installation.tenant(saved.tenant_id).account_by_address(login)
+    except NotFound:
+        now = None
+    if now is None or then.account_id != now.account_id:
+        today = "" if now is None else " The account of today is another one."
+        raise Gone(
+            f"The account {login} of that time was deleted and its key destroyed: what the backup holds of it can "
+            f"never be read again.{today}"
         )
     return then.account_id
 
