@@ -18,7 +18,7 @@ import typer
 
 from hosting import composition
 from hosting.access import own, session_file
-from hosting.access.actions import FOR_EVERYBODY, Action, action_of
+from hosting.access.actions import FOR_EVERYBODY, OF_PROVIDERS, Action, action_of
 from hosting.access.decide import may
 from hosting.access.identity import Premises
 from hosting.access.roles import Who
@@ -47,6 +47,12 @@ class Invocation:
 
     @cached_property
     def config(self) -> Config:
+        """Raises NotPermitted for a file that the person could have written himself, while he acts as root."""
+        if os.geteuid() == 0 and self.person.uid != 0 and self.config_path.exists():
+            owners = {0} | ({self.data.stat().st_uid} - {self.person.uid} if self.data.exists() else set())
+            found = self.config_path.stat()
+            if found.st_uid not in owners or found.st_mode & 0o022:
+                raise NotPermitted(f"{self.config_path} is not root's or the server's alone: it says who may do what.")
         return load(self.config_path)
 
     @property
@@ -71,7 +77,10 @@ class Invocation:
             raise NotPermitted(f"{self.data} is for root and the user that the server runs as.")
         if not composition.is_initialised(self.data):
             return  # there is nothing yet that could be somebody's
-        may(self.identify(), action)
+        who = self.identify()
+        may(who, action)
+        if command in OF_PROVIDERS and who.tenant_id is not None:
+            raise NotPermitted("At the command line this is for the provider's people.")
         if self._opened is not None:
             self._narrow(self._opened)
 
@@ -93,7 +102,7 @@ class Invocation:
 
     def _identify(self, machine: bool) -> Who:
         token = session_file.read(self.data, self.person.uid)
-        with privileges.acting_as_owner(self.data):
+        with privileges.acting_as_owner(self.data, wholly=True):
             self._opened = self._door.enter_context(composition.administration(self.data, self.config))
             users = composition.server_users(self.data, self.config)
             premises = Premises(self._opened.control, self.config.staff, users, self.config.logs.auditors)

@@ -52,20 +52,24 @@ def become_owner(path: Path) -> None:
 
 
 @contextmanager
-def acting_as_owner(path: Path) -> Iterator[None]:
-    """As `become_owner`, while the context lasts; the real user stays, so that others can see who it is."""
+def acting_as_owner(path: Path, *, wholly: bool = False) -> Iterator[None]:
+    """As `become_owner`, while the context lasts; the real user stays, so that others can see who it is.
+
+    `wholly`: he does not, and programs that are started meanwhile can never be root again.
+    """
     owner = path.stat() if path.exists() else None
     if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
         yield
         return
-    gid = os.getegid()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
+    gids, uids = os.getresgid(), os.getresuid()
+    real_gid, real_uid = (owner.st_gid, owner.st_uid) if wholly else (gids[0], uids[0])
+    os.setresgid(real_gid, owner.st_gid, gids[2])
+    os.setresuid(real_uid, owner.st_uid, 0)
     try:
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(gid)
+        os.setresuid(*uids)
+        os.setresgid(*gids)
 
 
 def _switch(uid: int, gid: int, name: str) -> None:

@@ -171,6 +171,21 @@ class TestSigningIn:
             os.chown(file, EVE, EVE)
             assert town.run("tenant", "list").status == 1
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    def test_a_configuration_of_ones_own_is_not_root_s(self, town: StaffTown, tmp_path: Path) -> None:
+        """By sudo he could give himself every role by it, or a command that prints the master key."""
+        town.person("anna", "operator")
+        town.become(ADAM)
+        mine = tmp_path / "mine.toml"
+        mine.write_text(f'[staff.unix]\n{ADAM} = "operator"\n')
+        os.chown(mine, ADAM, ADAM)
+        refused = town.run("--config", str(mine), "tenant", "list")
+        assert (refused.status, "who may do what" in refused.err) == (1, True)
+        os.chown(mine, 0, 0)
+        assert town.run("--config", str(mine), "tenant", "list").status == 0
+        mine.chmod(0o666)
+        assert town.run("--config", str(mine), "tenant", "list").status == 1
+
     def test_a_token_of_another_unix_user_opens_nothing(self, town: StaffTown) -> None:
         town.person("anna", "operator")
         town.become(ADAM)
@@ -268,7 +283,9 @@ class TestTenantAdministrators:
         assert "unexpected" not in refused.err
         mine = [{"bolt": "acme", "2": "1"}.get(each, each.replace("ben@bolt", "ann@acme")) for each in command]
         mine = [each.replace("bolt.test", "acme.test") for each in mine]
-        if command[0] not in {"import", "dns", "route"}:  # the same is allowed where it is theirs
+        if (
+            command[0] not in {"import", "dns", "route"} and "delete" not in command
+        ):  # the same is allowed where it is theirs
             assert acme.run(*mine).status == 0, mine
 
     @pytest.mark.parametrize(
@@ -285,6 +302,11 @@ class TestTenantAdministrators:
             ["staff", "list"],
             ["staff", "add", "eve", "--role", "operator"],
             ["request", "list"],
+            ["ending", "list"],
+            ["hold", "list"],
+            ["keys", "status"],
+            ["import", "ann@acme.test", "/dev/null"],
+            ["account", "delete", "ann@acme.test", "--yes"],
             ["message", "show", "ann@acme.test", "INBOX", "1"],
             ["review", "list"],
             ["filter", "status"],
