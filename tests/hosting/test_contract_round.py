@@ -13,10 +13,14 @@ from hosting.config import Config, parse
 from hosting.contract_round import ContractRound
 from hosting.contracts.holding import ask_for_hold
 from hosting.contracts.notice import FIELD
+from storage.certificates.signing import verify
+from storage.certificates.store import Certificates
 from storage.directory.contracts import ContractLimits, Contracts, Intake
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State
+from storage.ending.ending import carry_out
+from storage.ending.processes import Nobody
 from storage.errors import InvalidInput, NotPermitted
 from storage.queue.entries import Origin
 from storage.queue.queue import Queue
@@ -185,6 +189,27 @@ def test_a_contract_whose_end_is_reached_is_ended(place: Place) -> None:
     assert place.installation.control.tenant_state(TWO)[0] is State.ACTIVE
     look(place)
     assert contracts(place).due(place.clock.now()) == []
+
+
+def test_from_the_end_of_a_contract_to_its_certificate(place: Place) -> None:
+    installation = place.installation
+    asked = ask_for_hold(
+        installation, ONE, None, ends=place.clock.now() + 101 * DAY, reason="case", by="olga", unix="olga", days=7
+    )
+    installation.control.approvals.decide(asked.approval_id, "paul", True)
+    look(place)
+    pass_days(place, 102)
+    look(place)
+    ending = installation.control.endings.of(ONE)
+    assert ending is not None
+    carry_out(installation, ending.ending_id, people=Nobody(), issuer="mail.test")
+    document = Certificates(place.data).document(ending.ending_id)
+    certificate = verify(document, place.keys.verifying_key("certificate"))
+    assert (certificate.ordered_by, certificate.scope.name, certificate.issuer) == ("contract", "one", "mail.test")
+    assert [(hold.hold_id, hold.ended - hold.begun) for hold in certificate.holds] == [(asked.approval_id, 101 * DAY)]
+    assert {"transcripts", "contracts", "audit"} <= {each.data_class for each in certificate.remaining}
+    assert installation.control.holds.reason(installation.control.holds.all()[0]) == ""  # it ended with the key
+    look(place)  # nothing is due any more
 
 
 def test_a_hold_keeps_a_contract_from_being_ended_until_it_is_over(place: Place) -> None:
