@@ -119,7 +119,7 @@ def parsed(octets: bytes) -> Line:
         else:
             given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
             line = kind(**given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError):
         raise InvalidInput("The index of the archive has a line that lacks something.") from None
     if not _CHECKS[kind](line):
         raise InvalidInput("The index of the archive has a line with a value that cannot be.")

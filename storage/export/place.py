@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import CleanmailError, Conflict, InvalidInput, NotPermitted, StorageFull, Unavailable
-from storage.export.values import FORMAT, MARKER
+from storage.export.values import ACCOUNT, FORMAT, MANIFEST, MARKER, TENANT
 from storage.files import durable
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -115,6 +115,7 @@ def claim(target: Path, data: Path, identity: Mapping[str, Any]) -> Iterator[Pla
             raise Conflict(f"Another export is writing to {target}.") from None
         _check_identity(place, target, identity)
         with sentences():
+            _remove_torn(place)
             yield Place(place, descriptor)
     finally:
         os.close(descriptor)
@@ -140,6 +141,13 @@ def _check_identity(place: Path, target: Path, identity: Mapping[str, Any]) -> N
         elif found != wanted:
             what = "form" if {**found, "form": wanted.get("form")} == wanted else "account or tenant"
             raise Conflict(f"{target} holds an export of another {what}; nothing was changed.")
+
+
+def _remove_torn(place: Path) -> None:
+    """Documents that a crash left half written."""
+    for name in os.listdir(place):
+        if any(name.startswith(f".{document}.") for document in (MARKER, ACCOUNT, TENANT, MANIFEST)):
+            os.unlink(place / name)
 
 
 def read_marker(place: Path) -> dict[str, Any] | None:
