@@ -148,7 +148,8 @@ class WorkerProcess(ProcessProtocol):
         self.state = State.DOWN
         if recycled or self._reactor.seconds() - self._started >= SETTLED:
             self._pause = FIRST_PAUSE
-        log.error("%s ended %s; it is started again in %.1f s", self.name, _how(reason), self._pause)
+        level = logging.INFO if recycled else logging.ERROR
+        log.log(level, "%s ended %s; it is started again in %.1f s", self.name, _how(reason), self._pause)
         self.restarts += 1
         self._timer = self._reactor.callLater(self._pause, self._spawn)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
