@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class LettingGo(Service):
                 case AccountEnded(tenant_id, account_id):
                     self._begin(change, partial(self._installation.forget_account, tenant_id, account_id))
 
-    def _begin(self, change: object, forget: Callable[[], None]) -> None:
+    def _begin(self, change: TenantEnded | AccountEnded, forget: Callable[[], None]) -> None:
         if change in self._running:
             return
 
@@ -69,7 +70,10 @@ class LettingGo(Service):
             self._running.pop(change, None)
             if isinstance(result, Failure):
                 log_failure(log, "what ends was not let go of", result)
+            else:
+                log.info("let go of %s", told)
 
+        told = " ".join(f"{name.removesuffix('_id')} {number}" for name, number in asdict(change).items())
         self._running[change] = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), forget)
         self._running[change].addBoth(over)
 
@@ -91,10 +95,18 @@ class ServerProcesses:
         return len(self._auth.kill(tenant_id, processes)) if self._auth is not None else 0
 
     def recycle(self, tenant_id: TenantId) -> int:
-        """The supervisor starts them again. This process is not among them: whoever runs it sees to it."""
+        """The supervisor starts them again. Not this process: whoever runs it sees to it; nor commands, which end."""
         if self._auth is None:
             return 0
-        return len(self._auth.recycle(tenant_id, self._auth.ever_held(tenant_id) - {os.getpid()}))
+        workers = {pid for pid in self._auth.ever_held(tenant_id) if _is_worker(pid)}
+        return len(self._auth.recycle(tenant_id, workers - {os.getpid()}))
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"hosting.roles" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # it is gone
+        return False
 
 
 def _has_open(pid: int, below: str) -> bool:

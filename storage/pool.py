@@ -25,9 +25,10 @@ Open = Callable[[TenantId, AccountId], Account]
 
 
 class _Place:
-    __slots__ = ("account", "users")
+    __slots__ = ("account", "closed", "users")
 
     def __init__(self) -> None:
+        self.closed = False  # while it is in use: it has ended, and whoever uses it last leaves the place
         self.account: Account | None = None  # None: somebody opens or closes it
         self.users = 0
 
@@ -115,7 +116,7 @@ class AccountPool:
         with self._changed:
             place = self._places[owner]
             place.users -= 1
-            if not place.users and self._is_expelled(owner):
+            if not place.users and place.closed:
                 del self._places[owner]
             self._changed.notify_all()
 
@@ -151,8 +152,10 @@ class AccountPool:
         with self._changed:
             for owner, account in found:
                 place = self._places.get(owner)
-                if account is not None and place is not None and not place.users:
-                    del self._places[owner]
+                if account is not None and place is not None:
+                    place.closed = True
+                    if not place.users:
+                        del self._places[owner]
             self._changed.notify_all()
 
     def _expelled_now(self) -> list[Owner]:

@@ -49,6 +49,7 @@ CONTRACT = "contract"  # who orders an ending whose time has come
 LET_GO = 5.0  # seconds that other processes have to let go; who has not is killed
 _ALONE = 5.0  # seconds more until an ending is put off
 _POLL = 0.1
+_TELL_EACH = 1.0  # seconds
 _LOGS = 10.0  # seconds to find a moment at which nobody reads
 _NOTE_EACH = 1.0  # seconds after which progress is written down
 _ORDER_TAKES = 3600  # seconds, at the very most, from the making of its key to its commit
@@ -228,7 +229,8 @@ class _Work:
 
     def _alone(self) -> ExitStack:
         """A context in which nobody has anything of it open. Who does not let go in time is killed."""
-        begun, killed = self._installation.clock.monotonic(), False
+        begun = told = self._installation.clock.monotonic()
+        killed = False
         while True:
             left = self._people.holding(self._scope.tenant_id, self._scope.folder, keys=self._scope.holds_keys)
             waited = self._installation.clock.monotonic() - begun
@@ -251,7 +253,9 @@ class _Work:
             if waited > LET_GO + _ALONE:
                 raise still_in_use(self._scope)
             threading.Event().wait(_POLL)
-            self._scope.tell()
+            if self._installation.clock.monotonic() - told >= _TELL_EACH:
+                told = self._installation.clock.monotonic()
+                self._scope.tell()
 
     def _gather(self) -> None:
         if not self._row.has(Step.ALONE):
