@@ -157,6 +157,7 @@ class Retention:
     counts: int = 0  # counts of verdicts, and receipts of retention
     reviews: int = 0  # reviews of withheld mail
     staff: int = 0  # people of the provider after they left
+    audit: int = 0  # what administrators did and read; at least 366
     business: int = 0  # contracts, certificates, disclosures; at least 3654, which is 10 years
     backups: int = 0  # backups, and what is known of them
     key_backups: int = 0  # copies of keys

@@ -68,6 +68,7 @@ BOUNDS: Mapping[Kept, Bounds] = MappingProxyType(
         Kept.COUNTS: Bounds(32, 401, "shares of wrongly withheld mail are counted over 30 days"),
         Kept.REVIEWS: Bounds(32, 401, "shares of reviewed mail are counted over 30 days"),
         Kept.STAFF: Bounds(2, 3654, "who worked here has to be known for a while after it"),
+        Kept.AUDIT: Bounds(366, 5480, "what administrators did can be proved for a year at least"),
         Kept.BUSINESS: Bounds(3654, 5480, "business records have to be kept for 10 years by law"),
         Kept.BACKUPS: Bounds(2, 366, "what was erased must not live on in backups for more than a year"),
         Kept.KEY_BACKUPS: Bounds(2, 91, "a destroyed key must not live on in copies for more than three months"),
@@ -93,6 +94,7 @@ _STANDARD: Mapping[Kept, int] = MappingProxyType(
         Kept.COUNTS: 401,
         Kept.REVIEWS: 401,
         Kept.STAFF: 366,
+        Kept.AUDIT: 3654,
         Kept.BUSINESS: 3654,
         Kept.BACKUPS: 220,  # the first of each of six months, and what is left of the seventh
         Kept.KEY_BACKUPS: 30,

@@ -60,7 +60,7 @@ _LONG: Mapping[Kept, str] = MappingProxyType(
         Kept.WORK: "until its work is done: minutes to days",
         Kept.QUEUE: "until it is delivered or goes back to its sender, at most {most}",
         Kept.QUARANTINE: "as long as the customer's rules say, at most {most}",
-        Kept.AUDIT: "as long as the installation; its personal parts as long as the account or the contract",
+        Kept.AUDIT: "at most {most}; its personal parts as long as the account or the contract",
         Kept.BUSINESS: "10 years after the end of the matter, at most {most}",
         Kept.BACKUPS: "until it is replaced, at most {most}",
         Kept.KEY_BACKUPS: "until it is replaced, at most {most}",

@@ -151,6 +151,11 @@ def _oldest_certificate(due: Due) -> int | None:
     return earliest([each.finished for each in Certificates(due.installation.data).all()])
 
 
+def _cut_audit(due: Due) -> int:
+    """Whole days, since each cut leaves a signed origin and a record."""
+    return due.installation.audit.cut(due.cut_off - due.cut_off % DAY, due.held)
+
+
 # Rows of queue.db
 
 _WAITING = Rows(queue.entry, queue.entry.c.arrived)
@@ -193,6 +198,7 @@ INSTALLATION: tuple[Remover, ...] = (
         lambda due: due.installation.control.reviews.remove_expired(due.cut_off),
         lambda due: _REVIEWS.oldest(due.installation.control.database),
     ),
+    Remover(classes.AUDIT, "audit", _cut_audit, lambda due: due.installation.audit.oldest(due.held)),
     Remover(classes.ERASURES, "certificates", _certificates, _oldest_certificate),
     _rows(classes.ERASURES, _ENDINGS),
     _rows(classes.CONTRACTS, _CONTRACTS),

@@ -226,3 +226,17 @@ def test_a_pass_that_is_stopped_goes_on_the_next_time(place: Place) -> None:
     removed = remove_due(place.installation, stopping=stopping)
     assert removed.rows == 1 and removed.receipts == []
     assert removed_of(remove_due(place.installation), "withheld") == 1
+
+
+def test_the_beginning_of_the_audit_chain_goes_and_what_is_left_verifies(place: Place) -> None:
+    audit = place.installation.audit
+    for number in range(3):
+        audit.append("account.create", "root", ONE if number == 2 else TWO)
+    insert(place, "legal_hold", hold_id="h", tenant_id=ONE, begun=0, ends=place.clock.now() + BUSINESS + 2 * DAY)
+    place.clock.advance(BUSINESS)
+    assert removed_of(remove_due(place.installation), "audit") == 2  # the next is of a tenant that is held
+    assert removed_of(remove_due(place.installation), "audit") == 0
+    assert not any(each.overdue for each in measure(place.installation))
+    place.clock.advance(3 * DAY)
+    assert removed_of(remove_due(place.installation), "audit") == 1
+    audit.verify()
