@@ -31,7 +31,7 @@ def _one(config: Config) -> int:
 
 
 ROLES: tuple[RoleSpec, ...] = (
-    RoleSpec("auth", 0, "epoll", _one, sections=("auth", "keys")),
+    RoleSpec("auth", 0, "epoll", _one, sections=("auth", "keys", "staff")),
     # IMAP answers twice as many commands on the epoll reactor; SMTP lives on asyncio.
     # SQLite gives the interpreter lock back at every row: with the default, a thread that computes would hold the event
     # loop's reads up by that much for each row. Where most work is in threads, shorter turns only cost more turns.
@@ -58,7 +58,7 @@ ROLES: tuple[RoleSpec, ...] = (
         1,
         "epoll",
         _one,
-        sections=("jobs", "keys", "dns", "filter", "mail", "relay", "retention", "privacy", "contracts"),
+        sections=("jobs", "keys", "dns", "filter", "mail", "relay", "retention", "backup", "privacy", "contracts"),
     ),
 )
 
