@@ -26,7 +26,6 @@ from hosting import config_file
 from hosting.access.roles import StaffRole, parse_roles
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
-from storage.backup.place import Keep
 from storage.errors import InvalidInput, Unavailable
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import BOUNDS, PRESETS, Periods, out_of_bounds
@@ -392,17 +391,22 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
-    return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention, config.backup)
+    return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention, config.backup, config.keys)
 
 
-def _wrong_retention(retention: Retention, backup: Backup) -> dict[str, str]:
+def _wrong_retention(retention: Retention, backup: Backup, keys: Keys) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for kept in BOUNDS:
         days = getattr(retention, kept.value)
         reason = out_of_bounds(kept, days) if days else ""
         if reason:
             wrong[f"retention.{kept.value}"] = f"retention.{kept.value}: {reason}"
-    longest = Keep(backup.daily, backup.weekly, backup.monthly).longest
+    key_days = retention.key_backups or PRESETS[retention.preset][Kept.KEY_BACKUPS]
+    if keys.backup_days >= key_days:
+        wrong["keys.backup_days"] = (
+            f"keys.backup_days must be below the period of copies of keys, {key_days} days ([retention] key_backups)."
+        )
+    longest = max(1, backup.daily, backup.weekly * 7, backup.monthly * 31)
     most = (retention.backups or PRESETS[retention.preset][Kept.BACKUPS]) - 1
     if longest > most:
         wrong["retention.backups"] = (
