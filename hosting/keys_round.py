@@ -46,6 +46,7 @@ class KeysRound:
         self._metrics = metrics
         self._clock = ClockGuard(installation.data, installation.clock)
         self._until_mirror = 0
+        self._mirror_broken = False
         self._told: tuple[str, ...] = ()
 
     def look(self) -> None:
@@ -62,9 +63,12 @@ class KeysRound:
             log.error("the copy of the keys is not made: %s", error.public)
         if self._settings.backup and self._until_mirror <= 0:
             self._until_mirror = MIRROR_EVERY
-            repair_mirror(keys, Path(self._settings.backup))
+            self._mirror_broken = repair_mirror(keys, Path(self._settings.backup)) < 0
         self._until_mirror -= 1
-        self._tell(state_of(keys, backups, self._settings, now), now)
+        state = state_of(keys, backups, self._settings, now)
+        if self._mirror_broken and Path(self._settings.backup).is_dir():
+            state = CopiesState(state.newest, (*state.alarms, "The mirror of the keys cannot be made whole."))
+        self._tell(state, now)
 
     def _tell(self, state: CopiesState, now: int) -> None:
         left = state.newest.expires - now if state.newest is not None else 0

@@ -19,6 +19,8 @@ from storage.values import TenantId
 
 _log = logging.getLogger("cleanmail.auth")
 
+_LINES = 10_000  # of the file beyond twice those that count, before it is written anew
+
 _Process = tuple[int, int]  # its id, and the clock ticks of its start after the machine's
 
 
@@ -28,7 +30,9 @@ class Holders:
         self._lock = threading.Lock()
         self._holding: dict[TenantId, set[_Process]] = {}
         self._ever: dict[TenantId, set[_Process]] = {}
+        self._path: Path | None = None
         self._file: int | None = None
+        self._lines, self._lines_max = 0, _LINES
         if path is not None:
             self._recall(path)
 
@@ -38,11 +42,10 @@ class Holders:
             known = self._ever.setdefault(tenant_id, set())
             process = next((each for each in known if each[0] == pid), None)
             if process is None or not _lives(process):
+                _living(known)
                 process = (pid, _started(pid))
                 known.add(process)
-                if self._file is not None:
-                    with suppress(OSError):  # a full disk keeps nobody from his keys
-                        os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+                self._remember(tenant_id, process)
             self._holding.setdefault(tenant_id, set()).add(process)
 
     def forgot(self, tenant_id: TenantId, pid: int) -> None:
@@ -78,16 +81,37 @@ class Holders:
                 if _lives(process):
                     for known in (self._ever, self._holding):
                         known.setdefault(TenantId(int(words[0])), set()).add(process)
-        known_lines = [b"%d %d %d\n" % (t, *each) for t, processes in self._ever.items() for each in processes]
-        temporary = path.with_name(f"{path.name}.new")
+        self._path = path
+        self._write_anew()
+
+    def _remember(self, tenant_id: TenantId, process: _Process) -> None:
+        if self._file is None:
+            return
+        self._lines += 1
+        if self._lines > self._lines_max:
+            self._write_anew()
+            return
+        with suppress(OSError):  # a full disk keeps nobody from his keys
+            os.write(self._file, b"%d %d %d\n" % (tenant_id, *process))
+
+    def _write_anew(self) -> None:
+        """Without the dead. Whoever is killed in between leaves the old file."""
+        assert self._path is not None
+        for processes in self._ever.values():
+            _living(processes)
+        lines = [b"%d %d %d\n" % (t, *each) for t, processes in self._ever.items() for each in processes]
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        temporary = self._path.with_name(f"{self._path.name}.new")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_bytes(b"".join(known_lines))
-            temporary.replace(path)  # whoever is killed in between leaves the old one
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_bytes(b"".join(lines))
+            temporary.replace(self._path)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             _log.warning("who holds keys is not remembered: errno %s", error.errno)
-            self._file = None
+        self._lines, self._lines_max = len(lines), 2 * len(lines) + _LINES
 
 
 def _living(processes: set[_Process]) -> set[int]:

@@ -22,6 +22,7 @@ from storage.errors import CleanmailError, InvalidInput
 from storage.keys import copies
 from storage.keys.mirror import Mirror
 from storage.keys.source import KeySource, LocalKeys
+from storage.register.values import Kept
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,6 +104,9 @@ def backup(
     place = to.absolute()
     if place.is_relative_to(run.data):
         raise InvalidInput(f"{to} is in the data directory; a copy of the keys belongs on another disk.")
+    most = run.config.retention.periods.of(Kept.KEY_BACKUPS).floor_days
+    if most is not None and days > most:
+        raise InvalidInput(f"Copies of keys are kept for at most {most} days ([retention] key_backups).")
     with run.administration() as administration:
         installation = administration.installation
         number = installation.audit.append("keys.backup", run.operator, details={"days": str(days)})

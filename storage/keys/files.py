@@ -114,11 +114,14 @@ class KeyFiles:
 
     # The mirror
 
-    def check_mirror(self, *more: str) -> None:
-        """Before something new is made: the mirror holds what wraps it. Raises Unavailable."""
-        if self.mirror is not None and (
-            self.mirror_behind or not self.mirror.same(self.directory, (*names.TOP, *more))
-        ):
+    def check_mirror(self, *more: str, whole: bool = False) -> None:
+        """Before something new is made: the mirror holds what wraps it, or is repaired. Raises Unavailable.
+
+        `whole`: every file of it is looked at.
+        """
+        if self.mirror is None:
+            return
+        if whole or self.mirror_behind or not self.mirror.same(self.directory, (*names.TOP, *more)):
             self.mirror.follow(self.directory)
             self.mirror_behind = False
 

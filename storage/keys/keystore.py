@@ -183,18 +183,17 @@ class KeyStore:
 
         Where it cannot be replaced, everything is wrapped under the newest generation that is there.
         """
-        if not self._master.place.can_store():
-            if not self.rewrap():
+        with self._changing():
+            self._files.check_mirror(whole=True)
+            if self._master.place.can_store():
+                change = Change("rotate")
+                unfinished.add(self._directory, change)
+                self._carry_out(change)
+            elif not self._renewal.under_newest():
                 raise Unavailable(
                     "Everything is under the newest generation of the master already, and no new one can be stored "
                     "where it lives: set [keys] master_store_command, or add a line to its text."
                 )
-            return self._master.generation
-        with self._changing():
-            self._files.check_mirror()
-            change = Change("rotate")
-            unfinished.add(self._directory, change)
-            self._carry_out(change)
         return self._master.generation
 
     def rewrap(self) -> int:

@@ -73,6 +73,7 @@ def opened(base: Path) -> KeyStore:
     return KeyStore(base / "keys", MasterFile(base / "master"), FixedClock(), mirror=base / "mirror")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["destroy_tenant", "destroy_account", "rotate"])
 def test_at_every_step(killed: Killed, base: Path, operation: str) -> None:
     (base / operation).mkdir()

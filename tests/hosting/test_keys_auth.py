@@ -159,6 +159,20 @@ class TestHolders:
             assert again.of(TENANT) == {holder.pid} == again.ever(TENANT)
         assert len(auth.remembered.read_bytes().splitlines()) == 1
 
+    def test_the_file_does_not_grow_for_ever(
+        self, tmp_path: Path, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hosting.auth.holders._LINES", 5)
+        holders = Holders(tmp_path / "holders")
+        for _ in range(4):
+            ended = subprocess.Popen(["true"])
+            for tenant in (TENANT, FAR):
+                holders.took(tenant, ended.pid)
+                holders.took(tenant, holder.pid)
+            ended.wait(10)
+        assert len((tmp_path / "holders").read_bytes().splitlines()) <= 9
+        assert Holders(tmp_path / "holders").of(FAR) == {holder.pid}
+
     def test_a_place_that_cannot_be_written_keeps_nobody_from_keys(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         holders = Holders(tmp_path / "file" / "holders")

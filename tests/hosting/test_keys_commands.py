@@ -103,6 +103,7 @@ def test_what_is_refused(run: Run, base: Path) -> None:
     assert "another disk" in str(run("backup", str(base / "data" / "here"), fails=1))
     assert "mount its disk" in str(run("backup", str(base / "nowhere"), fails=3))
     assert "no copy of keys" in str(run("restore", str(base), fails=1))
+    assert "at most 29 days" in str(run("backup", str(base / "disk"), "--days", "30", fails=1))
     assert run("backups") == []
 
 
@@ -219,6 +220,8 @@ def test_the_mirror_is_made_whole_each_hour(place: Place) -> None:
         ('[keys]\nbackup = "relative"', "absolute"),
         ('[keys]\nbackup = "/a"\nbackup_copies = "/a"', "another folder"),
         ("[keys]\nbackup_days = 0", "backup_days"),
+        ("[keys]\nbackup_days = 30", "below the period"),
+        ("[keys]\nbackup_days = 7\n[retention]\nkey_backups = 7", "below the period"),
     ],
 )
 def test_settings_that_cannot_be_meant(text: str, said: str) -> None:
