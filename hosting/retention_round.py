@@ -7,9 +7,10 @@ is right (`cleanmail clock confirm`). What is older than its ceiling raises a ga
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from hosting.metrics import Metrics
-from storage.errors import CleanmailError, Unavailable
+from storage.errors import Unavailable
 from storage.installation import Installation
 from storage.retention import remove_due
 
@@ -51,10 +52,8 @@ class ClockWatch:
         guard = self._installation.clock_guard
         doubted = guard.reading().doubt is not None
         if not doubted:
-            try:
+            with suppress(Unavailable):  # doubted from this moment on: the next look says so
                 guard.check()
-            except CleanmailError as error:
-                log.error("the time was not noted: %s", error.detail or error.public)
         elif not self._doubted:
             log.error("%s Nothing is removed by time until: cleanmail clock confirm", guard.reading().sentence)
         if self._doubted and not doubted:

@@ -9,12 +9,13 @@ missing or damaged, since nothing vouches for the time then.
 
 `check` writes the file at most once a minute; it is durable when it returns. Any number of processes may use it.
 
-Raises: Unavailable (the clock is not believed), StorageFull.
+Raises: Unavailable (the clock is not believed); StorageFull from `confirm`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,8 @@ from storage.errors import Unavailable
 from storage.files import durable
 from storage.register import classes
 from storage.register.values import FileClass
+
+_log = logging.getLogger("cleanmail.storage")
 
 FILE = "clock"  # in the data directory
 
@@ -115,7 +118,10 @@ class ClockGuard:
             guard.confirm()
 
     def check(self) -> None:
-        """Returns if the clock is believed, and notes the time. Raises Unavailable if not."""
+        """Returns if the clock is believed, and notes the time. Raises Unavailable if not.
+
+        Where the disk takes nothing the time of before stays: what is removed by time gives room.
+        """
         noted, reading = self._look()
         if reading.doubt is not None:
             raise Unavailable(
@@ -124,10 +130,16 @@ class ClockGuard:
             )
         assert noted is not None
         boot, boottime = self._clock.boot(), self._clock.boottime()
+        following = None
         if noted.boot != boot:
-            self._write(Noted(reading.now, boot, boottime, reading.now, boottime))
+            following = Noted(reading.now, boot, boottime, reading.now, boottime)
         elif boottime - noted.boottime >= NOTED_EVERY:
-            self._write(Noted(reading.now, boot, boottime, noted.first_wall, noted.first_boottime))
+            following = Noted(reading.now, boot, boottime, noted.first_wall, noted.first_boottime)
+        if following is not None:
+            try:
+                self._write(following)
+            except Unavailable as error:
+                _log.error("the time was not noted: %s", error.detail or error.public)
 
     def reading(self) -> Reading:
         """Changes nothing."""

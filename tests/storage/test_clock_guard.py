@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.clock import FixedClock
 from storage.clock_guard import AHEAD, BEHIND, FILE, ClockGuard, Doubt, Noted
-from storage.errors import Unavailable
+from storage.errors import StorageFull, Unavailable
 
 HOUR, DAY = 3600.0, 86_400.0
 YEARS = 10 * 365.25 * DAY
@@ -152,6 +154,22 @@ def test_it_is_written_once_a_minute_at_most(tmp_path: Path, guard: ClockGuard, 
     clock.advance(1)
     guard.check()
     assert path.read_bytes() != first and not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_keeps_nothing_from_being_removed(
+    tmp_path: Path, guard: ClockGuard, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (tmp_path / FILE).read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    clock.advance(HOUR)
+    guard.check()
+    assert (tmp_path / FILE).read_bytes() == before
+    with pytest.raises(StorageFull):
+        guard.confirm()
 
 
 def test_to_begin_again_changes_nothing(tmp_path: Path, guard: ClockGuard, clock: FixedClock) -> None:
