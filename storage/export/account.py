@@ -13,30 +13,18 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from storage.errors import AlreadyExists
 from storage.export import names, settings
 from storage.export.mail import Totals, export_mail
 from storage.export.manifest import FileHash, Manifest, program, signed
+from storage.export.parts import PARTS
 from storage.export.place import Place, claim
 from storage.export.values import ACCOUNT, INDEX, MANIFEST, MARKER, Form, Tell
 from storage.installation import Installation
 from storage.mail.account import Account
 from storage.values import AccountId, TenantId
-
-
-class Part(Protocol):
-    """Something else that an account holds (calendars, address books, notes): a part brings its own folder and index.
-
-    `export` brings them to what the account holds, durably, and gives the names of the files that the manifest has to
-    name and what is to be counted.
-    """
-
-    def export(self, account: Account, place: Place) -> tuple[list[str], dict[str, int]]: ...
-
-
-PARTS: tuple[Part, ...] = ()  # beside mail
 
 
 def export_account(

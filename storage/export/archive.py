@@ -27,7 +27,7 @@ from storage.export import form, manifest, names
 from storage.export.index import FolderLine, Line, MessageLine, lines
 from storage.export.manifest import FileHash, Signed
 from storage.export.place import read_marker
-from storage.export.values import ACCOUNT, DOCUMENT_MAX, INDEX, MANIFEST, MANIFEST_MAX, MARKER, TENANT, Form
+from storage.export.values import ACCOUNT, DOCUMENT_MAX, INDEX, MANIFEST, MANIFEST_MAX, MARKER, PART_FILES, TENANT, Form
 from storage.mail.mailboxes import MAILBOXES_MAX
 from storage.mail.names import new_name
 
@@ -150,7 +150,7 @@ class ArchiveFolder:
         signed = self.signed.manifest
         needed = {ACCOUNT, INDEX} if signed.kind == "account" else {TENANT}
         named = set(signed.files)
-        if not needed | {MARKER} <= named or not named <= needed | {MARKER, _SUBSCRIPTIONS}:
+        if not needed | {MARKER} <= named or not named <= needed | {MARKER, _SUBSCRIPTIONS} | PART_FILES:
             raise InvalidInput("The manifest of the archive does not name the files that it has to name.")
         for name, wanted in signed.files.items():
             self._check(name, wanted)

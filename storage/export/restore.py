@@ -20,10 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from storage.directory.tenant import Tenant
-from storage.errors import CleanmailError, Corrupt, Gone, InvalidInput, LimitReached, OverQuota, Unavailable
+from storage.errors import (
+    AlreadyExists,
+    CleanmailError,
+    Corrupt,
+    Gone,
+    InvalidInput,
+    LimitReached,
+    OverQuota,
+    Unavailable,
+)
 from storage.export import restore_rows
 from storage.export.archive import ArchiveFolder
 from storage.export.index import FolderLine, MessageLine
+from storage.export.parts import PARTS
 from storage.export.restore_rows import WantedMailbox, WantedPlace
 from storage.export.values import ACCOUNT, Progress, Tell
 from storage.export.verify import verify_archive
@@ -84,6 +94,9 @@ def restore_archive(
         run = _Restore(account, archive, dry_run, progress)
         run.folders(values)
         run.messages()
+        for part in PARTS:
+            for sentence in part.restore(account, archive, dry_run=dry_run):
+                run.restored.note(sentence)
         if not dry_run:
             tenant = installation.tenant(tenant_id)
             restore_filter(tenant, of_account(account_id), values.get("filter"), run.restored, check_rule)
@@ -291,6 +304,10 @@ class _Restore:
                 return
         except Unavailable:
             raise
+        except AlreadyExists:  # another import of the same archive was faster
+            if len(messages) == 1:
+                self.restored.present += 1
+                return
         except CleanmailError as error:
             if len(messages) == 1:
                 self.restored.note(f"A message was not taken: {error.public}")

@@ -82,8 +82,8 @@ class WantedPlace(NamedTuple):
 
 
 def is_untouched(mailboxes: Collection[Mailbox]) -> bool:
-    """Whether no message was ever in the account."""
-    return all(each.uidnext == 1 for each in mailboxes)
+    """Whether no message was ever in the account, but for those that the server writes itself."""
+    return all(each.uidnext == 1 or each.read_only for each in mailboxes)
 
 
 def make_mailboxes(

@@ -16,6 +16,8 @@ TENANT = "tenant.json"
 MANIFEST = "manifest.json"  # there when the archive is complete
 ACCOUNTS = "accounts"  # folder of a tenant's archive: one account's archive each
 
+PART_FILES: frozenset[str] = frozenset()  # indexes of what is no mail: see storage.export.parts
+
 # Bounds for a reader, since an archive may come from anybody.
 LINE_MAX = 256 * 1024  # octets of one line of an index
 DOCUMENT_MAX = 64 * 1024 * 1024  # of account.json and tenant.json

@@ -27,7 +27,7 @@ from storage.files.durable import EXIT_FSYNC_FAILED
 from storage.values import SEEN, UidSet
 
 STEPS_MAX = 400  # a bound for the test
-STRIDE = {"export": 11, "import": 7}  # steps between two deaths: every one would take minutes
+STRIDE = {"export": 17, "import": 9}  # steps between two deaths: every one would take minutes
 
 
 class Writer:
@@ -88,7 +88,7 @@ def test_an_export_that_dies_anywhere_goes_on(writer: Writer, tmp_path: Path, fo
     whole = tmp_path / "whole"
     writer.run("export", form=form, to=str(whole), update=False)
     wanted = files_of(whole)
-    for stop in range(1, STEPS_MAX, STRIDE["export"] + 6 * (at == "full")):
+    for stop in range(1, STEPS_MAX, STRIDE["export"] + 8 * (at == "full")):
         archive = tmp_path / str(stop)
         request = {"form": form, "to": str(archive), "update": False}
         said = writer.run("export", stop, at, **request)

@@ -239,7 +239,7 @@ def test_files_behind_the_messages_of_an_mbox_are_found(place: ExportPlace, arch
     assert not boxes or is_refused(place, archive)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_nothing_that_is_read_raises_anything_else(data: st.DataObject) -> None:
     values = st.recursive(

@@ -128,7 +128,7 @@ def make(account: Account, wanted: dict[str, list[Any]], copied: list[tuple[int,
         account.messages.copy(ids[source % len(ids)], uids, ids[target % len(ids)])
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mailboxes, copies, st.integers(0, 400), st.sampled_from(list(Form)))
 def test_whatever_an_account_holds_comes_back(
     place: ExportPlace,
