@@ -48,16 +48,17 @@ class Premises:
             *(self._member(member, person, machine=False) for member in members),
         ]
 
-    def check(self, person: Person, action: Action) -> None:
-        """Raises NotPermitted unless one of those that `by_kernel` finds may do it."""
+    def check(self, person: Person, action: Action) -> Who:
+        """The one of those that `by_kernel` finds who may do it, who signed in first. Raises NotPermitted."""
         candidates = self.by_kernel(person)
         for who in candidates[1:]:
             try:
                 may(who, action)
             except NotPermitted:
                 continue
-            return
+            return who
         may(candidates[0], action)
+        return candidates[0]
 
     def unix(self, person: Person, *, machine: bool) -> Who:
         """The Unix user without a session."""

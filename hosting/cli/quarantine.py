@@ -332,7 +332,7 @@ def _desk(run: Invocation) -> Iterator[_Desk]:
         users = composition.server_users(run.data, run.config)
         service = make_service(administration.installation, run.config, administration.resolver, server_users=users)
         own = run.who.tenant_id
-        scope = Scope.operator(run.operator) if own is None else Scope.administrator(run.operator, own)
+        scope = Scope.operator(run.operator, run.who) if own is None else Scope.administrator(run.operator, own)
         yield _Desk(administration, service, scope)
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from hosting.cli import invocation
+from hosting.cli.contracts import last_moment
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.composition import Administration
-from hosting.contracts.holding import make_hold
+from hosting.contracts.holding import ask_for_hold, make_hold
 from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of
 from storage.errors import InvalidInput, NotPermitted
 from storage.values import AccountId, TenantId
@@ -34,6 +35,7 @@ def ask(
     account: Annotated[str, typer.Option(help="The address of the account that it is about.")] = "",
     message: Annotated[str, typer.Option(metavar="FOLDER/UID", help="The message, for body_access.")] = "",
     case: Annotated[str, typer.Option(help="The case, for disclosure.")] = "",
+    until: Annotated[str, typer.Option(metavar="DATE", help="The last day, for hold.")] = "",
     detail: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="What else it is for exactly; several times.")
     ] = None,
@@ -45,20 +47,20 @@ def ask(
         raise InvalidInput("For body_access, and for it alone, name the --account and the --message.")
     if (kind is Kind.DISCLOSURE) != bool(case):
         raise InvalidInput("For disclosure, and for it alone, name the --case.")
+    if (kind is Kind.HOLD) != bool(until):
+        raise InvalidInput("For hold, and for it alone, name the last day: --until.")
     if kind in {Kind.EARLY_ERASURE, Kind.HOLD} and not (tenant or account):
         raise InvalidInput("Name the --tenant or the --account that it is about.")
     with run.administration() as administration:
         tenant_id, account_id = _subject(administration, tenant, account)
-        made = administration.control.approvals.ask(
-            kind,
-            scope_of(tenant_id, account_id, **more),
-            reason,
-            run.operator,
-            tenant_id,
-            account_id,
-            unix=run.person.name,
-            days=run.config.staff.approval_days,
-        )
+        who, days = {"by": run.operator, "unix": run.person.name}, run.config.staff.approval_days
+        if kind is Kind.HOLD and tenant_id is not None:
+            installation, ends = administration.installation, last_moment(until)
+            made = ask_for_hold(installation, tenant_id, account_id, ends=ends, reason=reason, days=days, **who)
+        else:
+            scope = scope_of(tenant_id, account_id, **more)
+            approvals = administration.control.approvals
+            made = approvals.ask(kind, scope, reason, tenant_id=tenant_id, account_id=account_id, days=days, **who)
     run.output.done(
         f"Request {made.approval_id} waits for a second person until {moment(made.expires)}: "
         f"cleanmail request approve {made.approval_id}.",

@@ -29,9 +29,11 @@ class Scope:
     protocol: str = ""  # for access events: how the account signed in …
     address: str = field(default="", repr=False)  # … and from where
 
+    who: Who | None = field(default=None, repr=False)  # what else is known of an operator
+
     @classmethod
-    def operator(cls, actor: str) -> Scope:
-        return cls(actor)
+    def operator(cls, actor: str, who: Who | None = None) -> Scope:
+        return cls(actor, who=who)
 
     @classmethod
     def administrator(cls, actor: str, tenant_id: TenantId) -> Scope:
@@ -72,7 +74,8 @@ class Scope:
         """
         if not self.is_operator:
             return ""
-        who = Who(self.actor, frozenset({StaffRole.REVIEWER}), server=self.actor in server_users, agreed=agreed)
+        known = self.who or Who(self.actor, frozenset({StaffRole.REVIEWER}))
+        who = replace(known, server=known.server or self.actor in server_users, agreed=known.agreed or agreed)
         try:
             may(who, Action.WITHHELD_TEXTS)
         except NotPermitted as refused:

@@ -69,24 +69,24 @@ class ReviewDesk:
 
     def view(self, person: Person, quarantine_id: str, tenant: str, reason: str) -> Recorded:
         """See `Reviewing.view_review`."""
-        self._check(person)
+        actor = self._check(person)
         reason = _checked(reason)
         found = self._find(quarantine_id, tenant)
         if found.state is ReviewState.GONE:
             raise Conflict("The message is not in the quarantine any more.")
         details = {"message": quarantine_id, "reason": reason}
-        number = self._records.audit.append(VIEW, person.name, found.tenant_id, details=details)
+        number = self._records.audit.append(VIEW, actor, found.tenant_id, details=details)
         viewed = self._records.control.reviews.view(found.tenant_id, quarantine_id)
         return Recorded(number, self._case(viewed))
 
     def header_key(self, person: Person, tenant_id: TenantId, purpose: str) -> Key:
         """See `Reviewing.header_key`."""
-        self._check(person)
+        actor = self._check(person)
         try:
             record = self._records.audit.find(record_of(purpose))
         except NotFound:
             raise NotPermitted("There is no record of this view.") from None
-        if (record.action, record.actor, record.tenant_id) != (VIEW, person.name, tenant_id):
+        if (record.action, record.actor, record.tenant_id) != (VIEW, actor, tenant_id):
             raise NotPermitted("The audit record is not one of this view.")
         if not record.time <= self._clock.now() <= record.time + KEY_WITHIN:
             raise NotPermitted("The view was recorded too long ago; begin anew.")
@@ -94,7 +94,7 @@ class ReviewDesk:
 
     def decide(self, person: Person, quarantine_id: str, tenant: str, reason: str, *, wrong: bool) -> Recorded:
         """See `Reviewing.decide_review`."""
-        self._check(person)
+        actor = self._check(person)
         reason = _checked(reason)
         found = self._find(quarantine_id, tenant)
         following = ReviewState.WRONG if wrong else ReviewState.RIGHT
@@ -103,12 +103,13 @@ class ReviewDesk:
         if found.viewed is None:
             raise Conflict("Nobody has looked at its header yet; do that first.")
         details = {"message": quarantine_id, "decision": following.value, "reason": reason}
-        number = self._records.audit.append(DECIDE, person.name, found.tenant_id, details=details)
-        decided = self._records.control.reviews.decide(found.tenant_id, quarantine_id, wrong=wrong, person=person.name)
+        number = self._records.audit.append(DECIDE, actor, found.tenant_id, details=details)
+        decided = self._records.control.reviews.decide(found.tenant_id, quarantine_id, wrong=wrong, person=actor)
         return Recorded(number, self._case(decided))
 
-    def _check(self, person: Person) -> None:
-        self._premises.check(person, Action.REVIEW)
+    def _check(self, person: Person) -> str:
+        """By which name audit records know who asks."""
+        return self._premises.check(person, Action.REVIEW).name
 
     def _find(self, quarantine_id: str, tenant: str) -> Review:
         control = self._records.control

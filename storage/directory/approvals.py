@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from storage.audit import Audit
 from storage.clock import Clock
@@ -116,7 +116,6 @@ _USE = prepare(
     )
     .values(state=ApprovalState.USED.value, used=bindparam("now"))
 )
-_REMOVE = prepare(delete(approval).where(approval.c.expires <= bindparam("before")))
 
 
 class Approvals:
@@ -253,10 +252,6 @@ class Approvals:
         with self._database.reading() as connection:
             rows = _ALL.rows(connection, most=most)
         return [self._approval(row) for row in rows]
-
-    def remove_expired(self, before: int) -> int:
-        """Rows whose time was over at `before` (Unix seconds), for retention; how many there were."""
-        return self._database.write(lambda t: _REMOVE.run(t, before=before))
 
     def _in_state(self, state: ApprovalState) -> list[Approval]:
         with self._database.reading() as connection:

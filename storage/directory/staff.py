@@ -15,7 +15,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
@@ -49,9 +49,7 @@ _BY_NAME = prepare(select(*_COLUMNS).where(staff.c.name == bindparam("which")))
 _BY_ID = prepare(select(*_COLUMNS).where(staff.c.staff_id == bindparam("id")))
 _ALL = prepare(select(*_COLUMNS).order_by(staff.c.name))
 _ANY = prepare(select(staff.c.staff_id).limit(1))
-_LIVING_ONE = prepare(select(staff.c.staff_id).where(staff.c.ended.is_(None)).limit(1))
 _COUNT = prepare(select(func.count()).where(staff.c.ended.is_(None)))
-_DROP_ENDED = prepare(delete(staff).where(staff.c.ended <= bindparam("before")))
 _SECRETS = prepare(select(staff.c.password_hash, staff.c.totp).where(staff.c.staff_id == bindparam("id")))
 _INSERT = prepare(insert(staff))
 _LIVING = (staff.c.staff_id == bindparam("id")) & staff.c.ended.is_(None)
@@ -104,11 +102,6 @@ _TOUCH = prepare(
 )
 _DROP_SESSION = prepare(delete(staff_session).where(staff_session.c.token_hash == bindparam("hash")))
 _DROP_SESSIONS_OF = prepare(delete(staff_session).where(staff_session.c.staff_id == bindparam("id")))
-_DROP_EXPIRED = prepare(
-    delete(staff_session).where(
-        or_(staff_session.c.expires <= bindparam("now"), staff_session.c.used <= bindparam("idle_since"))
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,17 +233,6 @@ class StaffDirectory:
         now = self._clock.now()
         return self._change(member, lambda t, id_: _END.run(t, id=id_, time=now))
 
-    def remove_ended(self, before: int) -> int:
-        """Who left by `before` (Unix seconds), for retention; how many there were. Their names are free then.
-
-        Nobody is removed while nobody else is there (see `exist`).
-        """
-
-        def work(transaction: Transaction) -> int:
-            return 0 if _LIVING_ONE.one(transaction) is None else _DROP_ENDED.run(transaction, before=before)
-
-        return self._database.write(work)
-
     def _change(self, member: StaffMember, run: Any) -> StaffMember:
         def work(transaction: Transaction) -> None:
             if not run(transaction, member.staff_id):
@@ -329,10 +311,6 @@ class StaffDirectory:
         """Whether there was one."""
         digest = self._hash(token)
         return self._database.write(lambda t: _DROP_SESSION.run(t, hash=digest)) == 1
-
-    def remove_expired(self, now: int, idle: int) -> int:
-        """Sessions that are over, for retention; how many there were."""
-        return self._database.write(lambda t: _DROP_EXPIRED.run(t, now=now, idle_since=now - idle))
 
     def _holder(self, session: StaffSession, uid: int, idle: int) -> StaffMember | None:
         now = self._clock.now()

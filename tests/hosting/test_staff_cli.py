@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -376,7 +377,7 @@ class TestRequests:
     def test_the_asker_does_not_approve_in_any_disguise(self, people: StaffTown) -> None:
         people.person("olga", "operator")
         self.sit(people, EVE, "olga")
-        asked = people.run("request", "ask", "hold", "--tenant", "acme", "--reason", "law", "--json").json
+        asked = people.run("request", "ask", "early_erasure", "--tenant", "acme", "--reason", "law", "--json").json
         assert people.run("request", "approve", asked["id"]).status == 1
         people.become(ADAM)
         people.signed_in("olga")  # from another Unix user
@@ -402,9 +403,21 @@ class TestRequests:
         with town.installation() as installation:
             assert installation.control.approvals.find(asked["id"]).state is ApprovalState.APPROVED
 
+    def test_a_hold_is_in_force_once_another_person_agreed(self, people: StaffTown) -> None:
+        people.person("olga", "operator")
+        self.sit(people, EVE, "olga")
+        until = str(datetime.now(UTC).date() + timedelta(days=300))
+        ask = ["request", "ask", "hold", "--account", "ann@acme.test", "--until", until, "--reason", "case 5"]
+        asked = people.run(*ask, "--json").json
+        assert people.run("hold", "list", "--json").json == []
+        self.sit(people, ADAM, "bert")
+        assert people.run("request", "approve", asked["id"]).status == 0
+        (hold,) = people.run("hold", "list", "--json").json
+        assert (hold["asked_by"], hold["approved_by"]) == ("olga", "bert")
+
     def test_a_process_of_the_servers_own_is_no_second_person(self, town: StaffTown) -> None:
         town.become(ADAM)
-        asked = town.run("request", "ask", "hold", "--tenant", "2", "--reason", "law", "--json").json
+        asked = town.run("request", "ask", "early_erasure", "--tenant", "2", "--reason", "law", "--json").json
         town.configure(f'[server]\nuser = "{EVE}"\n')
         town.become(EVE)
         refused = town.run("request", "approve", asked["id"])
@@ -420,8 +433,12 @@ class TestRequests:
             ["body_access", "--account", "ann@acme.test", "--message", "INBOX/x", "--reason", "x"],
             ["hold", "--account", "ann@acme.test", "--message", "INBOX/1", "--reason", "x"],
             ["hold", "--reason", "x"],
-            ["hold", "--tenant", "acme", "--reason", " "],
-            ["hold", "--tenant", "acme", "--reason", "x", "--detail", "until"],
+            ["hold", "--tenant", "acme", "--reason", "x"],
+            ["hold", "--tenant", "acme", "--reason", " ", "--until", "2999-01-01"],
+            ["hold", "--tenant", "acme", "--reason", "x", "--until", "2020-01-01"],
+            ["early_erasure", "--tenant", "acme", "--reason", "x", "--until", "2999-01-01"],
+            ["early_erasure", "--tenant", "acme", "--reason", " "],
+            ["early_erasure", "--tenant", "acme", "--reason", "x", "--detail", "until"],
             ["hold", "--tenant", "bolt", "--account", "ann@acme.test", "--reason", "x"],
             ["disclosure", "--tenant", "acme", "--reason", "x"],
         ],

@@ -102,7 +102,6 @@ def test_a_session_is_of_one_unix_user_and_ends_by_time(
     assert staff.session(idle, 1001, IDLE) is None
     assert staff.signed_in_as(1001, IDLE) == []
     kept = staff.begin_session(anna, 1001, 3 * IDLE)
-    assert staff.remove_expired(premises.clock.now(), IDLE) == 2
     assert staff.session(kept, 1001, IDLE) == anna
     assert [staff.end_session(kept), staff.end_session(kept)] == [True, False]
 
@@ -153,10 +152,6 @@ def test_who_has_left_has_no_factors_and_comes_not_back(
     assert not staff.use_step(anna, 50)
     with pytest.raises(AlreadyExists):
         staff.add("anna", ("support",), None, "verifier", SECRET)
-    assert staff.remove_ended(premises.clock.now()) == 0
-    staff.add("bert", ("support",), None, "verifier", SECRET)
-    assert staff.remove_ended(premises.clock.now()) == 1
-    assert staff.add("anna", ("support",), None, "verifier", SECRET).staff_id != anna.staff_id
 
 
 def test_sessions_of_a_person_are_bounded(
