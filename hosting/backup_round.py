@@ -1,8 +1,9 @@
 """Backups that are made by themselves: in the jobs role, if [backup] directory is configured.
 
-A round looks whether the newest backup is older than [backup] every_hours; then it makes one, and removes those that
-have had their time (unless the clock is not believed). One that fails is tried again with the next round. Blocking;
-`stop` ends one that is under way within a second, and leaves nothing of it.
+A round looks whether the newest backup is older than [backup] every_hours; then it makes one. Every round removes the
+backups that have had their time (unless the clock is not believed), those too that people made elsewhere. What fails
+is tried again with the next round. Blocking; `stop` ends a backup that is under way within a second, and leaves nothing
+of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from storage.backup.place import Keep, Place
 from storage.clock_guard import ClockGuard
 from storage.errors import CleanmailError, Conflict, NotFound
 from storage.installation import Installation
+from storage.register.values import Kept
 
 log = logging.getLogger("backup")
 
@@ -27,7 +29,9 @@ class _Stopped(Exception):  # noqa: N818
 
 
 def keep_of(config: Config) -> Keep:
-    return Keep(config.backup.daily, config.backup.weekly, config.backup.monthly)
+    most = config.retention.periods.of(Kept.BACKUPS).floor_days
+    backup = config.backup
+    return Keep(backup.daily, backup.weekly, backup.monthly, backup.monthly * 31 if most is None else most)
 
 
 def secret_places(data: Path, config: Config) -> list[Path]:
@@ -41,24 +45,27 @@ class BackupRound:
         self._installation = installation
         self._config = config
         self._stopping = False
+        self._unreachable: set[str] = set()  # folders of backups, told once
 
     def stop(self) -> None:
         self._stopping = True
 
     def look(self) -> None:
-        """Make a backup if it is time."""
-        if not self._config.backup.directory or self._stopping:
+        """Make a backup if it is time; remove those that have had theirs, wherever they were made."""
+        if self._stopping:
             return
-        place = Place(Path(self._installation.data / self._config.backup.directory))
         try:
-            if self._is_due(place):
-                self._make(place)
+            if self._config.backup.directory:
+                place = Place(Path(self._installation.data / self._config.backup.directory))
+                if self._is_due(place):
+                    self._make(place)
+            self._prune()
         except _Stopped:
             log.info("a backup was given up, since the process ends")
         except Conflict:  # somebody makes one this moment
             return
         except CleanmailError as error:
-            log.error("no backup was made: %s", error.detail or error.public)
+            log.error("backups: %s", error.detail or error.public)
 
     def _is_due(self, place: Place) -> bool:
         try:
@@ -81,8 +88,22 @@ class BackupRound:
                 len(manifest.missing),
                 len(manifest.skipped),
             )
-        for name in prune(installation, place, check=ClockGuard(installation.data, installation.clock).check):
-            log.info("backup %s has had its time and was removed", name)
+
+    def _prune(self) -> None:
+        installation = self._installation
+        now = installation.clock.now()
+        due = {
+            row.place for row in installation.control.backups.all() if row.expires is not None and row.expires <= now
+        }
+        for folder in sorted(due):
+            if not Path(folder).is_dir():
+                if folder not in self._unreachable:
+                    log.warning("backups that have had their time cannot be removed: their folder is not there")
+                self._unreachable.add(folder)
+                continue
+            check = ClockGuard(installation.data, installation.clock).check
+            for name in prune(installation, Place(Path(folder)), check=check):
+                log.info("backup %s has had its time and was removed", name)
 
     def _look(self) -> None:
         if self._stopping:

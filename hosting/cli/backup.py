@@ -31,6 +31,7 @@ from storage.clock import SystemClock
 from storage.clock_guard import ClockGuard
 from storage.errors import Gone, InvalidInput, NotFound
 from storage.keys.source import LocalKeys
+from storage.mail.quota import Limits
 from storage.values import AccountId, EmailAddress, TenantId
 
 # How a time may be written, and how many seconds what is written lasts.
@@ -237,7 +238,9 @@ def _restore_account(run: Invocation, source: Path, at: str, address: str, folde
             then = saved.account(account_id)
             details = {"backup": stored.name, "folder": folder or ""}
             installation.audit.append("backup.restore", run.operator, tenant_id, account_id, details)
-            with installation.account(tenant_id, account_id) as opened:
+            row = installation.tenant(tenant_id).account(account_id)
+            limits = Limits(row.quota_bytes, row.quota_messages)
+            with installation.account(tenant_id, account_id, limits=limits) as opened:
                 found = restore_account(then, opened, folder=folder, progress=lambda n: bar.advance(task, n))
                 usage = opened.usage()
     values = _restored(found) | {"folder": folder_of(stored), "bytes_used": usage.bytes}

@@ -41,6 +41,7 @@ from storage.leases import TenantLease
 from storage.mail.account import DATABASE, MAILDIR
 from storage.mail.account import SCHEMA as ACCOUNT
 from storage.quarantine.files import BODY, HEADER
+from storage.register.values import Kept
 from storage.values import AccountId, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
@@ -498,7 +499,9 @@ def prune(installation: Installation, place: Place, *, check: Callable[[], None]
     """Remove the backups that have had their time; names of those that went. `check` raises if the clock is wrong."""
     with place.alone():
         place.tidy()
-        expired = place.expired(installation.clock.now())
+        most = installation.periods.of(Kept.BACKUPS).floor_days
+        assert most is not None
+        expired = place.expired(installation.clock.now(), most)
         if expired and check is not None:
             check()
         for stored in expired:

@@ -36,6 +36,7 @@ class Keep:
     daily: int = 7
     weekly: int = 4
     monthly: int = 6
+    most: int = 220  # days, whatever the others say: what was erased must not live on for longer
 
     def until(self, made: int, earlier: Sequence[int]) -> int:
         """When a backup of that time has had its time, among those that were made before."""
@@ -46,12 +47,12 @@ class Keep:
             days = max(days, self.weekly * 7)
         if all((other.year, other.month) != (now.year, now.month) for other in others):
             days = max(days, self.monthly * 31)
-        return made + days * _DAY
+        return made + min(days, self.most) * _DAY
 
     @property
     def longest(self) -> int:
         """Days that any backup is kept."""
-        return max(1, self.daily, self.weekly * 7, self.monthly * 31)
+        return min(max(1, self.daily, self.weekly * 7, self.monthly * 31), self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +183,11 @@ class Place:
         except OSError as error:
             raise Unavailable(f"The backup {name} cannot be removed: {error.strerror}.") from None
 
-    def expired(self, now: int) -> list[Stored]:
-        """Those that have had their time; never the newest."""
-        return [stored for stored in self.all()[:-1] if stored.manifest.expires <= now]
+    def expired(self, now: int, most: int) -> list[Stored]:
+        """Those that have had their time. The newest stays as long as there is no newer one, `most` days at most."""
+        found = self.all()
+        going = [stored for stored in found[:-1] if stored.manifest.expires <= now]
+        return going + [stored for stored in found[-1:] if stored.manifest.made + most * _DAY <= now]
 
 
 def place_and_time(where: Path, time: int | None) -> tuple[Place, int | None]:

@@ -23,10 +23,12 @@ from storage.installation import Installation
 from storage.mail.account import Account
 from storage.mail.names import nearest_name
 from storage.mail.outcomes import NewMessage
+from storage.mail.quota import Limits
 from storage.values import AccountId, Domain, EmailAddress, MailboxId
 
 ROOT = "Restored"
-_MESSAGES, _OCTETS = 100, 8 << 20  # of one commit
+_MESSAGES, _OCTETS = 500, 16 << 20  # of one commit
+_TOGETHER = 10  # messages that are brought to the disk together
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def _append(account: Account, target_id: MailboxId, batch: Sequence[NewMessage],
     if not waiting:
         return
     try:
-        account.messages.append_many(target_id, waiting)
+        account.messages.append_many(target_id, waiting, many=len(waiting) >= _TOGETHER)
     except (OverQuota, AlreadyExists) as error:
         if len(waiting) == 1:
             if isinstance(error, AlreadyExists):  # another run of the same was faster
@@ -182,7 +184,8 @@ def restore_tenant(
             outcome.reason = "The account was deleted and its key destroyed; what it stored can never be read again."
             continue
         try:
-            with installation.account(saved.tenant_id, row.account_id) as account:
+            limits = Limits(now.quota_bytes, now.quota_messages)
+            with installation.account(saved.tenant_id, row.account_id, limits=limits) as account:
                 outcome.restored = restore_account(saved.account(row.account_id), account, progress=progress)
         except StorageFull:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from storage.clock import Clock
@@ -26,7 +26,6 @@ _COLUMNS = (
     backup.c.expires,
 )
 _ALL = prepare(select(*_COLUMNS).order_by(backup.c.made, backup.c.backup_id))
-_LAST_END = prepare(select(func.max(backup.c.expires)))
 _INSERT = prepare(insert(backup).on_conflict_do_nothing())
 _VERIFIED = prepare(update(backup).where(backup.c.backup_id == bindparam("id")).values(verified=bindparam("time")))
 _DELETE = prepare(delete(backup).where(backup.c.backup_id == bindparam("id")))
@@ -75,9 +74,3 @@ class Backups:
         """In the order in which they were made."""
         with self._database.reading() as connection:
             return [BackupRow(*row) for row in _ALL.rows(connection)]
-
-    def kept_until(self) -> int | None:
-        """When the last of those that there are now is removed; None if there is none."""
-        with self._database.reading() as connection:
-            row = _LAST_END.one(connection)
-        return int(row[0]) if row is not None and row[0] is not None else None

@@ -156,8 +156,8 @@ def test_backups_are_made_by_themselves_and_those_that_had_their_time_go(cleanma
         round_.look()  # it is not time
         names = Place(tmp_path / "to").names()
         assert len(names) == 1
-        stopped = BackupRound(administration.installation, parse(""))
-        stopped.look()  # nothing is configured
+        BackupRound(administration.installation, parse("")).look()  # nothing is configured
+        assert Place(tmp_path / "to").names() == names
         round_.stop()
         round_.look()
         assert Place(tmp_path / "to").names() == names
