@@ -28,6 +28,7 @@ from storage.files.metadata import FileMeta
 from storage.installation import Installation
 from storage.keys.sealing import Key
 from storage.leases import TenantLease
+from storage.mail import journal
 from storage.mail.account import DATABASE, MAILDIR, Account, Surroundings
 from storage.mail.arrivals import Filed
 from storage.mail.content import content_of
@@ -161,17 +162,23 @@ class _Rebuild:
                     self._mailboxes[name] = mailboxes.find(INBOX).id
         return self._mailboxes[name]
 
+    def _place(self, account: Account, meta: FileMeta) -> tuple[MailboxId, bool]:
+        """In which mailbox it was first stored, and whether that is the server's."""
+        if journal.is_entry(meta.delivery_id):
+            return journal.opened(account).id, True
+        return self._mailbox_id(account, meta.mailbox), False
+
     def _insert(self, account: Account, batch: list[tuple[FileMeta, str]]) -> None:
         """The rows of some messages, in one commit."""
-        filed: list[tuple[MailboxId, Filed]] = []
+        filed: list[tuple[tuple[MailboxId, bool], Filed]] = []
         for meta, name in batch:
-            mailbox_id = self._mailbox_id(account, meta.mailbox)
+            place = self._place(account, meta)
             if (each := self._read(account, name)) is not None:
-                filed.append((mailbox_id, each))
+                filed.append((place, each))
 
         def insert(transaction: Transaction) -> None:
-            for mailbox_id, group in groupby(filed, key=itemgetter(0)):
-                account.arrivals.insert(transaction, mailbox_id, [each for _, each in group])
+            for (mailbox_id, by_server), group in groupby(filed, key=itemgetter(0)):
+                account.arrivals.insert(transaction, mailbox_id, [each for _, each in group], by_server=by_server)
 
         account.database.write(insert)
         self._report.messages += len(filed)

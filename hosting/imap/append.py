@@ -11,7 +11,8 @@ from hosting.imap.commands import Append
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
-from storage.errors import NotFound, OverQuota, TooLarge
+from storage.errors import NotFound, NotPermitted, OverQuota, TooLarge
+from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Appended
 from storage.mime.normalise import to_crlf
 
@@ -22,6 +23,8 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
         mailbox = account.mailboxes.find(command.mailbox)
     except NotFound:
         raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    if mailbox.read_only:
+        raise NotPermitted(READ_ONLY)
     if not command.data:
         raise Refused(b"CANNOT", "The message is empty.")  # some clients cancel an APPEND so (RFC 3502 §6.3.11)
     if session.user.full:

@@ -10,7 +10,8 @@ from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
-from storage.errors import NotFound
+from storage.errors import NotFound, NotPermitted
+from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Copied
 from storage.values import UidSet
 
@@ -23,6 +24,8 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
         target = account.mailboxes.find(command.mailbox)
     except NotFound:
         raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    if target.read_only:
+        raise NotPermitted(READ_ONLY)
     positions = selected.positions(command.numbers, command.by_uid)
     uids = UidSet.of(selected.uids[position] for position in positions)
     if not uids:

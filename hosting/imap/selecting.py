@@ -20,6 +20,7 @@ from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
 from storage.directory.contracts import READ_ONLY
 from storage.errors import Unavailable
+from storage.mail.ledger import READ_ONLY as KEPT_BY_SERVER
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
 from storage.values import UidSet
@@ -35,8 +36,9 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     mailbox = account.mailboxes.find(command.mailbox)
     view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
     recent_from = mailbox.recent_uid
-    read_only = command.read_only or session.read_only
-    if not read_only and recent_from < mailbox.uidnext:
+    examined = command.read_only or session.read_only
+    read_only = examined or mailbox.read_only
+    if not examined and recent_from < mailbox.uidnext:
         with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     view.refresh()
@@ -51,6 +53,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
         yield from _resynchronise(selected, command.resync, rev2=session.rev2)
     if command.read_only:
         return b"[READ-ONLY] Examined."
+    if mailbox.read_only:
+        return b"[READ-ONLY] " + printable(KEPT_BY_SERVER)
     return b"[READ-ONLY] " + printable(READ_ONLY) if read_only else b"[READ-WRITE] Selected."
 
 

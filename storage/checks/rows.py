@@ -125,6 +125,7 @@ _CHECKS = (
              (SELECT count(*) AS counted, coalesce(sum(m.size), 0) AS summed FROM membership s
                 JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
                 JOIN mailbox b ON b.account_id = s.account_id AND b.mailbox_id = s.mailbox_id AND b.name >= :live
+                  AND b.read_only = 0
                 WHERE s.account_id = :account_id) t
            WHERE u.account_id = :account_id AND (u.messages <> t.counted OR u.bytes <> t.summed)""",
     ),

@@ -100,11 +100,18 @@ class Arrivals:
         self._ids = MessageIds(ledger)
 
     def append(
-        self, mailbox_id: MailboxId, mailbox: str, messages: Sequence[NewMessage], *, many: bool = False
+        self,
+        mailbox_id: MailboxId,
+        mailbox: str,
+        messages: Sequence[NewMessage],
+        *,
+        many: bool = False,
+        by_server: bool = False,
     ) -> list[Appended]:
         """All of them in one commit, or none. `mailbox` is the name that the files will remember.
 
-        `many`: the files are brought to the disk all together, not one by one.
+        `many`: the files are brought to the disk all together, not one by one. `by_server`: see `Ledger.advance`; the
+        owner's quota is not charged.
         """
         filed: list[Filed] = []
         try:
@@ -112,7 +119,9 @@ class Arrivals:
                 filed.append(self.file(mailbox, new, at_once=not many))
             if many:
                 self._maildir.sync_all()
-            appended = self._ledger.database.write(lambda transaction: self.insert(transaction, mailbox_id, filed))
+            appended = self._ledger.database.write(
+                lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server)
+            )
         except Exception:  # an interrupt may come after the commit: it leaves the files alone
             self._drop(filed)
             raise
@@ -153,7 +162,9 @@ class Arrivals:
             new.saved,
         )
 
-    def insert(self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed]) -> list[Appended]:
+    def insert(
+        self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False
+    ) -> list[Appended]:
         """The rows of messages whose files are linked; the directory is fsynced before the commit."""
         maildir = self._maildir
         transaction.before_commit(maildir.sync_new, key=("new", maildir.path))
@@ -170,8 +181,10 @@ class Arrivals:
             unseen=sum(not each & SEEN for each in flags),
             deleted=sum(bool(each & DELETED) for each in flags),
             octets=octets,
+            by_server=by_server,
         )
-        self._ledger.charge(transaction, octets, count, overrun=all(each.overrun for each in filed))
+        if not by_server:
+            self._ledger.charge(transaction, octets, count, overrun=all(each.overrun for each in filed))
         uids = array("I", range(position.first_uid, position.first_uid + count))
         now = self._clock.now()
         for each, uid, bits in zip(filed, uids, flags, strict=True):

@@ -6,7 +6,7 @@ their modseqs come from a block that an earlier FULL commit reserved, and the fi
 goes on behind the block (`go_on_behind_blocks`), so that no modseq is issued twice. A NORMAL transaction that has used
 up the block raises `BlockUsedUp` and is repeated as a FULL one.
 
-Raises: NotFound (no such mailbox), LimitReached (UIDs used up), OverQuota.
+Raises: NotFound (no such mailbox), NotPermitted (the server's own), LimitReached (UIDs used up), OverQuota.
 Standards: RFC 9051 §2.3.1.1, RFC 7162 §3.1.
 """
 
@@ -21,7 +21,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
-from storage.errors import LimitReached, NotFound
+from storage.errors import LimitReached, NotFound, NotPermitted
 from storage.mail import quota
 from storage.mail.quota import UNLIMITED, Limits
 from storage.schema.account import counter, info, mailbox
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 BLOCK = 1000  # modseqs that a FULL commit reserves for NORMAL ones
 LIVE = "\x01"  # names of living mailboxes sort from here; storage.mail.mailboxes renames dying ones below it
+
+READ_ONLY = "The server keeps this mailbox: it can be read and copied from, but not changed."
 
 _BOOT_ID = "boot_id"
 
@@ -47,6 +49,7 @@ _returned = (
     mailbox.c.reserved_modseq,
     mailbox.c.uidvalidity,
     mailbox.c.uidnext,
+    mailbox.c.read_only,
 )
 _advance_full = prepare(
     update(mailbox)
@@ -132,8 +135,12 @@ class Ledger:
         unseen: int = 0,
         deleted: int = 0,
         octets: int = 0,
+        by_server: bool = False,
     ) -> Position:
-        """The mailbox's next modseq and `uids` new UIDs; its counters change by the rest."""
+        """The mailbox's next modseq and `uids` new UIDs; its counters change by the rest.
+
+        `by_server`: of a mailbox that its owner only reads; nobody else changes one. Raises NotPermitted.
+        """
         values = {
             "account": self.account_id,
             "mailbox": mailbox_id,
@@ -147,7 +154,9 @@ class Ledger:
         row = (_advance_full if durable else _advance_normal).one(transaction, **values)
         if row is None:
             raise NotFound("There is no such mailbox.")
-        modseq, reserved, uidvalidity, uidnext = row
+        modseq, reserved, uidvalidity, uidnext, read_only = row
+        if read_only and not by_server:
+            raise NotPermitted(READ_ONLY)
         if modseq > reserved:
             raise BlockUsedUp
         if uidnext - 1 > UID_MAX:

@@ -5,7 +5,7 @@ messages are removed in the background, in slices, and that is taken up again wh
 UIDVALIDITYs come from counters and are never used again, so a name that is made anew is a new mailbox for every
 client.
 
-Raises: NotFound, AlreadyExists, NotPermitted (INBOX), InvalidInput (names), LimitReached.
+Raises: NotFound, AlreadyExists, NotPermitted (INBOX, what the server keeps), InvalidInput (names), LimitReached.
 Standards: RFC 9051 §6.3.4 to §6.3.8, §2.3.1.1; RFC 6154; RFC 8474 §4.
 """
 
@@ -24,7 +24,7 @@ from storage.database.prepared import Row, prepare
 from storage.errors import AlreadyExists, LimitReached, NotFound, NotPermitted
 from storage.mail.dying import DyingMailboxes
 from storage.mail.keywords import Keywords
-from storage.mail.ledger import BLOCK, LIVE, Ledger
+from storage.mail.ledger import BLOCK, LIVE, READ_ONLY, Ledger
 from storage.mail.names import INBOX, below, canonical, new_name, parents
 from storage.mail.transfers import Transfers
 from storage.schema.account import mailbox, subscription
@@ -141,8 +141,8 @@ class Mailboxes:
 
     # Making and removing
 
-    def create(self, name: str, special_use: Collection[str] = ()) -> Mailbox:
-        """A new mailbox; missing ones above it are made too (RFC 9051 §6.3.4)."""
+    def create(self, name: str, special_use: Collection[str] = (), *, read_only: bool = False) -> Mailbox:
+        """A new mailbox; missing ones above it are made too (RFC 9051 §6.3.4). `read_only`: for its owner."""
         name = new_name(name)
 
         def work(transaction: Transaction) -> Mailbox:
@@ -150,12 +150,14 @@ class Mailboxes:
             if name in names:
                 raise AlreadyExists("There is a mailbox of that name already.")
             self._make_parents(transaction, name, names)
-            self.insert(transaction, name, tuple(special_use))
+            self.insert(transaction, name, tuple(special_use), read_only=read_only)
             return self._named(transaction, name)
 
         return self._database.write(work)
 
-    def insert(self, transaction: Transaction, name: str, special_use: Sequence[str] = ()) -> MailboxId:
+    def insert(
+        self, transaction: Transaction, name: str, special_use: Sequence[str] = (), *, read_only: bool = False
+    ) -> MailboxId:
         """The row of a new mailbox."""
         mailbox_id = MailboxId(self._ledger.take(transaction, "mailbox_id"))
         _insert.run(
@@ -176,7 +178,7 @@ class Mailboxes:
             special_use=" ".join(special_use),
             created=self._clock.now(),
             keep_days=0,
-            read_only=0,
+            read_only=int(read_only),
         )
         return mailbox_id
 
@@ -187,7 +189,7 @@ class Mailboxes:
             raise NotPermitted("INBOX cannot be deleted.")
 
         def work(transaction: Transaction) -> None:
-            self._dying.hide(transaction, self._named(transaction, name).id)
+            self._dying.hide(transaction, self._writable(transaction, name).id)
 
         self._database.write(work)
 
@@ -201,6 +203,8 @@ class Mailboxes:
 
         def work(transaction: Transaction) -> None:
             renamed = self._renamed(transaction, old, new)
+            for _, before, _ in renamed:
+                self._writable(transaction, before)
             if not renamed:
                 raise NotFound("There is no such mailbox.")
             staying = self._names(transaction).difference(before for _, before, _ in renamed)
@@ -232,7 +236,7 @@ class Mailboxes:
         """How long its messages stay: days, or what `storage.register.folder_rules` calls NEVER and UNSET."""
 
         def work(transaction: Transaction) -> Mailbox:
-            found = self._named(transaction, canonical(name))
+            found = self._writable(transaction, canonical(name))
             _set_keep_days.run(transaction, account=self._account_id, mailbox=found.id, days=days)
             return replace(found, keep_days=days)
 
@@ -283,6 +287,13 @@ class Mailboxes:
         if row is None:
             raise NotFound("There is no such mailbox.")
         return row[0], row[1]
+
+    def _writable(self, transaction: Transaction, name: str) -> Mailbox:
+        """Raises NotPermitted for one that the server keeps."""
+        found = self._named(transaction, name)
+        if found.read_only:
+            raise NotPermitted(READ_ONLY)
+        return found
 
     def _names(self, transaction: Transaction) -> set[str]:
         return {row[0] for row in _select_names.rows(transaction, account=self._account_id)}

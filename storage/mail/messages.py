@@ -3,8 +3,9 @@
 Each method says what is durable when it returns; none of them loads a view. Sets of UIDs may name messages that are not
 there: they are passed over.
 
-Raises: NotFound (mailbox), Gone (message), AlreadyExists (delivery id), OverQuota, LimitReached, StorageFull,
-Unavailable, Corrupt. Standards: RFC 9051 §6.3.12, §6.4; RFC 7162; RFC 4315; RFC 6851.
+Raises: NotFound (mailbox), NotPermitted (one that the server keeps), Gone (message), AlreadyExists (delivery id),
+OverQuota, LimitReached, StorageFull, Unavailable, Corrupt.
+Standards: RFC 9051 §6.3.12, §6.4; RFC 7162; RFC 4315; RFC 6851.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ class Messages:
         return self.append_many(mailbox_id, [new])[0]
 
     def append_many(
-        self, mailbox_id: MailboxId, messages: Sequence[NewMessage], *, many: bool = False
+        self, mailbox_id: MailboxId, messages: Sequence[NewMessage], *, many: bool = False, by_server: bool = False
     ) -> list[Appended]:
-        """All of them or none, in one commit; durable on return. `many`: see `Arrivals.append`."""
-        return self._arrivals.append(mailbox_id, self._mailboxes.last_name(mailbox_id), messages, many=many)
+        """All of them or none, in one commit; durable on return. `many`, `by_server`: see `Arrivals.append`."""
+        name = self._mailboxes.last_name(mailbox_id)
+        return self._arrivals.append(mailbox_id, name, messages, many=many, by_server=by_server)
 
     def delivered(self, delivery_ids: Collection[str | None]) -> set[str]:
         """Those of the ids under which a message is stored."""
@@ -113,9 +115,14 @@ class Messages:
         """Into a mailbox of another account, written anew; durable on return. What a failure leaves there stays."""
         return self._exchange.copy(source_id, uids, partial(other.append_many, target_id))
 
-    def expunge(self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True) -> Expunged:
-        r"""Remove messages (None: all), those that are \Deleted or all of them; durable on return."""
-        return self._removals.expunge(mailbox_id, uids, only_deleted=only_deleted)
+    def expunge(
+        self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True, by_server: bool = False
+    ) -> Expunged:
+        r"""Remove messages (None: all), those that are \Deleted or all of them; durable on return.
+
+        `by_server`: of a mailbox that its owner only reads.
+        """
+        return self._removals.expunge(mailbox_id, uids, only_deleted=only_deleted, by_server=by_server)
 
     # Reading
 

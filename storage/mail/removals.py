@@ -78,8 +78,10 @@ class Removals:
         self._background = background
         self._new_tombstones: dict[MailboxId, int] = {}
 
-    def expunge(self, mailbox_id: MailboxId, uids: UidSet | None, *, only_deleted: bool) -> Expunged:
-        """Those of `uids` (None: all) that are \\Deleted, or all of them."""
+    def expunge(
+        self, mailbox_id: MailboxId, uids: UidSet | None, *, only_deleted: bool, by_server: bool = False
+    ) -> Expunged:
+        """Those of `uids` (None: all) that are \\Deleted, or all of them. `by_server`: see `Ledger.advance`."""
         rest = UidSet(((1, UID_MAX),)) if uids is None else uids
         gone: list[int] = []
         modseq = 0
@@ -87,7 +89,7 @@ class Removals:
             asked = rest
 
             def work(transaction: Transaction, asked: UidSet = asked) -> _Slice:
-                return self._expunge(transaction, mailbox_id, asked, DELETED if only_deleted else 0)
+                return self._expunge(transaction, mailbox_id, asked, DELETED if only_deleted else 0, by_server)
 
             part = self._ledger.database.write(work)
             gone += part.uids
@@ -96,16 +98,23 @@ class Removals:
         self._count_tombstones(mailbox_id, len(gone))
         return Expunged(gone, modseq)
 
-    def _expunge(self, transaction: Transaction, mailbox_id: MailboxId, uids: UidSet, having: int) -> _Slice:
+    def _expunge(
+        self, transaction: Transaction, mailbox_id: MailboxId, uids: UidSet, having: int, by_server: bool
+    ) -> _Slice:
         rows = self._memberships.full(transaction, mailbox_id, uids, having=having)
         rest = rest_of(uids, rows)
         if not rows:
             return _Slice([], 0, rest)
         gone = [row[0] for row in rows]
         modseq = self.take_out(
-            transaction, mailbox_id, rows, unbroken=not having and is_unbroken(uids, rows, len(rows))
+            transaction,
+            mailbox_id,
+            rows,
+            unbroken=not having and is_unbroken(uids, rows, len(rows)),
+            by_server=by_server,
         )
-        self._ledger.release(transaction, sum(row[3] for row in rows), len(rows))
+        if not by_server:
+            self._ledger.release(transaction, sum(row[3] for row in rows), len(rows))
         self.remove_unused(transaction, [row[2] for row in rows])
         return _Slice(gone, modseq, rest)
 
@@ -122,7 +131,15 @@ class Removals:
 
         self._background.submit((self._ledger.account_id, "tombstones", mailbox_id), step)
 
-    def take_out(self, transaction: Transaction, mailbox_id: MailboxId, rows: Sequence[Row], *, unbroken: bool) -> int:
+    def take_out(
+        self,
+        transaction: Transaction,
+        mailbox_id: MailboxId,
+        rows: Sequence[Row],
+        *,
+        unbroken: bool,
+        by_server: bool = False,
+    ) -> int:
         """Delete memberships (uid, flags, message id, size) and leave tombstones; the modseq of that."""
         uids = [row[0] for row in rows]
         modseq = self._ledger.advance(
@@ -132,6 +149,7 @@ class Removals:
             unseen=-sum(not row[1] & SEEN for row in rows),
             deleted=-sum(bool(row[1] & DELETED) for row in rows),
             octets=-sum(row[3] for row in rows),
+            by_server=by_server,
         ).modseq
         self._memberships.delete(transaction, mailbox_id, uids, unbroken=unbroken)
         self._tombstones.insert(transaction, mailbox_id, modseq, uids)

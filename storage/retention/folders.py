@@ -33,8 +33,8 @@ _OLD = prepare(
 
 
 def keep_of(mailbox: Mailbox, rules: FolderRules) -> int:
-    """Days after which messages leave it; 0: they stay."""
-    return rules.of(mailbox.name, mailbox.special_use, mailbox.keep_days)
+    """Days after which messages leave it; 0: they stay. What the server keeps is not for users' rules."""
+    return 0 if mailbox.read_only else rules.of(mailbox.name, mailbox.special_use, mailbox.keep_days)
 
 
 def remove_from_folders(
