@@ -256,7 +256,7 @@ def _facts(of: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, key in _FACTS:
         value = of[key]
         yield name, "; ".join(value) if isinstance(value, list) else value
-    yield "Encrypted", "under a key that ends with it" if of["encrypted"] else "with the database that it stands in"
+    yield "Encrypted", "under a key that ends with it" if of["encrypted"] else "under no key of its own"
 
 
 def _people(controller: Mapping[str, str], line: str) -> list[str]:

@@ -61,7 +61,7 @@ _LONG: Mapping[Kept, str] = MappingProxyType(
         Kept.QUEUE: "until it is delivered or goes back to its sender, at most {most}",
         Kept.QUARANTINE: "as long as the customer's rules say, at most {most}",
         Kept.AUDIT: "at most {most}; its personal parts as long as the account or the contract",
-        Kept.BUSINESS: "10 years after the end of the matter, at most {most}",
+        Kept.BUSINESS: "at most {most} after the end of the matter",
         Kept.BACKUPS: "until it is replaced, at most {most}",
         Kept.KEY_BACKUPS: "until it is replaced, at most {most}",
         Kept.INSTALLATION: "as long as the installation",

@@ -106,8 +106,9 @@ def test_periods_out_of_bounds_are_refused_with_their_line(run: Run, tmp_path: P
 
 
 def test_backups_that_would_live_longer_than_the_period_are_refused(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "data" / "cleanmail.toml").write_text("[backup]\nmonthly = 12\n")
+    (tmp_path / "data" / "cleanmail.toml").write_text("[backup]\nmonthly = 12\n[keys]\nbackup_days = 30\n")
     said = run("retention", "periods")
+    assert "cleanmail.toml:4: keys.backup_days must be below the period" in said.err
     assert said.status == 1 and "for up to 372 days, but nothing of them may be older than 219" in said.err
 
 
