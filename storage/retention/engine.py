@@ -19,6 +19,7 @@ from storage.directory.receipts import Receipt
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation
+from storage.mail import journal
 from storage.register import classes
 from storage.register.values import DataClass
 from storage.retention.ages import earliest
@@ -84,10 +85,11 @@ class _Pass:
             yield tally
         except (NotFound, Gone):
             return
-        except CleanmailError as error:
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one part keeps nothing else from going either
             tally.failed += 1
             self.removed.failed += 1
-            _log.error("retention: %s: %s; the next pass tries again", name, error.detail or type(error).__name__)
+            detail = error.detail if isinstance(error, CleanmailError) else ""
+            _log.error("retention: %s: %s; the next pass tries again", name, detail or type(error).__name__)
 
     def is_overdue(self, of: DataClass, oldest: int | None) -> bool:
         period = self.installation.periods.of(of.kept)
@@ -138,6 +140,7 @@ class _Pass:
                 installation.account(tenant_id, account_id) as account,
             ):
                 count = remove_from_folders(account, installation.folder_rules, self.now, self.stopping)
+                count += journal.expire(account, self.due(classes.ACCESS_EVENTS).cut_off)
                 tally.removed += count
                 self.removed.messages += count
 

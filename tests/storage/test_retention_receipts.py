@@ -132,11 +132,12 @@ def test_what_is_older_than_its_ceiling_is_an_alarm(place: Place, caplog: pytest
     assert place.installation.control.receipts.last()["backups"].overdue
 
 
-def test_a_part_that_fails_is_counted_and_keeps_its_class_from_nothing_else(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [StorageFull(), OSError("mistake"), KeyError("mistake")])
+def test_a_part_that_fails_is_counted_and_keeps_nothing_else_from_going(
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(_: Reviews, before: int | None = None) -> int:
-        raise StorageFull
+        raise error
 
     monkeypatch.setattr(Reviews, "remove_expired", full)
     removed = remove_due(place.installation)
