@@ -157,6 +157,7 @@ class Installation:
                 self.incarnation.name,
                 checkpointer=self._checkpointer,
                 announce=self._publish,
+                using=self._using,
             ),
         )
 
@@ -330,8 +331,22 @@ class Installation:
         self.keys.forget(tenant_id)
 
     def forget_account(self, tenant_id: TenantId, account_id: AccountId, patience: float = FORGET_PATIENCE) -> None:
-        """Likewise for one account, when `AccountEnded` is told."""
+        """Likewise for one account, when `AccountEnded` is told. What was noted of it here is written down before."""
+        queue: Queue | None = self._made.get("queue")
+        if queue is not None:
+            queue.refuse(tenant_id, account_id)
         self._accounts.expel(tenant_id, account_id, patience)
+        tenant = self._open_already(tenant_id)
+        if tenant is not None:
+            with suppress(CleanmailError):
+                tenant.flush(at_once=True)
+
+    @contextmanager
+    def _using(self, tenant_id: TenantId) -> Iterator[None]:
+        """While something is written for the tenant elsewhere than in its databases."""
+        self._check_not_ended(tenant_id)
+        with self._lease(tenant_id).shared():
+            yield
 
     def _check_not_ended(self, tenant_id: TenantId) -> None:
         if tenant_id in self._ended:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +26,7 @@ from storage.database.batch import same_for_another
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
-from storage.errors import Conflict, Corrupt, NotFound
+from storage.errors import Conflict, Corrupt, Gone, NotFound
 from storage.keys.source import KeySource
 from storage.queue.destinations import Destinations
 from storage.queue.entries import Entry, NewEntry, RecipientState, Reply
@@ -99,11 +100,12 @@ class Queue(Listing, Operations, Withdrawal, Destinations, Retention):
         *,
         checkpointer: Checkpointer | None = None,
         announce: Callable[[QueueChanged], None] | None = None,
+        using: Callable[[TenantId], AbstractContextManager[None]] | None = None,
     ) -> Self:
         """`incarnation` is the name of this process's writer, which spool files carry."""
         key = keys.service_key("queue")
         database = Database.open(data / "queue.db", key, SCHEMA, clock, checkpointer=checkpointer)
-        return cls(database, Spool(data, incarnation), keys, clock, announce)
+        return cls(database, Spool(data, incarnation), keys, clock, announce, using)
 
     def close(self) -> None:
         self._tenant_keys.clear()
@@ -150,6 +152,9 @@ class Queue(Listing, Operations, Withdrawal, Destinations, Retention):
             if not isinstance(error, Exception):
                 raise
             return [known or same_for_another(error) for known in outcomes]
+        finally:
+            for each in written:
+                each.over()
         if written:
             self._changed()
         return outcomes
@@ -261,6 +266,8 @@ class Queue(Listing, Operations, Withdrawal, Destinations, Retention):
         except BaseException:
             written.discard()
             raise
+        finally:
+            written.over()
         if not follow:
             written.discard()
         elif follow_ups:
@@ -303,8 +310,12 @@ class _Written:
         self._files: list[SpoolFile] = []
         self._rows: list[NewRows] = []
         self._now = queue._clock.now()
+        self._tenants = ExitStack()
         try:
             for entry in entries:
+                self._tenants.enter_context(queue._using(entry.tenant_id))
+                if (entry.tenant_id, entry.account_id) in queue._refused:
+                    raise Gone("The account has ended.")
                 key = queue._key(entry.tenant_id)
                 file = self._spool.write(entry.tenant_id, entry.queue_id, key, entry.content, self._now)
                 self._files.append(file)
@@ -313,7 +324,12 @@ class _Written:
                 self._rows.append(NewRows(entry, file.name, queue._sealing(entry.tenant_id, entry.queue_id), self._now))
         except BaseException:
             self.discard()
+            self.over()
             raise
+
+    def over(self) -> None:
+        """It is committed, or failed: who waits for the tenants to be out of use waits no longer."""
+        self._tenants.close()
 
     def make_durable(self) -> None:
         for file in self._files:

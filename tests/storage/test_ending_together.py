@@ -1,0 +1,137 @@
+"""A contract ends under load: what is acknowledged was there before the fence, the rest fails, and nobody hangs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ending_town import EndingTown
+
+from storage.changes import AccountEnded, Subscriber, TenantEnded
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.filter.correspondents import Correspondents
+from storage.installation import Installation
+from storage.queue.withdrawal import Withdrawn
+from storage.values import AccountId, EmailAddress, TenantId
+
+LOAD = 20  # acknowledged writes before it ends
+JOIN = 20.0
+
+
+class OtherProcess:
+    """Lets go of what ends when it is told to, as every role does."""
+
+    def __init__(self, town: EndingTown) -> None:
+        self.installation: Installation = town.another()
+        self._subscriber = Subscriber(town.data, town.clock, mailboxes=False)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._over.wait(0.005):
+            for change in self._subscriber.drain():
+                if isinstance(change, TenantEnded):
+                    self.installation.forget_tenant(change.tenant_id, 0.5)
+                elif isinstance(change, AccountEnded):
+                    self.installation.forget_account(change.tenant_id, change.account_id, 0.5)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(JOIN)
+        self._subscriber.close()
+        self.installation.close()
+
+
+class Load:
+    """Threads that write as fast as they can until they are told that it is over."""
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+        self.unexpected: list[BaseException] = []
+        self._guard = threading.Lock()
+        self._enough = threading.Event()
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def add(self, write: Callable[[str], bool]) -> None:
+        """`write` gets a name that nobody else has, and says whether it was acknowledged."""
+        name = f"load-{len(self._threads)}"
+        thread = threading.Thread(target=self._run, args=(name, write))
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, name: str, write: Callable[[str], bool]) -> None:
+        number = 0
+        while not self._over.is_set():
+            number += 1
+            try:
+                acknowledged = write(f"{name}-{number}")
+            except CleanmailError:
+                acknowledged = False
+                self._over.wait(0.01)  # so that who fails does not keep others from their work
+            except BaseException as error:
+                self.unexpected.append(error)
+                return
+            with self._guard:
+                self.acknowledged += acknowledged
+                if self.acknowledged >= LOAD:
+                    self._enough.set()
+
+    def under_way(self) -> None:
+        assert self._enough.wait(JOIN)
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(JOIN)
+            assert not thread.is_alive(), "it hangs"
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["tenant", "account"])
+def test_it_ends_under_load(tmp_path: Path, whole: bool) -> None:
+    town = EndingTown(tmp_path)
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    other = OtherProcess(town)
+    delivered, queued, learned = Load(), Load(), Load()
+    loads = (delivered, queued, learned)
+    for installation in (town.installation, other.installation):
+        for _ in range(2):
+            delivered.add(lambda name, by=installation: town.deliver(tenant_id, anna, name, by=by))  # type: ignore[misc]
+            queued.add(lambda name, by=installation: bool(town.queued(tenant_id, anna, by=by)))  # type: ignore[misc]
+        learned.add(lambda name, by=installation: learn(by, tenant_id, anna, name))  # type: ignore[misc]
+    try:
+        for load in loads:
+            load.under_way()
+        ending_id = town.order(tenant_id, None if whole else anna)
+        certificate = town.carry_out(ending_id)
+    finally:
+        for load in loads:
+            load.end()
+    for load in loads:
+        assert load.unexpected == []
+    # Everything that was acknowledged was there to be erased; what failed may have been there, or not.
+    assert certificate.counts.messages >= delivered.acknowledged
+    if whole:
+        assert certificate.counts.queue_entries == queued.acknowledged
+        assert not (tmp_path / "tenants" / str(tenant_id)).exists()
+        assert town.installation.queue.what_waits(tenant_id) == Withdrawn()
+        with pytest.raises(Gone):
+            town.installation.tenant(tenant_id)
+    else:
+        assert not (tmp_path / "tenants" / str(tenant_id) / "accounts" / str(anna)).exists()
+        with pytest.raises(NotFound):
+            town.installation.tenant(tenant_id).account(anna)
+    assert list((tmp_path / "erasing").iterdir()) == []
+    other.close()
+    town.close()
+
+
+def learn(installation: Installation, tenant_id: TenantId, account_id: AccountId, name: str) -> bool:
+    correspondents: Correspondents = installation.tenant(tenant_id).correspondents
+    correspondents.record(account_id, [EmailAddress.parse(f"{name}@elsewhere.test")])
+    installation.tenant(tenant_id).flush(at_once=True)
+    return True
