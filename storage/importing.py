@@ -175,7 +175,7 @@ class _Import:
 
     def _append(self, mailbox_id: MailboxId, entries: list[_Entry]) -> None:
         try:
-            self._account.messages.append_many(mailbox_id, [entry.message for entry in entries])
+            self._account.messages.append_many(mailbox_id, [entry.message for entry in entries], many=True)
         except OverQuota as error:
             if len(entries) == 1:
                 self._report.stopped = error.public
