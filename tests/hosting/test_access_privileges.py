@@ -1,0 +1,43 @@
+"""Root's program that acts as the owner of the data for a while: with his rights, and with its own afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hosting.roles.privileges import acting_as_owner
+
+OWNER = 4_100_999  # uid of no Unix user
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    os.chown(tmp_path, OWNER, OWNER)
+    return tmp_path
+
+
+@pytest.mark.parametrize("wholly", [False, True])
+def test_rights_are_the_owners_and_come_back(folder: Path, wholly: bool) -> None:
+    users, groups = os.getresuid(), os.getresgid()
+    with acting_as_owner(folder, wholly=wholly):
+        assert (os.geteuid(), os.getegid()) == (OWNER, OWNER)
+        assert os.getuid() == (OWNER if wholly else 0)  # who asks is seen by others, or not
+    assert (os.getresuid(), os.getresgid()) == (users, groups)
+
+
+def test_what_is_started_meanwhile_cannot_be_root_again(folder: Path) -> None:
+    with acting_as_owner(folder, wholly=True):
+        status = subprocess.run(["/bin/cat", "/proc/self/status"], capture_output=True, check=True, cwd="/").stdout
+    (users,) = [line.split()[1:] for line in status.decode().splitlines() if line.startswith("Uid:")]
+    assert users == [str(OWNER)] * 4  # real, effective, saved, of files
+
+
+def test_an_error_gives_them_back_too(folder: Path) -> None:
+    with pytest.raises(KeyError), acting_as_owner(folder, wholly=True):
+        raise KeyError
+    assert os.getresuid() == (0, 0, 0)
