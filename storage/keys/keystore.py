@@ -126,7 +126,9 @@ class KeyStore:
 
         The marker comes first: from then on nobody makes or uses a key for this tenant again.
         """
-        return self._destroy(Change("destroy_tenant", int(tenant)), names.tenant_marker(tenant))
+        return self._destroy(
+            Change("destroy_tenant", int(tenant), until=self.backups_until()), names.tenant_marker(tenant)
+        )
 
     def tenants(self) -> list[TenantId]:
         return self._reader.tenants()
@@ -159,7 +161,7 @@ class KeyStore:
             return self.destroy_tenant(tenant)
         if not self._files.path(names.tenant_folder(tenant)).is_dir():
             raise NotFound("There is no key for it.", detail=f"key of tenant {tenant}")
-        change = Change("destroy_account", int(tenant), int(account))
+        change = Change("destroy_account", int(tenant), int(account), self.backups_until())
         return self._destroy(change, names.account_marker(tenant, account))
 
     def accounts(self, tenant: TenantId) -> list[AccountId]:
@@ -239,8 +241,7 @@ class KeyStore:
         with self._files.locked():
             self._tree.forget()
             self._resume(but=change)
-            unfinished.add(self._directory, change)
-            self._carry_out(change)
+            self._carry_out(unfinished.add(self._directory, change))
         known = self._marker(marker)
         if known is None:  # an account's went with its tenant, this moment
             known = self._marker(names.tenant_marker(TenantId(change.tenant)))
@@ -253,16 +254,16 @@ class KeyStore:
         self._files.sweep("", "groups", *([names.tenant_folder(tenant)] if change.tenant else []))
         match change.what:
             case "destroy_tenant":
-                self._carry_out_tenant(tenant)
+                self._carry_out_tenant(tenant, change.until)
             case "destroy_account":
-                self._carry_out_account(tenant, AccountId(change.account))
+                self._carry_out_account(tenant, AccountId(change.account), change.until)
             case "rotate":
                 self._renewal.move(self._reader.in_old_layout())
                 self._renewal.master()
         self._files.follow()
         unfinished.remove(self._directory, change)
 
-    def _carry_out_tenant(self, tenant: TenantId) -> None:
+    def _carry_out_tenant(self, tenant: TenantId, until: int | None) -> None:
         name, folder, number = names.tenant_marker(tenant), names.tenant_folder(tenant), names.group_of(tenant)
         marker = self._begin(name, [names.tenant_file(tenant), *self._account_files(tenant)])
         if marker.facts is not None:
@@ -272,9 +273,9 @@ class KeyStore:
         rings = self._tree.consistent(lambda: self._tree.rings(number))
         if int(tenant) in rings or (not rings and number in self._tree.groups()):
             self._renewal.group(number, {each: keys for each, keys in rings.items() if each != int(tenant)})
-        self._conclude(name, marker, self._renewal.master())
+        self._conclude(name, marker, self._renewal.master(), until)
 
-    def _carry_out_account(self, tenant: TenantId, account: AccountId) -> None:
+    def _carry_out_account(self, tenant: TenantId, account: AccountId, until: int | None) -> None:
         name, file = names.account_marker(tenant, account), names.account_file(tenant, account)
         if self._files.exists(names.tenant_marker(tenant)):
             return  # it went with its tenant meanwhile
@@ -284,7 +285,7 @@ class KeyStore:
         self._files.remove(file)
         self._renewal.move(self._reader.in_old_layout())
         self._renewal.ring(tenant)
-        self._conclude(name, marker, self._renewal.master())
+        self._conclude(name, marker, self._renewal.master(), until)
 
     def _begin(self, name: str, files: list[str]) -> Marker:
         """The marker of what is destroyed, with what is known only as long as it is there."""
@@ -303,7 +304,7 @@ class KeyStore:
         self._files.write(name, begun.encode())
         return begun
 
-    def _conclude(self, name: str, marker: Marker, old_master_destroyed: bool) -> None:
+    def _conclude(self, name: str, marker: Marker, old_master_destroyed: bool, until: int | None) -> None:
         place, sanitization = self._master.place.describe(self._directory)
         self._files.follow()
         if self._files.mirror_behind and not old_master_destroyed:
@@ -322,7 +323,7 @@ class KeyStore:
             old_master_destroyed=gone,
             sanitization=sanitization if gone else "clear",
             mirrors=self._files.mirrors(),
-            backups_until=self.backups_until(),
+            backups_until=until,
         )
         self._files.write(name, replace(marker, facts=facts).encode())
 

@@ -6,7 +6,7 @@ A change stands there, durably, before its first step and until after its last. 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from storage.files import durable
 What = Literal["destroy_tenant", "destroy_account", "rotate"]
 
 _FILE = "unfinished.json"
+_DAMAGED = "keys/unfinished.json cannot be read: look what was begun in the audit log, remove the file, and repeat it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Change:
     what: What
     tenant: int = 0
     account: int = 0
+    # Until when a copy of keys/ could exist that holds what is destroyed: asked for when it is begun.
+    until: int | None = field(default=None, compare=False)
 
 
 def there(directory: Path) -> bool:
@@ -33,20 +36,24 @@ def read(directory: Path) -> list[Change]:
     """In the order in which they were begun."""
     try:
         document: Any = json.loads((directory / _FILE).read_bytes())
-        changes = [Change(each["what"], int(each["tenant"]), int(each["account"])) for each in document]
+        changes = [_change(each) for each in document]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError):
-        raise Corrupt(detail="keys/unfinished.json: unreadable file") from None
+        raise Corrupt(_DAMAGED, detail="keys/unfinished.json: unreadable file") from None
     if any(change.what not in get_args(What) for change in changes):
-        raise Corrupt(detail="keys/unfinished.json: unknown change")
+        raise Corrupt(_DAMAGED, detail="keys/unfinished.json: unknown change")
     return changes
 
 
-def add(directory: Path, change: Change) -> None:
+def add(directory: Path, change: Change) -> Change:
+    """As it stands there: what was begun before is the same change still."""
     known = read(directory)
-    if change not in known:
-        _write(directory, [*known, change])
+    for each in known:
+        if each == change:
+            return each
+    _write(directory, [*known, change])
+    return change
 
 
 def remove(directory: Path, change: Change) -> None:
@@ -55,6 +62,13 @@ def remove(directory: Path, change: Change) -> None:
         _write(directory, left)
     else:
         durable.remove_file(directory / _FILE)
+
+
+def _change(fields: Any) -> Change:
+    until = fields["until"]
+    return Change(
+        fields["what"], int(fields["tenant"]), int(fields["account"]), int(until) if until is not None else None
+    )
 
 
 def _write(directory: Path, changes: list[Change]) -> None:

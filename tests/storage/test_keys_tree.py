@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,11 +17,13 @@ from key_tree import KeyPlace, every_key, fill, old_layout, openable
 
 from storage.clock import FixedClock
 from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, NotFound, Unavailable
+from storage.keys import unfinished
 from storage.keys.destruction import Destroyed
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.places import MasterFile
 from storage.keys.source import LocalKeys
+from storage.keys.unfinished import Change
 from storage.values import AccountId, TenantId
 
 ONE, TWO, FAR = TenantId(1), TenantId(2), TenantId(257)  # the first and the last share a group
@@ -158,6 +162,48 @@ def test_facts_say_until_when_a_copy_could_exist(place: KeyPlace) -> None:
     assert Destroyed.from_fields(facts.fields()) == facts
     with pytest.raises(Corrupt):
         Destroyed.from_fields({**facts.fields(), "sanitization": "promised"})
+
+
+def test_what_is_ended_at_the_next_start_knows_of_copies_too(place: KeyPlace) -> None:
+    """Which stand in a database that nobody has opened by then."""
+    for change in (Change("destroy_account", ONE, ANN, 1_800_000_000), Change("destroy_tenant", TWO, until=5)):
+        assert unfinished.add(place.keys, change) is change
+    store = place.reopen()
+    assert store.destroy_account(ONE, ANN).backups_until == 1_800_000_000
+    assert store.destroy_tenant(TWO).backups_until == 5
+    (place.keys / "unfinished.json").write_text('[{"what": "destroy_everything", "tenant": 1, "account": 1}]')
+    with pytest.raises(Corrupt):
+        place.reopen()
+
+
+def reachable(root: object) -> set[bytes]:
+    """All octets that an object leads to."""
+    seen, waiting, found = {id(root)}, [root], set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, bytes):
+            found.add(each)
+        for other in gc.get_referents(each):
+            if id(other) not in seen and not isinstance(other, (type, ModuleType, FunctionType)):
+                seen.add(id(other))
+                waiting.append(other)
+    return found
+
+
+def test_this_process_forgets_what_wrapped_it(place: KeyPlace) -> None:
+    old = [place.place.read().secrets[1], place.store.tenant(ONE).secret]
+    old += [key.secret for keys in place.store._tree.groups().values() for key in keys]
+    rings = place.store._tree.rings(1)
+    assert {place.place.read().secrets[1], rings[ONE][0].secret} <= reachable(place.store)
+    old.append(rings[ONE][0].secret)
+    del rings
+    place.store.destroy_tenant(ONE)
+    place.store.destroy_account(FAR, ANN)
+    assert place.store.tenant(TWO).secret and place.store.tenant(FAR).secret
+    kept = reachable(place.store)
+    # the group of the second tenant was wrapped anew, but is the same
+    assert len([secret for secret in old if secret in kept]) == 1
+    assert place.place.read().secrets[3] in kept
 
 
 def test_a_master_that_cannot_be_replaced_stays_and_that_is_said(tmp_path: Path) -> None:
