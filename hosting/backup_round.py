@@ -14,6 +14,7 @@ from pathlib import Path
 from hosting.config import Config
 from storage.backup.backup import BackupRun, prune
 from storage.backup.place import Keep, Place
+from storage.backup.scratch import tidy
 from storage.clock_guard import ClockGuard
 from storage.errors import CleanmailError, Conflict, NotFound
 from storage.installation import Installation
@@ -55,6 +56,7 @@ class BackupRound:
         if self._stopping:
             return
         try:
+            tidy(self._installation.data)
             if self._config.backup.directory:
                 place = Place(Path(self._installation.data / self._config.backup.directory))
                 if self._is_due(place):

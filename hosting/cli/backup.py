@@ -369,7 +369,7 @@ def _restore_installation(run: Invocation, source: Path, at: str, data: Path, *,
 @contextmanager
 def _saved(administration: Administration, stored: Stored, tenant_id: TenantId) -> Iterator[SavedTenant]:
     installation = administration.installation
-    with SavedTenant(stored, tenant_id, installation.keys, installation.clock, installation.data / "run") as saved:
+    with SavedTenant(stored, tenant_id, installation.keys, installation.clock, installation.data) as saved:
         yield saved
 
 

@@ -152,7 +152,7 @@ class Bench:
     def _restore_account(self) -> None:
         stored = self.place.at(None)
         with (
-            SavedTenant(stored, TENANT, self.installation.keys, CLOCK, self.data / "run") as saved,
+            SavedTenant(stored, TENANT, self.installation.keys, CLOCK, self.data) as saved,
             self.installation.account(TENANT, self.ids[0]) as account,
         ):
             assert not restore_account(saved.account(self.ids[0]), account).unreadable

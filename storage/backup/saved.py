@@ -8,7 +8,6 @@ Raises: NotFound (not in this backup), Gone (its key was destroyed), InvalidInpu
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ from sqlalchemy import bindparam, select
 from storage.backup import files
 from storage.backup.manifest import Entry, part_of_tenant
 from storage.backup.place import Stored
+from storage.backup.scratch import RESTORE, scratch
 from storage.clock import Clock
 from storage.database.database import Database
 from storage.database.prepared import prepare
 from storage.directory.tenant import Tenant
 from storage.errors import Corrupt, Gone, InvalidInput, NotFound, Unavailable
-from storage.files import durable
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.keys.source import KeySource
@@ -154,13 +153,13 @@ class SavedAccount:
 class SavedTenant:
     """One tenant of a backup; a context."""
 
-    def __init__(self, stored: Stored, tenant_id: TenantId, keys: KeySource, clock: Clock, scratch: Path) -> None:
-        """`scratch`: a folder in which databases may stand meanwhile."""
+    def __init__(self, stored: Stored, tenant_id: TenantId, keys: KeySource, clock: Clock, data: Path) -> None:
+        """`data`: of the living installation, in whose run/ copies of databases stand meanwhile."""
         self.stored = stored
         self.tenant_id = tenant_id
         self._keys = keys
         self._clock = clock
-        self._scratch = scratch
+        self._data = data
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -170,9 +169,7 @@ class SavedTenant:
             except NotFound:
                 raise NotFound(f"The backup {self.stored.name} holds nothing of this tenant.") from None
             self._entries = {entry.path: entry for entry in entries}
-            durable.make_directory(self._scratch)
-            holder = tempfile.TemporaryDirectory(prefix="restore-", dir=self._scratch)
-            self._folder = Path(self._stack.enter_context(holder))
+            self._folder = self._stack.enter_context(scratch(self._data, RESTORE))
         except BaseException:
             self._stack.close()
             raise

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from storage.background import Background
 from storage.backup import files
@@ -22,8 +21,8 @@ from storage.backup.manifest import Entry
 from storage.backup.place import Stored
 from storage.backup.restoring import folder_of, restore_account
 from storage.backup.saved import SavedAccount, SavedMailbox, SavedMessage, SavedTenant
+from storage.backup.scratch import PROOF, scratch
 from storage.errors import CleanmailError, Gone, NotFound
-from storage.files import durable
 from storage.files.incarnation import Incarnation
 from storage.installation import Installation
 from storage.keys.sealing import Key, new_secret
@@ -35,7 +34,6 @@ from storage.values import UID_MAX, AccountId, TenantId
 
 SAMPLE = 500  # files whose octets are read, of each backup; databases always
 _TRIES = 20  # accounts that are looked at until one has mail
-_PROOF = AccountId(1)
 
 
 @dataclass(slots=True)
@@ -116,8 +114,7 @@ def _prove(installation: Installation, stored: Stored, found: Verified, draw: ra
     draw.shuffle(tenants)
     looked = 0
     for number in tenants:
-        scratch = installation.data / "run"
-        with SavedTenant(stored, TenantId(number), installation.keys, installation.clock, scratch) as saved:
+        with SavedTenant(stored, TenantId(number), installation.keys, installation.clock, installation.data) as saved:
             accounts = saved.account_ids()
             draw.shuffle(accounts)
             for account_id in accounts:
@@ -142,9 +139,7 @@ def _prove(installation: Installation, stored: Stored, found: Verified, draw: ra
 
 def _prove_mailbox(installation: Installation, saved: SavedAccount, mailbox: SavedMailbox, found: Verified) -> None:
     """Restore it, read it, compare."""
-    folder = installation.data / "run"
-    durable.make_directory(folder)
-    with tempfile.TemporaryDirectory(prefix="proof-", dir=folder) as scratch, _account(installation, scratch) as proof:
+    with _account(installation) as proof:
         restored = restore_account(saved, proof, folder=mailbox.name)
         found.wrong += [f"{found.mailbox}: the message file {name} cannot be read." for name in restored.unreadable]
         if restored.stopped:
@@ -178,23 +173,18 @@ def _digest(octets: bytes) -> bytes:
     return hashlib.sha256(octets).digest()
 
 
-class _account:  # noqa: N801 - a context
+@contextmanager
+def _account(installation: Installation) -> Iterator[Account]:
     """An account of its own, under a key that is nowhere else."""
-
-    def __init__(self, installation: Installation, scratch: str) -> None:
-        self._data = Path(scratch)
-        self._clock = installation.clock
-
-    def __enter__(self) -> Account:
-        self._background = Background()
-        self._incarnation = Incarnation(self._data)
-        surroundings = Surroundings(self._clock, self._incarnation.name, self._background)
-        root = self._data / "tenants" / "0" / "accounts" / str(_PROOF)
+    with scratch(installation.data, PROOF) as data:
+        background, incarnation = Background(), Incarnation(data)
+        surroundings = Surroundings(installation.clock, incarnation.name, background)
+        root = data / "tenants" / "0" / "accounts" / "0"
         key = Key("0" * 32, new_secret())
-        self._proof = Account.create(root, TenantId(0), _PROOF, key, surroundings)
-        return self._proof
-
-    def __exit__(self, *_: object) -> None:
-        self._proof.close()
-        self._background.close()
-        self._incarnation.close()
+        proof = Account.create(root, TenantId(0), AccountId(0), key, surroundings)
+        try:
+            yield proof
+        finally:
+            proof.close()
+            background.close()
+            incarnation.close()

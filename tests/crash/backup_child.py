@@ -55,7 +55,7 @@ def carry_out(data: Path, place: Place, request: dict[str, Any], steps: Steps) -
         if request["operation"] == "backup":
             BackupRun(installation, place).make()
         else:
-            with SavedTenant(place.at(None), ONE, installation.keys, SystemClock(), data / "run") as saved:
+            with SavedTenant(place.at(None), ONE, installation.keys, SystemClock(), data) as saved:
                 restore_account(saved.account(ALICE), account)
         steps.counting = False
 

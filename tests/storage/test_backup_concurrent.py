@@ -74,7 +74,7 @@ def test_every_row_of_a_snapshot_has_its_file(town: BackupTown) -> None:
     assert not writers.failed and writers.rounds > 10
     for each in made:
         assert each.stored.manifest.missing == () and each.stored.manifest.skipped == ()
-        with SavedTenant(each.stored, ONE, town.installation.keys, town.clock, town.data / "run") as saved:
+        with SavedTenant(each.stored, ONE, town.installation.keys, town.clock, town.data) as saved:
             for account_id in (ALICE, BOB):
                 account = saved.account(account_id)
                 [inbox] = [mailbox for mailbox in account.mailboxes() if mailbox.name == "INBOX"]

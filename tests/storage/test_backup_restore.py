@@ -43,7 +43,7 @@ def town(tmp_path: Path) -> Iterator[BackupTown]:
 
 
 def saved(town: BackupTown, stored: Stored, tenant_id: TenantId = ONE) -> SavedTenant:
-    return SavedTenant(stored, tenant_id, town.installation.keys, town.clock, town.data / "run")
+    return SavedTenant(stored, tenant_id, town.installation.keys, town.clock, town.data)
 
 
 _messages = st.lists(
@@ -104,7 +104,19 @@ def test_a_folder_of_then_comes_beside_what_is_there(town: BackupTown) -> None:
         assert {name: rows for name, rows in after.items() if not name.startswith("Restored")} == now
         assert f"{folder_of(stored)}/INBOX" in account.mailboxes.subscriptions()
         assert list(check_account(account, town.installation.incarnation, contents=True)) == []
-    assert os.listdir(town.data / "run").count("restore-") == 0
+
+
+def test_copies_of_databases_go_even_if_their_process_was_killed(town: BackupTown) -> None:
+    stored = town.backup().stored
+    dead, other = town.data / "run/restore-999999999-x", town.data / f"run/restore-{os.getppid()}-x"
+    for folder in (dead, other):
+        folder.mkdir()
+    with saved(town, stored) as source:
+        source.account(ALICE)
+        mine = [name for name in os.listdir(town.data / "run") if name.startswith(f"restore-{os.getpid()}-")]
+        assert len(mine) == 1 and os.listdir(town.data / "run" / mine[0])
+    left = [name for name in os.listdir(town.data / "run") if name.startswith("restore-")]
+    assert left == [other.name]
 
 
 def test_the_quota_stops_a_restore_and_more_of_it_goes_on(town: BackupTown) -> None:
