@@ -137,7 +137,7 @@ TECHNICAL = {
     "control.ending.progress control.legal_hold.hold_id control.key_backup.backup_id control.key_backup.place",
     "control.backup.backup_id control.backup.place control.receipt.data_class control.staff.roles",
     "control.staff_session.token_hash control.approval.approval_id control.approval.kind control.approval.state",
-    "control.disclosure.case_id control.disclosure.authority control.disclosure.legal_basis",
+    "control.disclosure.case_id control.disclosure.kind control.disclosure.authority control.disclosure.legal_basis",
     "control.disclosure.document control.disclosure.state control.disclosure.approval_id control.disclosure.extract",
     "audit.checkpoint.hash audit.checkpoint.signature audit.origin.hash audit.origin.signature",
 }

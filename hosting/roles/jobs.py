@@ -32,6 +32,8 @@ from hosting.contract_round import ContractRound
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.ending import LettingGo
 from hosting.ending_round import EndingRound
+from hosting.journal_round import EVERY as JOURNAL_EVERY
+from hosting.journal_round import JournalRound
 from hosting.keys_round import EVERY as KEYS_EVERY
 from hosting.keys_round import KeysRound
 from hosting.learning_round import LearningRound
@@ -248,8 +250,12 @@ def make_service(parts: Parts) -> RoleService:
     )
     keys = KeysRound(parts.installation, parts.config.keys, parts.metrics)
     key_copies = Ticking(parts.reactor, KEYS_EVERY, blocking=[keys.look], at_once=True, at_stop=False)
+    journals = JournalRound(parts.installation, parts.config.server.name)
+    telling = Ticking(
+        parts.reactor, JOURNAL_EVERY, blocking=[journals.run], at_once=True, at_stop=False, stop=journals.stop
+    )
     services = [rounds, hourly, dkim, key_copies, retention, clock_watch, quarantine, reviews, backups, contracts]
-    services += [EndingRound(parts), LettingGo(parts), every_second(parts)]
+    services += [EndingRound(parts), LettingGo(parts), telling, every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 

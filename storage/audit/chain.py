@@ -84,6 +84,8 @@ _ORIGINS = prepare(
     )
 )
 _INFO = prepare(select(_info.c.value).where(_info.c.name == bindparam("which")))
+_ALL_INFO = prepare(select(_info.c.name, _info.c.value))
+_REMOVE_INFO = prepare(delete(_info).where(_info.c.name == bindparam("which")))
 _new_info = upsert(_info)
 _SET_INFO = prepare(_new_info.on_conflict_do_update(index_elements=["name"], set_={"value": _new_info.excluded.value}))
 
@@ -409,8 +411,22 @@ class Audit:
             row = _INFO.one(connection, which=name)
         return 0 if row is None else int(row[0])
 
-    def set_position(self, name: str, number: int) -> None:
-        self._database.write(lambda transaction: _SET_INFO.run(transaction, name=name, value=str(number)))
+    def positions(self, prefix: str) -> dict[str, int]:
+        """Those whose names begin so, by the rest of their names."""
+        with self._database.reading() as connection:
+            rows = _ALL_INFO.rows(connection)
+        return {row[0].removeprefix(prefix): int(row[1]) for row in rows if row[0].startswith(prefix)}
+
+    def set_position(self, name: str, number: int | None) -> None:
+        """None: nobody follows it there any more."""
+
+        def work(transaction: Transaction) -> None:
+            if number is None:
+                _REMOVE_INFO.run(transaction, which=name)
+            else:
+                _SET_INFO.run(transaction, name=name, value=str(number))
+
+        self._database.write(work)
 
     def _rows(self, number: int) -> Iterator[tuple[Any, ...]]:
         """Those behind `number`, in pages, so that no statement lives while its rows are looked at."""

@@ -29,6 +29,7 @@ from storage.directory.agreements import Agreements
 from storage.directory.approvals import Approvals
 from storage.directory.backups import Backups
 from storage.directory.contracts import Contracts, check_domains
+from storage.directory.disclosures import Disclosures
 from storage.directory.endings import Endings
 from storage.directory.holds import Holds
 from storage.directory.key_backups import KeyBackups
@@ -152,6 +153,7 @@ class Control:
         self.receipts = Receipts(database, clock)
         self.approvals = Approvals(database, keys, clock)
         self.staff = StaffDirectory(database, keys, clock)
+        self.disclosures = Disclosures(database, keys, clock)
 
     @classmethod
     def create(cls, path: Path, keys: KeySource, clock: Clock, *, checkpointer: Checkpointer | None = None) -> Self:

@@ -65,24 +65,29 @@ approval = Table(
 )
 Index("approval_by_state", approval.c.state, approval.c.asked)
 
-# Disclosure to an authority.
+# Disclosure to an authority. Who is concerned stands here by number alone; what is demanded ends with him.
 disclosure = Table(
     "disclosure",
     metadata,
     Column("case_id", Text, primary_key=True),
     Column("received", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),  # of authority: storage.directory.disclosures.Authority
     Column("authority", Text, nullable=False),
     Column("legal_basis", Text, nullable=False),
     Column("document", LargeBinary, nullable=False),  # SHA-256 of the notification
-    Column("tenant_id", BigInteger, nullable=True),
-    Column("account_id", BigInteger, nullable=True),
+    Column("tenant_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=True),  # NULL: all accounts of the tenant
     Column("scope", LargeBinary, nullable=False, info=personal("user", "what is demanded", sealed=True)),
-    Column("state", Text, nullable=False),  # recorded, approved, refused, disclosed, challenged
+    Column("state", Text, nullable=False),  # storage.directory.disclosures.CaseState
     Column("recorded_by", Text, nullable=False, info=personal("staff", "who recorded it")),
     Column("approval_id", Text, nullable=True),
+    Column("secret_until", BigInteger, nullable=True),  # by an order: the owner is told after it
+    Column("told", BigInteger, nullable=True),  # when he was, if it had been secret
+    Column("closed", BigInteger, nullable=True),  # disclosed or refused
     Column("disclosed", BigInteger, nullable=True),
-    Column("extract", LargeBinary, nullable=True),  # SHA-256 of what was handed over
-    Column("items", BigInteger, nullable=False),  # how many records were
+    Column("extract", LargeBinary, nullable=True),  # SHA-256 of the manifest of what was handed over
+    Column("items", BigInteger, nullable=False),  # how many records that were
+    Column("accounts", BigInteger, nullable=False),  # of how many accounts
     info=technical("disclosures to authorities", of=classes.DISCLOSURES),
 )
 Index("disclosure_by_time", disclosure.c.received)

@@ -1,0 +1,144 @@
+"""How the owner of a mailbox is told of an audit record: in a sentence, with everything that is his to know. Pure.
+
+The member of staff is named to no owner: the role tells what he needs to know, and the number of the record leads
+whoever may see more (`cleanmail audit show`) to the person. Requests for a second person and legal holds are no
+accesses: what is done on their ground has a record of its own. What a secrecy order covers is told when that is over.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import formatdate
+from types import MappingProxyType
+
+from hosting.access.roles import StaffRole
+from storage.audit import AuditRecord
+from storage.mail.journal import JournalEntry
+
+SECRET_UNTIL = "secret_until"  # noqa: S105 - of a record's details: Unix seconds until which its owner is not told
+
+_NO_ACCESS = frozenset({"approval", "hold", "ending", "audit"})  # nouns of actions
+
+_ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        StaffRole.OPERATOR: "An operator",
+        StaffRole.SUPPORT: "Somebody of support",
+        StaffRole.REVIEWER: "A technical reviewer",
+        StaffRole.AUDITOR: "A log auditor",
+        StaffRole.BILLING: "Somebody of billing",
+        StaffRole.TENANT_ADMINISTRATOR: "An administrator of your organisation",
+    }
+)
+_SOMEBODY = "The provider"
+
+# What is said after the role, by action; by noun where the verb adds nothing to know.
+_DEEDS: Mapping[str, str] = MappingProxyType(
+    {
+        "log.access": "read your access events",
+        "trace.read": "read traces of your messages",
+        "transcripts.read": "read SMTP transcripts about you",
+        "account.show": "looked at your account",
+        "account.list": "listed your account",
+        "account.export": "exported your mailbox",
+        "account.import": "imported mail into your mailbox",
+        "account.freeze": "stopped your sending",
+        "account.unfreeze": "let you send again",
+        "account.suspend": "suspended your account",
+        "account.resume": "let your account go on",
+        "account.delete": "ordered that your account is deleted",
+        "account.folders": "looked at your folders and how long mail stays in them",
+        "account.migrate": "fetched mail from another provider into your mailbox",
+        "app_password.list": "listed your app passwords",
+        "backup.restore": "restored mail of yours from a backup",
+        "disclosure.extract": "handed data about you to an authority",
+        "filter.list": "read your lists of senders",
+        "message.read": "read a message of yours",
+        "person.report": "collected what is stored about you",
+        "person.correct": "corrected what is stored about you",
+        "person.erase": "erased what is stored about you",
+        "quarantine.list": "listed mail that was withheld from you",
+        "quarantine.show": "looked at the header of a message that was withheld from you",
+        "quarantine.release": "released a message that was withheld from you",
+        "quarantine.delete": "deleted a message that was withheld from you",
+        "queue.show": "looked at a message of yours in the queue",
+        "queue.drop": "dropped a message of yours from the queue",
+        "queue.hold": "held a message of yours in the queue",
+        "queue.release": "released a message of yours in the queue",
+        "review.view": "looked at the header of a message that was withheld from you",
+    }
+)
+
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {"id": "message", "queue_id": "message", "since": "from", "until": "to", "case": "disclosure case"}
+)
+
+
+def is_told(record: AuditRecord, now: int) -> bool:
+    """Whether the owner of the record's account is told of it now."""
+    if record.account_id is None or record.details is None or record.action.partition(".")[0] in _NO_ACCESS:
+        return False
+    until = record.details.get(SECRET_UNTIL, "")
+    return not until.isdecimal() or int(until) <= now
+
+
+def role_of(record: AuditRecord) -> str:
+    return _ROLES.get(record.role, _SOMEBODY)
+
+
+def deed_of(record: AuditRecord) -> str:
+    """What he did, as it goes on after the role."""
+    known = _DEEDS.get(record.action)
+    if known is not None:
+        return known
+    noun, _, verb = record.action.partition(".")
+    return f"acted on your account: {noun.replace('_', ' ')}, {verb.replace('_', ' ').replace('-', ' ')}"
+
+
+def sentence(record: AuditRecord) -> str:
+    return f"{role_of(record)} {deed_of(record)}"
+
+
+def facts(record: AuditRecord) -> Iterator[tuple[str, str]]:
+    """What the record says beside that; the reason first."""
+    details = record.details or {}
+    for name in sorted(details, key=lambda name: name != "reason"):
+        if details[name] and name not in {SECRET_UNTIL, "unix"}:
+            yield _NAMES.get(name, name.replace("_", " ")), details[name]
+
+
+def entry_of(record: AuditRecord, address: str, hostname: str) -> JournalEntry:
+    """The message in the owner's journal."""
+    when = datetime.fromtimestamp(record.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    lines = [
+        f"{sentence(record)}.",
+        "",
+        f"When: {when}",
+        f"Who: {role_of(record)}",
+        f"What: {record.action}",
+        *(f"{name.capitalize()}: {_in_one_line(value)}" for name, value in facts(record)),
+        f"Record: {record.number}",
+        "",
+        "The server keeps this journal of everybody else's access to your account. Ask your provider, with the",
+        "number of the record, if you want to know more.",
+    ]
+    body = base64.encodebytes("\r\n".join([*lines, ""]).encode("utf-8", "replace")).replace(b"\n", b"\r\n")
+    header = [
+        f"From: Access journal <access-journal@{hostname}>",
+        f"To: <{address}>",
+        f"Subject: {sentence(record)}",
+        f"Date: {formatdate(record.time)}",
+        f"Message-ID: <access-journal-{record.number}@{hostname}>",
+        "Auto-Submitted: auto-generated",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: base64",
+        "",
+        "",
+    ]
+    return JournalEntry(record.number, record.time, "\r\n".join(header).encode("utf-8", "replace") + body)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
