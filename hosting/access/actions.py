@@ -13,7 +13,7 @@ from hosting.access.roles import StaffRole
 class Action(StrEnum):
     OWN_SESSION = "own_session"  # sign in and out
     OFFLINE = "offline"  # needs nothing of an installation
-    MACHINE = "machine"  # run the installation: who may is who can read its keys
+    MACHINE = "machine"  # run the installation: root and the server's own user may always
     OPERATE = "operate"  # whatever has no action of its own
 
     TENANT_SEE = "tenant_see"
@@ -86,7 +86,7 @@ _O, _S, _R, _A, _B, _T, _U = StaffRole
 ROLES: dict[Action, frozenset[StaffRole]] = {
     Action.OWN_SESSION: frozenset(StaffRole),
     Action.OFFLINE: frozenset(StaffRole),
-    Action.MACHINE: frozenset(),
+    Action.MACHINE: frozenset({_O}),
     Action.OPERATE: frozenset({_O}),
     Action.TENANT_SEE: frozenset({_O, _S, _B, _T}),
     Action.TENANT_CHANGE: frozenset({_O}),

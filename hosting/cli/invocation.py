@@ -19,7 +19,7 @@ import typer
 from hosting import composition
 from hosting.access import own, session_file
 from hosting.access.actions import FOR_EVERYBODY, OF_PROVIDERS, Action, action_of
-from hosting.access.decide import may
+from hosting.access.decide import may, permits
 from hosting.access.identity import Premises
 from hosting.access.roles import Who
 from hosting.auth.persons import Person, person_of
@@ -70,13 +70,12 @@ class Invocation:
         if action in FOR_EVERYBODY or action is Action.REVIEW:
             return
         reaches = self._reaches
-        if action is Action.MACHINE:
-            may(Who(self.operator, frozenset(), machine=reaches), action)
-            return
         if not reaches:
             raise NotPermitted(f"{self.data} is for root and the user that the server runs as.")
         if not composition.is_initialised(self.data):
             return  # there is nothing yet that could be somebody's
+        if action is Action.MACHINE and self._runs_the_machine():
+            return  # also where no database can be opened
         who = self.identify()
         may(who, action)
         if command in OF_PROVIDERS and who.tenant_id is not None:
@@ -88,6 +87,11 @@ class Invocation:
         """What the question of who runs the command has opened."""
         self._opened = None
         self._door.close()
+
+    def _runs_the_machine(self) -> bool:
+        server = self.person.name in composition.server_users(self.data, self.config)
+        who = Who(self.operator, frozenset(), machine=True, root=self.person.uid == 0, server=server)
+        return permits(who, Action.MACHINE)
 
     def identify(self) -> Who:
         """Finds out who runs the command, of an installation that is there; audit records name him from here on."""

@@ -17,7 +17,7 @@ from storage.values import AccountId, TenantId
 GRID = """
 own_session osrabtu
 offline osrabtu
-machine .......
+machine o......
 operate o......
 tenant_see os..bt.
 tenant_change o......
@@ -92,6 +92,7 @@ def who(role: StaffRole) -> Who:
         TenantId(1) if role not in PROVIDERS else None,
         AccountId(5) if role is StaffRole.USER else None,
         agreed=True,
+        machine=True,
     )
 
 
@@ -139,22 +140,23 @@ def test_reviewers_and_auditors_are_known_people(given: dict[str, bool], in_forc
 def test_who_has_to_sign_in_does_nothing_before() -> None:
     operator = Who("anna", frozenset({StaffRole.OPERATOR}), must_sign_in=True, machine=True)
     for action in Action:
-        allowed = action in FOR_EVERYBODY or action is Action.MACHINE
-        assert permits(operator, action) is allowed
+        assert permits(operator, action) is (action in FOR_EVERYBODY)
     with pytest.raises(NotPermitted, match="cleanmail sign-in"):
         may(operator, Action.ACCOUNT_SEE)
     root = replace(operator, root=True)
     assert [action for action in Action if permits(root, action) is not permits(operator, action)] == [
-        Action.STAFF_CHANGE
+        Action.MACHINE,
+        Action.STAFF_CHANGE,
     ]
     assert not permits(replace(root, signed_in=True, must_sign_in=False, roles=frozenset()), Action.STAFF_CHANGE)
 
 
-def test_the_machine_is_for_who_can_read_its_keys() -> None:
-    nobody = Who("anna", frozenset())
-    assert not permits(nobody, Action.MACHINE)
-    assert permits(replace(nobody, machine=True), Action.MACHINE)
-    assert not permits(replace(nobody, machine=True), Action.OPERATE)
+def test_the_machine_is_for_root_its_own_user_and_operators_who_can_read_its_keys() -> None:
+    nobody, operator = Who("anna", frozenset()), Who("olga", frozenset({StaffRole.OPERATOR}))
+    for who in (nobody, operator, replace(nobody, root=True), replace(nobody, server=True)):
+        assert not permits(who, Action.MACHINE)
+        assert permits(replace(who, machine=True), Action.MACHINE) is (who is not nobody)
+        assert permits(replace(who, machine=True), Action.OPERATE) is (who is operator)
 
 
 def test_a_command_that_nobody_listed_is_an_operators() -> None:

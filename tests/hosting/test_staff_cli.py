@@ -63,6 +63,12 @@ class TestBootstrapping:
         refused = town.run("tenant", "list")
         assert (refused.status, "sign-in" in refused.err) == (1, True)
         assert town.run("check").status == 0  # the machine's own
+        town.become(ADAM)
+        for command in (["check"], ["upgrade", "--check"], ["serve"], ["init"]):
+            refused = town.run(*command)  # by sudo: that is not root
+            assert (refused.status, "sign-in" in refused.err) == (1, True)
+        town.signed_in("anna")
+        assert town.run("check").status == 0
 
     def test_roles_of_unix_users_alone_end_the_freedom_of_others(self, town: StaffTown) -> None:
         town.configure(f'[staff.unix]\n{ADAM} = "billing"\n')
