@@ -30,13 +30,14 @@ from storage.backup import files
 from storage.backup import manifest as manifests
 from storage.backup.manifest import INSTALLATION, QUEUE, Entry, part_of_tenant
 from storage.backup.place import Place, Stored, alone_in
+from storage.certificates.certificate import Certificate
 from storage.certificates.store import Certificates
 from storage.clock import Clock
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.directory.control import Control
 from storage.directory.rows import State
-from storage.errors import AlreadyExists, Gone, InvalidInput, NotFound
+from storage.errors import AlreadyExists, Corrupt, Gone, InvalidInput, NotFound
 from storage.files import durable
 from storage.installation import Installation
 from storage.keys.source import KeySource
@@ -201,7 +202,7 @@ class _Restore:
         made = self._stored.manifest.made
         ledgers = [self._data, *(newer.root / manifests.DATA for newer in self._place.all())]
         for ledger in ledgers:
-            for certificate in Certificates(ledger).since(made):
+            for certificate in _certificates(ledger, made):
                 scope = certificate.scope
                 account_id = None if scope.account_id is None else AccountId(scope.account_id)
                 self._erased.add((TenantId(scope.tenant_id), account_id))
@@ -365,6 +366,16 @@ def renew(account: Account, now: int) -> None:
             _RENEW.run(transaction, account=account.account_id, mailbox=mailbox_id, fresh=fresh)
 
     account.database.write(work)
+
+
+def _certificates(ledger: Path, since: int) -> list[Certificate]:
+    try:
+        return Certificates(ledger).since(since)
+    except Corrupt as error:
+        raise InvalidInput(
+            f"A certificate of erasure in {ledger} is damaged ({error.detail}), so nobody knows what was erased; put it "
+            "right, or take it away if its key is destroyed here."
+        ) from None
 
 
 def _forget_entries(transaction: Transaction) -> None:
