@@ -108,12 +108,13 @@ def test_at_every_step(killed: Killed, base: Path, operation: str) -> None:
         store = opened(place)
         assert not (place / "keys" / "unfinished.json").exists()
         done = perform(store, operation)
-        assert every_key(store) == left == every_key(opened(place))
+        again = opened(place)
+        assert every_key(store) == left == every_key(again)
         for whose, number in gone:
             with pytest.raises(Gone):
                 store.account(whose, number or ACCOUNT)
         if isinstance(done, Destroyed):
-            assert perform(opened(place), operation) == done
+            assert perform(again, operation) == done
             assert set(done.key_ids) == {keys[each].id for each in gone} and done.old_master_destroyed
             assert done.master_before == 1 and len(done.mirrors) == 1
         assert Mirror(place / "mirror").differences(place / "keys") == []
