@@ -137,9 +137,10 @@ def carry_out(
             work = _Work(installation, row, people, progress or _nobody_looks)
             try:
                 work.carry_out(issuer, thorough=thorough)
-            except CleanmailError as error:
+            except (CleanmailError, OSError) as raised:
+                error = durable.translated(raised) if isinstance(raised, OSError) else raised
                 work.note_failure(error.public)
-                raise
+                raise error from None
     return Certificates(installation.data).show(ending_id)
 
 
@@ -164,7 +165,8 @@ def _turn(installation: Installation, ending_id: str) -> Iterator[None]:
             raise Busy("Another process carries out this ending.", detail=f"ending {ending_id}") from None
         yield
         if installation.control.endings.find(ending_id).finished is not None:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
     finally:
         os.close(descriptor)
 

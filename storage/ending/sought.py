@@ -86,9 +86,10 @@ class SoughtBox:
 
 
 def keys_without_ending(data: Path, ending_ids: set[str]) -> list[Path]:
-    """Keys of orders that a crash kept from being made."""
+    """Keys of orders that a crash kept from being made, whole or half written."""
     folder = data / "keys" / "endings"
-    return [path for path in folder.glob("*.key") if path.stem not in ending_ids] if folder.is_dir() else []
+    known = {f"{ending_id}.key" for ending_id in ending_ids}
+    return [path for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
 
 
 def _text(octets: bytes) -> str:

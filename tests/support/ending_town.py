@@ -12,7 +12,7 @@ from storage.ending.ending import Progress, carry_out, order_account, order_tena
 from storage.ending.processes import Nobody, Processes
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
-from storage.keys.master import Master
+from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.source import LocalKeys
 from storage.queue.entries import EnvelopeParameters, NewEntry, NewRecipient, Origin, new_queue_id
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -24,10 +24,13 @@ class EndingTown:
     def __init__(self, data: Path, *, anew: bool = True) -> None:
         self.data = data
         self.clock = FixedClock()
+        master = data / "keys" / "master"
         if anew:
-            master = Master.generate()
-            (data / "keys").mkdir(parents=True)
-            self.keys = LocalKeys(KeyStore.create(data / "keys", master, self.clock))
+            master.parent.mkdir(parents=True)
+            write_master_file(master, Master.generate())
+            KeyStore.create(data / "keys", read_master_file(master), self.clock)
+        self.keys = LocalKeys(KeyStore(data / "keys", read_master_file(master), self.clock))
+        if anew:
             Installation.create(data, self.keys, self.clock)
         self.installation = Installation(data, self.keys, self.clock)
         self.provisioning = Provisioning(self.installation)
