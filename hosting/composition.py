@@ -183,8 +183,12 @@ def open_installation(data: Path, config: Config, keys: KeySource, clock: Clock)
     installation = Installation(
         data, keys, clock, max_open=config.storage.open_accounts, periods=periods, folder_rules=folders
     )
+
+    def copies_until() -> int | None:
+        return installation.control.key_backups.until()  # control.db is opened when it is asked
+
     if isinstance(keys, LocalKeys):
-        keys.copies_until(lambda: installation.control.key_backups.until())
+        keys.copies_until(copies_until)
     return installation
 
 

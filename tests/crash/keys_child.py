@@ -21,7 +21,7 @@ from storage.keys.places import MasterFile
 def carry_out(request: dict[str, Any], steps: Steps) -> None:
     base = Path(request["base"])
     store = KeyStore(base / "keys", MasterFile(base / "master"), FixedClock(), mirror=base / "mirror")
-    assert store.account(TENANT, ACCOUNT)
+    store.account(TENANT, ACCOUNT)  # what is read once is in memory before the counting begins
     steps.counting = True
     perform(store, request["operation"])
     steps.counting = False
