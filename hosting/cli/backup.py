@@ -197,7 +197,9 @@ def restore(
     at: Annotated[str, typer.Option(help="The newest backup of this time or before: 2026-05-01 [12:00].")] = "",
     tenant: Annotated[str, typer.Option(help="All accounts of this tenant, into their Restored folders.")] = "",
     account: Annotated[str, typer.Option(help="This account, into its folder Restored.")] = "",
-    folder: Annotated[str, typer.Option(help="With --account: this folder alone.")] = "",
+    folder: Annotated[
+        tuple[str, str], typer.Option(metavar="ADDRESS FOLDER", help="One folder of an account, likewise.")
+    ] = ("", ""),
     whole: Annotated[
         Path | None, typer.Option("--installation", help="Everything, into this data directory, where its keys are.")
     ] = None,
@@ -210,18 +212,15 @@ def restore(
 ) -> None:
     """Bring back a folder, an account, a tenant's mail, or a whole installation from a backup."""
     run = invocation.of(context)
-    chosen = [name for name, value in (("tenant", tenant), ("account", account), ("installation", whole)) if value]
-    if len(chosen) != 1:
-        raise typer.BadParameter("Say what comes back: one of --tenant, --account and --installation.")
-    if folder and not account:
-        raise typer.BadParameter("--folder needs --account.")
+    if sum(map(bool, (tenant, account, folder[0], whole))) != 1:
+        raise typer.BadParameter("Say what comes back: one of --tenant, --account, --folder and --installation.")
     if queue and whole is None:
         raise typer.BadParameter("--queue needs --installation.")
     source = source.absolute()
     if whole is not None:
         _restore_installation(run, source, at, whole.absolute(), queue=queue)
-    elif account:
-        _restore_account(run, source, at, account, folder or None)
+    elif account or folder[0]:
+        _restore_account(run, source, at, account or folder[0], folder[1] or None)
     else:
         _restore_tenant(run, source, at, tenant, yes=yes)
 

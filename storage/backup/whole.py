@@ -373,8 +373,8 @@ def _certificates(ledger: Path, since: int) -> list[Certificate]:
         return Certificates(ledger).since(since)
     except Corrupt as error:
         raise InvalidInput(
-            f"A certificate of erasure in {ledger} is damaged ({error.detail}), so nobody knows what was erased; put it "
-            "right, or take it away if its key is destroyed here."
+            f"A certificate of erasure in {ledger} is damaged ({error.detail}), so nobody knows what was "
+            "erased since: put it right first."
         ) from None
 
 

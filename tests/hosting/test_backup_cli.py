@@ -81,7 +81,7 @@ def test_a_backup_is_made_listed_verified_and_restored(cleanmail: Run, tmp_path:
     assert verified["right"] and verified["read"] == made["files"] and verified["messages"] == 3
     assert cleanmail("backup", "list", to, "--json").json[0]["verified"] is not None
 
-    restored = cleanmail("restore", to, "--account", "ada@acme.test", "--folder", "INBOX")
+    restored = cleanmail("restore", to, "--folder", "ada@acme.test", "INBOX")
     assert restored.status == 0 and "3 messages" in restored.out and "Restored/" in restored.out
     again = cleanmail("restore", made["path"], "--account", "ada@acme.test", "--json").json
     assert (again["messages"], again["present"], again["stopped"]) == (0, 3, None)
@@ -110,8 +110,8 @@ def test_what_is_refused_is_said_in_one_sentence(cleanmail: Run, tmp_path: Path)
         (["backup", "verify"], 1, "has no [backup] directory"),
         (["backup", "list", to], 1, "There are no backups in"),
         (["restore", to, "--account", "ada@acme.test"], 1, "There are no backups in"),
-        (["restore", to], 2, "one of --tenant, --account and --installation"),
-        (["restore", to, "--tenant", "acme", "--folder", "INBOX"], 2, "--folder needs --account"),
+        (["restore", to], 2, "one of --tenant, --account, --folder and"),
+        (["restore", to, "--tenant", "acme", "--folder", "ada@acme.test", "INBOX"], 2, "one of --tenant"),
         (["restore", to, "--tenant", "acme", "--queue"], 2, "--queue needs --installation"),
         (["restore", to, "--tenant", "acme", "--at", "yesterday"], 1, "is no time"),
     ):

@@ -308,6 +308,17 @@ def test_certificates_say_what_was_erased_since(town: BackupTown, tmp_path: Path
         restored.close()
 
 
+def test_a_damaged_certificate_stops_a_restore(town: BackupTown, tmp_path: Path) -> None:
+    stored = town.backup().stored
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    (target / "certificates").mkdir()
+    (target / "certificates/aa.json").write_text("{")
+    with pytest.raises(InvalidInput, match="certificate aa"):
+        restore_installation(town.place, stored, target, town.keys(target), town.clock)
+    assert not (target / STAGING).exists() and not (target / "control.db").exists()
+
+
 def test_a_part_that_no_key_opens_is_left_out_and_told(town: BackupTown, tmp_path: Path) -> None:
     stored = town.backup().stored
     target = tmp_path / "new"
