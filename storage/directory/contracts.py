@@ -12,7 +12,7 @@ Raises: NotFound, InvalidInput, NotPermitted, Conflict, LimitReached.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
 from typing import Any
@@ -67,6 +67,21 @@ class ContractLimits:
 
     def allows(self, feature: Feature) -> bool:
         return not self.features or feature in self.features
+
+    def check_accounts(self, quotas: Sequence[int]) -> None:
+        """Whether there may be as many accounts as these quotas (octets; 0: unlimited). Raises LimitReached."""
+        if self.accounts and len(quotas) > self.accounts:
+            raise LimitReached(f"The contract allows {self.accounts} accounts, and there are as many already.")
+        self.check_quotas(quotas)
+
+    def check_quotas(self, quotas: Sequence[int]) -> None:
+        """Whether accounts may be given these quotas together. Raises LimitReached.
+
+        Those without a quota count nothing here: what they store counts when it is measured.
+        """
+        given = sum(quotas)
+        if self.bytes and given > self.bytes:
+            raise LimitReached(f"The contract allows {self.bytes} octets, and the quotas would be {given} together.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,24 +225,6 @@ class Contracts:
         """Raises NotPermitted in the window before the contract's end: nothing new is made then."""
         if self.is_read_only(tenant_id):
             raise NotPermitted(READ_ONLY)
-
-    def check_accounts(self, tenant_id: TenantId, present: int) -> None:
-        """Whether one more may be made. Raises LimitReached."""
-        most = self.of(tenant_id).limits.accounts
-        if most and present >= most:
-            raise LimitReached(f"The contract allows {most} accounts, and there are {present} already.")
-
-    def check_quota(self, tenant_id: TenantId, quotas: Iterable[int]) -> None:
-        """Whether accounts may be given these quotas (octets; 0: unlimited) together. Raises LimitReached.
-
-        Those without a quota count nothing here: what they store counts when it is measured.
-        """
-        most = self.of(tenant_id).limits.bytes
-        given = sum(quotas)
-        if most and given > most:
-            raise LimitReached(
-                f"The contract allows {most} octets, and the accounts' quotas would be {given} together."
-            )
 
     # What changes
 

@@ -17,7 +17,7 @@ from storage.directory.addresses import ALIAS, CATCH_ALL, Entry, Target, catch_a
 from storage.directory.control import check_slug
 from storage.directory.resolve import Directory, find, leads_back
 from storage.directory.rows import AccountRow, AppPasswordRow, State, TenantRow
-from storage.directory.tenant import Tenant
+from storage.directory.tenant import Room, Tenant
 from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound, NotPermitted
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
@@ -89,14 +89,11 @@ class Provisioning:
         tenant = self._tenant(tenant_id)
         if tenant.addresses.find(address.key) is not None:
             raise AlreadyExists(f"{address} exists already.")
-        self._check_room(tenant, quota_bytes)
+        room = self._room(tenant_id)
+        if room is not None:  # before a key and a folder are made; what counts is said in the transaction
+            room([*(row.quota_bytes for row in tenant.accounts() if row.state is not State.ENDED), quota_bytes])
         account_id = self._control.next_account_id()
         self._premises.make_account(tenant_id, account_id)
-
-        def claim() -> None:
-            self._check_room(tenant, quota_bytes)  # inside the transaction: two at once do not exceed it together
-            self._control.claim_login(address, tenant_id, account_id)
-
         return tenant.insert_account(
             account_id,
             address,
@@ -104,19 +101,17 @@ class Provisioning:
             password_hash=password_hash,
             quota_bytes=quota_bytes,
             quota_messages=quota_messages,
-            claim=claim,
+            claim=lambda: self._control.claim_login(address, tenant_id, account_id),
+            room=room,
         )
 
-    def _check_room(self, tenant: Tenant, quota_bytes: int) -> None:
-        """Whether the contract allows one more account, with that quota. Raises LimitReached, NotPermitted."""
-        contract = self._control.contracts.find(tenant.tenant_id)
+    def _room(self, tenant_id: TenantId) -> Room | None:
+        """What the contract says to one more account; None: nothing. Raises NotPermitted if it ends soon."""
+        contract = self._control.contracts.find(tenant_id)
         if contract is None:
-            return
-        self._control.contracts.check_open(tenant.tenant_id)
-        if contract.limits.accounts or contract.limits.bytes:
-            rows = [each for each in tenant.accounts() if each.state is not State.ENDED]
-            self._control.contracts.check_accounts(tenant.tenant_id, len(rows))
-            self._control.contracts.check_quota(tenant.tenant_id, [*(each.quota_bytes for each in rows), quota_bytes])
+            return None
+        self._control.contracts.check_open(tenant_id)
+        return contract.limits.check_accounts
 
     def set_password(self, tenant_id: TenantId, account_id: AccountId, password_hash: str | None) -> None:
         """Sessions that were opened with the old password end; app passwords stay valid."""
@@ -128,9 +123,10 @@ class Provisioning:
     ) -> AccountRow:
         """0 is unlimited. What is stored already stays, whatever it takes."""
         tenant = self._tenant(tenant_id)
-        others = [each.quota_bytes for each in tenant.accounts() if each.account_id != account_id]
-        self._control.contracts.check_quota(tenant_id, [*others, quota_bytes])
-        tenant.set_quota(account_id, quota_bytes=quota_bytes, quota_messages=quota_messages)
+        contract, before = self._control.contracts.find(tenant_id), tenant.account(account_id).quota_bytes
+        less = 0 < quota_bytes <= before  # may be given whatever the contract says
+        room = None if contract is None or less else contract.limits.check_quotas
+        tenant.set_quota(account_id, quota_bytes=quota_bytes, quota_messages=quota_messages, room=room)
         self._announce(tenant_id, account_id)
         return tenant.account(account_id)
 

@@ -9,7 +9,7 @@ Raises: NotFound, AlreadyExists, Conflict (the state does not allow it), Invalid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +104,7 @@ _SET_STATE = prepare(
 _SET_QUOTA = prepare(
     update(_account).where(_THIS).values(quota_bytes=bindparam("octets"), quota_messages=bindparam("messages"))
 )
+_QUOTAS = prepare(select(_account.c.quota_bytes).where(_account.c.state != State.ENDED.value))
 _SET_CATCH_ALL_SENDER = prepare(update(_account).where(_THIS).values(catch_all_sender=bindparam("granted")))
 _DELETE = prepare(sql_delete(_account).where(_THIS))
 _GET_SETTING = prepare(select(_setting.c.value).where(_setting.c.name == bindparam("which")))
@@ -111,6 +112,10 @@ _ALL_SETTINGS = prepare(select(_setting.c.name, _setting.c.value))
 _INSERT_SETTING = prepare(insert(_setting))
 _UPDATE_SETTING = prepare(update(_setting).where(_setting.c.name == bindparam("which")).values(value=bindparam("text")))
 _DELETE_SETTING = prepare(sql_delete(_setting).where(_setting.c.name == bindparam("which")))
+
+
+Room = Callable[[Sequence[int]], None]
+"""Refuses, by raising, what the quotas of all accounts would be; called in the transaction that changes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,7 @@ class Tenant:
         quota_bytes: int,
         quota_messages: int,
         claim: Callable[[], None],
+        room: Room | None = None,
     ) -> AccountRow:
         """The commit that makes an account exist; its key, folder and database exist already.
 
@@ -226,6 +232,7 @@ class Tenant:
 
         def work(transaction: Transaction) -> None:
             insert_account_address(transaction, address, account_id)  # AlreadyExists if the address leads somewhere
+            _check_room(transaction, room, quota_bytes)
             claim()
             _INSERT.run(
                 transaction,
@@ -253,9 +260,17 @@ class Tenant:
         """The same password under new parameters; nothing happens if it was changed meanwhile."""
         self._database.write(lambda t: _REHASH.run(t, id=account_id, old=old, verifier=new))
 
-    def set_quota(self, account_id: AccountId, *, quota_bytes: int, quota_messages: int) -> None:
+    def set_quota(
+        self, account_id: AccountId, *, quota_bytes: int, quota_messages: int, room: Room | None = None
+    ) -> None:
         _check_quota(quota_bytes, quota_messages)
-        self._change(_SET_QUOTA, account_id, octets=quota_bytes, messages=quota_messages)
+
+        def work(transaction: Transaction) -> None:
+            if not _SET_QUOTA.run(transaction, id=account_id, octets=quota_bytes, messages=quota_messages):
+                raise NotFound(f"There is no account {account_id}.")
+            _check_room(transaction, room)
+
+        self._database.write(work)
 
     def allow_catch_all_sender(self, account_id: AccountId, granted: bool) -> None:
         self._change(_SET_CATCH_ALL_SENDER, account_id, granted=granted)
@@ -325,6 +340,11 @@ class Tenant:
                 _INSERT_SETTING.run(transaction, name=name, value=value)
 
         self._database.write(work)
+
+
+def _check_room(transaction: Transaction, room: Room | None, *new: int) -> None:
+    if room is not None:
+        room([*(row[0] for row in _QUOTAS.rows(transaction)), *new])
 
 
 def _check_quota(quota_bytes: int, quota_messages: int) -> None:
