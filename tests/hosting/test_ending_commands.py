@@ -1,0 +1,81 @@
+"""cleanmail tenant end, account delete, ending: the typed name, the second person, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting import cli
+
+CHEAP = "[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n"
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def cleanmail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command on an installation with one customer; gives its status, JSON and errors."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "cleanmail.toml").write_text(CHEAP)
+
+    def run(*arguments: str) -> tuple[int, Any, str]:
+        status = cli.run(["--data", str(data), "--json", *arguments])
+        out, err = capsys.readouterr()
+        return status, json.loads(out) if out else None, err
+
+    for command in (
+        ["init"],
+        ["tenant", "create", "zebrafink"],
+        ["domain", "add", "zebrafink", "zebrafink.test", "--verified"],
+        ["account", "create", "ann@zebrafink.test", "--without-password"],
+    ):
+        status, _, err = run(*command)
+        assert status == 0, err
+    return run
+
+
+def test_a_contract_is_ended_by_a_command(cleanmail: Run, tmp_path: Path) -> None:
+    status, _, err = cleanmail("tenant", "end", "zebrafink")
+    assert status != 0
+    assert "--yes" in err
+    status, done, err = cleanmail("tenant", "end", "zebrafink", "--yes", "--reason", "gave notice")
+    assert status == 0, err
+    assert Path(done["json"]).exists()
+    assert Path(done["pdf"]).exists()
+    status, listed, _ = cleanmail("ending", "list", "--all")
+    assert [(row["ending"], row["step"]) for row in listed] == [(done["ending"], "certified")]
+    assert cleanmail("ending", "list")[1] == []
+    status, shown, _ = cleanmail("ending", "show", done["ending"])
+    assert (shown["reason"], shown["accounts"]) == ("gave notice", 1)
+    number = shown["tenant"]
+    status, again, err = cleanmail("tenant", "end", str(number), "--yes")  # it is over: the same certificate
+    assert (status, again) == (0, done), err
+    status, tenants, _ = cleanmail("tenant", "list")
+    assert [(row["state"], row["accounts"]) for row in tenants] == [("ended", 0)]
+    assert cleanmail("account", "list")[:2] == (0, [])
+    assert cleanmail("tenant", "create", "zebrafink")[0] == 0
+    assert cleanmail("ending", "show", "none")[0] != 0
+
+
+def test_an_account_is_deleted_with_a_certificate(cleanmail: Run) -> None:
+    status, done, err = cleanmail("account", "delete", "ann@zebrafink.test", "--yes")
+    assert status == 0, err
+    status, shown, _ = cleanmail("certificate", "show", done["certificate"])
+    assert status == 0
+    assert cleanmail("account", "list")[1] == []
+    assert cleanmail("ending", "resume", done["ending"])[0] == 0
+    assert cleanmail("account", "create", "ann@zebrafink.test", "--without-password")[0] == 0
+    assert shown
+
+
+def test_a_contract_that_runs_on_needs_a_second_person(cleanmail: Run) -> None:
+    status, _, err = cleanmail("contract", "set", "zebrafink", "--accounts", "5")
+    assert status == 0, err
+    status, _, err = cleanmail("tenant", "end", "zebrafink", "--yes")
+    assert status != 0
+    assert "request" in err
+    assert [row["state"] for row in cleanmail("tenant", "list")[1]] == ["active"]
