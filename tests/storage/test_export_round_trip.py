@@ -11,6 +11,7 @@ import pytest
 from export_place import ExportPlace, index_of, view
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from storage.archives.maildir import MaildirArchive
 from storage.archives.mbox import Mbox
@@ -23,6 +24,7 @@ from storage.export.values import Form
 from storage.export.verify import verify_archive
 from storage.mail.account import Account
 from storage.mail.messages import NewMessage
+from storage.schema.account import mailbox
 from storage.values import MailboxId, UidSet
 
 
@@ -171,3 +173,24 @@ def test_folders_have_names_that_every_file_system_takes(wanted: list[str], form
     for path in paths.values():
         assert all(len(part.encode()) <= 255 for part in path.split("/"))
         assert form is Form.MBOX or path.isascii()
+
+
+def test_a_folder_that_the_server_writes_stays_in_the_archive(place: ExportPlace, tmp_path: Path) -> None:
+    one, other = place.new_account(), place.new_account()
+    for account_id in (one, other):
+        with place.account(account_id) as account:
+            journal = account.mailboxes.create("Access journal")
+            account.messages.append(journal.id, b"Subject: somebody looked\r\n\r\n")
+            account.database.write(
+                lambda transaction, journal=journal: transaction.execute(
+                    update(mailbox).where(mailbox.c.mailbox_id == journal.id).values(read_only=1)
+                )
+            )
+            account.mailboxes.delete("Archive")
+    with place.account(other) as account:
+        account.mailboxes.create("Archive", ("\\Archive",))
+    export_account(place.installation, place.tenant_id, one, tmp_path / "one")
+    restored = restore_archive(place.installation, place.tenant_id, other, tmp_path / "one")
+    assert (restored.imported, restored.present) == (0, 0)
+    assert restored.notes == ["Access journal is written by the server; it stays in the archive."]
+    assert place.view(other) == place.view(one)  # it never had mail of its own: Archive is gone there too
