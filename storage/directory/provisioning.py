@@ -137,7 +137,11 @@ class Provisioning:
         return self._change_account(tenant_id, account_id, State.ACTIVE)
 
     def delete_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
-        """End it, tell its sessions, destroy its key, remove its files, then its rows. Its aliases lose this target."""
+        """End it, tell its sessions, destroy its key, remove its files, then its rows. Its aliases lose this target.
+
+        For an account that no other process has used, such as one that was made by mistake: nothing is searched for and
+        nothing certified. Accounts of people end by `storage.ending.ending.order_account`.
+        """
         self._change_account(tenant_id, account_id, State.ENDED)
         self._premises.erase_account(tenant_id, account_id)
         self._control.release_login(account_id)
