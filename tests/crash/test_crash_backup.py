@@ -92,13 +92,13 @@ def look_at_backups(town: Town, through: bool) -> None:
 
 
 def test_a_backup_that_was_killed_is_none_and_the_next_is_complete(town: Town) -> None:
-    for stop in some_steps(1.5):
+    for stop in some_steps(1.8):
         through = town.run("backup", stop)
         look_at_backups(town, through)
         if through:
             break
     steps = town.steps
-    for stop in range(steps - 7, steps + 1):  # from the manifest on
+    for stop in range(steps - 5, steps + 1):  # from the manifest on
         assert not town.run("backup", stop)
         look_at_backups(town, False)
     assert town.run("backup", STEPS_MAX)

@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_nothing(town: BackupTown, monkeypatch: pytest.Monkey
 
 def test_backups_of_another_installation_are_not_touched(town: BackupTown, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other = BackupTown(tmp_path / "other")
+    other = BackupTown(tmp_path / "other", another=True)
     try:
         other.backup()
         with pytest.raises(Conflict, match="another installation"):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,19 @@ ADDRESSES = {"alice@one.test": (ONE, ALICE), "bob@one.test": (ONE, BOB), "mallor
 
 
 class BackupTown:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, another: bool = False) -> None:
+        """All of them are copies of one installation, unless it has to be another."""
         self.data = folder / "data"
         self.to = folder / "to"
         self.place = Place(self.to)
         self.clock = FixedClock(float(int(time.time())))
+        if another:
+            self._make()
+        else:
+            shutil.copytree(_template(), self.data)
+        self.installation = self.open()
+
+    def _make(self) -> None:
         self.data.mkdir(mode=0o700)
         write_master_file(self.data / "keys" / "master", Master.generate())
         KeyStore.create(self.data / "keys", read_master_file(self.data / "keys" / "master"), self.clock)
@@ -45,6 +57,7 @@ class BackupTown:
             row = provisioning.create_account(whose[0], EmailAddress.parse(address))
             assert row.account_id == whose[1]
             self.fill(whose, address, 3)
+        self.installation.close()
 
     def keys(self, data: Path | None = None) -> LocalKeys:
         folder = (data or self.data) / "keys"
@@ -75,6 +88,16 @@ class BackupTown:
 
     def close(self) -> None:
         self.installation.close()
+
+
+@cache
+def _template() -> Path:
+    """Made once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="backup-town-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    town = BackupTown(folder, another=True)
+    town.close()
+    return town.data
 
 
 def mail(token: str, number: int) -> NewMessage:
