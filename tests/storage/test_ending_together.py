@@ -10,6 +10,7 @@ import pytest
 from ending_town import EndingTown
 
 from storage.changes import AccountEnded, Subscriber, TenantEnded
+from storage.database.lockfile import LockFile, lock_path
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.filter.correspondents import Correspondents
 from storage.installation import Installation
@@ -127,6 +128,32 @@ def test_it_ends_under_load(tmp_path: Path, whole: bool) -> None:
             town.installation.tenant(tenant_id).account(anna)
     assert list((tmp_path / "erasing").iterdir()) == []
     other.close()
+    town.close()
+
+
+def test_an_account_is_closed_when_its_last_user_leaves_while_it_is_let_go_of(tmp_path: Path) -> None:
+    town = EndingTown(tmp_path)
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    lease = town.installation.account(tenant_id, anna)
+    database = lease.__enter__().database.path
+    forgetting = threading.Thread(target=town.installation.forget_account, args=(tenant_id, anna, JOIN))
+    forgetting.start()
+    refused = False
+    while not refused:  # until it is waited for
+        try:
+            with town.installation.account(tenant_id, anna):
+                pass
+        except Gone:
+            refused = True
+    assert forgetting.is_alive()
+    lease.__exit__(None, None, None)
+    forgetting.join(JOIN)
+    assert not forgetting.is_alive()
+    lock = LockFile(lock_path(database))
+    with lock.exclusively(0):  # nobody has it open
+        pass
+    lock.close()
     town.close()
 
 
