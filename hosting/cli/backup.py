@@ -65,19 +65,24 @@ From = Annotated[
 @app.command("to")
 def to(
     context: typer.Context,
-    to: Annotated[Path, typer.Argument(metavar="TO", help="The folder of backups, best on another disk.")],
+    to: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="TO", help="The folder of backups, best on another disk; [backup] directory if not given."
+        ),
+    ] = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="Copy everything anew, also what has not changed since the last backup.")
     ] = False,
 ) -> None:
     """Back up everything but the keys; what has not changed is shared with the backup before."""
     run = invocation.of(context)
-    to = to.absolute()
-    place = Place(to)
+    folder = _source(run, to)
+    place = Place(folder)
     with run.administration() as administration, run.output.progress() as bar:
         installation = administration.installation
         place.prepare(run.data)
-        installation.audit.append("backup.make", run.operator, details={"place": str(to)})
+        installation.audit.append("backup.make", run.operator, details={"place": str(folder)})
         task = bar.add_task("backing up customers", total=None)
 
         def show(progress: Progress) -> None:

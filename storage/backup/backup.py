@@ -453,7 +453,7 @@ class BackupRun:
             for entry in found:
                 if entry.name in apart or entry.name.startswith(".") or entry.name.endswith(_SIDE_FILES):
                     continue
-                if entry.name.startswith(DATABASE) or Path(entry.path).resolve() in self._excluded:
+                if entry.name.startswith(DATABASE) or (self._excluded and Path(entry.path).resolve() in self._excluded):
                     continue
                 path = f"{folder}/{entry.name}".lstrip("/")
                 if entry.is_dir(follow_symlinks=False):
