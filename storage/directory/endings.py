@@ -25,6 +25,7 @@ from storage.ending.steps import Step
 from storage.errors import NotFound
 from storage.schema.contracts import ending
 from storage.schema.control import domain, login, review, tenant
+from storage.schema.staff import staff
 from storage.values import AccountId, TenantId
 
 _COLUMNS = (
@@ -76,6 +77,9 @@ _FREE_DOMAINS = prepare(delete(domain).where(domain.c.tenant_id == bindparam("id
 _DELETE_LOGIN = prepare(delete(login).where(login.c.account_id == bindparam("account")))
 _DELETE_REVIEWS = prepare(
     delete(review).where(review.c.tenant_id == bindparam("id"), review.c.viewed.is_(None), review.c.decided.is_(None))
+)
+_END_ADMINISTRATORS = prepare(
+    update(staff).where(staff.c.tenant_id == bindparam("id"), staff.c.ended.is_(None)).values(ended=bindparam("time"))
 )
 
 
@@ -180,12 +184,13 @@ class Endings:
         return self.find(row.ending_id)
 
     def remove_rows(self, tenant_id: TenantId, account_ids: list[AccountId], *, whole: bool) -> None:
-        """Logins of the accounts; with `whole`, reviews that wait for somebody to look at what is gone as well."""
+        """Logins of the accounts; with `whole`, reviews that nobody has looked at; the tenant's administrators end."""
 
         def work(transaction: Transaction) -> None:
             _DELETE_LOGIN.run_many(transaction, [{"account": account_id} for account_id in account_ids])
             if whole:
                 _DELETE_REVIEWS.run(transaction, id=tenant_id)
+                _END_ADMINISTRATORS.run(transaction, id=tenant_id, time=self._clock.now())
 
         self._database.write(work)
 
