@@ -14,6 +14,7 @@ from hosting.auth.passwords import Passwords
 from hosting.cli import account_folders, endings, invocation, quantities, secrets_input
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
+from hosting.cli.recording import record, record_all
 from hosting.composition import Administration, passwords_of
 from storage.directory.rows import AccountRow
 from storage.ending.ending import order_account
@@ -58,6 +59,8 @@ def create(
     verifier = passwords_of(run.config).hash(password) if password is not None else None
     with run.administration() as administration:
         domain = administration.control.domain(parsed.domain)
+        owner = administration.control.tenant(domain.tenant_id)
+        record(run, administration, "account.create", owner)
         row = administration.provisioning.create_account(
             domain.tenant_id,
             parsed,
@@ -66,8 +69,9 @@ def create(
             quota_bytes=quantities.size(storage) if storage is not None else 0,
             quota_messages=messages or 0,
         )
-        tenant = administration.control.tenant(domain.tenant_id)
-        _done(run, f"The account {row.login} was created.", _values(Whose(tenant, row)), shown)
+        made = Whose(owner, row)
+        record(run, administration, "account.created", made)
+        _done(run, f"The account {row.login} was created.", _values(made), shown)
 
 
 @app.command()
@@ -81,6 +85,7 @@ def passwd(
         whose = invocation.find_account(administration, address)
         password, shown = _new_password(parsed, password_stdin, generate)
         verifier = Passwords.hash(passwords_of(run.config), password)
+        record(run, administration, "account.passwd", whose)
         administration.provisioning.set_password(whose.tenant.tenant_id, whose.account.account_id, verifier)
         _done(run, f"The password of {whose.account.login} was changed.", {"address": str(whose.account.login)}, shown)
 
@@ -92,6 +97,8 @@ def quota(context: typer.Context, address: Address, storage: Storage = None, mes
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
         row = whose.account
+        given = {"storage": storage or "", "messages": "" if messages is None else str(messages)}
+        record(run, administration, "account.quota" if any(given.values()) else "account.show", whose, given)
         if storage is not None or messages is not None:
             row = administration.provisioning.set_quota(
                 whose.tenant.tenant_id,
@@ -111,6 +118,7 @@ def list_(
     run = invocation.of(context)
     with run.administration() as administration:
         tenants = invocation.living_tenants(administration, tenant)
+        record_all(run, administration, "account.list", [(owner.tenant_id, None) for owner in tenants])
         rows = [
             _values(Whose(owner, row))
             for owner in tenants
@@ -126,6 +134,7 @@ def show(context: typer.Context, address: Address) -> None:
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "account.show", whose)
         tenant = administration.installation.tenant(whose.tenant.tenant_id)
         frozen = tenant.frozen.find(whose.account.account_id)
         devices = [row for row in tenant.app_passwords.list(whose.account.account_id) if row.revoked is None]
@@ -204,6 +213,7 @@ def catch_all_sender(
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "account.catch-all-sender", whose, {"granted": "no" if withdraw else "yes"})
         administration.provisioning.allow_catch_all_sender(
             whose.tenant.tenant_id, whose.account.account_id, not withdraw
         )
@@ -234,6 +244,7 @@ def _change(context: typer.Context, address: str, *, suspended: bool) -> None:
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "account.suspend" if suspended else "account.resume", whose)
         provisioning = administration.provisioning
         change = provisioning.suspend_account if suspended else provisioning.resume_account
         row = change(whose.tenant.tenant_id, whose.account.account_id)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hosting.cli import invocation
+from hosting.cli.recording import record, record_all
 from hosting.composition import Administration
 from storage.directory.rows import AliasRow, TenantRow
 from storage.values import Domain, EmailAddress
@@ -29,6 +30,7 @@ def add(
     parsed = [EmailAddress.parse(target) for target in targets]
     with run.administration() as administration:
         owner = _owner(administration, address)
+        record(run, administration, "alias.add", owner)
         if address.startswith("@"):
             administration.provisioning.set_catch_all(owner.tenant_id, Domain.parse(address[1:]), parsed)
         else:
@@ -43,6 +45,7 @@ def remove(context: typer.Context, address: Address) -> None:
     run = invocation.of(context)
     with run.administration() as administration:
         owner = _owner(administration, address)
+        record(run, administration, "alias.remove", owner)
         if address.startswith("@"):
             administration.provisioning.remove_catch_all(owner.tenant_id, Domain.parse(address[1:]))
         else:
@@ -59,6 +62,7 @@ def list_(
     run = invocation.of(context)
     with run.administration() as administration:
         tenants = invocation.living_tenants(administration, tenant)
+        record_all(run, administration, "alias.list", [(owner.tenant_id, None) for owner in tenants])
         rows = [row for owner in tenants for row in _rows(administration, owner)]
     columns = {"alias": "alias", "targets": "goes to", "tenant": "tenant"}
     run.output.rows(columns, rows, "There is no alias.")

@@ -8,6 +8,7 @@ import typer
 
 from hosting.cli import invocation
 from hosting.cli.output import moment
+from hosting.cli.recording import record
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Passwords of devices: create, revoke, list.")
 
@@ -27,6 +28,7 @@ def create(
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "app_password.create", whose)
         row, text = administration.provisioning.create_app_password(
             whose.tenant.tenant_id, whose.account.account_id, name, protocol or ()
         )
@@ -44,6 +46,7 @@ def revoke(
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "app_password.revoke", whose, {"number": str(number)})
         administration.provisioning.revoke_app_password(whose.tenant.tenant_id, whose.account.account_id, number)
         run.output.done(f"App password {number} of {whose.account.login} was revoked.", {"number": number})
 
@@ -54,6 +57,7 @@ def list_(context: typer.Context, address: Address) -> None:
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
+        record(run, administration, "app_password.list", whose)
         tenant = administration.installation.tenant(whose.tenant.tenant_id)
         rows = [
             {

@@ -53,6 +53,7 @@ _COMMANDS = {
     "filter": ("filter", "app"),
     "trace": ("trace", "trace"),
     "log": ("log", "app"),
+    "audit": ("audit", "app"),
     "review": ("review", "app"),
     "privacy": ("privacy", "app"),
     "retention": ("retention", "app"),

@@ -8,6 +8,7 @@ import typer
 
 from hosting.cli import invocation
 from hosting.cli.output import moment
+from hosting.cli.recording import record
 from storage.directory.ownership import DnsTxt
 from storage.directory.rows import DomainRow, DomainState
 from storage.values import Domain
@@ -28,6 +29,7 @@ def add(
     run = invocation.of(context)
     with run.administration() as administration:
         owner = invocation.find_tenant(administration, tenant)
+        record(run, administration, "domain.add", owner, {"domain": domain})
         row = administration.control.add_domain(owner.tenant_id, Domain.parse(domain))
         if verified:
             row = administration.control.verify_domain(row.domain, None)
@@ -45,6 +47,10 @@ def verify(
     with run.administration() as administration:
         dns = run.config.dns
         proof = None if verified else DnsTxt(dns.nameservers, port=dns.port, timeout=dns.timeout)
+        if verified:
+            found = administration.control.domain(Domain.parse(domain))
+            owner = administration.control.tenant(found.tenant_id)
+            record(run, administration, "domain.verify", owner, {"domain": domain})
         row = administration.control.verify_domain(Domain.parse(domain), proof)
         owner = administration.control.tenant(row.tenant_id)
         run.output.done(_sentence(row), _values(row, owner.slug))

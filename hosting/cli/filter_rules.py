@@ -15,6 +15,7 @@ from gateway.policy.rules import DEEPEST, NAMES, Rules, Scope, merged, parse_rul
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
+from hosting.cli.recording import record_all
 from hosting.composition import Administration
 from storage.directory.contracts import Feature
 from storage.directory.tenant import Tenant
@@ -235,6 +236,8 @@ def lists(kind: ListKind) -> typer.Typer:
         run = invocation.of(context)
         with run.administration() as administration:
             whose = _whose(administration, tenant, domain, account)
+            subject = (whose.tenant_id, whose.account_id)
+            record_all(run, administration, "senders.list", [subject], {"list": kind, "of": whose.name})
             entries = whose.rules.entries(None if whose.level is Scope.TENANT else whose.scope)
             rows = [_values(entry, _name(whose, entry.scope)) for entry in entries if entry.kind is kind]
         columns = {"pattern": "sender", "of": "of", "unproven": "unproven", "added": "added"}

@@ -18,10 +18,10 @@ import typer
 
 from hosting import composition
 from hosting.access import own, session_file
-from hosting.access.actions import FOR_EVERYBODY, OF_PROVIDERS, Action, action_of
-from hosting.access.decide import may, permits
+from hosting.access.actions import FOR_EVERYBODY, OF_PROVIDERS, ROLES, Action, action_of
+from hosting.access.decide import may, permits, roles_in_force
 from hosting.access.identity import Premises
-from hosting.access.roles import Who
+from hosting.access.roles import StaffRole, Who
 from hosting.auth.persons import Person, person_of
 from hosting.cli.output import Output
 from hosting.composition import Administration
@@ -44,6 +44,7 @@ class Invocation:
     _known: Who | None = None
     _door: ExitStack = field(default_factory=ExitStack, repr=False)
     _opened: Administration | None = None
+    _role: str = ""  # in which he runs it: for audit records
 
     @cached_property
     def config(self) -> Config:
@@ -59,6 +60,11 @@ class Invocation:
     def who(self) -> Who:
         """Who runs the command, as far as that was asked for: not for commands that anybody may run."""
         assert self._known is not None
+        return self._known
+
+    @property
+    def known(self) -> Who | None:
+        """Who runs the command, if that was asked for."""
         return self._known
 
     def begin(self, command: str) -> None:
@@ -78,6 +84,8 @@ class Invocation:
             return  # also where no database can be opened
         who = self.identify()
         may(who, action)
+        in_force = roles_in_force(who) & ROLES[action]
+        self._role = next((role.value for role in StaffRole if role in in_force), "")
         if command in OF_PROVIDERS and who.tenant_id is not None:
             raise NotPermitted("At the command line this is for the provider's people.")
         if self._opened is not None:
@@ -113,6 +121,7 @@ class Invocation:
             return premises.by_token(self.person, token, machine=machine)
 
     def _narrow(self, administration: Administration) -> None:
+        administration.installation.acting_as = self._role
         if self._known is not None and self._known.tenant_id is not None:
             own.narrow(administration.installation, self._known.tenant_id)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hosting.cli import invocation, quantities, transcripts
+from hosting.cli import audit, invocation, quantities, transcripts
+from hosting.cli.names import Names
 from hosting.cli.output import moment
-from hosting.composition import Administration
-from storage.audit import AuditRecord
+from hosting.cli.recording import accounts_of, record_all
 from storage.logs.access import AccessEvent, AccessType
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Records: access, transcripts, audit.")
@@ -41,6 +41,8 @@ def access(
         whose = invocation.find_account(administration, account) if account else None
         owner = invocation.find_tenant(administration, tenant) if tenant else None
         tenant_id = whose.tenant.tenant_id if whose else owner.tenant_id if owner else None
+        times = {"since": str(moment(first)), "until": str(moment(last))}
+        record_all(run, administration, "log.access", [(tenant_id, whose.account.account_id if whose else None)], times)
         events = list(
             administration.installation.access_log.read(
                 first, last, tenant=tenant_id, account=whose.account.account_id if whose else None
@@ -48,8 +50,12 @@ def access(
         )
         # Times are seconds and every process writes its own; within one second the order is that of a session.
         events.sort(key=lambda event: (event.time, _ORDER.get(event.type, 0)))
-        names = _Names(administration)
-        rows = [_values(event, names) for event in (events[-limit:] if limit else events)]
+        shown = events[-limit:] if limit else events
+        if whose is None:  # each of them finds it in his journal
+            others = accounts_of(administration, [(event.tenant_id, event.account_id) for event in shown])
+            record_all(run, administration, "log.access", others, times)
+        names = Names(administration)
+        rows = [_values(event, names) for event in shown]
     columns = {
         "time": "time",
         "type": "type",
@@ -61,70 +67,10 @@ def access(
     run.output.rows(columns, rows, "There is no access event in that time.")
 
 
-@app.command()
-def audit(
-    context: typer.Context,
-    since: Annotated[str, typer.Option(help="From when: 2026-05-01, 2026-05-01T12:30, 3h, 2d.")] = "30d",
-    until: Annotated[str | None, typer.Option(help="Until when; now if not given.")] = None,
-    action: Annotated[str, typer.Option(help="Only this action, or all of a noun: queue.drop, queue.")] = "",
-    actor: Annotated[str, typer.Option(help="Only of this Unix user.")] = "",
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Compute the whole chain again, and show what stands for it.")
-    ] = False,
-    limit: Annotated[int, typer.Option(help="The last so many; 0 for all.", min=0)] = 1000,
-) -> None:
-    """Show what administrators did; with --verify, prove that no record was changed or taken out."""
-    run = invocation.of(context)
-    now = int(time.time())
-    first, last = quantities.moment(since, now), quantities.moment(until, now) if until else now + 1
-    with run.administration() as administration:
-        chain = administration.installation.audit
-        if verify:
-            head = chain.verify()
-            run.output.done(
-                f"All {head.number} records fit together. Write down the last one's hash to prove later that none was "
-                f"cut off: {head.hash.hex()}",
-                {"records": head.number, "hash": head.hash.hex()},
-            )
-            return
-        owner = invocation.find_tenant(administration, tenant).tenant_id if tenant else None
-        records = list(chain.read(first, last, action=action, actor=actor, tenant_id=owner))
-        names = _Names(administration)
-        rows = [_audited(record, names) for record in (records[-limit:] if limit else records)]
-    columns = {
-        "number": "number",
-        "time": "time",
-        "action": "action",
-        "actor": "by",
-        "tenant": "tenant",
-        "account": "account",
-        "text": "details",
-    }
-    run.output.rows(columns, rows, "There is no audit record in that time.")
+app.command("audit")(audit.log_audit)  # as it was called before `cleanmail audit`
 
 
-class _Names:
-    """Accounts' addresses by their numbers, each tenant read once."""
-
-    def __init__(self, administration: Administration) -> None:
-        self._administration = administration
-        self._known: dict[int, dict[int, str]] = {}
-
-    def slug(self, tenant_id: int) -> str:
-        slugs = {int(row.tenant_id): row.slug for row in self._administration.control.tenants()}
-        return slugs.get(tenant_id, f"number {tenant_id}, gone")
-
-    def of(self, tenant_id: int, account_id: int) -> str:
-        if tenant_id not in self._known:
-            rows = {row.tenant_id: row for row in self._administration.control.tenants()}
-            tenant = rows.get(tenant_id)  # type: ignore[call-overload]
-            accounts = self._administration.installation.tenant(tenant.tenant_id).accounts() if tenant else []
-            self._known[tenant_id] = {int(row.account_id): str(row.login) for row in accounts}
-        return self._known[tenant_id].get(account_id, f"number {account_id}, deleted")
-
-
-def _values(event: AccessEvent, names: _Names) -> dict[str, Any]:
+def _values(event: AccessEvent, names: Names) -> dict[str, Any]:
     known = event.account_id is not None and event.tenant_id is not None
     return {
         "time": moment(event.time),
@@ -139,24 +85,4 @@ def _values(event: AccessEvent, names: _Names) -> dict[str, Any]:
         "account_number": event.account_id,
         "tenant_number": event.tenant_id,
         "address": event.address,
-    }
-
-
-def _audited(record: AuditRecord, names: _Names) -> dict[str, Any]:
-    details = record.details
-    return {
-        "number": record.number,
-        "time": moment(record.time),
-        "action": record.action,
-        "actor": record.actor,
-        "tenant": names.slug(record.tenant_id) if record.tenant_id is not None else None,
-        "account": names.of(record.tenant_id, record.account_id)
-        if record.tenant_id is not None and record.account_id is not None
-        else None,
-        "account_number": record.account_id,
-        "tenant_number": record.tenant_id,
-        "text": "erased with the tenant"
-        if details is None
-        else ", ".join(f"{name} {value}" for name, value in details.items() if value),
-        "details": details,
     }

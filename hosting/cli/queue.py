@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hosting.cli import invocation
+from hosting.cli import invocation, recording
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.composition import Administration
@@ -86,6 +86,10 @@ def show(context: typer.Context, queue_id: Id) -> None:
     with run.administration() as administration:
         queue = administration.installation.queue
         entry = queue.show(queue_id)
+        concerned = recording.accounts_of(administration, [(entry.tenant_id, entry.account_id)])
+        recording.record_all(
+            run, administration, "queue.show", concerned or [(entry.tenant_id, None)], {"id": queue_id}
+        )
         failing = {
             name: state
             for name in dict.fromkeys(recipient.destination for recipient in entry.recipients)

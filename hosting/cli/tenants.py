@@ -12,6 +12,7 @@ from gateway.mx.recipients import SUSPENDED_SETTING
 from hosting.cli import endings, invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
+from hosting.cli.recording import record
 from hosting.composition import Administration
 from storage.directory.approvals import Kind, scope_of
 from storage.directory.resolve import POSTMASTER_SETTING
@@ -55,6 +56,7 @@ def create(
     """Make a tenant, with a key and a database of its own."""
     run = invocation.of(context)
     with run.administration() as administration:
+        record(run, administration, "tenant.create")
         row = administration.provisioning.create_tenant(slug, name or slug)
         run.output.done(f"Tenant '{row.slug}' was created (number {row.tenant_id}).", _values(row))
 
@@ -96,7 +98,9 @@ def suspend(context: typer.Context, slug: Slug) -> None:
     """Let nobody of the tenant sign in; open sessions end. What becomes of arriving mail says: tenant mail."""
     run = invocation.of(context)
     with run.administration() as administration:
-        row = administration.provisioning.suspend_tenant(invocation.find_tenant(administration, slug).tenant_id)
+        found = invocation.find_tenant(administration, slug)
+        record(run, administration, "tenant.suspend", found)
+        row = administration.provisioning.suspend_tenant(found.tenant_id)
         run.output.done(f"Tenant '{row.slug}' is suspended.", _values(row))
 
 
@@ -105,7 +109,9 @@ def resume(context: typer.Context, slug: Slug) -> None:
     """End a suspension."""
     run = invocation.of(context)
     with run.administration() as administration:
-        row = administration.provisioning.resume_tenant(invocation.find_tenant(administration, slug).tenant_id)
+        found = invocation.find_tenant(administration, slug)
+        record(run, administration, "tenant.resume", found)
+        row = administration.provisioning.resume_tenant(found.tenant_id)
         run.output.done(f"Tenant '{row.slug}' is active.", _values(row))
 
 

@@ -10,6 +10,7 @@ import typer
 
 from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
+from hosting.cli.recording import Subject, accounts_of, record_all, subject_of
 from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind
 from storage.logs.traces import Trace, TraceQuery
 
@@ -42,14 +43,24 @@ def trace(
     begin = since or (None if queue_id else "1d")
     with run.administration() as administration:
         owner = invocation.find_tenant(administration, tenant).tenant_id if tenant else None
+        times = {"since": begin or "", "until": until or ""}
+        subjects: dict[Subject, dict[str, str]] = {}
+        for name, address in (("sender", sender), ("recipient", recipient)):
+            if address not in {"", "<>"}:
+                subjects.setdefault(subject_of(administration, address), {})[name] = address
+        for subject, asked in (subjects or {(owner, None): {"id": queue_id or ""}}).items():
+            record_all(run, administration, "trace.read", [subject], {**asked, **times})
         query = TraceQuery(queue_id or "", sender, recipient, result, verdict, owner)
         traces = administration.installation.traces.find(
             query,
             None if begin is None else quantities.moment(begin, now),
             None if until is None else quantities.moment(until, now),
         )
+        shown = traces[-limit:] if limit else traces
+        events = [(event.tenant_id, event.account_id) for found in shown for event in found.events]
+        others = [each for each in accounts_of(administration, events) if each not in subjects]
+        record_all(run, administration, "trace.read", others, times)
         slugs = {row.tenant_id: row.slug for row in administration.control.tenants()}
-    shown = traces[-limit:] if limit else traces
     if len(shown) < len(traces):
         run.output.note(f"{len(traces) - len(shown)} earlier ones are not shown; see --limit.")
     run.output.blocks(

@@ -15,6 +15,7 @@ import typer
 from hosting import composition
 from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
+from hosting.cli.recording import NOBODY, subject_of
 from hosting.roles import privileges
 from storage.errors import InvalidInput
 from storage.logs.transcript_log import TranscriptQuery
@@ -41,8 +42,9 @@ def transcripts(
     with privileges.acting_as_owner(run.data), run.administration() as administration:
         installation = administration.installation
         sought = {"reason": reason, "queue_id": queue_id, "address": address}
+        subject = subject_of(administration, address) if "@" in address else NOBODY
         details = {**sought, "since": str(moment(first)), "until": str(moment(last))}
-        number = installation.audit.append("transcripts.read", run.operator, details=details)
+        number = installation.audit.append("transcripts.read", run.operator, *subject, details)
         key = composition.auditor_key(run.data, run.config, f"audit record {number}", run.who)
         query = TranscriptQuery(queue_id, address)
         found = deque(installation.transcripts.read(key, first, last, query), maxlen=limit or None)

@@ -154,7 +154,7 @@ class TestTranscripts:
         return place
 
     def audited(self, place: Place) -> list[dict[str, Any]]:
-        records: list[dict[str, Any]] = place.run("log", "audit", "--json").json
+        records: list[dict[str, Any]] = place.run("log", "audit", "--action", "transcripts", "--json").json
         return records
 
     def test_are_for_auditors_only_and_a_refusal_reads_nothing(self, place: Place) -> None:
@@ -173,7 +173,7 @@ class TestTranscripts:
         [found] = place.run(*arguments, "--json").json
         assert found["queue_ids"] == ["q1"] and len(found["lines"]) == 2
         first, second = self.audited(place)
-        assert (first["number"], second["number"]) == (1, 2)
+        assert second["number"] > first["number"]
         assert (first["action"], first["actor"]) == ("transcripts.read", ME)
         assert (first["details"]["reason"], first["details"]["address"]) == ("complaint 7", "192.0.2.2")
 
@@ -203,9 +203,10 @@ class TestTranscripts:
 
 
 def test_the_chain_is_verified(place: Place) -> None:
+    before = place.run("log", "audit", "--verify", "--json").json["records"]
     place.run("account", "freeze", "ada@acme.test", "--reason", "x")
     said = place.run("log", "audit", "--verify", "--json").json
-    assert said["records"] == 1 and len(bytes.fromhex(said["hash"])) == 32
+    assert said["records"] == before + 1 and len(bytes.fromhex(said["hash"])) == 32
 
 
 def test_an_account_is_frozen_and_let_go_with_a_reason(place: Place) -> None:
@@ -218,7 +219,8 @@ def test_an_account_is_frozen_and_let_go_with_a_reason(place: Place) -> None:
     assert said == {"address": "ada@acme.test", "frozen": False, "released": 0}
     assert place.run("account", "show", "ada@acme.test", "--json").json["frozen"] is None
     audited = place.run("log", "audit", "--action", "account", "--json").json
-    assert [(each["action"], each["account"], each["details"]["reason"]) for each in audited] == [
+    changes = [each for each in audited if "freeze" in each["action"]]
+    assert [(each["action"], each["account"], each["details"]["reason"]) for each in changes] == [
         ("account.freeze", "ada@acme.test", "sends spam"),
         ("account.freeze", "ada@acme.test", "again"),
         ("account.unfreeze", "ada@acme.test", "new password"),
@@ -231,7 +233,7 @@ def test_a_tenant_gets_limits_of_its_own(place: Place) -> None:
     assert (said["account_per_hour"], said["freeze_above"], said["account_per_day"]) == (20, 0, 5000)
     assert place.run("tenant", "sending", "acme", "--reset", "--json").json["account_per_hour"] == 1000
     assert place.run("tenant", "sending", "acme", "--freeze-factor", "0").status == 1
-    actions = [record["details"] for record in place.run("log", "audit", "--json").json]
+    actions = [record["details"] for record in place.run("log", "audit", "--action", "tenant.sending", "--json").json]
     assert actions[0] == {"account_per_hour": "20", "freeze_above": "0"}
 
 
