@@ -293,32 +293,37 @@ opinion = Table(
     sqlite_with_rowid=False,
 )
 
-# Mail that moves in from another server: which of its folders and messages are here already.
+# Mail that moves in from another server: which of its folders and messages are here already (storage.mail.moving).
 moving = Table(
     "moving",
     metadata,
     _account(),
-    Column("source", Text, primary_key=True, info=personal("user", "login and name of the other server")),
-    Column("folder", Text, primary_key=True, info=personal("user", "folder name there")),
+    Column("folder_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False, info=personal("user", "login and name of the other server")),
+    Column("folder", Text, nullable=False, info=personal("user", "folder name there, as LIST writes it")),
     Column("uidvalidity", BigInteger, nullable=False),
-    Column("uidnext", BigInteger, nullable=False),  # all below are here
-    Column("highest_modseq", BigInteger, nullable=False),  # 0: the server has none
+    Column("highest_modseq", BigInteger, nullable=False),  # flags were compared up to here; 0: the server has none
     Column("mailbox_id", BigInteger, nullable=False),
     info=technical("folders of another server that move in", of=classes.MOVING),
     sqlite_with_rowid=False,
 )
+Index("moving_by_folder", moving.c.account_id, moving.c.source, moving.c.folder, unique=True)
 
 moved = Table(
     "moved",
     metadata,
     _account(),
-    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("folder_id", BigInteger, primary_key=True, autoincrement=False),
     Column("uidvalidity", BigInteger, primary_key=True, autoincrement=False),  # there, and so is:
     Column("uid", BigInteger, primary_key=True, autoincrement=False),
     Column("message_id", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False, info=personal("user", "hash of the octets", sealed=True)),
+    Column("flags", BigInteger, nullable=False),  # system flags there, when they were last seen, and so are:
+    Column("keywords", Text, nullable=False, info=personal("user", "tags there, space-separated")),
     info=technical("messages that moved in from another server", of=classes.MOVING),
     sqlite_with_rowid=False,
 )
+Index("moved_by_digest", moved.c.account_id, moved.c.digest)
 
 # The search index of SQLite (storage.mail.trigrams): two FTS5 tables of trigrams over text that we casemap ourselves,
 # without the text itself, rows deletable. Of the short fields the positions are kept, so that a match needs no second
