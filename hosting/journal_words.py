@@ -19,7 +19,8 @@ from storage.mail.journal import JournalEntry
 
 SECRET_UNTIL = "secret_until"  # noqa: S105 - of a record's details: Unix seconds until which its owner is not told
 
-_NO_ACCESS = frozenset({"approval", "hold", "ending", "audit"})  # nouns of actions
+# Nouns of actions; of a case that is shown to staff the owner is told by the case itself.
+_NO_ACCESS = frozenset({"approval", "hold", "ending", "audit", "disclosure-case"})
 
 _ROLES: Mapping[str, str] = MappingProxyType(
     {
@@ -59,7 +60,12 @@ _DEEDS: Mapping[str, str] = MappingProxyType(
         "account.migrate": "fetched mail from another provider into your mailbox",
         "app_password.list": "listed your app passwords",
         "backup.restore": "restored mail of yours from a backup",
+        "disclosure.record": "recorded an authority's demand for data about you",
+        "disclosure.challenge": "challenged an authority's demand for data about you",
+        "disclosure.resume": "went on with an authority's demand for data about you",
+        "disclosure.refuse": "refused an authority's demand for data about you",
         "disclosure.extract": "handed data about you to an authority",
+        "disclosure.finish": "finished handing data about you to an authority",
         "senders.list": "read your lists of senders",
         "message.read": "read a message of yours",
         "person.report": "collected what is stored about you",

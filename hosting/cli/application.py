@@ -54,6 +54,7 @@ _COMMANDS = {
     "trace": ("trace", "trace"),
     "log": ("log", "app"),
     "audit": ("audit", "app"),
+    "disclosure": ("disclosure", "app"),
     "review": ("review", "app"),
     "privacy": ("privacy", "app"),
     "retention": ("retention", "app"),
