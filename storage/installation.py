@@ -39,6 +39,7 @@ from storage.logs.traces import TraceLog
 from storage.logs.transcript_log import TranscriptLog
 from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits
+from storage.persons.whose import Owners
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
 from storage.register.folder_rules import NO_RULES, FolderRules
@@ -113,6 +114,7 @@ class Installation:
 
     def close(self) -> None:
         """Finish what works in the background, then close everything."""
+        self.flush_logs()  # while tenants can be asked whose their records are
         self._accounts.close()
         with self._opening:
             for tenant_id in list(self._tenants):
@@ -183,12 +185,21 @@ class Installation:
     @property
     def traces(self) -> TraceLog:
         """What became of messages; every process records what it does to them."""
-        return self._once("traces", lambda: TraceLog(self.data, self.keys, self.incarnation.name, self.clock))
+        return self._once(
+            "traces", lambda: TraceLog(self.data, self.keys, self.incarnation.name, self.clock, self._owners)
+        )
 
     @property
     def transcripts(self) -> TranscriptLog:
         """SMTP dialogues; written by the gateway's processes, read by log auditors only."""
-        return self._once("transcripts", lambda: TranscriptLog(self.data, self.keys, self.incarnation.name, self.clock))
+        return self._once(
+            "transcripts", lambda: TranscriptLog(self.data, self.keys, self.incarnation.name, self.clock, self._owners)
+        )
+
+    @property
+    def _owners(self) -> Owners:
+        """Whose key seals what records say of an address."""
+        return self._once("owners", lambda: Owners(self, self.clock))
 
     @property
     def counts(self) -> Counts:

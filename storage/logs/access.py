@@ -1,13 +1,13 @@
 """Access events: who signed in or out, submitted, or decided on withheld mail; when, from where, with which result.
 
 They are records for the provider's promise and for the person concerned, kept for less than 365 days; not log lines. A
-login name that matches no account is kept only as a keyed hash, since people type passwords there. `record` keeps an
+login name that matches no account is kept only as a keyed hash, since people type passwords there. The client's address
+belongs to the account whose event it is, and ends with that account's key (`storage.logs.subjects`). `record` keeps an
 event in memory; it is on the disk after the next `flush`, which every process calls each second on a worker thread.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,8 @@ from storage.clock import Clock
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import ACCESS
-from storage.logs.segments import Record, ServiceKeys
+from storage.logs.segments import Record, ServiceKeys, record_of
+from storage.logs.subjects import Subject, owned
 from storage.values import AccountId, TenantId
 
 
@@ -52,19 +53,22 @@ class AccessEvent:
     tenant_id: TenantId | None
     account_id: AccountId | None
     login_hash: bytes  # keyed; of a login that matches no account, else empty
-    address: str  # the client's
+    address: str  # the client's; subjects.ERASED: its account was erased
 
     def __post_init__(self) -> None:
         AccessType(self.type)
         AccessResult(self.result)
 
     def pack(self) -> Record:
+        subject = None
+        if self.tenant_id is not None and self.account_id is not None:
+            subject = Subject(int(self.tenant_id), int(self.account_id))
         values = [self.type, self.result, self.protocol, self.tenant_id, self.account_id]
-        return Record(self.time, json.dumps([*values, self.login_hash.hex(), self.address]).encode())
+        return record_of(self.time, [*values, self.login_hash.hex(), owned(self.address, subject)])
 
     @classmethod
     def unpack(cls, record: Record) -> AccessEvent:
-        type_, result, protocol, tenant_id, account_id, login_hash, address = json.loads(record.data)
+        type_, result, protocol, tenant_id, account_id, login_hash, address = record.values()
         return cls(record.time, type_, result, protocol, tenant_id, account_id, bytes.fromhex(login_hash), address)
 
 

@@ -20,7 +20,8 @@ from storage.errors import NotPermitted
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import TRACES
-from storage.logs.segments import Record, ServiceKeys, Wanted
+from storage.logs.segments import Needles, Record, ServiceKeys, Wanted, record_of
+from storage.logs.subjects import Mixed, Subject, Whose, mixed, nobody, owned, packed_text, whole
 from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind
 from storage.values import AccountId, TenantId
 
@@ -28,6 +29,9 @@ HORIZON = TRACES.ceiling_days * 86_400  # seconds
 _SESSION = 86_400  # none lasts longer, so what was refused before it had a queue id is not told over more time
 
 # What happens within the same second in several processes is told in this order.
+_SUBMITTED = {TraceKind.RECEIVED, TraceKind.REFUSED}  # with an account: by it
+_CLIENT = ("client", "hello")  # details that tell where it was
+
 _ORDER = {TraceKind.RECEIVED: 0, TraceKind.VERDICT: 1, TraceKind.HELD: 2, TraceKind.RELEASED: 3}
 
 
@@ -49,15 +53,15 @@ class TraceQuery:
     def tests(self) -> list[_Test]:
         tests: list[_Test] = []
         if self.id:
-            tests.append(_Test(_text(self.id), lambda event: event.id == self.id))
+            tests.append(_Test(packed_text(self.id), lambda event: event.id == self.id))
         if self.sender:
             tests.append(_Test(_needle(self.sender), lambda event: _is_sender(event, self.sender)))
         if self.recipient:
             tests.append(_Test(_needle(self.recipient), lambda event: _is_for(event, self.recipient)))
         if self.kind is not None:
-            tests.append(_Test(_text(self.kind.value), lambda event: event.kind is self.kind))
+            tests.append(_Test(packed_text(self.kind.value), lambda event: event.kind is self.kind))
         if self.verdict:
-            tests.append(_Test(_text(self.verdict), lambda event: event.details.get("verdict") == self.verdict))
+            tests.append(_Test(packed_text(self.verdict), lambda event: event.details.get("verdict") == self.verdict))
         if self.tenant_id is not None:
             tests.append(_Test(b"", lambda event: event.tenant_id == self.tenant_id))
         return tests
@@ -86,8 +90,16 @@ class _Test:
 class TraceLog(BufferedLog[TraceEvent]):
     """One for each process; any thread may use it. A `TraceSink`."""
 
-    def __init__(self, data: Path, keys: KeySource, process: str, clock: Clock) -> None:
-        super().__init__(data, TRACES, pack, lambda: ServiceKeys(keys.service_key("logs")), process, clock)
+    def __init__(self, data: Path, keys: KeySource, process: str, clock: Clock, whose: Whose = nobody) -> None:
+        """`whose` tells which account an address belongs to; it is asked where events are written, and may block."""
+        super().__init__(
+            data,
+            TRACES,
+            lambda event: pack(event, whose),
+            lambda: ServiceKeys(keys.service_key("logs")),
+            process,
+            clock,
+        )
 
     def read(
         self, since: int | None = None, until: int | None = None, *, wanted: Wanted | None = None
@@ -132,14 +144,28 @@ class TraceLog(BufferedLog[TraceEvent]):
         return set.intersection(*passed)
 
 
-def pack(event: TraceEvent) -> Record:
-    values = [event.id, event.kind.value, event.tenant_id, event.account_id, event.sender, event.recipient]
-    text = json.dumps([*values, dict(event.details)], ensure_ascii=False, separators=(",", ":"))
-    return Record(event.time, text.encode("utf-8", "replace"))
+def pack(event: TraceEvent, whose: Whose = nobody) -> Record:
+    """What is personal in it belongs to the accounts whose addresses it has, as far as somebody here has them."""
+    acting = None
+    if event.account_id is not None and event.tenant_id is not None:
+        acting = Subject(int(event.tenant_id), int(event.account_id))
+    sender, recipient = _whose(event.sender, whose), _whose(event.recipient, whose)
+    details: dict[str, Mixed] = {name: mixed(text, whose) for name, text in event.details.items()}
+    if acting is not None and event.kind in _SUBMITTED:
+        sender = sender or acting
+        details |= {name: owned(event.details[name], sender) for name in _CLIENT if name in event.details}
+    elif acting is not None and event.kind is TraceKind.DELIVERED:
+        recipient = recipient or acting
+    values = [event.id, event.kind.value, event.tenant_id, event.account_id]
+    return record_of(event.time, [*values, owned(event.sender, sender), owned(event.recipient, recipient), details])
+
+
+def _whose(address: str, whose: Whose) -> Subject | None:
+    return whose(address) if "@" in address else None
 
 
 def unpack(record: Record) -> TraceEvent:
-    values: list[Any] = json.loads(record.data)
+    values: list[Any] = record.values()
     id_, kind, tenant_id, account_id, sender, recipient, details = values
     return TraceEvent(
         record.time,
@@ -149,7 +175,7 @@ def unpack(record: Record) -> TraceEvent:
         None if account_id is None else AccountId(account_id),
         sender,
         recipient,
-        details,
+        {name: whole(text) for name, text in details.items()},
     )
 
 
@@ -186,27 +212,12 @@ def _is_address(address: str, sought: str) -> bool:
 
 def _needle(address: str) -> bytes:
     """Empty where octets in lower case would not find what differs in case only."""
-    return _text(address) if address.isascii() and address != "<>" else b""
-
-
-def _text(text: str) -> bytes:
-    """As it stands inside of a packed event."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "replace")
+    return packed_text(address) if address.isascii() and address != "<>" else b""
 
 
 def _contains(needles: Iterable[bytes]) -> Wanted | None:
     sought = tuple(needles)
-    if not all(sought):
-        return None
-    if len(sought) == 1:
-        only = sought[0]
-        return lambda octets: only in octets.lower()
-
-    def wanted(octets: bytes) -> bool:
-        lower = octets.lower()
-        return any(needle in lower for needle in sought)
-
-    return wanted
+    return Needles(sought) if all(sought) else None
 
 
 def _any_of(ids: set[str]) -> Wanted:

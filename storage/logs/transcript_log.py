@@ -8,7 +8,7 @@ transcript in memory; it is on the disk after the next `flush`.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,11 @@ from storage.clock import Clock
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import TRANSCRIPTS
-from storage.logs.segments import ReadersKeys, Record, Wanted, WritersKeys
+from storage.logs.segments import Needles, ReadersKeys, Record, Wanted, WritersKeys, record_of
+from storage.logs.subjects import Personal, Subject, Whose, mixed, nobody, owned, packed_text, whole
 from storage.logs.transcripts import Direction, TranscriptRecord
+
+_HELLO = re.compile(r"(?<= < EHLO | < HELO )([^\n]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,23 @@ class TranscriptQuery:
     def wanted(self) -> Wanted | None:
         """Of packed transcripts, before they are read."""
         needles = [
-            json.dumps(text, ensure_ascii=False)[1:-1].lower().encode("utf-8", "replace")
+            packed_text(text)
             for text in (self.queue_id, self.address)
             if text and text.isascii()  # what is not ASCII has upper case that bytes.lower does not know
         ]
-        if not needles:
-            return None
-        return lambda octets: _has_all(octets.lower(), needles)
+        return Needles(tuple(needles), every=True) if needles else None
 
 
 class TranscriptLog(BufferedLog[TranscriptRecord]):
     """One for each process; any thread may use it. A `TranscriptSink`."""
 
-    def __init__(self, data: Path, keys: KeySource, process: str, clock: Clock) -> None:
-        super().__init__(data, TRANSCRIPTS, pack, lambda: WritersKeys(keys.service_key("transcripts")), process, clock)
+    def __init__(self, data: Path, keys: KeySource, process: str, clock: Clock, whose: Whose = nobody) -> None:
+        """`whose` tells which account an address belongs to; it is asked where records are written, and may block."""
+
+        def wrapping() -> WritersKeys:
+            return WritersKeys(keys.service_key("transcripts"))
+
+        super().__init__(data, TRANSCRIPTS, lambda record: pack(record, whose), wrapping, process, clock)
 
     def read(
         self, private_key: bytes, since: int, until: int, query: TranscriptQuery | None = None
@@ -70,15 +76,42 @@ class TranscriptLog(BufferedLog[TranscriptRecord]):
                 yield record
 
 
-def pack(record: TranscriptRecord) -> Record:
-    values = [record.direction.value, record.id, record.peer, record.queue_ids, record.tenants, record.text]
-    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
-    return Record(record.time, text.encode("utf-8", "replace"))
+def pack(record: TranscriptRecord, whose: Whose = nobody) -> Record:
+    """Addresses of accounts belong to them; of who signed in also from where he came."""
+    text = mixed(record.text, whose)
+    client = _signed_in(record, text)
+    if client is not None:
+        parts = text if isinstance(text, list) else [text]
+        text = [piece for part in parts for piece in _without_name(part, client)]
+    values = [record.direction.value, record.id, owned(record.peer, client), record.queue_ids, record.tenants, text]
+    return record_of(record.time, values)
 
 
 def unpack(record: Record) -> TranscriptRecord:
-    direction, id_, peer, queue_ids, tenants, text = json.loads(record.data)
-    return TranscriptRecord(record.time, Direction(direction), id_, peer, tuple(queue_ids), tuple(tenants), text)
+    direction, id_, peer, queue_ids, tenants, text = record.values()
+    return TranscriptRecord(record.time, Direction(direction), id_, peer, tuple(queue_ids), tuple(tenants), whole(text))
+
+
+def _signed_in(record: TranscriptRecord, text: str | Personal | list[str | Personal]) -> Subject | None:
+    """Who sent from here: the account of the first address of the dialogue, if the client signed in."""
+    if record.direction is not Direction.IN or " < AUTH " not in record.text or not isinstance(text, list):
+        return None
+    before = ""
+    for part in text:
+        if isinstance(part, Personal):
+            return part.subject if before.rstrip("<").upper().endswith("MAIL FROM:") else None
+        before = part
+    return None
+
+
+def _without_name(part: str | Personal, client: Subject) -> list[str | Personal]:
+    """What the client called itself is about it too."""
+    if isinstance(part, Personal):
+        return [part]
+    pieces: list[str | Personal] = []
+    for index, piece in enumerate(_HELLO.split(part)):
+        pieces.append(owned(piece, client) if index % 2 else piece)
+    return [piece for piece in pieces if piece != ""]
 
 
 def _names(record: TranscriptRecord, address: str) -> bool:
@@ -86,7 +119,3 @@ def _names(record: TranscriptRecord, address: str) -> bool:
     if f"{address}>" in text if address.startswith("@") else f"<{address}>" in text:
         return True
     return address in record.peer.casefold().replace("[", " ").replace("]", " ").split()
-
-
-def _has_all(lower: bytes, needles: list[bytes]) -> bool:
-    return all(needle in lower for needle in needles)
