@@ -17,7 +17,8 @@ from typing import Any
 
 from storage.errors import AlreadyExists
 from storage.export import names, settings
-from storage.export.mail import Totals, export_mail
+from storage.export.index import Totals
+from storage.export.mail import export_mail
 from storage.export.manifest import FileHash, Manifest, program, signed
 from storage.export.parts import PARTS
 from storage.export.place import Place, claim

@@ -253,3 +253,25 @@ class Ahead:
 
     def _advance(self) -> None:
         self._next = next(self._source, None)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the index names."""
+
+    folders: int = 0
+    messages: int = 0
+    octets: int = 0  # of the messages, as IMAP counts them
+    unreadable: int = 0
+    gone: int = 0
+
+    def count(self, line: Line) -> None:
+        if isinstance(line, FolderLine):
+            self.folders += not line.gone
+        elif isinstance(line, MessageLine):
+            self.messages += 1
+            self.octets += line.size
+        elif line.reason == "gone":
+            self.gone += 1
+        else:
+            self.unreadable += 1

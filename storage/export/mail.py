@@ -15,15 +15,15 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from storage.errors import Conflict, Corrupt, Gone, InvalidInput
 from storage.export import form, names
-from storage.export.index import Ahead, FolderLine, Line, LostLine, MessageLine, lines, packed, whole_lines
+from storage.export.index import Ahead, FolderLine, Line, LostLine, MessageLine, Totals, packed, whole_lines
 from storage.export.place import Place
 from storage.export.rows import Stored, slice_after
+from storage.export.strays import SUBFOLDERS, index_of, remove_strays
 from storage.export.values import INDEX, INDEX_PART, Form, Progress, Tell
 from storage.files import durable
 from storage.mail.account import Account
@@ -35,31 +35,7 @@ _BATCH_LINES = 1000
 _BATCH_OCTETS = 32 * 1024 * 1024
 _PASSES = 5  # an account that changes all the time is exported as it was during the last of them
 _SHARED_MAX = 100_000
-_OURS = ".cleanmail,"
-_SUBFOLDERS = ("cur", "new", "tmp")
 _NO_END = 1 << 64
-
-
-@dataclass(slots=True)
-class Totals:
-    """What the index names."""
-
-    folders: int = 0
-    messages: int = 0
-    octets: int = 0  # of the messages, as IMAP counts them
-    unreadable: int = 0
-    gone: int = 0
-
-    def count(self, line: Line) -> None:
-        if isinstance(line, FolderLine):
-            self.folders += not line.gone
-        elif isinstance(line, MessageLine):
-            self.messages += 1
-            self.octets += line.size
-        elif line.reason == "gone":
-            self.gone += 1
-        else:
-            self.unreadable += 1
 
 
 def export_mail(account: Account, place: Place, wanted: Form, now: int, tell: Tell | None) -> Totals:
@@ -110,7 +86,7 @@ class _Pass:
                 0o600,
             )
             stack.callback(os.close, self._part)
-            ahead = Ahead(stack.enter_context(_index(self._place)))
+            ahead = Ahead(stack.enter_context(index_of(self._place)))
             for mailbox in self._mailboxes:
                 self._pass_gone(ahead, mailbox.id)
                 self._folder(mailbox, ahead.folder(mailbox.id + 1), ahead)
@@ -118,7 +94,7 @@ class _Pass:
             self._flush()
         (self._place.path / INDEX_PART).rename(self._place.path / INDEX)
         self._place.settle()
-        _remove_strays(self._place, self._form)
+        remove_strays(self._place, self._form)
         self._place.settle()
 
     # Going on
@@ -143,6 +119,8 @@ class _Pass:
                 else:
                     self._at = (self._at[0], line.uid)
                     if isinstance(line, MessageLine):
+                        if self._form is Form.MAILDIR:
+                            self._path(line.file)
                         self._at_end = line.offset + line.octets
                         self._share(line)
                 self.totals.count(line)
@@ -209,7 +187,7 @@ class _Pass:
         if self._form is Form.MBOX:
             self._place.make_folder(names.MBOX)
             return
-        for each in _SUBFOLDERS:
+        for each in SUBFOLDERS:
             self._place.make_folder(f"{path}/{each}")
         if path != names.MAILDIR:
             self._place.make_folder(f"{names.MAILDIR}")
@@ -333,7 +311,7 @@ class _Pass:
 
     def _path(self, file: str) -> str:
         """A file that an index of an earlier run names; whoever had the archive meanwhile may have changed that."""
-        if names.parts_of(file)[0] != names.MAILDIR:
+        if not names.is_message(file) or self._place.leads_away(file.rpartition("/")[0]):
             raise InvalidInput("The index of the archive names a file that no export writes; begin anew elsewhere.")
         return f"{self._place.path}/{file}"
 
@@ -403,64 +381,3 @@ class _Folder:
 
     def file(self, base: str, flags: int, words: tuple[str, ...]) -> str:
         return f"{self.path}/cur/{base}{names.info(flags, words, self.letters)}"
-
-
-@contextmanager
-def _index(place: Place) -> Iterator[Iterator[Line]]:
-    """The lines of the index of an earlier run; none if there was none."""
-    try:
-        descriptor = os.open(place.path / INDEX, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        yield iter(())
-        return
-    with open(descriptor, "rb") as file:
-        yield lines(file)
-
-
-def _remove_strays(place: Place, wanted: Form) -> None:
-    """Files of ours that the index does not name: what a crash left, folders of before. Others' files stay."""
-    with _index(place) as found:
-        if wanted is Form.MBOX:
-            boxes = {line.path for line in found if isinstance(line, FolderLine) and not line.gone}
-            for name in _listed(place, names.MBOX):
-                if name.endswith(".mbox") and f"{names.MBOX}/{name}" not in boxes:
-                    os.unlink(place.path / names.MBOX / name)
-            return
-        left = {name for name in _listed(place, names.MAILDIR) if name.startswith(".")}
-        here, files = "", set[str]()
-        for line in found:
-            if isinstance(line, FolderLine):
-                _clean(place, here, files)
-                here, files = line.path, set()
-                left.discard(here.rpartition("/")[2])
-            elif isinstance(line, MessageLine):
-                files.add(os.path.basename(line.file))
-        _clean(place, here, files)
-    for name in left:
-        _remove_folder(place, f"{names.MAILDIR}/{name}")
-
-
-def _clean(place: Place, path: str, files: set[str]) -> None:
-    if not path:
-        return
-    folder = f"{path}/cur"
-    for name in _listed(place, folder):
-        if _OURS in name and name not in files:
-            os.unlink(f"{place.path}/{folder}/{name}")
-
-
-def _remove_folder(place: Place, path: str) -> None:
-    """A Maildir of before; what others put there stays, and its folder with it."""
-    _clean(place, path, set())
-    for name in ("dovecot-keywords", "maildirfolder"):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(f"{place.path}/{path}/{name}")
-    for name in (*_SUBFOLDERS, ""):
-        with suppress(OSError):
-            os.rmdir(f"{place.path}/{path}/{name}")
-
-
-def _listed(place: Place, folder: str) -> list[str]:
-    """What is in a folder of the target that is none of somebody else's."""
-    path = f"{place.path}/{folder}"
-    return os.listdir(path) if os.path.isdir(path) and not os.path.islink(path) else []

@@ -123,3 +123,9 @@ def parts_of(path: str) -> list[str]:
     if len(parts) > _DEPTH_MAX or not all(_PART.match(part) and part not in (".", "..") for part in parts):
         raise InvalidInput("The archive names a file outside of itself.")
     return parts
+
+
+def is_message(path: str) -> bool:
+    """Whether it is the place of a message in a Maildir of an archive."""
+    *above, last = parts_of(path)
+    return above[:1] == [MAILDIR] and above[1:][-1:] == ["cur"] and len(above) <= 3 and ".cleanmail," in last

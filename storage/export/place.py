@@ -76,6 +76,11 @@ class Place:
                 return True
         return False
 
+    def leads_away(self, folder: str) -> bool:
+        """Whether the folder, or one above it, is a link."""
+        parts = folder.split("/")
+        return any(os.path.islink(f"{self.path}/{'/'.join(parts[: end + 1])}") for end in range(len(parts)))
+
     def settle(self) -> None:
         """Everything written before is on the disk."""
         durable.sync_file_system(self._descriptor)

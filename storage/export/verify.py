@@ -14,8 +14,7 @@ from pathlib import Path
 from storage.errors import InvalidInput
 from storage.export import names
 from storage.export.archive import ArchiveFolder
-from storage.export.index import FolderLine, MessageLine
-from storage.export.mail import Totals
+from storage.export.index import FolderLine, MessageLine, Totals
 from storage.export.manifest import Manifest
 from storage.export.values import ACCOUNTS, Form, Progress, Tell
 

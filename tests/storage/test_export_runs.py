@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,3 +264,50 @@ def test_a_tenant_goes_on_and_notes_accounts_that_went(tmp_path: Path) -> None:
             assert view_of(account)["INBOX"][3][0] > 0
     finally:
         place.close()
+
+
+WAYS_OUT = ("Maildir/.link/secret", "Maildir/.link/cur/secret", "Maildir/.link/cur/1.V1U1.cleanmail,S=1,W=1:2,")
+
+
+def with_a_way_out(to: Path) -> list[Path]:
+    """A folder that a link in the archive leads to: what no run may touch."""
+    other = to.parent / "other"
+    (other / "cur").mkdir(parents=True)
+    (to / "Maildir" / ".link").symlink_to(other)
+    files = [other / "secret", other / "dovecot-keywords", other / "maildirfolder", other / "cur" / "secret"]
+    files.append(other / "cur" / "1.V1U1.cleanmail,S=1,W=1:2,")
+    for file in files:
+        file.write_text("of somebody else")
+    return files
+
+
+@pytest.mark.parametrize("file", WAYS_OUT)
+@pytest.mark.parametrize("index", ["moved", "gone", "interrupted"])
+def test_an_index_that_somebody_changed_leads_no_run_out_of_the_target(
+    place: ExportPlace, tmp_path: Path, index: str, file: str
+) -> None:
+    account_id = place.new_account()
+    with place.account(account_id) as account:
+        account.messages.append(account.mailboxes.find("INBOX").id, b"Subject: x\r\n\r\nx\r\n")
+    to = tmp_path / "archive"
+    export(place, account_id, to, Form.MAILDIR)
+    files = with_a_way_out(to)
+    lines = [json.loads(line) for line in (to / INDEX).read_bytes().splitlines()]
+    message = next(line for line in lines if line["kind"] == "message")
+    message["file"] = file
+    if index == "gone":
+        message["uid"] += 1
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (to / (INDEX_PART if index == "interrupted" else INDEX)).write_text(text)
+    with pytest.raises(InvalidInput, match="no export writes"):
+        export(place, account_id, to, Form.MAILDIR, update=True)
+    assert all(each.read_text() == "of somebody else" for each in files)
+
+
+def test_a_link_in_an_archive_is_left_and_not_followed(place: ExportPlace, tmp_path: Path) -> None:
+    to = tmp_path / "archive"
+    account_id = place.new_account()
+    export(place, account_id, to, Form.MAILDIR)
+    files = with_a_way_out(to)
+    export(place, account_id, to, Form.MAILDIR, update=True)
+    assert all(each.read_text() == "of somebody else" for each in files)
