@@ -64,7 +64,7 @@ def add(
         tenant_id = _tenant(administration, tenant)
         verifier = passwords_of(run.config).hash(_password(name, secrets_from))
         secret, step = _enrol(run, name)
-        _audit(run, administration, "staff.add", name, roles=" ".join(roles), tenant=tenant)
+        _audit(run, administration, "staff.add", name, tenant_id, roles=" ".join(roles), tenant=tenant)
         member = store.add(name, roles, tenant_id, verifier, secret, step)
         values = _values(administration, member)
     _shown(run, f"{name} may sign in now: cleanmail sign-in {name}.", values, secret, name)
@@ -98,7 +98,8 @@ def roles(context: typer.Context, name: Name, role: Roles, tenant: OfTenant = ""
         member = store.find(name)
         tenant_id = _tenant(administration, tenant)
         _not_himself(run, member)
-        _audit(run, administration, "staff.roles", name, roles=" ".join(given), tenant=tenant)
+        about = tenant_id or member.tenant_id
+        _audit(run, administration, "staff.roles", name, about, roles=" ".join(given), tenant=tenant)
         changed = store.set_roles(member, given, tenant_id)
         run.output.done(f"{name} has these roles now: {', '.join(given)}.", _values(administration, changed))
 
@@ -111,7 +112,7 @@ def password(context: typer.Context, name: Name, secrets_from: PasswordFrom = No
         store = administration.control.staff
         member = store.find(name)
         verifier = passwords_of(run.config).hash(_password(name, secrets_from))
-        _audit(run, administration, "staff.password", name)
+        _audit(run, administration, "staff.password", name, member.tenant_id)
         changed = store.set_password(member, verifier)
         run.output.done(f"{name} signs in with the new password.", _values(administration, changed))
 
@@ -124,7 +125,7 @@ def reset_totp(context: typer.Context, name: Name) -> None:
         store = administration.control.staff
         member = store.find(name)
         secret, step = _enrol(run, name)
-        _audit(run, administration, "staff.reset_totp", name)
+        _audit(run, administration, "staff.reset_totp", name, member.tenant_id)
         changed = store.set_totp(member, secret, step)
         values = _values(administration, changed)
     _shown(run, f"{name} has a new second factor.", values, secret, name)
@@ -138,7 +139,7 @@ def end(context: typer.Context, name: Name) -> None:
         store = administration.control.staff
         member = store.find(name)
         _not_himself(run, member)
-        _audit(run, administration, "staff.end", name)
+        _audit(run, administration, "staff.end", name, member.tenant_id)
         ended = store.end(member)
         run.output.done(f"{name} has left.", _values(administration, ended))
 
@@ -196,9 +197,17 @@ def _issuer(run: Invocation) -> str:
     return f"Cleanmail {run.config.server.name}"
 
 
-def _audit(run: Invocation, administration: Administration, action: str, name: str, **details: str) -> None:
+def _audit(
+    run: Invocation,
+    administration: Administration,
+    action: str,
+    name: str,
+    tenant_id: TenantId | None,
+    **details: str,
+) -> None:
+    """About a customer's administrator it ends with the contract, as all that is recorded about the customer."""
     given = {key: value for key, value in details.items() if value}
-    administration.installation.audit.append(action, run.operator, details={"name": name, **given})
+    administration.installation.audit.append(action, run.operator, tenant_id, details={"name": name, **given})
 
 
 def _values(administration: Administration, member: StaffMember) -> dict[str, Any]:
