@@ -41,7 +41,7 @@ ending = Table(
     Column("begun", BigInteger, nullable=False),
     Column("finished", BigInteger, nullable=True),
     Column("ordered_by", Text, nullable=False, info=personal("staff", "who ordered it, or the contract")),
-    Column("reason", Text, nullable=False),
+    Column("reason", Text, nullable=False, info=personal("customer", "why it was ordered, in the operator's words")),
     # JSON of what has been counted so far; holds ids and numbers only.
     Column("progress", Text, nullable=False),
     # What is searched for afterwards, sealed under a key of its own that is destroyed when the search is over.

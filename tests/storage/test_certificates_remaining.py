@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.certificates.remaining import ALWAYS, IF_ANY, OF_CUSTOMERS, remaining
+from storage.certificates.remaining import ALWAYS, IF_ANY, OF_CUSTOMERS, OF_CUSTOMERS_IF_ANY, remaining
 from storage.register import classes
 from storage.register.periods import Periods
 from storage.register.values import DataClass, Erasure, Kept, Whose
@@ -16,7 +16,7 @@ EVERY = [value for value in vars(classes).values() if isinstance(value, DataClas
 # the account, or its rows are removed wherever they stand.
 TAKEN_ALONG = {
     *(Kept.ACCOUNT, Kept.CONTRACT, Kept.QUEUE, Kept.QUARANTINE, Kept.FORWARDING, Kept.EXPERIENCE, Kept.SENDING),
-    *(Kept.WORK, Kept.STAFF),
+    Kept.WORK,
 }
 
 
@@ -36,11 +36,19 @@ def test_the_times_are_the_policy_s(preset: str) -> None:
 def test_an_account_leaves_nothing_of_the_contract() -> None:
     names = {each.data_class for each in remaining(Periods.of_preset(), AT, whole=False)}
     assert {"transcripts", "access_events", "traces"} <= names
-    assert "contracts" not in names
+    assert {"contracts", "staff"}.isdisjoint(names)
+
+
+@pytest.mark.parametrize(("whole", "what"), [(True, "domains"), (False, "withheld")])
+def test_backups_are_named_until_the_last_of_them_has_gone(whole: bool, what: str) -> None:
+    periods = Periods.of_preset()
+    [found] = [each for each in remaining(periods, AT, whole=whole) if each.data_class == "backups"]
+    assert what in found.title
+    assert found.until == AT + (periods.of(Kept.BACKUPS).ceiling_days or 0) * DAY
 
 
 def test_every_class_that_outlives_a_tenant_is_named() -> None:
-    named = {*ALWAYS, *OF_CUSTOMERS, *IF_ANY}
+    named = {*ALWAYS, *OF_CUSTOMERS, *IF_ANY, *OF_CUSTOMERS_IF_ANY}
     forgotten = [
         each.name
         for each in EVERY
