@@ -43,7 +43,8 @@ def log(tmp_path: Path, keys: LocalKeys, clock: FixedClock) -> Iterator[AccessLo
 
 
 def files(tmp_path: Path) -> list[str]:
-    return sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.suffix in {".log", ".key", ".subjects"})
+    kept = {".log", ".key", ".subjects"}
+    return sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.suffix in kept)
 
 
 def test_events_of_all_processes_come_in_the_order_of_time(
