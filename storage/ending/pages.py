@@ -1,8 +1,9 @@
 """Reads the pages of an encrypted database, and of its write-ahead log, without SQLite: for the search for remains.
 
 SQLite shows only what its tables hold; what was deleted stands in free pages and old frames of the log until they are
-written over. Here every page is decrypted and handed out as it is. A page that is just being written by somebody else
-is read again; what still does not verify is handed out all the same, since parts of it may be readable.
+written over. Here every page is decrypted and handed out as it is, and with each the borders over which a text may run
+from it into another. A page that is just being written by somebody else is read again; what still does not verify is
+handed out all the same, since parts of it may be readable.
 
 To be used by a process that has no connection to any database: closing one of these files in a process that has would
 drop SQLite's locks.
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 PAGE = 4096
 _SALT, _IV, _MAC = 16, 16, 32  # PRAGMA cipher_hmac_algorithm is HMAC_SHA256, see storage.database.driver
 _RESERVED = _IV + _MAC
+_POINTER = 4  # octets at the start of a page that a row runs over to: the next one's number
 _RESERVED_AT = 20  # in the first page: how many octets SQLite leaves free at the end, more than the cipher needs
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 _STRIDE = _FRAME_HEADER + PAGE
@@ -48,6 +50,16 @@ class Page:
     verified: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Where content goes on, or went on before it was deleted, from one page to another."""
+
+    number: int  # of the page on the left
+    frame: int
+    left: bytes = field(repr=False)
+    right: bytes = field(repr=False)
+
+
 class EncryptedPages:
     def __init__(self, path: Path, key: bytes) -> None:
         """`key` is the raw key of the connection (`storage.database.driver.database_key`)."""
@@ -55,6 +67,9 @@ class EncryptedPages:
         self._log = path.with_name(path.name + "-wal")
         self._key = key
         self._mac_key = b""
+        self._frames: dict[int, list[int]] | None = None  # page → its frames in the log, current or not
+        self._usable = 0  # octets of a page, without those that are reserved
+        self._last = 0  # number of a page
 
     def all(self) -> Iterator[Page]:
         """Every page of the file, then every frame of the log, current or not."""
@@ -100,6 +115,58 @@ class EncryptedPages:
         plain = decryptor.update(body)
         return Page(number, frame, head + plain + bytes(_RESERVED), hmac.compare_digest(expected, mac))
 
+    # Where a text may run over
+
+    def borders(self, page: Page, before: Page | None) -> Iterator[Border]:
+        """Those from `page` to where its rows run over, and from `before`, which `all` gave last, to it.
+
+        A row names the first page that it runs over to, and each of those the next one. What was freed may have lost
+        this, so a page that is in no tree goes on in the one behind it, too.
+        """
+        usable, last = self._borders()
+        if (
+            before is not None
+            and before.frame < 0
+            and page.frame < 0
+            and page.number == before.number + 1
+            and not _is_tree(before.octets, before.number)
+        ):
+            yield Border(before.number, -1, before.octets[_POINTER:usable], page.octets[_POINTER:usable])
+        if _is_tree(page.octets, page.number):
+            ends = [each for each in _overflows(page.octets, page.number, usable) if 1 < each[2] <= last]
+        else:
+            following = int.from_bytes(page.octets[:_POINTER], "big")
+            ends = [(_POINTER, usable, following)] if 1 < following <= last else []
+        for start, end, following in ends:
+            for octets in self._versions(following):
+                yield Border(page.number, page.frame, page.octets[start:end], octets[_POINTER:usable])
+
+    def _borders(self) -> tuple[int, int]:
+        """How much of a page is used, and which is the last; both are the same for the whole search."""
+        if not self._usable:
+            first = self.read(self._path, 0, 1)
+            self._usable = PAGE - (first[_RESERVED_AT] if first else _RESERVED)
+            size = self._path.stat().st_size if self._path.exists() else 0
+            self._last = max(size // PAGE, max(self._all_frames(), default=0))
+        return self._usable, self._last
+
+    def _versions(self, number: int) -> Iterator[bytes]:
+        """A page as it stands in the file and in each frame of the log."""
+        yield self.read(self._path, (number - 1) * PAGE, number)
+        for frame in self._all_frames().get(number, ()):
+            yield self.read(self._log, _frame_place(frame), number)
+
+    def _all_frames(self) -> dict[int, list[int]]:
+        if self._frames is None:
+            self._frames = {}
+            size = self._log.stat().st_size if self._log.exists() else 0
+            if size:
+                with self._log.open("rb") as log:
+                    for frame in range((size - _WAL_HEADER) // _STRIDE):
+                        log.seek(_WAL_HEADER + frame * _STRIDE)
+                        self._frames.setdefault(int.from_bytes(log.read(4), "big"), []).append(frame)
+        return self._frames
+
     # Which table a page belongs to
 
     def tables(self, wanted: Iterable[int]) -> dict[int, str]:
@@ -133,8 +200,11 @@ class EncryptedPages:
 
     def read(self, path: Path, place: int, number: int) -> bytes:
         """One page, decrypted."""
-        with path.open("rb") as file:
-            octets = os.pread(file.fileno(), PAGE, place)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            octets = os.pread(descriptor, PAGE, place)
+        finally:
+            os.close(descriptor)
         if len(octets) < PAGE:
             return b""
         if not self._mac_key:
@@ -153,7 +223,7 @@ class _Source:
         frame = self.newest.get(number)
         if frame is None:
             return self.pages.read(self.path, (number - 1) * PAGE, number)
-        return self.pages.read(self.log, _WAL_HEADER + frame * _STRIDE + _FRAME_HEADER, number)
+        return self.pages.read(self.log, _frame_place(frame), number)
 
 
 class _Trees:
@@ -180,7 +250,7 @@ class _Trees:
         for number in self._tree(root, 0):
             yield number
             page = self._source.page(number)
-            for following in _overflows(page, number, self._usable) if page else ():
+            for _, _, following in _overflows(page, number, self._usable) if page else ():
                 yield from self._chain(following)
 
     def _tree(self, number: int, depth: int) -> Iterator[int]:
@@ -200,6 +270,15 @@ class _Trees:
             number = int.from_bytes(self._source.page(number)[:4], "big")
 
 
+def _frame_place(frame: int) -> int:
+    """Where its page begins in the log."""
+    return _WAL_HEADER + frame * _STRIDE + _FRAME_HEADER
+
+
+def _is_tree(page: bytes, number: int) -> bool:
+    return len(page) == PAGE and _kind(page, number) in (_TABLE_LEAF, _TABLE_INNER, _INDEX_LEAF, _INDEX_INNER)
+
+
 def _start(number: int) -> int:
     return 100 if number == 1 else 0
 
@@ -217,8 +296,11 @@ def _cells(page: bytes, number: int, usable: int) -> list[int]:
     return [place for place in places if place < usable - 4]
 
 
-def _overflows(page: bytes, number: int, usable: int) -> Iterator[int]:
-    """The first pages of what did not fit into the cells of a page (SQLite file format §1.5)."""
+def _overflows(page: bytes, number: int, usable: int) -> Iterator[tuple[int, int, int]]:
+    """Of each cell that runs over: where its payload begins and ends in the page, and where it goes on.
+
+    SQLite file format §1.5.
+    """
     kind = _kind(page, number)
     if kind not in (_TABLE_LEAF, _INDEX_LEAF, _INDEX_INNER):
         return
@@ -231,8 +313,8 @@ def _overflows(page: bytes, number: int, usable: int) -> Iterator[int]:
         if size > most:
             least = (usable - 12) * 32 // 255 - 23
             local = least + (size - least) % (usable - 4)
-            place += local if local <= most else least
-            yield int.from_bytes(page[place : place + 4], "big")
+            end = place + (local if local <= most else least)
+            yield place, end, int.from_bytes(page[end : end + _POINTER], "big")
 
 
 def _schema_row(page: bytes, cell: int) -> tuple[str, int]:

@@ -1,10 +1,11 @@
 """Searches a data directory for what must not be there any more: `python -m storage.ending.remains`, a process alone.
 
 It opens no database: it decrypts the pages of the databases that go on, and of their logs, by itself (free pages too),
-reads every other file as it is, and looks at every path. Other customers' folders are passed over unless it is told to
-be thorough: so a search costs what the installation's own databases, logs and files cost, however many customers there
-are. It gets keys and terms on standard input, and nothing that it decrypts leaves it: on standard output it says how
-far it is, and at last where something was found and of which kind, with the number of the term.
+looks across the borders over which their rows run, reads every other file as it is, and looks at every path. Other
+customers' folders are passed over unless it is told to be thorough: so a search costs what the installation's own
+databases, logs and files cost, however many customers there are. It gets keys and terms on standard input, and nothing
+that it decrypts leaves it: on standard output it says how far it is, and at last where something was found and of which
+kind, with the number of the term.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.ending.pages import PAGE, EncryptedPages, Page
+from storage.ending.pages import PAGE, Border, EncryptedPages, Page
 from storage.ending.terms import LEAST_AMONG_RANDOM, KeyTerm, Search
 
 FOUND_MAX = 1000  # places that are told
 _CHUNK = 1 << 20
+_TOGETHER = 64  # pages
 _TELL_EACH = 1 << 26  # octets
 
 # Where something stands
@@ -136,19 +139,44 @@ class Remains:
 
     def _look_at_pages(self, database: SoughtDatabase) -> None:
         pages = EncryptedPages(self._data / database.path, bytes.fromhex(database.key))
-        hits: list[tuple[Page, bytes | KeyTerm]] = []
-        for page in pages.all():
-            self.result.pages += 1
-            self.result.unverified += not page.verified
-            self._read(PAGE)
-            hits += [(Page(page.number, page.frame, b"", True), term) for term in self._search.find(page.octets)]
-            if len(hits) > FOUND_MAX:
-                break
-        tables = pages.tables({page.number for page, _ in hits}) if hits else {}
-        for page, term in hits:
-            table = tables.get(page.number, "")
-            kind = LOG_FRAME if page.frame >= 0 else ROW if table else FREE_PAGE
+        hits: list[tuple[int, int, bytes | KeyTerm]] = []  # number of a page, frame
+        last: Page | None = None
+        every = pages.all()
+        while len(hits) <= FOUND_MAX and (together := list(islice(every, _TOGETHER))):
+            for page in together:
+                self.result.pages += 1
+                self.result.unverified += not page.verified
+                self._read(PAGE)
+            hits += self._in_pages(together)
+            hits += self._over_borders(
+                border
+                for before, page in pairwise([last, *together])
+                if page is not None
+                for border in pages.borders(page, before)
+            )
+            last = together[-1]
+        tables = pages.tables({number for number, _, _ in hits}) if hits else {}
+        for number, frame, term in hits:
+            table = tables.get(number, "")
+            kind = LOG_FRAME if frame >= 0 else ROW if table else FREE_PAGE
             self._add(database.path, kind, table, _term(term))
+
+    def _in_pages(self, together: list[Page]) -> list[tuple[int, int, bytes | KeyTerm]]:
+        """Looked at together first, and one by one only if there is something."""
+        if not any(True for _ in self._search.find(b"".join(page.octets for page in together))):
+            return []
+        return [(page.number, page.frame, term) for page in together for term in self._search.find(page.octets)]
+
+    def _over_borders(self, borders: Iterable[Border]) -> list[tuple[int, int, bytes | KeyTerm]]:
+        reach = self._search.longest
+        together = [Border(each.number, each.frame, each.left[-reach:], each.right[:reach]) for each in borders]
+        if not any(True for _ in self._search.find(b"".join(each.left + each.right for each in together))):
+            return []
+        return [
+            (each.number, each.frame, term)
+            for each in together
+            for term in self._search.find_across(each.left, each.right)
+        ]
 
     def _add(self, where: str, kind: str, table: str, term: str) -> None:
         found = Found(where, kind, table, term)

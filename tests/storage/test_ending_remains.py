@@ -91,6 +91,50 @@ def test_what_was_deleted_without_being_written_over_is_in_a_free_page(place: Pl
     assert ("control.db", "free page", "") in place.found()
 
 
+BEFORE = range(400, 9000, 9)  # octets before the token: with some it lies on a border
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["file", "log"])
+def test_texts_that_run_over_borders_of_pages_are_found(place: Place, log: bool) -> None:
+    """A token at every place of rows that run over: in the cell, across a border, in further pages."""
+    place.driver.execute("BEGIN")
+    fill = [(f"f{number}", "z" * 9000) for number in range(200)]
+    place.driver.executemany("INSERT INTO domain VALUES (?, ?)", fill)
+    place.driver.execute("DELETE FROM domain WHERE name LIKE 'f%3' OR name LIKE 'f%6'")  # rows will lie in pieces
+    rows = [(f"r{at}", "x" * at + f"{at}:{TOKEN}:{at}" + "y" * (9500 - at)) for at in BEFORE]
+    place.driver.executemany("INSERT INTO contract VALUES (?, ?)", rows)
+    place.driver.execute("COMMIT")
+    if not log:
+        place.checkpoint()
+    whole = {f"{at}:{TOKEN}:{at}" for at in BEFORE}
+    pages = EncryptedPages(place.path, KEY)
+    search = Search(texts_of(whole), (), 4)
+    found, crossing = set[bytes](), set[bytes]()
+    before = None
+    for page in pages.all():
+        found |= {term for term in search.find(page.octets) if isinstance(term, bytes)}
+        for border in pages.borders(page, before):
+            crossing |= {term for term in search.find_across(border.left, border.right) if isinstance(term, bytes)}
+        before = page
+    assert found | crossing == texts_of(whole)
+    assert len(crossing) > 5
+    assert not crossing & found
+
+
+def test_a_text_over_a_border_is_named_by_its_table_or_as_free(place: Place) -> None:
+    usable = 4096 - 48
+    place.driver.execute("PRAGMA secure_delete = OFF")
+    for at in range(usable + 400, usable + 600, 19):
+        place.driver.execute("DELETE FROM contract")
+        place.driver.execute("INSERT INTO contract VALUES ('a', ?)", ("x" * at + TOKEN + "y" * 9000,))
+        place.checkpoint()
+        assert place.found() == {("control.db", "row", "contract")}, at
+    place.driver.execute("DELETE FROM contract")
+    place.checkpoint()
+    assert place.found() <= {("control.db", "free page", ""), ("control.db", "row", "contract")}
+    assert place.found()
+
+
 def test_the_log_holds_what_was_deleted_until_it_is_cut(place: Place) -> None:
     place.driver.execute("INSERT INTO domain VALUES (?, '')", (TOKEN,))
     place.driver.execute("DELETE FROM domain WHERE name = ?", (TOKEN,))
@@ -173,6 +217,34 @@ def test_many_terms_are_found_as_one_after_the_other_is(terms: list[str], text: 
     octets = text.encode()
     expected = {term for term in texts if len(term) >= 4 and term in octets.lower()}
     assert set(Search(texts).find(octets)) == expected
+
+
+@given(
+    st.lists(st.binary(min_size=4, max_size=12).map(bytes.lower), min_size=9, max_size=60),
+    st.lists(st.tuples(st.integers(0, 100), st.binary(max_size=3)), max_size=20),
+    st.data(),
+)
+def test_terms_of_any_octets_are_found_wherever_they_stand(
+    terms: list[bytes], parts: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    octets = b"".join(terms[number % len(terms)] + more for number, more in parts)
+    search = Search(terms)
+    assert set(search.find(octets)) == {term for term in terms if term in octets.lower()}
+    border = data.draw(st.integers(0, len(octets)))
+    left, right = octets[:border].lower(), octets[border:].lower()
+    expected = {
+        term
+        for term in terms
+        if any((left + right).startswith(term, at) for at in range(max(0, border - len(term) + 1), border))
+    }
+    assert set(search.find_across(left, right)) == expected
+
+
+@pytest.mark.parametrize("split", [1, 7, 8, 31])
+def test_a_key_over_a_border_is_found(split: int) -> None:
+    search = Search([], [KeyTerm.of("a1", SECRET)])
+    [key] = search.find_across(b"abc" + SECRET[:split], SECRET[split:] + b"def")
+    assert isinstance(key, KeyTerm)
 
 
 def test_texts_have_several_writings_and_short_ones_mean_nothing() -> None:
