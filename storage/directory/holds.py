@@ -40,7 +40,8 @@ _COLUMNS = (
     hold.c.lifted,
     hold.c.lifted_by,
 )
-_IN_FORCE = (hold.c.lifted.is_(None), hold.c.begun <= bindparam("now"), hold.c.ends > bindparam("now"))
+# One that was made is in force whatever the clock says of its beginning: a step back must not lift it.
+_IN_FORCE = (hold.c.lifted.is_(None), hold.c.ends > bindparam("now"))
 _ONE = prepare(select(*_COLUMNS).where(hold.c.hold_id == bindparam("id")))
 _REASON = prepare(select(hold.c.reason).where(hold.c.hold_id == bindparam("id")))
 _ALL = prepare(select(*_COLUMNS).order_by(hold.c.begun, hold.c.hold_id))
@@ -80,7 +81,7 @@ class Hold:
     lifted_by: str | None = field(default=None, repr=False)
 
     def in_force(self, now: int) -> bool:
-        return self.lifted is None and self.begun <= now < self.ends
+        return self.lifted is None and now < self.ends
 
     @property
     def over(self) -> int:
@@ -94,14 +95,22 @@ class Holds:
         self._keys = keys
         self._clock = clock
 
-    def check(self, tenant_id: TenantId, account_id: AccountId | None = None) -> None:
+    def check(
+        self, tenant_id: TenantId, account_id: AccountId | None = None, *, clock_is_believed: bool = True
+    ) -> None:
         """Raises Conflict, naming the hold, if one covers any of the scope: for who is about to erase it.
 
-        A whole tenant is held by a hold on any of its accounts.
+        A whole tenant is held by a hold on any of its accounts. Where the clock is not believed, no hold has ended
+        by itself.
         """
-        found = self.in_force(tenant_id, account_id)
+        found = self._covering(tenant_id, account_id, self._clock.now() if clock_is_believed else 0)
         if found:
             what = "account" if found[0].account_id is not None else "tenant"
+            if found[0].ends <= self._clock.now():
+                raise Conflict(
+                    f"A legal hold ({found[0].hold_id}) is on the {what}; it would be over, but the clock is not"
+                    " believed: cleanmail clock show."
+                )
             raise Conflict(
                 f"A legal hold ({found[0].hold_id}) is on the {what} until {_day(found[0].ends)}: nothing of it may be"
                 " erased. See: cleanmail hold list."
@@ -113,7 +122,9 @@ class Holds:
 
     def in_force(self, tenant_id: TenantId, account_id: AccountId | None = None) -> list[Hold]:
         """Those that cover any of the scope now, the one that ends last first."""
-        now = self._clock.now()
+        return self._covering(tenant_id, account_id, self._clock.now())
+
+    def _covering(self, tenant_id: TenantId, account_id: AccountId | None, now: int) -> list[Hold]:
         with self._database.reading() as connection:
             if account_id is None:
                 rows = _ON_TENANT.rows(connection, tenant=tenant_id, now=now)
@@ -123,13 +134,12 @@ class Holds:
 
     def during(self, tenant_id: TenantId, account_id: AccountId | None, since: int) -> list[Hold]:
         """Those that covered any of the scope at some time after `since`: what a certificate tells."""
-        now = self._clock.now()
         with self._database.reading() as connection:
             found = [_row(row) for row in _OF_TENANT.rows(connection, tenant=tenant_id)]
         return [
             each
             for each in found
-            if each.over > since and each.begun <= now and (account_id is None or each.account_id in (None, account_id))
+            if each.over > since and (account_id is None or each.account_id in (None, account_id))
         ]
 
     def add(

@@ -84,8 +84,9 @@ class Scope(ABC):
         return self.installation.queue.what_waits(self.tenant_id, self.account_id)
 
     def check_holds(self) -> None:
-        """Raises Conflict while a legal hold is on it."""
-        self.installation.control.holds.check(self.tenant_id, self.account_id)
+        """Raises Conflict while a legal hold is on it; one that ends by a clock that is not believed has not ended."""
+        believed = self.installation.clock_guard.reading().doubt is None
+        self.installation.control.holds.check(self.tenant_id, self.account_id, clock_is_believed=believed)
 
     def _services(self) -> tuple[SoughtDatabase, ...]:
         keys = self.installation.keys

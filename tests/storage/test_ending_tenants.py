@@ -219,6 +219,22 @@ def test_a_hold_stops_it_until_it_is_lifted(town: EndingTown) -> None:
     assert held.hold_id == hold.hold_id
 
 
+@pytest.mark.parametrize("days", [-3650, 3650])
+def test_a_wrong_clock_ends_no_hold(town: EndingTown, days: int) -> None:
+    """Whoever orders it, and whatever the clock says of the hold's beginning and end."""
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    ending_id = town.order(tenant_id, anna)
+    town.installation.control.holds.add(
+        tenant_id, None, ends=town.clock.now() + 86_400, reason="a court", asked_by="ada", approved_by="bob"
+    )
+    town.clock.jump(days * 86_400)
+    with pytest.raises(Conflict, match="legal hold"):
+        town.carry_out(ending_id)
+    with pytest.raises(Conflict, match="legal hold"):
+        town.order(tenant_id)
+
+
 def test_a_contract_does_not_end_by_a_clock_that_is_not_believed(
     town: EndingTown, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,3 +130,26 @@ def test_what_is_no_hold(
     with pytest.raises(error):
         holds.add(ACME, None, ends=ends, reason=reason, asked_by="olga", approved_by=approved_by)
     assert holds.all() == []
+
+
+def test_a_clock_that_is_set_back_lifts_no_hold(premises: DirectoryPremises, holds: Holds) -> None:
+    made = held(premises)
+    premises.clock.jump(-90)
+    assert made.in_force(premises.clock.now()) and holds.covers(ACME)
+    with pytest.raises(Conflict, match=made.hold_id):
+        holds.check(ACME)
+    assert holds.during(ACME, None, 0) == [made]
+    assert holds.lift(made.hold_id, "paul").lifted == premises.clock.now()
+    holds.check(ACME)
+
+
+def test_a_hold_has_not_ended_by_a_clock_that_is_not_believed(premises: DirectoryPremises, holds: Holds) -> None:
+    made = held(premises)
+    premises.clock.jump(3650 * DAY)
+    holds.check(ACME)
+    with pytest.raises(Conflict, match="not believed"):
+        holds.check(ACME, ANNE, clock_is_believed=False)
+    holds.check(BOLT, clock_is_believed=False)
+    premises.clock.jump(-3650 * DAY)
+    holds.lift(made.hold_id, "paul")
+    holds.check(ACME, clock_is_believed=False)
