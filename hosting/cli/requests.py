@@ -23,6 +23,9 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What needs a second person: ask, list, show, approve, refuse."
 )
 
+# What a scope says by options: a detail of that name would make the request one for something else than it is about.
+_NAMED = frozenset({"tenant", "account", "tenant_id", "account_id", "folder", "uid", "case", "held_until"})
+
 Number = Annotated[str, typer.Argument(metavar="ID", help="The request's id, as in the list.")]
 
 
@@ -49,6 +52,8 @@ def ask(
         raise InvalidInput("For disclosure, and for it alone, name the --case.")
     if (kind is Kind.HOLD) != bool(until):
         raise InvalidInput("For hold, and for it alone, name the last day: --until.")
+    if kind is Kind.HOLD and detail:
+        raise InvalidInput("A hold is for all of the --tenant or the --account: it has no details.")
     if kind in {Kind.EARLY_ERASURE, Kind.HOLD} and not (tenant or account):
         raise InvalidInput("Name the --tenant or the --account that it is about.")
     with run.administration() as administration:
@@ -156,6 +161,8 @@ def _details(given: list[str]) -> dict[str, str]:
         name, between, value = each.partition("=")
         if not between or not name:
             raise InvalidInput("A detail is written NAME=VALUE.")
+        if name in _NAMED or name in found:
+            raise InvalidInput(f"'{name[:40]}' is no detail: it has an option of its own, or was given twice.")
         found[name] = value
     return found
 

@@ -296,9 +296,12 @@ class Approvals:
 def scope_of(tenant_id: TenantId | None = None, account_id: AccountId | None = None, **more: str) -> dict[str, str]:
     """How a scope is written, so that what is asked for and what is used are the same: {"tenant": "1", "account": "5"}.
 
-    Beside them, by kind: `folder` and `uid` for body_access, `case` for disclosure.
+    Beside them, by kind: `folder` and `uid` for body_access, `case` for disclosure. Nothing of these names another
+    subject than the one under whose key the request is sealed and recorded.
     """
     subject = {"tenant": tenant_id, "account": account_id}
+    if not more.keys().isdisjoint(subject):
+        raise InvalidInput("The tenant and the account of a request are named by their options.")
     return {name: str(int(value)) for name, value in subject.items() if value is not None} | more
 
 
