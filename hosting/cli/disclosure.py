@@ -125,7 +125,7 @@ def challenge(context: typer.Context, case: Number, reason: Reason) -> None:
 
 @app.command()
 def resume(context: typer.Context, case: Number, reason: Reason) -> None:
-    """Go on after a challenge: the case has to be approved anew (cleanmail request ask disclosure)."""
+    """Go on after a challenge; an approval that was used before it does not count any more."""
     _step(context, case, CaseState.RECORDED, reason)
 
 

@@ -89,7 +89,7 @@ def record_case(
 
 
 def set_state(installation: Installation, case_id: str, state: CaseState, reason: str, by: Person) -> Case:
-    """Challenged, refused, or recorded again after a challenge: then it has to be approved anew."""
+    """Challenged, refused, or recorded again after a challenge: an approval that was used before counts no more."""
     if not reason.strip():
         raise InvalidInput("A reason is needed.")
     disclosures = installation.control.disclosures

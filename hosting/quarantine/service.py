@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from gateway.policy.verdict import Reason
 from gateway.quarantine.release import Release, Releases
 from hosting.quarantine.scope import Scope, in_envelope, without_header
+from storage.audit import Entry
 from storage.directory.rows import State
 from storage.errors import Gone, InvalidInput, NotFound, NotPermitted
 from storage.filter.rules import WHOLE_TENANT, ListKind, of_account
@@ -213,7 +214,7 @@ class QuarantineService:
         details: Mapping[str, str] | None = None,
     ) -> None:
         if scope.account_id is None:
-            self._audit(scope, what, tenant_id, {"id": quarantine_id, **(details or {})})
+            self._audit_all(scope, what, tenant_id, quarantine_id, {"id": quarantine_id, **(details or {})})
             return
         event = AccessEvent(
             self._installation.clock.now(),
@@ -226,6 +227,22 @@ class QuarantineService:
             scope.address,
         )
         self._installation.access_log.record(event)
+
+    def _audit_all(
+        self, scope: Scope, what: str, tenant_id: TenantId, quarantine_id: str, details: Mapping[str, str]
+    ) -> None:
+        """Of each account here from which the message is withheld: its owner finds it in his journal."""
+        tenant = self._installation.tenant(tenant_id)
+        living = {row.account_id for row in tenant.accounts() if row.state is not State.ENDED}
+        message = self._quarantine.show(tenant_id, quarantine_id)
+        there = {each.onward.account_id for each in message.recipients}
+        concerned: list[AccountId | None] = [account_id for account_id in sorted(living) if account_id in there]
+        self._installation.audit.append_all(
+            [
+                Entry(f"quarantine.{what}", scope.actor, tenant_id, account_id, details)
+                for account_id in concerned or [None]
+            ]
+        )
 
     def _audit(self, scope: Scope, what: str, tenant_id: TenantId, details: Mapping[str, str]) -> None:
         self._installation.audit.append(f"quarantine.{what}", scope.actor, tenant_id, details=details)

@@ -190,7 +190,7 @@ def test_show(here: Installation) -> None:
     assert "Its content is that of spam." in shown.out and "Subject: grün" in shown.out
     assert "It would have passed from a sender that you write to.\n" in shown.out and not shown.err
     assert "secret body" not in json.dumps(values) + shown.out + shown.err
-    assert here.audited() == [("quarantine.view", {"id": quarantine_id, "header": "yes"})] * 2
+    assert here.audited() == [("quarantine.view", {"id": quarantine_id, "header": "yes"})] * 4  # twice, of two
     for missing in (["show", "nothing"], ["show", quarantine_id, "--tenant", "zeta"]):
         outcome = here.run("quarantine", *missing)
         assert (outcome.status, outcome.err) == (1, "cleanmail: There is no such message in the quarantine.\n")
