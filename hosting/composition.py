@@ -209,7 +209,7 @@ def open_keystore(data: Path, config: Config, clock: Clock) -> KeyStore:
 def place_of_master(data: Path, config: Config) -> MasterPlace:
     if config.keys.master_command:
         return MasterCommand(config.keys.master_command, config.keys.master_store_command)
-    return MasterFile(_master_file(data, config))
+    return MasterFile(_master_file(data, config), data / "keys")
 
 
 def mirror_of(config: Config) -> Path | None:

@@ -46,7 +46,7 @@ def status(context: typer.Context) -> None:
     if not place.can_store():
         alarms.append(
             "The master cannot be replaced where it lives, so that destroyed keys stay openable to whoever has it "
-            "and an old copy: set [keys] master_store_command, or let the server write its file."
+            "and an old copy: set [keys] master_store_command, or let the server write its file, on a disk."
         )
     kind, reached = place.describe(keys)
     newest = state.newest

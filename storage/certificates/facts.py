@@ -48,8 +48,8 @@ _CLEAR = (
     " again."
 )
 _SAME_MEDIUM = (
-    " The master key lived on the same medium; whether a trace of the old one is left in spare blocks of it cannot be"
-    " proven by software, so the higher level Purge is not claimed."
+    " The master key lived on the same medium, or on one that may be the same; whether a trace of the old one is left in"
+    " spare blocks of it cannot be proven by software, so the higher level Purge is not claimed."
 )
 _NOT_REPLACED = (
     " The old master key was not destroyed by this program, so the higher level Purge is not claimed: see below."

@@ -67,15 +67,22 @@ class HeldMaster:
 
 @dataclass(frozen=True, slots=True)
 class MasterFile:
-    """A file that only its owner can read: keys/master, or one outside of the data directory."""
+    """A file that only its owner can read: keys/master, or one outside of the data directory.
+
+    A file in memory is filled anew at each start of the machine from somewhere that is not known here: a new generation
+    would be gone then, with everything under it. So there it is not replaced, unless the data are in memory themselves.
+    """
 
     path: Path
+    keys: Path | None = None  # where the wrapped keys are; None: beside it
 
     def read(self) -> Master:
         return read_master_file(self.path)
 
     def can_store(self) -> bool:
         target = self.path.resolve()
+        if self.keys is not None and _device(target) != _device(self.keys) and is_in_memory(target):
+            return False
         return os.access(target.parent, os.W_OK | os.X_OK) and os.access(target, os.W_OK)
 
     def store(self, master: Master) -> None:
@@ -104,8 +111,13 @@ class MasterFile:
 
     def describe(self, keys: Path) -> tuple[str, Sanitization]:
         folder = self.path.resolve().parent
-        if folder.stat().st_dev != keys.stat().st_dev:
-            return "a file on another file system than the data", "purge"
+        if _device(folder) != _device(keys):
+            if is_in_memory(folder):
+                return "a file in memory, which is filled at each start of the machine", "clear"
+            ours, theirs = disks_of(_device(folder)), disks_of(_device(keys))
+            if ours and theirs and ours.isdisjoint(theirs):
+                return "a file on another disk than the data", "purge"
+            return "a file on another file system than the data, perhaps on the same disk", "clear"
         if folder.is_relative_to(keys.resolve().parent):
             return "a file in the data directory", "clear"
         return "a file outside of the data directory, on the same file system", "clear"
@@ -156,6 +168,47 @@ class MasterCommand:
         if self.store_command:
             return "a key store of the operator, reached by a command", "purge"
         return "a key store of the operator, reached by a command that only reads", "clear"
+
+
+def is_in_memory(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether what is written there is gone when the machine starts again."""
+    device = _device(path)
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        if before.split()[2:3] == [number]:
+            return after.split()[:1] in (["tmpfs"], ["ramfs"])
+    return False
+
+
+def disks_of(device: int, blocks: Path = Path("/sys/dev/block")) -> frozenset[str]:
+    """The disks below a file system, through partitions, volumes and encryption; none, if that cannot be told."""
+    found: set[str] = set()
+    left = [blocks / f"{os.major(device)}:{os.minor(device)}"]
+    while left:
+        try:
+            place = left.pop().resolve(strict=True)
+            slaves = list((place / "slaves").iterdir()) if (place / "slaves").is_dir() else []
+        except OSError:
+            return frozenset()
+        left += slaves
+        if not slaves:
+            disk = place.parent if (place / "partition").exists() else place
+            if "virtual" in disk.parts:  # a file as a device, or memory
+                return frozenset()
+            found.add(str(disk))
+    return frozenset(found)
+
+
+def _device(path: Path) -> int:
+    """Of the file system that it is on, or would be."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path.stat().st_dev
 
 
 def overwrite(descriptor: int) -> None:

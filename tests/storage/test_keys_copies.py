@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from storage.keys import copies, signing
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
 from storage.keys.mirror import Mirror
-from storage.keys.places import MasterCommand, MasterFile, shred
+from storage.keys.places import MasterCommand, MasterFile, disks_of, shred
 from storage.keys.source import LocalKeys
 from storage.values import TenantId
 
@@ -265,11 +266,55 @@ class TestPlaces:
         ):
             place, level = MasterFile(path).describe(keys)
             assert said in place and level == "clear"
-        memory = Path("/dev/shm")
-        if memory.is_dir() and memory.stat().st_dev != keys.stat().st_dev:
-            assert MasterFile(memory / "master").describe(keys)[1] == "purge"
         assert MasterCommand(["x"]).describe(keys)[1] == "clear"
         assert MasterCommand(["x"], ["y"]).describe(keys)[1] == "purge"
+
+    @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
+    def test_a_file_in_memory_is_not_replaced(self, tmp_path: Path) -> None:
+        """At the next start of the machine it holds the old generation again, which would open nothing any more."""
+        if tmp_path.stat().st_dev == Path("/dev/shm").stat().st_dev:
+            pytest.skip("the data would be in memory, too")
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+            path = Path(memory) / "master"
+            write_master_file(path, Master.generate())
+            at_boot = path.read_text()
+            keystore = KeyStore.create(tmp_path / "keys", MasterFile(path, tmp_path / "keys"), FixedClock())
+            key = keystore.create_tenant(FAR)
+            keystore.create_tenant(TENANT)
+            facts = keystore.destroy_tenant(TENANT)
+            assert (facts.old_master_destroyed, facts.master_after, facts.sanitization) == (False, None, "clear")
+            assert "in memory" in facts.master_place
+            path.write_text(at_boot)
+            again = KeyStore(tmp_path / "keys", MasterFile(path, tmp_path / "keys"), FixedClock())
+            assert again.tenant(FAR) == key
+            assert MasterFile(path, Path(memory) / "keys").can_store()  # where the data are in memory, too
+
+    def test_disks_below_file_systems(self, tmp_path: Path) -> None:
+        """What is another file system may be the same disk: then it is no other medium."""
+        blocks, devices = tmp_path / "blocks", tmp_path / "devices"
+        for number, device, slaves in (
+            ("8:1", "pci/sda/sda1", ()),
+            ("8:2", "pci/sda/sda2", ()),
+            ("8:16", "pci/sdb", ()),
+            ("253:0", "virtual/dm-0", ("pci/sda/sda2",)),
+            ("253:1", "virtual/dm-1", ("virtual/dm-0", "pci/sdb")),
+            ("7:0", "virtual/loop0", ()),
+        ):
+            place = devices / device
+            (place / "slaves").mkdir(parents=True)
+            if "sda/" in device:
+                (place / "partition").touch()
+            for slave in slaves:
+                (place / "slaves" / slave.rpartition("/")[2]).symlink_to(devices / slave)
+            blocks.mkdir(exist_ok=True)
+            (blocks / number).symlink_to(place)
+
+        def below(major: int, minor: int) -> set[str]:
+            return {Path(disk).name for disk in disks_of(os.makedev(major, minor), blocks)}
+
+        assert below(8, 1) == below(8, 2) == below(253, 0) == {"sda"}
+        assert below(253, 1) == {"sda", "sdb"} and below(8, 16) == {"sdb"}
+        assert below(7, 0) == below(0, 40) == set()  # nobody knows
 
     def test_a_command_takes_the_new_text_on_standard_input(self, tmp_path: Path) -> None:
         """And nothing of it stands among the arguments, which everybody on the machine can see."""
