@@ -30,7 +30,7 @@ from storage.mime.fields import fields_between
 from storage.quarantine.header_object import HeaderObject
 from storage.quarantine.store import Quarantine
 from storage.quarantine.values import Counts, HeldRecipient, HeldState, Query, Withheld
-from storage.values import EmailAddress, TenantId
+from storage.values import AccountId, EmailAddress, TenantId
 
 # What a recipient may not let in alone: who opens it is not the only one whom it harms.
 RESERVED = frozenset({Reason.MALWARE.value, Reason.FORBIDDEN_ATTACHMENT.value})

@@ -194,7 +194,7 @@ def test_show(here: Installation) -> None:
     for missing in (["show", "nothing"], ["show", quarantine_id, "--tenant", "zeta"]):
         outcome = here.run("quarantine", *missing)
         assert (outcome.status, outcome.err) == (1, "cleanmail: There is no such message in the quarantine.\n")
-    assert len(here.audited()) == 2
+    assert len(here.audited()) == 4
 
 
 def test_release(here: Installation) -> None:
