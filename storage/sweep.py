@@ -56,6 +56,8 @@ def sweep_account(account: Account, incarnation: Incarnation) -> Swept:
     new = _dead(account, incarnation, "new")
     # The names were listed before the rows are read, and the dead commit nothing in between.
     with_row = _rows_among(account, new)
+    if lease.is_account_held(account.root):  # asked again after the rows: a snapshot since may have more of them
+        return Swept(len(tmp))
     for name in new:
         if name in with_row:
             account.maildir.settle(name)
@@ -83,10 +85,10 @@ def _rows_among(account: Account, names: list[str]) -> set[str]:
 def _unlink(account: Account) -> int:
     """Remove the files of unlink rows, then the rows."""
     count = 0
-    while not lease.is_account_held(account.root):
+    while True:
         with account.database.reading() as connection:
             rows = _to_unlink.rows(connection, account_id=account.account_id, limit=BATCH)
-        if not rows:
+        if not rows or lease.is_account_held(account.root):  # asked after the rows: no later snapshot has them
             return count
         names = [row[0] for row in rows]
         for name in names:
@@ -99,4 +101,3 @@ def _unlink(account: Account) -> int:
 
         account.database.write(forget, durable=False)
         count += len(names)
-    return count

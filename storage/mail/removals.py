@@ -185,10 +185,10 @@ class Removals:
 
         While a backup copies the account they stay, and so do their rows.
         """
-        if lease.is_account_held(self._maildir.path.parent):
-            self._background.submit_later((self._ledger.account_id, "files"), self._remove_later, lease.RETRY)
-            return False
         account_id, names = self._ledger.account_id, self._files(FILES)
+        if lease.is_account_held(self._maildir.path.parent):  # asked after the names: no later snapshot has them
+            self._background.submit_later((account_id, "files"), self._remove_later, lease.RETRY)
+            return False
         for name in names:
             self._maildir.remove(name)
         if names:
