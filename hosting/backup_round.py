@@ -12,8 +12,9 @@ import logging
 from pathlib import Path
 
 from hosting.config import Config
-from storage.backup.backup import BackupRun, prune
+from storage.backup.backup import BackupRun
 from storage.backup.place import Keep, Place
+from storage.backup.pruning import prune
 from storage.backup.scratch import tidy
 from storage.clock_guard import ClockGuard
 from storage.errors import CleanmailError, Conflict, NotFound

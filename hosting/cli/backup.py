@@ -20,8 +20,9 @@ from hosting.cli.output import moment, size
 from hosting.composition import Administration
 from hosting.config import FILE_NAME, load
 from hosting.roles import privileges
-from storage.backup.backup import BackupRun, Progress, prune
+from storage.backup.backup import BackupRun, Progress
 from storage.backup.place import Place, Stored, place_and_time
+from storage.backup.pruning import prune
 from storage.backup.restoring import AccountOutcome, Lost, Restored, apply, folder_of, lost, restore_account
 from storage.backup.restoring import restore_tenant as restore_all
 from storage.backup.saved import SavedTenant

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -96,30 +96,50 @@ def installation_id(keys: KeySource) -> str:
 # Parts
 
 
-def write_part(root: Path, name: str, entries: Sequence[Entry]) -> Part:
+def write_part(root: Path, name: str, entries: Iterable[Entry]) -> Part:
     """Durable with the next sync of the file system."""
-    lines = [json.dumps([e.path, e.size, e.digest, e.mark]) for e in sorted(entries, key=lambda e: e.path)]
-    lines.append(json.dumps({"end": len(entries)}))
-    data = ("\n".join(lines) + "\n").encode("ascii")
+    digest, count, octets = hashlib.sha256(), 0, 0
     try:
-        (root / PARTS / f"{name}.jsonl").write_bytes(data)
+        with open(root / PARTS / f"{name}.jsonl", "xb") as file:
+            for entry in sorted(entries, key=lambda entry: entry.path):
+                line = json.dumps([entry.path, entry.size, entry.digest, entry.mark]).encode("ascii") + b"\n"
+                digest.update(line)
+                file.write(line)
+                count += 1
+                octets += entry.size
+            line = json.dumps({"end": count}).encode("ascii") + b"\n"
+            digest.update(line)
+            file.write(line)
     except OSError as error:
         raise durable.translated(error) from None
-    return Part(name, hashlib.sha256(data).hexdigest(), len(entries), sum(entry.size for entry in entries))
+    return Part(name, digest.hexdigest(), count, octets)
 
 
-def read_part(root: Path, part: Part) -> list[Entry]:
-    """Its entries by path. Raises InvalidInput if they are not what the manifest says."""
+def read_part(root: Path, part: Part) -> Iterator[Entry]:
+    """Its entries by path, one after the other: of a million files nobody needs all at once.
+
+    Raises InvalidInput, before the first of them, if they are not what the manifest says.
+    """
     try:
-        data = (root / PARTS / f"{part.name}.jsonl").read_bytes()
+        file = open(root / PARTS / f"{part.name}.jsonl", "rb")  # noqa: SIM115 - closed when the last entry was read
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
     except FileNotFoundError:
         raise InvalidInput(f"The list of files of part {part.name} is missing from the backup {root.name}.") from None
     except OSError as error:
         raise _unreadable(root, error) from None
-    if hashlib.sha256(data).hexdigest() != part.digest:
+    if digest != part.digest:
+        file.close()
         raise InvalidInput(f"The list of files of part {part.name} of the backup {root.name} was changed or is torn.")
-    lines = data.decode("ascii").splitlines()[:-1]
-    return [_entry(root, *json.loads(line)) for line in lines]
+    return _entries(root, file)
+
+
+def _entries(root: Path, file: IO[bytes]) -> Iterator[Entry]:
+    with file:
+        for line in file:
+            values = json.loads(line)
+            if isinstance(values, list):
+                yield _entry(root, *values)
 
 
 def _entry(root: Path, path: str, size: int, digest: str, mark: str) -> Entry:

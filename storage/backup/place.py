@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from storage.backup.manifest import Entry, Manifest
 from storage.errors import CleanmailError, Conflict, InvalidInput, NotFound, Unavailable
 from storage.files import durable
 
-_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
-_DAY = 86_400
 INCOMPLETE, REMOVING = ".incomplete", ".removing"
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
+_LEFT = re.compile(r"[0-9]{8}T[0-9]{6}Z(?:\.incomplete|\.removing)\Z")
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class Stored:
     def name(self) -> str:
         return self.root.name
 
-    def entries(self, part: str) -> list[Entry]:
-        """The files of a part. Raises NotFound, InvalidInput."""
+    def entries(self, part: str) -> Iterator[Entry]:
+        """The files of a part, by path. Raises NotFound, InvalidInput."""
         return manifests.read_part(self.root, self.manifest.part(part))
 
     def path(self, relative: str) -> Path:
@@ -86,9 +88,8 @@ class Place:
             raise InvalidInput(f"{self.folder} and the data directory {data} lie in each other; take another place.")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self.folder / ".probe"
-            probe.touch(mode=0o600)
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
         except FileExistsError:
             raise InvalidInput(f"{self.folder} is not a folder.") from None
         except OSError as error:
@@ -118,7 +119,7 @@ class Place:
     def incomplete(self) -> list[str]:
         """What a crash left, or somebody works on."""
         with suppress(OSError):
-            return sorted(name for name in os.listdir(self.folder) if name.endswith((INCOMPLETE, REMOVING)))
+            return sorted(name for name in os.listdir(self.folder) if _LEFT.match(name))
         return []
 
     def open(self, name: str, public: bytes | None = None) -> Stored:
@@ -183,11 +184,11 @@ class Place:
         except OSError as error:
             raise Unavailable(f"The backup {name} cannot be removed: {error.strerror}.") from None
 
-    def expired(self, now: int, most: int) -> list[Stored]:
+    @staticmethod
+    def expired(mine: Sequence[Stored], now: int, most: int) -> list[Stored]:
         """Those that have had their time. The newest stays as long as there is no newer one, `most` days at most."""
-        found = self.all()
-        going = [stored for stored in found[:-1] if stored.manifest.expires <= now]
-        return going + [stored for stored in found[-1:] if stored.manifest.made + most * _DAY <= now]
+        going = [stored for stored in mine[:-1] if stored.manifest.expires <= now]
+        return going + [stored for stored in mine[-1:] if stored.manifest.made + most * _DAY <= now]
 
 
 def place_and_time(where: Path, time: int | None) -> tuple[Place, int | None]:
@@ -218,7 +219,7 @@ def alone_in(data: Path) -> Iterator[None]:
 
 def _locked(path: Path, otherwise: str) -> int:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(f"{path.parent} cannot be written to: {error.strerror}.") from None
     try:

@@ -168,7 +168,7 @@ class SavedTenant:
                 entries = self.stored.entries(part_of_tenant(self.tenant_id))
             except NotFound:
                 raise NotFound(f"The backup {self.stored.name} holds nothing of this tenant.") from None
-            self._entries = {entry.path: entry for entry in entries}
+            self._entries = {entry.path: entry for entry in entries if entry.path.endswith(".db")}  # the others: many
             self._folder = self._stack.enter_context(scratch(self._data, RESTORE))
         except BaseException:
             self._stack.close()

@@ -41,6 +41,11 @@ class BackupRow:
     verified: int | None  # when a mailbox of it was last restored and found whole
     expires: int | None  # when it is removed at the latest
 
+    @property
+    def name(self) -> str:
+        """Of its folder in `place`."""
+        return self.backup_id.partition("-")[0]
+
 
 class Backups:
     def __init__(self, database: Database, clock: Clock) -> None:

@@ -15,8 +15,9 @@ import pytest
 from backup_town import ALICE, BOB, MALLORY, ONE, TWO, BackupTown, contents
 
 from storage.backup import backup, lease, manifest
-from storage.backup.backup import BackupRun, Progress, prune
+from storage.backup.backup import BackupRun, Progress
 from storage.backup.place import Keep, Place, alone_in
+from storage.backup.pruning import prune
 from storage.backup.verifying import verify
 from storage.clock import FixedClock
 from storage.directory.rows import State
