@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 
+from hosting.journal_records import of_accounts
 from hosting.journal_words import entry_of, is_told
 from storage.audit import AuditRecord
 from storage.directory.rows import AccountRow, State
@@ -65,17 +66,22 @@ class JournalRound:
         for account, position in audit.positions(_BEHIND).items():
             if self._stopping:
                 return
-            records = audit.read(after=position, account_id=AccountId(int(account)))
-            if self._write(records):
+            if self._write(audit.read(after=position), AccountId(int(account))):
                 audit.set_position(_BEHIND + account, None)
 
-    def _write(self, records: Iterable[AuditRecord]) -> bool:
-        """False if some could not be written now: where these begin is noted, and they are written later."""
+    def _write(self, records: Iterable[AuditRecord], only: AccountId | None = None) -> bool:
+        """False if some could not be written now: where these begin is noted, and they are written later.
+
+        `only` to the journal of this account.
+        """
         now, oldest = self._installation.clock.now(), self._oldest
         accounts: dict[tuple[TenantId, AccountId], list[AuditRecord]] = {}
-        for record in records:
+        concerned = chain.from_iterable(
+            of_accounts(self._installation, each) for each in records if each.time >= oldest
+        )
+        for record in concerned:
             tenant_id, account_id = record.tenant_id, record.account_id
-            if tenant_id and account_id and record.time >= oldest and is_told(record, now):
+            if tenant_id and account_id and only in {None, account_id} and is_told(record, now):
                 accounts.setdefault((tenant_id, account_id), []).append(record)
         done = True
         for (tenant_id, account_id), told in accounts.items():

@@ -21,6 +21,7 @@ from hosting.cli.names import Names
 from hosting.cli.output import moment
 from hosting.cli.recording import record
 from hosting.composition import Administration
+from hosting.journal_records import of_accounts
 from storage.audit import AuditRecord, Checkpoint, read_anchor, write_anchor
 from storage.audit.checkpoints import ANCHOR_MAX
 from storage.errors import Corrupt, InvalidInput
@@ -136,10 +137,11 @@ def mine(
         told = deque(
             (
                 each
-                for each in chain.read(
-                    first, last, tenant_id=whose.tenant.tenant_id, account_id=whose.account.account_id
-                )
-                if each.number <= before and journal_words.is_told(each, administration.installation.clock.now())
+                for found in chain.read(first, last, tenant_id=whose.tenant.tenant_id)
+                for each in of_accounts(administration.installation, found)
+                if each.account_id == whose.account.account_id
+                and each.number <= before
+                and journal_words.is_told(each, administration.installation.clock.now())
             ),
             maxlen=limit or None,
         )

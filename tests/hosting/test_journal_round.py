@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from imap_town import MailTown, new_mail_town
+from quarantine_place import ALICE as ALICE_THERE
+from quarantine_place import ONE, forwarded, to_mailbox
+from quarantine_place import Place as QuarantinePlace
 
 from hosting.journal_round import JournalRound
 from hosting.journal_words import SECRET_UNTIL, sentence
@@ -192,3 +195,22 @@ def test_it_ends_at_a_whole_step(town: MailTown) -> None:
     assert entries(town) == []
     run(town)
     assert len(entries(town)) == 1
+
+
+def test_a_review_is_told_to_those_from_whom_the_message_is_withheld(tmp_path: Path) -> None:
+    place = QuarantinePlace(tmp_path)
+    installation = place.installation
+    quarantine_id = place.held("token", to_mailbox(), forwarded())
+    number = installation.audit.append(
+        "review.view", "rex", ONE, details={"message": quarantine_id, "reason": "wrong?"}
+    )
+    installation.audit.append("review.view", "rex", ONE, details={"message": "gone", "reason": "wrong?"})
+    JournalRound(installation, "mx.test").run()
+    with installation.account(ONE, ALICE_THERE) as account:
+        found = journal.find(account)
+        assert found is not None and found.messages == 1
+        row = account.messages.fetch_rows(found.id, 1, 9, ("message_id",))[0]
+        text = account.messages.read_message(row[-1])
+    assert b"Subject: A technical reviewer looked at the header of a message that was withheld from you\r\n" in text
+    assert b"access-journal-%d@" % number in text and b"rex" not in text
+    place.close()

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
 
 from storage.audit import SCHEMA, Audit, Entry
 from storage.clock import FixedClock
 from storage.database.database import Database
+from storage.database.migrations import Schema
 from storage.errors import Corrupt, Gone, NotFound
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
@@ -218,3 +220,15 @@ def test_details_cannot_be_swapped(tmp_path: Path, keystore: KeyStore, clock: Fi
     database.close()
     with pytest.raises(Corrupt):
         list(audit.read())
+
+
+def test_a_chain_of_the_version_before_goes_on(tmp_path: Path, keystore: KeyStore, clock: FixedClock) -> None:
+    keys = LocalKeys(keystore)
+    old = MetaData()
+    for name in ("info", "record"):
+        SCHEMA.metadata.tables[name].to_metadata(old)
+    Database.create(tmp_path / "audit.db", keys.service_key("audit"), Schema("audit", 1, old), clock).close()
+    audit = Audit.open(tmp_path, keys, clock, identity=lambda: "0" * 32)
+    audit.append("queue.hold", "ada", ACME)
+    assert audit.checkpoint().number == 1 and audit.examine().signed == 1
+    audit.close()
