@@ -117,9 +117,10 @@ class ClockGuard:
         if not guard._path.exists():
             guard.confirm()
 
-    def check(self) -> None:
-        """Returns if the clock is believed, and notes the time. Raises Unavailable if not.
+    def check(self) -> int:
+        """The time, if the clock is believed, which is noted then. Raises Unavailable if it is not.
 
+        Whoever removes by time goes by what this returns: the clock may jump a moment later.
         Where the disk takes nothing the time of before stays: what is removed by time gives room.
         """
         noted, reading = self._look()
@@ -140,6 +141,7 @@ class ClockGuard:
                 self._write(following)
             except Unavailable as error:
                 _log.error("the time was not noted: %s", error.detail or error.public)
+        return int(reading.now)
 
     def reading(self) -> Reading:
         """Changes nothing."""

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import Connection, prepare
 from storage.errors import Conflict, NotFound
-from storage.filter.counts import DAY, KEPT_DAYS, Counted, count_one
+from storage.filter.counts import Counted, count_one
 from storage.schema.control import review
 from storage.values import TenantId
 
@@ -81,7 +81,6 @@ _DECIDE = prepare(
     .where(*_THIS)
     .values(state=bindparam("next"), decided=bindparam("time"), decided_by=bindparam("person"))
 )
-_FORGET = prepare(delete(review).where(review.c.state == bindparam("which"), review.c.asked < bindparam("before")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,20 +180,6 @@ class Reviews:
     def gone(self, tenant_id: TenantId, quarantine_id: str) -> Review:
         """There is nothing left to look at or to release; may be repeated."""
         return self._move(tenant_id, quarantine_id, ReviewState.GONE)
-
-    def remove_expired(self, before: int | None = None) -> int:
-        """Reviews that are over, or were none, and were asked for before that time; how many.
-
-        None: those that are as old as the oldest counts.
-        """
-        asked = self._clock.now() - KEPT_DAYS * DAY if before is None else before
-        over = [state.value for state, following in NEXT.items() if not following] + [ReviewState.SEEN.value]
-
-        def work(transaction: Transaction) -> int:
-            return sum(_FORGET.run(transaction, which=state, before=asked) for state in over)
-
-        removed: int = self._database.write(work, durable=False)
-        return removed
 
     def _move(self, tenant_id: TenantId, quarantine_id: str, following: ReviewState) -> Review:
         def work(transaction: Transaction) -> Review:

@@ -6,11 +6,12 @@ here, and those on the tenants' own servers, do not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from storage.database.database import Database, Transaction
@@ -40,7 +41,10 @@ _SINCE = prepare(
 )
 _OLD = prepare(
     select(sent.c.tenant_id, sent.c.account_id, sent.c.hour)
-    .where(sent.c.hour < bindparam("before"))
+    .where(
+        sent.c.hour < bindparam("before"),
+        sent.c.tenant_id.not_in(select(func.json_each(bindparam("held")).table_valued("value").c.value)),
+    )
     .order_by(sent.c.hour)
     .limit(_SLICE)
 )
@@ -89,9 +93,9 @@ class SentCounts(QueueStore):
             rows = _SINCE.rows(connection, tenant=tenant_id, account=account_id, since=since_hour)
         return dict(rows)
 
-    def forget_sent(self, before_hour: int) -> int:
-        """Removes the counts of earlier hours; how many."""
-        return _forget(self._database, _OLD, {"before": before_hour})
+    def forget_sent(self, before_hour: int, held: Collection[TenantId] = ()) -> int:
+        """Removes the counts of earlier hours, but of tenants that are `held`; how many."""
+        return _forget(self._database, _OLD, {"before": before_hour, "held": json.dumps(sorted(held))})
 
 
 def forget_sent_of(database: Database, tenant_id: TenantId, account_id: AccountId | None = None) -> int:
@@ -101,7 +105,7 @@ def forget_sent_of(database: Database, tenant_id: TenantId, account_id: AccountI
     return _forget(database, _OF_ACCOUNT, {"tenant": tenant_id, "account": account_id})
 
 
-def _forget(database: Database, which: Prepared, parameters: Mapping[str, int]) -> int:
+def _forget(database: Database, which: Prepared, parameters: Mapping[str, int | str]) -> int:
     """What `which` finds, a slice after the other."""
     forgotten = 0
     while True:

@@ -2,10 +2,11 @@
 
 One pass over everything; it may be repeated at any time and goes on where a crash interrupted it. What cannot be
 removed now does not keep the rest from going: it is logged, and the next pass tries again. What a legal hold covers is
-left as it is. Each pass leaves a receipt for each class, and an error in the operational log for each of which
-something is older than its ceiling.
+left as it is, from the moment on at which it is made. Each pass leaves a receipt for each class, and an error in the
+operational log for each of which something is older than its ceiling.
 
-Raises: Unavailable, before anything is removed, where the clock is not believed (`storage.clock_guard`).
+Raises: Unavailable where the clock is not believed (`storage.clock_guard`). It is asked before each part of the
+installation and before each tenant, since a pass over many of them takes minutes: nothing more is removed then.
 """
 
 from __future__ import annotations
@@ -63,19 +64,21 @@ class _Tally:
 
 
 class _Pass:
-    def __init__(self, installation: Installation, stopping: Callable[[], bool]) -> None:
+    def __init__(self, installation: Installation, now: int, stopping: Callable[[], bool]) -> None:
         self.installation = installation
-        self.now = installation.clock.now()
+        self.now = now
         self.stopping = stopping
         self.removed = Removed()
         concerned = [*(each.of for each in INSTALLATION), *(each.of for each in TENANT), classes.MAIL]
         self.tallies = {of: _Tally() for of in concerned}
-        holds = installation.control.holds
         self.tenants = [row.tenant_id for row in installation.control.tenants() if row.state is not State.ENDED]
-        self.held = frozenset(hold.tenant_id for hold in holds.all() if hold.in_force(self.now))
 
-    def due(self, of: DataClass) -> Due:
-        return Due(self.installation, self.installation.periods.of(of.kept), self.now, self.held)
+    def held(self) -> frozenset[TenantId]:
+        """Tenants that a legal hold covers now, wholly or an account of theirs."""
+        return frozenset(hold.tenant_id for hold in self.installation.control.holds.all() if hold.in_force(self.now))
+
+    def due(self, of: DataClass, held: frozenset[TenantId] = frozenset()) -> Due:
+        return Due(self.installation, self.installation.periods.of(of.kept), self.now, held)
 
     @contextmanager
     def part(self, of: DataClass, name: str) -> Iterator[_Tally]:
@@ -99,8 +102,9 @@ class _Pass:
 
     def remove(self) -> None:
         for remover in INSTALLATION:
+            self.installation.clock_guard.check()
             with self.part(remover.of, remover.part) as tally:
-                found = remover.remove(self.due(remover.of))
+                found = remover.remove(self.due(remover.of, self.held()))
                 if isinstance(found, list):
                     if found:
                         self.removed.days[remover.part] = found
@@ -112,10 +116,12 @@ class _Pass:
         for tenant_id in self.tenants:
             if self.stopping():
                 return
-            if tenant_id not in self.held:
+            self.installation.clock_guard.check()
+            is_held = self.installation.control.holds.covers(tenant_id)
+            if not is_held:
                 self._remove_of(tenant_id)
                 self._look_at(tenant_id)  # while it is open
-            self._remove_from_folders(tenant_id)
+            self._remove_from_folders(tenant_id, is_held=is_held)
         self._look_at_installation()
 
     def _remove_of(self, tenant_id: TenantId) -> None:
@@ -125,7 +131,7 @@ class _Pass:
                 tally.removed += count
                 self.removed.rows += count
 
-    def _remove_from_folders(self, tenant_id: TenantId) -> None:
+    def _remove_from_folders(self, tenant_id: TenantId, *, is_held: bool) -> None:
         installation = self.installation
         accounts = []
         with self.part(classes.MAIL, f"folders of tenant {tenant_id}"):
@@ -133,7 +139,7 @@ class _Pass:
         for account_id in accounts:
             if self.stopping():
                 return
-            if tenant_id in self.held and installation.control.holds.covers(tenant_id, account_id):
+            if is_held and installation.control.holds.covers(tenant_id, account_id):
                 continue
             with (
                 self.part(classes.MAIL, f"folders of account {account_id} of tenant {tenant_id}") as tally,
@@ -149,14 +155,16 @@ class _Pass:
     def look(self) -> None:
         """How old what is left is; what holds cover is not counted."""
         self._look_at_installation()
+        held = self.held()
         for tenant_id in self.tenants:
-            if tenant_id not in self.held:
+            if tenant_id not in held:
                 self._look_at(tenant_id)
 
     def _look_at_installation(self) -> None:
+        held = self.held()
         for remover in INSTALLATION:
             with self.part(remover.of, remover.part) as tally:
-                tally.oldest = earliest([tally.oldest, remover.oldest(self.due(remover.of))])
+                tally.oldest = earliest([tally.oldest, remover.oldest(self.due(remover.of, held))])
 
     def _look_at(self, tenant_id: TenantId) -> None:
         for remover in TENANT:
@@ -186,8 +194,7 @@ class _Pass:
 
 def remove_due(installation: Installation, *, stopping: Callable[[], bool] = lambda: False) -> Removed:
     """One pass. When `stopping` becomes true it ends early, without receipts."""
-    installation.clock_guard.check()
-    work = _Pass(installation, stopping)
+    work = _Pass(installation, installation.clock_guard.check(), stopping)
     work.remove()
     if stopping():
         return work.removed
@@ -204,6 +211,6 @@ def remove_due(installation: Installation, *, stopping: Callable[[], bool] = lam
 
 def measure(installation: Installation) -> list[Standing]:
     """How old what there is of each class is now; changes nothing."""
-    work = _Pass(installation, lambda: False)
+    work = _Pass(installation, installation.clock.now(), lambda: False)
     work.look()
     return work.standings()

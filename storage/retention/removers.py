@@ -6,7 +6,7 @@ the middle of itself too, and finds by itself what there is to do. What another 
 right time (the queue's runner, backups) has one all the same: it removes nothing, but tells how old what is left is.
 
 A legal hold spares the rows of its tenant. Segments of records hold all tenants' and go at their ceiling whoever is
-held: what a case needs of them is extracted while they are there (docs/decisions/0027).
+held: what a case needs of them is extracted while they are there (docs/decisions/0027). Counts of verdicts name nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from sqlalchemy import bindparam, func, select, update
 
 from storage.certificates.store import Certificates
 from storage.database.prepared import prepare
-from storage.directory.reviews import ReviewState
 from storage.directory.rows import State
 from storage.directory.srs import TOKEN_DAYS
 from storage.installation import Installation
@@ -103,9 +102,29 @@ def _midnight(name: str) -> int | None:
 
 _ended_tenants = select(control.tenant.c.tenant_id).where(control.tenant.c.state == State.ENDED.value)
 _ended = contracts.contract.c.tenant_id.in_(_ended_tenants)
-_CONTRACTS = Rows(contracts.contract, contracts.contract.c.ends, _ended, tenant=contracts.contract.c.tenant_id)
-_ENDINGS = Rows(contracts.ending, contracts.ending.c.finished)
-_HOLDS = Rows(contracts.legal_hold, func.coalesce(contracts.legal_hold.c.lifted, contracts.legal_hold.c.ends))
+# A contract is over when its tenant's erasure was: it may have had no end, or a later one. The row of the erasure goes
+# after it, so that its age is known as long as it is there.
+_of_tenant = contracts.ending.c.tenant_id == contracts.contract.c.tenant_id
+_whole = contracts.ending.c.account_id.is_(None)
+_erased = select(contracts.ending.c.finished).where(_of_tenant, _whole).scalar_subquery()
+_CONTRACTS = Rows(
+    contracts.contract,
+    func.coalesce(_erased, contracts.contract.c.ends),
+    _ended,
+    tenant=contracts.contract.c.tenant_id,
+)
+_ENDINGS = Rows(
+    contracts.ending,
+    contracts.ending.c.finished,
+    contracts.ending.c.account_id.is_not(None)
+    | contracts.ending.c.tenant_id.not_in(select(contracts.contract.c.tenant_id)),
+    tenant=contracts.ending.c.tenant_id,
+)
+_HOLDS = Rows(
+    contracts.legal_hold,
+    func.coalesce(contracts.legal_hold.c.lifted, contracts.legal_hold.c.ends),
+    tenant=contracts.legal_hold.c.tenant_id,
+)
 _DISCLOSURES = Rows(
     staff.disclosure,
     func.coalesce(staff.disclosure.c.disclosed, staff.disclosure.c.received),
@@ -124,8 +143,7 @@ _BACKUPS = Rows(contracts.backup, contracts.backup.c.made)
 _KEY_COPIES = Rows(contracts.key_backup, contracts.key_backup.c.made, contracts.key_backup.c.removed.is_(None))
 _KEY_COPIES_GONE = Rows(contracts.key_backup, contracts.key_backup.c.removed)
 _JUDGED = Rows(control.judged, control.judged.c.day * DAY)
-_open = (control.review.c.state != state.value for state in (ReviewState.WAITING, ReviewState.WRONG))
-_REVIEWS = Rows(control.review, control.review.c.asked, *_open)
+_REVIEWS = Rows(control.review, control.review.c.asked, tenant=control.review.c.tenant_id)
 
 
 def _rows(of: DataClass, rows: Rows) -> Remover:
@@ -134,7 +152,7 @@ def _rows(of: DataClass, rows: Rows) -> Remover:
         of,
         f"{of.name}, {rows.table.name}",
         lambda due: rows.remove(due.installation.control.database, due.cut_off, due.held),
-        lambda due: rows.oldest(due.installation.control.database),
+        lambda due: rows.oldest(due.installation.control.database, due.held),
     )
 
 
@@ -159,14 +177,14 @@ def _cut_audit(due: Due) -> int:
 # Rows of queue.db
 
 _WAITING = Rows(queue.entry, queue.entry.c.arrived)
-_SENT = Rows(queue.sent, queue.sent.c.hour * HOUR)
+_SENT = Rows(queue.sent, queue.sent.c.hour * HOUR, tenant=queue.sent.c.tenant_id)
 _TLS = Rows(queue.tls_result, queue.tls_result.c.day * DAY)
 _DESTINATIONS = Rows(queue.destination, queue.destination.c.retry_at)
 _STS = Rows(queue.sts_policy, queue.sts_policy.c.fetched)
 
 
 def _oldest_in_queue(*rows: Rows) -> Callable[[Due], int | None]:
-    return lambda due: earliest([each.oldest(due.installation.queue.database) for each in rows])
+    return lambda due: earliest([each.oldest(due.installation.queue.database, due.held) for each in rows])
 
 
 INSTALLATION: tuple[Remover, ...] = (
@@ -177,7 +195,7 @@ INSTALLATION: tuple[Remover, ...] = (
     Remover(
         classes.SENDING,
         "what was sent",
-        lambda due: due.installation.queue.expire_sending(),
+        lambda due: due.installation.queue.expire_sending(due.held),
         _oldest_in_queue(_SENT, _TLS),
     ),
     Remover(
@@ -192,16 +210,11 @@ INSTALLATION: tuple[Remover, ...] = (
         lambda due: due.installation.control.judged.remove_expired(due.cut_off),
         lambda due: _JUDGED.oldest(due.installation.control.database),
     ),
-    Remover(
-        classes.REVIEWS,
-        "reviews",
-        lambda due: due.installation.control.reviews.remove_expired(due.cut_off),
-        lambda due: _REVIEWS.oldest(due.installation.control.database),
-    ),
+    _rows(classes.REVIEWS, _REVIEWS),
     Remover(classes.AUDIT, "audit", _cut_audit, lambda due: due.installation.audit.oldest(due.held)),
     Remover(classes.ERASURES, "certificates", _certificates, _oldest_certificate),
-    _rows(classes.ERASURES, _ENDINGS),
     _rows(classes.CONTRACTS, _CONTRACTS),
+    _rows(classes.ERASURES, _ENDINGS),
     _rows(classes.HOLDS, _HOLDS),
     _rows(classes.DISCLOSURES, _DISCLOSURES),
     _rows(classes.APPROVALS, _APPROVALS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from quarantine_place import ALICE, DAY, ONE, TWO, Place
 from sqlalchemy import insert as sql_insert
 
 from storage.database.prepared import prepare
-from storage.directory.reviews import Reviews
 from storage.errors import StorageFull, Unavailable
+from storage.filter.counts import Judged
 from storage.logs.access import AccessEvent
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import Periods
@@ -19,6 +19,7 @@ from storage.register.values import Kept
 from storage.retention import Removed, measure, remove_due
 from storage.retention.removers import INSTALLATION, TENANT
 from storage.schema.control import metadata
+from storage.schema.queue import sent
 from storage.values import UID_MAX, AccountId, EmailAddress, TenantId
 
 BUSINESS = 3654 * DAY
@@ -33,12 +34,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def insert(where: Place, name: str, /, **values: object) -> None:
     """A row; columns that are not named have a value without meaning."""
-    table = metadata.tables[name]
+    table = metadata.tables.get(name, sent)
+    database = where.installation.queue.database if table is sent else where.installation.control.database
     for column in table.columns:
         nothing = {int: 0, str: "", bytes: b""}[column.type.python_type]
         values.setdefault(column.name, None if column.nullable else nothing)
     statement = prepare(sql_insert(table))
-    where.installation.control.database.write(lambda transaction: statement.run(transaction, **values))
+    database.write(lambda transaction: statement.run(transaction, **values))
 
 
 def count(place: Place, table: str) -> int:
@@ -105,6 +107,44 @@ def test_business_records_go_after_ten_years(place: Place) -> None:
     assert [count(place, table) for table in tables] == [1, 1, 1]
 
 
+def test_a_contract_without_an_end_is_over_when_its_tenant_was_erased(place: Place) -> None:
+    """Most contracts end early, or by an order: what was written as their end says nothing then."""
+    now = place.clock.now()
+    for tenant_id, ends in ((98, None), (99, now + 5 * BUSINESS)):
+        insert(place, "tenant", tenant_id=tenant_id, slug=f"ended-{tenant_id}", state="ended")
+        insert(place, "contract", tenant_id=tenant_id, ends=ends)
+        insert(place, "ending", ending_id=str(tenant_id), tenant_id=tenant_id, finished=now)
+    place.clock.advance(BUSINESS - DAY - 1)
+    remove_due(place.installation)
+    assert (count(place, "contract"), count(place, "ending")) == (2, 2)
+    place.clock.advance(3 * DAY)
+    assert "contracts" in {each.of.name for each in measure(place.installation) if each.overdue}
+    remove_due(place.installation)
+    assert (count(place, "contract"), count(place, "ending")) == (0, 0)
+
+
+def test_the_row_of_an_erasure_stays_as_long_as_the_contract_whose_age_it_tells(place: Place) -> None:
+    now = place.clock.now()
+    insert(place, "tenant", tenant_id=98, slug="ended-98", state="ended")
+    insert(place, "contract", tenant_id=98)
+    insert(place, "ending", ending_id="e", tenant_id=98, finished=now)
+    insert(place, "legal_hold", hold_id="h", tenant_id=98, ends=now + 2 * BUSINESS)
+    place.clock.advance(BUSINESS)
+    remove_due(place.installation)
+    assert (count(place, "contract"), count(place, "ending")) == (1, 1)
+    assert not any(each.overdue for each in measure(place.installation))
+
+
+@pytest.mark.parametrize("state", ["waiting", "wrong", "right", "seen"])
+def test_a_review_goes_in_its_time_whatever_became_of_it(place: Place, state: str) -> None:
+    """One that nobody looked at, too: what is published has no exception."""
+    insert(place, "review", tenant_id=ONE, quarantine_id="q", asked=place.clock.now(), state=state)
+    place.clock.advance(400 * DAY)
+    assert removed_of(remove_due(place.installation), "reviews") == 0
+    place.clock.advance(1)
+    assert removed_of(remove_due(place.installation), "reviews") == 1
+
+
 def test_sessions_and_people_who_left(place: Place) -> None:
     now = place.clock.now()
     insert(place, "staff", staff_id=1, name="a", ended=now)
@@ -136,14 +176,14 @@ def test_what_is_older_than_its_ceiling_is_an_alarm(place: Place, caplog: pytest
 def test_a_part_that_fails_is_counted_and_keeps_nothing_else_from_going(
     place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(_: Reviews, before: int | None = None) -> int:
+    def full(_: Judged, before: int | None = None) -> int:
         raise error
 
-    monkeypatch.setattr(Reviews, "remove_expired", full)
+    monkeypatch.setattr(Judged, "remove_expired", full)
     removed = remove_due(place.installation)
     assert removed.failed == 1
-    assert [each.data_class for each in removed.receipts if each.failed] == ["reviews"]
-    assert place.installation.control.receipts.last()["reviews"].failed == 1
+    assert [each.data_class for each in removed.receipts if each.failed] == ["verdict_counts"]
+    assert place.installation.control.receipts.last()["verdict_counts"].failed == 1
 
 
 def test_the_rule_of_withheld_mail_counts_and_no_more_than_the_period(place: Place) -> None:
@@ -197,6 +237,51 @@ def test_what_a_hold_covers_stays_and_goes_when_it_is_over(place: Place) -> None
     place.clock.advance(60 * DAY)
     removed = remove_due(place.installation)
     assert (removed_of(removed, "withheld"), removed_of(removed, "forwarded_senders"), removed.messages) == (1, 1, 1)
+
+
+def test_what_stands_elsewhere_about_a_held_tenant_stays_too(place: Place) -> None:
+    installation = place.installation
+    hour = place.clock.now() // 3600
+    for tenant_id in (ONE, TWO):
+        insert(place, "review", tenant_id=tenant_id, quarantine_id="q", asked=place.clock.now(), state="right")
+        insert(place, "sent", tenant_id=tenant_id, account_id=1, hour=hour, recipients=1)
+    insert(place, "legal_hold", hold_id="h", tenant_id=ONE, begun=0, ends=place.clock.now() + 500 * DAY)
+    place.clock.advance(450 * DAY)
+    removed = remove_due(installation)
+    assert (removed_of(removed, "reviews"), removed_of(removed, "sending")) == (1, 1)
+    assert count(place, "review") == 1 and sum(installation.queue.sent_by_account(ONE, AccountId(1), 0).values()) == 1
+    assert not any(each.overdue for each in [*removed.receipts, *measure(installation)])
+    place.clock.advance(51 * DAY)
+    removed = remove_due(installation)
+    assert (removed_of(removed, "reviews"), removed_of(removed, "sending")) == (1, 1)
+
+
+def during_a_pass(place: Place, do: Callable[[], object]) -> Callable[[], bool]:
+    """For `stopping`, which is asked before each tenant: does something once, when the first is about to be next."""
+    waiting = [do]
+
+    def stopping() -> bool:
+        while waiting:
+            waiting.pop()()
+        return False
+
+    return stopping
+
+
+def test_a_hold_counts_in_the_pass_that_is_under_way(place: Place) -> None:
+    for tenant_id in (ONE, TWO):
+        place.held(tenant_id=tenant_id)
+    place.clock.advance(40 * DAY)
+    removed = remove_due(place.installation, stopping=during_a_pass(place, lambda: hold(place, ONE, ALICE)))
+    assert removed_of(removed, "withheld") == 1 and len(place.files(ONE)) == 2
+
+
+@pytest.mark.parametrize("days", [3650, -3650])
+def test_a_clock_that_jumps_during_a_pass_stops_it(place: Place, days: int) -> None:
+    place.held()
+    with pytest.raises(Unavailable, match="clock"):
+        remove_due(place.installation, stopping=during_a_pass(place, lambda: place.clock.jump(days * DAY)))
+    assert len(place.files()) == 2 and place.installation.control.receipts.last() == {}
 
 
 def test_a_clock_that_is_not_believed_stops_everything(place: Place) -> None:

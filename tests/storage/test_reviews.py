@@ -11,7 +11,7 @@ from directory_premises import DirectoryPremises
 from storage.clock import FixedClock
 from storage.directory.reviews import NEXT, Review, Reviews, ReviewState
 from storage.errors import Conflict, NotFound
-from storage.filter.counts import DAY, KEPT_DAYS, Counted
+from storage.filter.counts import Counted
 from storage.values import TenantId
 
 ONE, TWO = TenantId(1), TenantId(2)
@@ -167,15 +167,6 @@ def test_what_nobody_asked_for_is_not_found(desk: Desk) -> None:
     ):
         with pytest.raises(NotFound):
             missing()
-
-
-@pytest.mark.parametrize("state", ReviewState)
-def test_what_is_over_is_forgotten_with_its_counts(desk: Desk, state: ReviewState) -> None:
-    desk.bring_to(state)
-    desk.clock.advance(KEPT_DAYS * DAY)
-    assert desk.reviews.remove_expired() == 0
-    desk.clock.advance(1)
-    assert desk.reviews.remove_expired() == (state is ReviewState.SEEN or not NEXT[state])
 
 
 def test_who_decided_is_in_no_log(desk: Desk) -> None:
