@@ -48,8 +48,8 @@ _CLEAR = (
     " again."
 )
 _SAME_MEDIUM = (
-    " The master key lived on the same medium, or on one that may be the same; whether a trace of the old one is left in"
-    " spare blocks of it cannot be proven by software, so the higher level Purge is not claimed."
+    " The master key lived on the same medium, or on one that may be the same; whether a trace of the old one is left"
+    " in spare blocks of it cannot be proven by software, so the higher level Purge is not claimed."
 )
 _NOT_REPLACED = (
     " The old master key was not destroyed by this program, so the higher level Purge is not claimed: see below."
@@ -169,12 +169,24 @@ def _search(certificate: Certificate) -> Iterator[tuple[str, str]]:
     yield "Result", found
     yield "Searched", _some(search.searched)
     yield "Extent", f"{_number(search.files)} files, {_number(search.bytes)} bytes, for {_number(search.terms)} terms"
+    if search.unsearched:
+        yield (
+            "Not searched for",
+            f"{_number(search.unsearched)} terms that say nothing where they stand: very short ones, ordinary words,"
+            " names that others have too",
+        )
     if search.thorough:
         yield "Beside that", "other customers' folders too"
     if certificate.processes_recycled or certificate.processes_killed:
         replaced = f"{_number(certificate.processes_recycled)} that had held keys were replaced"
         ended = certificate.processes_killed
         yield "Processes", f"{replaced}; {_number(ended)} of them had to be ended by force" if ended else replaced
+    if certificate.processes_until is not None:
+        yield (
+            "Processes that go on",
+            "those that had held the key have dropped it and serve other accounts; each of them is replaced until"
+            f" <b>{_time(certificate.processes_until)}</b>, since until then traces of it may be left in its memory",
+        )
 
 
 def _remaining(certificate: Certificate) -> Iterator[tuple[str, str]]:

@@ -23,12 +23,13 @@ from typing import Any
 from storage.clock import Clock
 from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, InvalidInput, NotFound, Unavailable
 from storage.files import durable
-from storage.keys import names
+from storage.keys import names, unfinished
 from storage.keys.files import KeyFiles
 from storage.keys.keystore import KeyStore
 from storage.keys.mirror import wrapped_files
 from storage.keys.places import MasterPlace, shred
 from storage.keys.wrapping import decode_keys, decode_set, generation_of
+from storage.values import AccountId, TenantId
 
 MANIFEST = "manifest.json"
 
@@ -73,6 +74,7 @@ def make_copy(keys: Path, folder: Path, *, made: int, expires: int) -> Manifest:
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         with KeyFiles(keys).locked():
+            _check_nothing_is_to_go(keys)
             manifest = Manifest(made, expires, master_generation(keys), _copy(keys, partial))
         document = {"format": _FORMAT, **{name: getattr(manifest, name) for name in Manifest.__slots__}}
         _write(partial / MANIFEST, json.dumps(document, indent=1).encode("ascii") + b"\n")
@@ -160,6 +162,15 @@ def restore(folder: Path, keys: Path, master: MasterPlace, clock: Clock, *, tell
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return manifest
+
+
+def _check_nothing_is_to_go(keys: Path) -> None:
+    """A destruction that was interrupted before its first step has asked for the copies that there are already."""
+    for change in unfinished.read(keys):
+        tenant = TenantId(change.tenant)
+        name = names.account_file(tenant, AccountId(change.account)) if change.account else names.tenant_file(tenant)
+        if change.what != "rotate" and (keys / name).exists():
+            raise Unavailable("A key that is to be destroyed is still there: no copy is made before that has ended.")
 
 
 def _open_all(keys: Path, master: MasterPlace, clock: Clock) -> None:

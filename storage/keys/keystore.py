@@ -126,9 +126,7 @@ class KeyStore:
 
         The marker comes first: from then on nobody makes or uses a key for this tenant again.
         """
-        return self._destroy(
-            Change("destroy_tenant", int(tenant), until=self.backups_until()), names.tenant_marker(tenant)
-        )
+        return self._destroy(Change("destroy_tenant", int(tenant)), names.tenant_marker(tenant))
 
     def tenants(self) -> list[TenantId]:
         return self._reader.tenants()
@@ -161,8 +159,9 @@ class KeyStore:
             return self.destroy_tenant(tenant)
         if not self._files.path(names.tenant_folder(tenant)).is_dir():
             raise NotFound("There is no key for it.", detail=f"key of tenant {tenant}")
-        change = Change("destroy_account", int(tenant), int(account), self.backups_until())
-        return self._destroy(change, names.account_marker(tenant, account))
+        return self._destroy(
+            Change("destroy_account", int(tenant), int(account)), names.account_marker(tenant, account)
+        )
 
     def accounts(self, tenant: TenantId) -> list[AccountId]:
         return self._reader.accounts(tenant)
@@ -241,11 +240,14 @@ class KeyStore:
         with self._files.locked():
             self._tree.forget()
             self._resume(but=change)
+            # Here, since a copy is recorded before it waits for the lock: of whoever copied the key, this knows.
+            change = replace(change, until=self.backups_until())
             self._carry_out(unfinished.add(self._directory, change))
         known = self._marker(marker)
         if known is None:  # an account's went with its tenant, this moment
             known = self._marker(names.tenant_marker(TenantId(change.tenant)))
-        assert known is not None and known.facts is not None
+        if known is None or known.facts is None:
+            raise Unavailable("The keys of the whole tenant are being destroyed, which has not ended yet.")
         return known.facts
 
     def _carry_out(self, change: Change) -> None:

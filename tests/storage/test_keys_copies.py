@@ -14,12 +14,14 @@ from key_tree import ACCOUNT, FAR, NEIGHBOUR, OTHER, TENANT, KeyPlace, every_key
 
 from storage.clock import FixedClock
 from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, InvalidInput, NotFound, Unavailable
-from storage.keys import copies, signing
+from storage.keys import copies, signing, unfinished
+from storage.keys.files import KeyFiles
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
 from storage.keys.mirror import Mirror
 from storage.keys.places import MasterCommand, MasterFile, disks_of, shred
 from storage.keys.source import LocalKeys
+from storage.keys.unfinished import Change
 from storage.values import TenantId
 
 NEVER = 4_000_000_000
@@ -369,3 +371,31 @@ def test_signatures_are_the_same_whatever_wraps_the_keys(place: KeyPlace) -> Non
     ):
         with pytest.raises(Corrupt):
             signing.verify(wrong, message, forged)
+
+
+class TestCopiesAndDestructions:
+    """Until when a copy could exist that holds what is destroyed: the certificate says it."""
+
+    def test_copies_are_asked_for_when_no_other_can_be_made(self, place: KeyPlace) -> None:
+        """One that is recorded later waits for the lock, and does not find the key any more."""
+        alone: list[bool] = []
+
+        def until() -> int:
+            with KeyFiles(place.keys).locked(wait=False) as free:
+                alone.append(not free)
+            return 4711
+
+        place.store.backups_until = until
+        assert place.store.destroy_account(TENANT, ACCOUNT).backups_until == 4711
+        assert place.store.destroy_tenant(FAR).backups_until == 4711
+        assert alone == [True, True]
+
+    @pytest.mark.parametrize("change", [Change("destroy_tenant", 1), Change("destroy_account", 1, int(ACCOUNT))])
+    def test_none_is_made_of_a_key_that_is_to_go(self, place: KeyPlace, tmp_path: Path, change: Change) -> None:
+        copied = tmp_path / "keys-20260101T000000Z"
+        unfinished.add(place.keys, change)  # killed before the first step
+        with pytest.raises(Unavailable, match="to be destroyed"):
+            copies.make_copy(place.keys, copied, made=1, expires=2)
+        assert not copied.exists() and not copied.with_name(f".{copied.name}").exists()
+        place.reopen()
+        copies.make_copy(place.keys, copied, made=1, expires=2)
