@@ -27,7 +27,7 @@ from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.errors import Corrupt, Gone
 from storage.mail.account import Account
-from storage.mail.keywords import SYSTEM_BITS
+from storage.mail.keywords import SYSTEM_BITS, Keywords
 from storage.schema.account import membership, message, moved, moving
 from storage.values import UID_MAX, MailboxId, MessageId
 
@@ -104,6 +104,11 @@ _there = prepare(
     )
     .where(membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
     .order_by(membership.c.uid.desc())
+)
+_tags_here = prepare(
+    select(membership.c.mailbox_id, membership.c.flags)
+    .where(membership.c.account_id == bindparam("account"), membership.c.message_id == bindparam("message"))
+    .limit(1)
 )
 _delivered = prepare(
     select(message.c.delivery_id, message.c.message_id).where(
@@ -182,6 +187,7 @@ class Moving:
     def __init__(self, account: Account, source: str) -> None:
         self._account = account
         self._source = source
+        self._keywords = Keywords(account.account_id)
 
     # Folders
 
@@ -222,14 +228,15 @@ class Moving:
         """Another mailbox takes what comes from now on."""
         return self._change(replace(folder, mailbox_id=mailbox_id))
 
-    def compared(self, folder: MovingFolder, highest_modseq: int) -> MovingFolder:
-        """Flags are known up to here, and the folder is wholly here: rows of earlier UIDVALIDITYs are of no use."""
+    def compared(self, folder: MovingFolder, highest_modseq: int, *, is_whole: bool) -> MovingFolder:
+        """Flags are known up to here. `is_whole`: what earlier UIDVALIDITYs were good for is of no use any more."""
         account = self._account.account_id
 
         def work(transaction: Transaction) -> None:
             _drop_earlier.run(transaction, account=account, id=folder.id, validity=folder.uidvalidity)
 
-        self._account.database.write(work)
+        if is_whole:
+            self._account.database.write(work)
         return self._change(replace(folder, highest_modseq=highest_modseq))
 
     def _change(self, folder: MovingFolder) -> MovingFolder:
@@ -335,6 +342,15 @@ class Moving:
         with self._account.database.reading() as connection:
             rows = _delivered.rows(connection, account=self._account.account_id, ids=json.dumps(list(by_id)))
         return {by_id[delivery_id]: MessageId(message_id) for delivery_id, message_id in rows}
+
+    def tags_here(self, message_id: MessageId) -> Tags:
+        """The flags that a message has here."""
+        with self._account.database.reading() as connection:
+            row = _tags_here.one(connection, account=self._account.account_id, message=message_id)
+            if row is None:
+                return Tags()
+            names = self._keywords.names(connection, MailboxId(row[0]))
+        return Tags(row[1] & SYSTEM_BITS, frozenset(name for bit, name in names.items() if row[1] >> bit & 1))
 
     def digest_of(self, folder: MovingFolder, uid: int) -> bytes | None:
         with self._account.database.reading() as connection:
