@@ -31,6 +31,7 @@ from storage.installation import Installation
 from storage.quarantine.files import BODY as BODY_ENDING
 from storage.values import AccountId, TenantId
 
+MADE = 4  # audit records of what the installation was made by
 CHEAP = "[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n"
 TENANT, ANN = TenantId(1), AccountId(1)
 
@@ -125,10 +126,10 @@ class TestAgreements:
         assert (said["signed"], said["ended"]) == ("2026-01-05T00:00:00Z", None)
         assert place.run("review", *arguments).status == 1, "one is in force"
         ended = place.run("review", "agreement", "end", str(RITA), "--json").json
-        assert ended["ended"] and ended["audit_record"] == 2
+        assert ended["ended"] and ended["audit_record"] == MADE + 2
         assert place.run("review", "agreement", "end", str(RITA)).status == 1
         assert [each["number"] for each in place.run("review", "agreement", "list", "--json").json] == [1]
-        records = place.run("log", "audit", "--json").json
+        records = place.run("log", "audit", "--action", "agreement", "--json").json
         assert [(each["action"], each["actor"], each["details"]["person"]) for each in records] == [
             ("agreement.record", str(ADAM), str(RITA)),
             ("agreement.end", str(ADAM), str(RITA)),
@@ -138,7 +139,7 @@ class TestAgreements:
     def test_nobody_records_his_own(self, place: Place) -> None:
         said = place.run("review", "agreement", "record", str(RITA), "--document", str(place.document))
         assert said.status == 1 and "of his own" in said.err
-        assert place.run("log", "audit", "--json").json == []
+        assert place.run("log", "audit", "--action", "agreement", "--json").json == []
 
     def test_the_servers_user_gets_none(self, place: Place) -> None:
         with (place.data / "cleanmail.toml").open("a") as file:
@@ -155,7 +156,7 @@ class TestAgreements:
         said = place.run("review", "agreement", "record", str(EVE), "--document", str(document), *arguments)
         assert said.status == 1
         assert place.run("review", "agreement", "list", "--json").json == []
-        assert place.run("log", "audit", "--json").json == []
+        assert place.run("log", "audit", "--action", "agreement", "--json").json == []
 
 
 def test_without_an_agreement_nothing_is_shown(place: Place) -> None:
@@ -188,7 +189,7 @@ def test_a_look_shows_the_header_and_why_and_is_recorded_first(place: Place) -> 
     place.agree()
     said = place.run("review", "show", number, "--reason", "ticket 5")
     assert said.status == 0, said.err
-    assert said.err == "This look is audit record 2.\n"
+    assert said.err == f"This look is audit record {MADE + 2}.\n"
     for text in (SENTENCE, COUNTERFACTUAL, "From: Far <far@far.test>", "to: @acme.test", "score: 5.5", "spf: fail"):
         assert text in said.out
     assert f"Subject: {SUBJECT} [2J" in said.out, "decoded, and nothing of it acts on a terminal"
@@ -196,13 +197,17 @@ def test_a_look_shows_the_header_and_why_and_is_recorded_first(place: Place) -> 
     assert BODY not in said.out and "ann@acme.test" in said.out  # its To field
     assert max(map(len, said.out.splitlines())) <= 102 and "\x1b" not in said.out
     [record] = place.audited()
-    assert (record["number"], record["action"], record["actor"]) == (2, "review.view", str(RITA))
+    assert (record["number"], record["action"], record["actor"]) == (MADE + 2, "review.view", str(RITA))
     assert (record["tenant"], record["details"]) == ("acme", {"message": number, "reason": "ticket 5"})
     assert SUBJECT not in json.dumps(record)
     [case] = place.run("review", "list", "--json").json
     assert case["viewed"]
     shown = place.run("review", "show", number, "--reason", "again", "--json").json
-    assert (shown["audit_record"], shown["recipient_domains"], shown["facts"]["spf"]) == (3, ["acme.test"], "fail")
+    assert (shown["audit_record"], shown["recipient_domains"], shown["facts"]["spf"]) == (
+        MADE + 4,
+        ["acme.test"],
+        "fail",
+    )
     assert ["From", "Far <far@far.test>"] in shown["header"] and BODY not in json.dumps(shown)
 
 
@@ -253,7 +258,7 @@ def test_a_decision_follows_a_look_and_is_recorded(place: Place, decision: str, 
     assert said.status == 1 and "Nobody has looked" in said.err
     place.run("review", "show", number, "--reason", "x")
     said = place.run(*arguments)
-    assert said.status == 0 and sentence in said.out and "audit record 3" in said.out
+    assert said.status == 0 and sentence in said.out and f"audit record {MADE + 3}" in said.out
     record = place.audited()[-1]
     assert (record["action"], record["actor"]) == ("review.decide", str(RITA))
     assert record["details"] == {"message": number, "decision": decision, "reason": "an invoice"}
