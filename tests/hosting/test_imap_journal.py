@@ -9,12 +9,17 @@ import pytest
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from storage.background import Background
 from storage.check import check_installation
 from storage.checks.finding import Severity
 from storage.errors import NotPermitted
 from storage.mail import journal
+from storage.mail.account import Account, Surroundings
 from storage.mail.journal import JournalEntry
 from storage.mail.ledger import READ_ONLY
+from storage.rebuild import rebuild_account
+from storage.register.folder_rules import FolderRules
+from storage.retention import remove_due
 from storage.values import UidSet
 
 DAY = 86_400
@@ -240,3 +245,31 @@ def test_a_full_mailbox_gets_its_entries(town: MailTown) -> None:
     town.provisioning.set_quota(tenant_id, account_id, quota_bytes=1, quota_messages=1)
     with town.account() as account:
         assert journal.write(account, [entry(town, 11)]) == 1
+
+
+def test_entries_go_with_the_period_of_access_events_whatever_a_rule_of_folders_says(town: MailTown) -> None:
+    town.installation.folder_rules = FolderRules.parse([f"{journal.NAME}=1"])
+    for days, left in ((2, 2), (400, 0)):
+        town.clock.advance(days * DAY)
+        town.installation.clock_guard.confirm()
+        assert remove_due(town.installation).failed == 0
+        with town.account() as account:
+            found = journal.find(account)
+            assert found is not None and found.messages == left
+
+
+def test_an_account_that_is_built_anew_from_its_files(town: MailTown) -> None:
+    tenant_id, account_id = town.accounts["alice@example.test"]
+    town.installation.close()
+    folder = town.data / "tenants" / str(tenant_id) / "accounts" / str(account_id)
+    (folder / "account.db").unlink()
+    background = Background()
+    surroundings = Surroundings(town.clock, "a.b", background)
+    key = town.keys.account_key(tenant_id, account_id, "test")
+    assert rebuild_account(folder, tenant_id, account_id, key, surroundings).messages == 2
+    account = Account.open(folder, tenant_id, account_id, key, surroundings)
+    found = journal.find(account)
+    assert found is not None and (found.name, found.messages) == (journal.NAME, 2)
+    assert account.usage().messages == 0 and journal.write(account, [entry(town, 7)]) == 0
+    account.close()
+    background.close()
