@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -46,21 +48,18 @@ def sign_in(
     """Sign in: commands of this Unix user are run, and recorded, as this person until `sign-out`."""
     run = invocation.of(context)
     composition.check_initialised(run.data)
-    password, code, *more = _secrets(secrets_from, 3 if change_password and secrets_from is not None else 2)
-    with privileges.acting_as_owner(run.data):
-        with composition.staff_signing_in(run.data, run.config, run.person) as entrance:
-            signed = entrance.staff_sign_in(name, password, code)
-        if change_password:
-            new = more[0] if more else secrets_input.ask("New password")
-            verifier = composition.passwords_of(run.config).hash(new)
-            with composition.administration(run.data, run.config) as administration:
-                store = administration.control.staff
-                administration.installation.audit.append("staff.password", signed.name, details={"name": signed.name})
-                store.set_password(store.find(signed.name), verifier)
-            run.output.done(f"The password of {signed.name} was changed; sign in with it.", {"name": signed.name})
-            return
     previous = session_file.read(run.data, run.person.uid)
-    session_file.write(run.data, run.person.uid, signed.token)
+    password, code, *more = _secrets(secrets_from, 3 if change_password and secrets_from is not None else 2)
+    with (
+        privileges.acting_as_owner(run.data),
+        composition.staff_signing_in(run.data, run.config, run.person) as entrance,
+    ):
+        signed = entrance.staff_sign_in(name, password, code)
+    with _ended_if_it_fails(run, signed.token):
+        if change_password:
+            _change_password(run, signed.name, more[0] if more else secrets_input.ask("New password"))
+            return
+        session_file.write(run.data, run.person.uid, signed.token)
     _end(run, previous)
     if signed.failures:
         run.output.note(f"Since the last time {signed.failures} sign-ins with this name failed.")
@@ -108,6 +107,28 @@ def whoami(context: typer.Context) -> None:
 def _roles(who: Who) -> list[str]:
     """Those that count now."""
     return [] if who.must_sign_in else sorted(role.value for role in roles_in_force(who))
+
+
+def _change_password(run: invocation.Invocation, name: str, new: str) -> None:
+    verifier = composition.passwords_of(run.config).hash(new)
+    with (
+        privileges.acting_as_owner(run.data),
+        composition.administration(run.data, run.config) as administration,
+    ):
+        store = administration.control.staff
+        administration.installation.audit.append("staff.password", name, details={"name": name})
+        store.set_password(store.find(name), verifier)
+    run.output.done(f"The password of {name} was changed; sign in with it.", {"name": name})
+
+
+@contextmanager
+def _ended_if_it_fails(run: invocation.Invocation, token: str) -> Iterator[None]:
+    """Where only the Unix user counts, a session of which nobody has the token would be believed all the same."""
+    try:
+        yield
+    except BaseException:
+        _end(run, token)
+        raise
 
 
 def _end(run: invocation.Invocation, token: str) -> bool:

@@ -34,7 +34,7 @@ def become(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise Unavailable(f"server.user: this machine has no user '{user}'.") from None
-    _switch(entry.pw_uid, entry.pw_gid, entry.pw_name)
+    _switch(entry.pw_uid, entry.pw_gid)
 
 
 def become_owner(path: Path) -> None:
@@ -44,11 +44,7 @@ def become_owner(path: Path) -> None:
     owner = path.stat()
     if owner.st_uid == 0:
         return
-    try:
-        name = pwd.getpwuid(owner.st_uid).pw_name
-    except KeyError:
-        name = ""
-    _switch(owner.st_uid, owner.st_gid, name)
+    _switch(owner.st_uid, owner.st_gid)
 
 
 @contextmanager
@@ -61,8 +57,9 @@ def acting_as_owner(path: Path, *, wholly: bool = False) -> Iterator[None]:
     if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
         yield
         return
-    gids, uids = os.getresgid(), os.getresuid()
+    gids, uids, groups = os.getresgid(), os.getresuid(), os.getgroups()
     real_gid, real_uid = (owner.st_gid, owner.st_uid) if wholly else (gids[0], uids[0])
+    os.setgroups(_groups_of(owner.st_uid, owner.st_gid))
     os.setresgid(real_gid, owner.st_gid, gids[2])
     os.setresuid(real_uid, owner.st_uid, 0)
     try:
@@ -70,11 +67,20 @@ def acting_as_owner(path: Path, *, wholly: bool = False) -> Iterator[None]:
     finally:
         os.setresuid(*uids)
         os.setresgid(*gids)
+        os.setgroups(groups)
 
 
-def _switch(uid: int, gid: int, name: str) -> None:
-    groups = {group.gr_gid for group in grp.getgrall() if name in group.gr_mem} if name else set()
-    os.setgroups(sorted(groups | {gid}))
+def _groups_of(uid: int, gid: int) -> list[int]:
+    """Also of a user without a name."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return [gid]
+    return sorted({group.gr_gid for group in grp.getgrall() if name in group.gr_mem} | {gid})
+
+
+def _switch(uid: int, gid: int) -> None:
+    os.setgroups(_groups_of(uid, gid))
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     os.environ["HOME"] = "/"

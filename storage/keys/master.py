@@ -99,10 +99,29 @@ def write_master_file(path: Path, master: Master, *, replace: bool = False) -> N
 
 def run_master_command(command: Sequence[str]) -> Master:
     """From what a command of the operator prints (a KMS client, a password store); run once, at start."""
-    try:
-        done = subprocess.run(list(command), capture_output=True, timeout=COMMAND_TIMEOUT, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        raise Unavailable("The command that gives the master key cannot be run or takes too long.") from None
+    done = run_command(command)
+    if done is None:
+        raise Unavailable("The command that gives the master key cannot be run or takes too long.")
     if done.returncode != 0:
         raise Unavailable(f"The command that gives the master key failed with status {done.returncode}.")
     return Master.parse(done.stdout.decode("ascii", "replace"))
+
+
+def run_command(command: Sequence[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes] | None:
+    """A command of the operator; None if it cannot be run or takes too long.
+
+    A process of root that acts as the server's user for a while gives it the rights of that user for good.
+    """
+    user, group = (os.geteuid(), os.getegid()) if os.getuid() != os.geteuid() else (None, None)
+    try:
+        return subprocess.run(  # noqa: S603
+            list(command),
+            input=given,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+            user=user,
+            group=group,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -11,7 +11,6 @@ Raises: Unavailable.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,13 +20,7 @@ from typing import Protocol
 from storage.errors import Unavailable
 from storage.files import durable
 from storage.keys.destruction import Sanitization
-from storage.keys.master import (
-    COMMAND_TIMEOUT,
-    Master,
-    file_text,
-    read_master_file,
-    run_master_command,
-)
+from storage.keys.master import Master, file_text, read_master_file, run_command, run_master_command
 
 
 class MasterPlace(Protocol):
@@ -150,13 +143,9 @@ class MasterCommand:
     def store(self, master: Master) -> None:
         if not self.store_command:
             raise Unavailable("There is no command that stores a new master key ([keys] master_store_command).")
-        text = master.text().encode("ascii")
-        try:
-            done = subprocess.run(  # noqa: S603 - the operator's own command
-                list(self.store_command), input=text, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            raise Unavailable("The command that stores the master key cannot be run or takes too long.") from None
+        done = run_command(self.store_command, master.text().encode("ascii"))
+        if done is None:
+            raise Unavailable("The command that stores the master key cannot be run or takes too long.")
         if done.returncode != 0:
             raise Unavailable(f"The command that stores the master key failed with status {done.returncode}.")
         if self.read() != master:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from hosting.roles.privileges import acting_as_owner
+from storage.keys.master import Master, run_master_command
 
 OWNER = 4_100_999  # uid of no Unix user
 
@@ -37,7 +39,23 @@ def test_what_is_started_meanwhile_cannot_be_root_again(folder: Path) -> None:
     assert users == [str(OWNER)] * 4  # real, effective, saved, of files
 
 
+def test_a_command_of_the_server_s_user_cannot_be_root_again(folder: Path) -> None:
+    """Also where others see who asks: what gives the master key stands in a file that the server's user may write."""
+    with tempfile.NamedTemporaryFile(dir="/tmp") as status:
+        os.chown(status.name, OWNER, OWNER)
+        key = Master.generate()
+        script = f"cat /proc/self/status > {status.name}; echo {key.text()}"
+        with acting_as_owner(folder):
+            assert run_master_command(["/bin/sh", "-c", script]) == key
+        lines = [line.split() for line in Path(status.name).read_text().splitlines()]
+    found = {line[0]: line[1:] for line in lines if line}
+    assert found["Uid:"] == found["Gid:"] == [str(OWNER)] * 4
+    assert found["Groups:"] == [str(OWNER)]  # not those of root
+
+
 def test_an_error_gives_them_back_too(folder: Path) -> None:
+    before = os.getgroups()
     with pytest.raises(KeyError), acting_as_owner(folder, wholly=True):
         raise KeyError
     assert os.getresuid() == (0, 0, 0)
+    assert os.getgroups() == before

@@ -152,6 +152,31 @@ class TestSigningIn:
             secrets = f"{password}\n{code_of(made['otpauth'], 1)}\n"
             assert town.run("sign-in", "anna", "--secrets-from", "-", stdin=secrets).status == status
 
+    @pytest.mark.parametrize("new", ["short", ""])
+    def test_a_password_that_is_refused_leaves_no_session(self, town: StaffTown, new: str) -> None:
+        """The auth role believes the Unix user, who could not end it: its token is nowhere."""
+        made = town.run(
+            "staff", "add", "anna", "--role", "support", "--secrets-from", "-", "--json", stdin=f"{PASSWORD}\n"
+        ).json
+        town.become(ADAM)
+        secrets = f"{PASSWORD}\n{code_of(made['otpauth'])}\n{new}\n"
+        assert town.run("sign-in", "anna", "--change-password", "--secrets-from", "-", stdin=secrets).status == 1
+        with town.installation() as installation:
+            assert installation.control.staff.signed_in_as(ADAM, 3600) == []
+
+    def test_nobody_signs_in_where_his_session_cannot_be_kept(self, town: StaffTown) -> None:
+        town.person("anna", "operator")
+        made = town.run("staff", "reset-totp", "anna", "--json").json
+        town.run("staff", "password", "anna", "--secrets-from", "-", stdin=f"{PASSWORD}\n")
+        town.become(ADAM)
+        town.signed_in("anna")
+        (file,) = (town.runtime / str(ADAM) / "cleanmail").iterdir()
+        file.chmod(0o644)
+        secrets = f"{PASSWORD}\n{code_of(made['otpauth'])}\n"
+        assert town.run("sign-in", "anna", "--secrets-from", "-", stdin=secrets).status == 1
+        file.unlink()
+        assert town.run("sign-in", "anna", "--secrets-from", "-", stdin=secrets).status == 0  # the code was not used up
+
     @pytest.mark.parametrize("change", ["roles", "password", "reset-totp", "end"])
     def test_a_change_ends_the_session(self, town: StaffTown, change: str) -> None:
         home = town.uid
