@@ -1,7 +1,7 @@
 """The command line `cleanmail`: its commands, put together.
 
 Exit status: 0 done; 1 refused, not found or not valid; 2 wrong usage; 3 not possible for the moment, try again;
-4 `check` found damage; 5 `import` left messages out; 70 an unexpected error; 130 interrupted.
+4 `check` found damage; 5 `import` or `migrate` left messages out; 70 an unexpected error; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _COMMANDS = {
     "contract": ("contracts", "app"),
     "hold": ("holds", "app"),
     "import": ("archives", "import_"),
+    "migrate": ("migrate", "migrate"),
     "export": ("export", "app"),
     "backup": ("backup", "app"),
     "restore": ("backup", "restore"),
@@ -122,7 +123,7 @@ app = typer.Typer(
     help="Cleanmail: e-mail hosting for providers who promise privacy. Administers an installation, running or not.",
     epilog=(
         "Exit status: 0 done; 1 refused, not found or not valid; 2 wrong usage; 3 not possible for the moment; "
-        "4 check found damage; 5 import left messages out; 70 unexpected error; 130 interrupted."
+        "4 check found damage; 5 import or migrate left messages out; 70 unexpected error; 130 interrupted."
     ),
 )
 
