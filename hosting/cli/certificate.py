@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Number = Annotated[str, typer.Argument(help="The certificate's number, from: cleanmail certificate list.")]
 
+PAGES_UNPROVEN = 3  # exit status
 _FILE_MAX = LARGEST + 1_000_000
 
 
@@ -100,7 +101,11 @@ def verify(
     ] = "",
     installation: Annotated[str, typer.Option(metavar="ID", help="Demand that it comes from this installation.")] = "",
 ) -> None:
-    """Find out whether a certificate is genuine and unchanged; with --key, without any data directory."""
+    """Find out whether a certificate is genuine and unchanged; with --key, without any data directory.
+
+    Of a PDF its attachment counts. Exit status 3: that is genuine, and what is printed on the pages was not made of it
+    by this version of the program, so nothing proves it.
+    """
     run = invocation.of(context)
     octets = _read(file)
     document = attachment.attached(octets) if attachment.is_pdf(octets) else octets
@@ -110,19 +115,22 @@ def verify(
         with run.keys() as keys:
             public = keys.verifying_key("certificate")
     certificate = signing.verify(document, public, installation_id=installation or None)
-    if attachment.is_pdf(octets) and not issuing.pages_match(octets, document):
-        run.output.note(
-            "The attached certificate is genuine. The pages were not made by this version of the program: believe what"
-            " stands here, not what is printed on them."
-        )
-    values = {"genuine": True, "signed_with_key": signing.key_id(public), **_values(certificate)}
+    pages = issuing.pages_match(octets, document) if attachment.is_pdf(octets) else None
+    values = {"genuine": True, "pages_match": pages, "signed_with_key": signing.key_id(public), **_values(certificate)}
     if run.output.as_json:
         run.output.record(values)
-        return
-    run.output.record(_values(certificate))
-    run.output.done(
-        f"The certificate is genuine and unchanged: signed with the key {values['signed_with_key']}.", values
-    )
+    else:
+        run.output.record(_values(certificate))
+        what = "attached certificate" if pages is False else "certificate"
+        run.output.done(
+            f"The {what} is genuine and unchanged: signed with the key {values['signed_with_key']}.", values
+        )
+    if pages is False:
+        run.output.note(
+            "The pages of the PDF are not those that this version of the program makes of it: another version did, or"
+            " they were changed. Believe what stands here, not what is printed on them."
+        )
+        raise typer.Exit(PAGES_UNPROVEN)
 
 
 @app.command()

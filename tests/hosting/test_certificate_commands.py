@@ -106,12 +106,19 @@ def test_what_does_not_verify_gets_one_sentence(
 
 def test_changed_pages_are_told(run: Run, tmp_path: Path) -> None:
     """The attachment is genuine; what is printed around it was not made by this program."""
-    (tmp_path / "c.pdf").write_bytes(PDF.replace(b"/Title (Certificate", b"/Title (Certified!!"))
-    status, _, err = run("verify", str(tmp_path / "c.pdf"), "--key", SIGNER.public.hex())
-    assert status == 0
-    assert "believe what stands here" in err
-    (tmp_path / "d.pdf").write_bytes(PDF)
-    assert run("verify", str(tmp_path / "d.pdf"), "--key", SIGNER.public.hex())[2] == ""
+    changed = PDF.replace(b"/Title (Certificate", b"/Title (Certified!!")
+    another = b"\n9 0 obj\n<< /Type /Embedded#46ile /Length 2 >>\nstream\n{}\nendstream\nendobj\n"  # as viewers see it
+    for octets in (changed, PDF + another):
+        (tmp_path / "c.pdf").write_bytes(octets)
+        status, out, err = run("verify", str(tmp_path / "c.pdf"), "--key", SIGNER.public.hex())
+        assert (status, "Believe what stands here" in err) == (3, True)
+        assert "The attached certificate is genuine" in out and "The certificate is genuine" not in out
+        status, out, _ = run("verify", str(tmp_path / "c.pdf"), "--key", SIGNER.public.hex(), "--json")
+        assert (status, json.loads(out)["genuine"], json.loads(out)["pages_match"]) == (3, True, False)
+    for name, octets, pages_match in (("d.pdf", PDF, True), ("d.json", DOCUMENT, None)):
+        (tmp_path / name).write_bytes(octets)
+        status, out, err = run("verify", str(tmp_path / name), "--key", SIGNER.public.hex(), "--json")
+        assert (status, err, json.loads(out)["pages_match"]) == (0, "", pages_match)
 
 
 def test_verifying_needs_the_public_key_alone(tmp_path: Path) -> None:
