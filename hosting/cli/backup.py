@@ -356,15 +356,24 @@ def _restore_installation(run: Invocation, source: Path, at: str, data: Path, *,
             "queued": found.queued,
             "erased_tenants": found.erased_tenants,
             "erased_accounts": found.erased_accounts,
+            "keys_destroyed": found.keys_destroyed,
             "without_key": found.without_key,
+            "without_part": found.without_part,
         },
     )
     if queue:
         run.output.note(f"{found.queued} messages are queued again; those that were sent since are sent twice.")
+    if found.keys_destroyed:
+        run.output.note(
+            f"The keys are older than erasures that are certified: {found.keys_destroyed} keys of what was erased were "
+            "in them, and were destroyed again."
+        )
+    for what in found.without_part:
+        run.output.note(f"The backup holds nothing of {what}, though its directory names it: restore a newer one.")
     for what in found.without_key:
         run.output.note(f"No key opens {what}: it was left out. Bring back newer keys, and restore again.")
     run.output.note("Mail clients load every folder anew: each has a new UIDVALIDITY.")
-    if found.without_key:
+    if found.without_key or found.without_part:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -395,12 +404,7 @@ def _moment(text: str) -> int | None:
     """A time in UTC, of a day its end."""
     if not text:
         return None
-    for form, length in (
-        ("%Y-%m-%d", 86_399),
-        ("%Y-%m-%d %H:%M", 59),
-        ("%Y-%m-%dT%H:%M:%SZ", 0),
-        ("%Y%m%dT%H%M%SZ", 0),
-    ):
+    for form, length in _TIMES.items():
         try:
             return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()) + length
         except ValueError:

@@ -15,7 +15,7 @@ from storage.installation import Installation
 from storage.register.values import Kept
 
 
-def prune(installation: Installation, place: Place, *, check: Callable[[], None] | None = None) -> list[str]:
+def prune(installation: Installation, place: Place, *, check: Callable[[], object] | None = None) -> list[str]:
     """Names of those that went. `check` raises if the clock is wrong."""
     backups, now = installation.control.backups, installation.clock.now()
     most = installation.periods.of(Kept.BACKUPS).floor_days

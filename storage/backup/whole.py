@@ -4,86 +4,54 @@ Everything is built beside, in DATA/.restoring, and checked against the manifest
 is moved into place, control.db last, so nothing is served before. A crash leaves DATA/.restoring, and the same command
 made again begins anew, or goes on with moving.
 
-What may not come back: data of tenants and accounts that were erased since the backup (by their certificates, or since
-their keys were destroyed) is left out and their rows are removed. What may not be repeated: mailboxes get new
-UIDVALIDITYs from the persistent counter, and ids of tenants, accounts, mailboxes and messages go on behind all that
-may have been given out since. Queued mail comes back only if it is wanted: it may have been sent meanwhile.
+What may not come back: data of tenants and accounts that were erased since the backup (`storage.backup.ledger`) is left
+out, their rows are removed, and keys of theirs that came back with an older copy are destroyed again. What may not be
+repeated (`storage.backup.renewal`): mailboxes get new UIDVALIDITYs from the persistent counter, and ids of tenants,
+accounts, mailboxes and messages go on behind all that may have been given out since. Queued mail comes back only if it
+is wanted: it may have been sent meanwhile.
 
-Raises: AlreadyExists (the data directory is not empty), InvalidInput (damaged, or of another installation), NotFound,
-StorageFull, Unavailable.
+Raises: AlreadyExists (the data directory is not empty), InvalidInput (damaged, or of another installation), Conflict
+(the restore of another backup was interrupted there), NotFound, StorageFull, Unavailable.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import delete, select
 
 from storage.backup import files
 from storage.backup import manifest as manifests
+from storage.backup.ledger import PURPOSE, Ledger, Owner
 from storage.backup.manifest import INSTALLATION, QUEUE, Entry, part_of_tenant
 from storage.backup.place import Place, Stored, alone_in
-from storage.certificates.certificate import Certificate
-from storage.certificates.store import Certificates
+from storage.backup.renewal import highest_in, raise_ids, renew_account
 from storage.clock import Clock
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
-from storage.directory.control import Control
 from storage.directory.rows import State
-from storage.errors import AlreadyExists, Corrupt, Gone, InvalidInput, NotFound
+from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound
 from storage.files import durable
 from storage.installation import Installation
 from storage.keys.source import KeySource
-from storage.mail.account import DATABASE, MAILDIR, Account
-from storage.schema import account as account_schema
-from storage.schema import control as control_schema
+from storage.mail.account import DATABASE, MAILDIR
 from storage.schema import queue as queue_schema
 from storage.values import AccountId, TenantId
 
-PURPOSE = "restore"
 STAGING = ".restoring"
 _READY = "ready"  # the staged data directory is whole
 # What may stand in a data directory into which an installation is restored; `run` is worthless.
 _ALLOWED = frozenset({"keys", "run", "tls", "clock", "lost+found", "certificates", "cleanmail.toml", STAGING})
-_MAILBOX_IDS, _MESSAGE_IDS = 10_000, 1_000_000  # that may have been given out since the backup
-_OTHER_IDS = 1_000
-_NUMBER = re.compile(r"([1-9][0-9]*)(?:\.key|\.destroyed)?\Z")
 
-_mailbox, _counter = account_schema.mailbox, account_schema.counter
-_MAILBOXES = prepare(select(_mailbox.c.mailbox_id).where(_mailbox.c.account_id == bindparam("account")))
-_RENEW = prepare(
-    update(_mailbox)
-    .where(_mailbox.c.account_id == bindparam("account"), _mailbox.c.mailbox_id == bindparam("mailbox"))
-    .values(uidvalidity=bindparam("fresh"))
-)
-_tenant, _domain, _login, _ids = (
-    control_schema.tenant,
-    control_schema.domain,
-    control_schema.login,
-    control_schema.counter,
-)
-_FREE_SLUG = prepare(update(_tenant).where(_tenant.c.tenant_id == bindparam("tenant")).values(slug=bindparam("freed")))
-_DELETE_DOMAINS = prepare(delete(_domain).where(_domain.c.tenant_id == bindparam("tenant")))
-_DELETE_LOGINS = prepare(delete(_login).where(_login.c.tenant_id == bindparam("tenant")))
-_TENANT_IDS = prepare(select(_tenant.c.tenant_id).order_by(_tenant.c.tenant_id))
-_RAISE = prepare(
-    update(_ids)
-    .where(_ids.c.name == bindparam("which"))
-    .values(value=func.max(_ids.c.value, bindparam("least")) + _OTHER_IDS)
-)
 _ALL_ENTRIES = tuple(
     prepare(delete(table)) for table in (queue_schema.recipient, queue_schema.entry, queue_schema.unlink)
 )
 _ENTRIES = prepare(select(queue_schema.entry.c.queue_id, queue_schema.entry.c.tenant_id, queue_schema.entry.c.file))
-
-Erased = tuple[TenantId, AccountId | None]
 
 
 @dataclass(slots=True)
@@ -97,7 +65,9 @@ class Whole:
     queued: int = 0  # entries of the queue
     erased_tenants: int = 0  # that ended since the backup, by certificate or key
     erased_accounts: int = 0
+    keys_destroyed: int = 0  # of what was erased, and were there again
     without_key: list[str] = field(default_factory=list)  # parts that no key opens, though nothing says they ended
+    without_part: list[str] = field(default_factory=list)  # tenants of which the backup holds nothing
 
 
 OnProgress = Callable[[int, int], None]  # files done, of how many
@@ -159,16 +129,25 @@ class _Restore:
         self._staging = data / STAGING
         self._target = self._staging / "data"
         self._whole = Whole()
-        self._erased: set[Erased] = set()
+        self._backups: list[Stored] = []  # all of this installation that lie there
+        self._ledger = Ledger(keys)
 
     def run(self) -> Whole:
-        ready = self._staging / _READY
+        ready, wanted = self._staging / _READY, {"backup": self._stored.manifest.id, "queue": self._queue}
         if ready.exists():
-            self._whole = Whole(**json.loads(ready.read_bytes()))
+            found = json.loads(ready.read_bytes())
+            self._whole = Whole(**found.pop("whole"))
+            if found != wanted:
+                raise Conflict(
+                    f"The restore of the backup {found['backup'].partition('-')[0]} into {self._data} was interrupted "
+                    "while it came into place: finish it with the same command, or begin with an empty data directory."
+                )
         else:
             shutil.rmtree(self._staging, ignore_errors=True)
             try:
                 self._build()
+                ended = json.dumps({**wanted, "whole": asdict(self._whole)})
+                durable.write_file(ready, ended.encode("ascii"))
             except BaseException as error:
                 shutil.rmtree(self._staging, ignore_errors=True)
                 if isinstance(error, OSError):
@@ -178,10 +157,10 @@ class _Restore:
         return self._whole
 
     def _build(self) -> None:
+        self._find_erased()
         durable.make_directory(self._target)
         for folder in ("run", "tenants", "logs"):
             durable.make_directory(self._target / folder)
-        self._find_erased()
         self._copy(self._stored.entries(INSTALLATION))
         self._copy(entry for entry in self._stored.entries(QUEUE) if self._queue or "/" not in entry.path)
         tenants = [TenantId(number) for number in self._stored.manifest.tenants() if self._is_readable(number)]
@@ -194,28 +173,26 @@ class _Restore:
             installation.close()
         shutil.rmtree(self._target / "run")
         files.sync(self._target)
-        durable.write_file(self._staging / _READY, json.dumps(asdict(self._whole)).encode("ascii"))
 
     # What was erased since
 
     def _find_erased(self) -> None:
-        made = self._stored.manifest.made
-        ledgers = [self._data, *(newer.root / manifests.DATA for newer in self._place.all())]
-        for ledger in ledgers:
-            for certificate in _certificates(ledger, made):
-                scope = certificate.scope
-                account_id = None if scope.account_id is None else AccountId(scope.account_id)
-                self._erased.add((TenantId(scope.tenant_id), account_id))
+        """By certificates; keys that the copy of before brought back are destroyed again."""
+        self._ledger.read(self._data)
+        self._backups = self._place.all(self._keys.verifying_key("manifest"))
+        for stored in self._backups:
+            self._ledger.read(stored.root / manifests.DATA)
+        self._whole.keys_destroyed = self._ledger.destroy_keys()
 
     def _is_readable(self, number: int) -> bool:
         """Whether a tenant's part comes back; which of its accounts do is found out too."""
         tenant_id = TenantId(number)
-        if (tenant_id, None) in self._erased:
+        if self._ledger.has((tenant_id, None)):
             return False
         try:
             self._keys.tenant_key(tenant_id, PURPOSE)
         except Gone:
-            self._erased.add((tenant_id, None))
+            self._ledger.add((tenant_id, None))
             return False
         except NotFound:
             self._whole.without_key.append(f"tenant {number}")
@@ -224,10 +201,10 @@ class _Restore:
             try:
                 self._keys.account_key(tenant_id, account_id, PURPOSE)
             except Gone:
-                self._erased.add((tenant_id, account_id))
+                self._ledger.add((tenant_id, account_id))
             except NotFound:
                 self._whole.without_key.append(f"account {account_id} of tenant {number}")
-                self._erased.add((tenant_id, account_id))
+                self._ledger.add((tenant_id, account_id))
         return True
 
     # Copying
@@ -236,11 +213,11 @@ class _Restore:
         made: set[Path] = set()
         for entry in entries:
             owner = _owner(entry.path)
-            if owner is not None and (owner in self._erased or (owner[0], None) in self._erased):
+            if owner is not None and self._ledger.has(owner):
                 continue
             target = self._target / entry.path
             if target.parent not in made:
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_parents(target.parent)
                 made.add(target.parent)
             try:
                 size, digest = files.copy_hashed(str(self._stored.path(entry.path)), str(target))
@@ -262,16 +239,19 @@ class _Restore:
     # What goes on behind what was
 
     def _renew(self, installation: Installation, tenants: Sequence[TenantId]) -> None:
-        control = installation.control
-        known = {row.tenant_id: row for row in control.tenants()}
-        for tenant_id in known:
-            durable.make_directory(self._target / "tenants" / str(tenant_id) / "accounts")
+        whole, copied = self._whole, set(tenants)
+        for row in installation.control.tenants():
+            if row.state is State.ENDED or self._ledger.has((row.tenant_id, None)):
+                continue
+            durable.make_directory(self._target / "tenants" / str(row.tenant_id) / "accounts")
+            if row.tenant_id not in copied and f"tenant {row.tenant_id}" not in whole.without_key:
+                whole.without_part.append(f"tenant {row.tenant_id}")
         for tenant_id in tenants:
             self._whole.tenants += 1
             self._renew_tenant(installation, tenant_id)
         self._apply_erasures(installation)
         self._renew_queue(installation)
-        self._raise_ids(control)
+        self._raise_ids(installation)
         details = {"backup": self._stored.name, "queue": "yes" if self._queue else "no"}
         installation.audit.append("backup.restore", "system", details=details)
 
@@ -279,7 +259,7 @@ class _Restore:
         folder = self._target / "tenants" / str(tenant_id)
         tenant, logins = installation.tenant(tenant_id), installation.control.login_hashes()
         for row in tenant.accounts():
-            if (tenant_id, row.account_id) in self._erased:
+            if self._ledger.has((tenant_id, row.account_id)):
                 continue
             root = folder / "accounts" / str(row.account_id)
             if not (root / DATABASE).exists():
@@ -287,7 +267,7 @@ class _Restore:
             for name in ("tmp", "new", "cur"):
                 durable.make_directory(root / MAILDIR / name)
             with installation.account(tenant_id, row.account_id) as account:
-                renew(account, self._clock.now())
+                renew_account(account, self._clock.now())
             self._whole.accounts += 1
             # One that was made while the backup was taken signs in too.
             if row.state is not State.ENDED and row.account_id not in logins:
@@ -295,18 +275,11 @@ class _Restore:
                     installation.control.claim_login(row.login, tenant_id, row.account_id)
 
     def _apply_erasures(self, installation: Installation) -> None:
-        control = installation.control
-        known = {row.tenant_id: row for row in control.tenants()}
-        for tenant_id, account_id in sorted(self._erased, key=lambda each: (each[0], each[1] or 0)):
-            if account_id is None:
-                if tenant_id in known and known[tenant_id].state is not State.ENDED:
-                    _end_tenant(control, tenant_id)
-                    self._whole.erased_tenants += 1
-                installation.queue.withdraw_tenant(tenant_id)
-                shutil.rmtree(self._target / "tenants" / str(tenant_id), ignore_errors=True)
-            elif (tenant_id, None) not in self._erased and tenant_id in known:
-                self._whole.erased_accounts += _end_account(installation, tenant_id, account_id)
-                shutil.rmtree(self._target / "tenants" / str(tenant_id) / "accounts" / str(account_id), True)
+        applied = self._ledger.apply(installation)
+        self._whole.erased_tenants, self._whole.erased_accounts = applied.tenants, applied.accounts
+        for tenant_id, account_id in self._ledger:
+            folder = self._target / "tenants" / str(tenant_id)
+            shutil.rmtree(folder if account_id is None else folder / "accounts" / str(account_id), ignore_errors=True)
 
     def _renew_queue(self, installation: Installation) -> None:
         queue = installation.queue
@@ -321,11 +294,13 @@ class _Restore:
             else:
                 queue.withdraw(queue_id)
 
-    def _raise_ids(self, control: Control) -> None:
-        """Ids are never used again, and keys say which were given out since."""
-        tenants, accounts = _numbers_in(self._data / "keys")
-        for which, least in (("tenant_id", tenants), ("account_id", accounts)):
-            control.database.write(partial(_RAISE.run, which=which, least=least))
+    def _raise_ids(self, installation: Installation) -> None:
+        """Ids are never used again; keys, certificates and newer backups say which were given out since."""
+        tenant_id, account_id = highest_in(self._data / "keys")
+        tenants = [number for stored in self._backups for number in stored.manifest.tenants()]
+        tenants += [int(owner[0]) for owner in self._ledger]
+        accounts = [int(owner[1] or 0) for owner in self._ledger]
+        raise_ids(installation.control, max([tenant_id, *tenants]), max([account_id, *accounts]))
 
     # Into place
 
@@ -349,62 +324,16 @@ class _Restore:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def renew(account: Account, now: int) -> None:
-    """After a database was restored: nothing that a client knows of the account is taken for what it has now."""
-
-    def work(transaction: Transaction) -> None:
-        ledger = account.ledger
-        ledger.take(transaction, "mailbox_id", _MAILBOX_IDS)
-        ledger.take(transaction, "message_id", _MESSAGE_IDS)
-        # UIDVALIDITYs began with the time of the account, and rise more slowly than time: those given out since the
-        # backup are below now (RFC 9051 §2.3.1.1).
-        last = ledger.take(transaction, "uidvalidity", 0) - 1
-        if last < now:
-            ledger.take(transaction, "uidvalidity", now - last)
-        for (mailbox_id,) in _MAILBOXES.rows(transaction, account=account.account_id):
-            fresh = ledger.take(transaction, "uidvalidity")
-            _RENEW.run(transaction, account=account.account_id, mailbox=mailbox_id, fresh=fresh)
-
-    account.database.write(work)
-
-
-def _certificates(ledger: Path, since: int) -> list[Certificate]:
-    try:
-        return Certificates(ledger).since(since)
-    except Corrupt as error:
-        raise InvalidInput(
-            f"A certificate of erasure in {ledger} is damaged ({error.detail}), so nobody knows what was "
-            "erased since: put it right first."
-        ) from None
-
-
 def _forget_entries(transaction: Transaction) -> None:
     for statement in _ALL_ENTRIES:
         statement.run(transaction)
 
 
-def _end_tenant(control: Control, tenant_id: TenantId) -> None:
-    """As its ending did: the row says that there was one, and nothing else is left."""
-    control.change_tenant_state(tenant_id, State.ENDED)
-
-    def work(transaction: Transaction) -> None:
-        _DELETE_DOMAINS.run(transaction, tenant=tenant_id)
-        _DELETE_LOGINS.run(transaction, tenant=tenant_id)
-        _FREE_SLUG.run(transaction, tenant=tenant_id, freed=f"ended-{tenant_id}")
-
-    control.database.write(work)
-
-
-def _end_account(installation: Installation, tenant_id: TenantId, account_id: AccountId) -> bool:
-    tenant = installation.tenant(tenant_id)
-    installation.control.release_login(account_id)
-    installation.queue.withdraw_tenant(tenant_id, account_id)
-    try:
-        tenant.change_state(account_id, State.ENDED)
-    except NotFound:
-        return False
-    tenant.remove_account(account_id)
-    return True
+def _make_parents(folder: Path) -> None:
+    """Each of them for nobody else to look into."""
+    if not folder.is_dir():
+        _make_parents(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _account_ids(entries: Iterable[Entry]) -> list[AccountId]:
@@ -412,25 +341,10 @@ def _account_ids(entries: Iterable[Entry]) -> list[AccountId]:
     return sorted(found)
 
 
-def _owner(path: str) -> Erased | None:
+def _owner(path: str) -> Owner | None:
     """Whose a file is."""
     parts = path.split("/")
     if len(parts) < 3 or parts[0] != "tenants" or not parts[1].isdecimal():
         return None
     whole_account = len(parts) > 4 and parts[2] == "accounts" and parts[3].isdecimal()
     return TenantId(int(parts[1])), AccountId(int(parts[3])) if whole_account else None
-
-
-def _numbers_in(keys: Path) -> tuple[int, int]:
-    """The highest numbers of tenants and accounts that key files or their markers have."""
-    tenants = accounts = 0
-    for path in keys.rglob("*"):
-        parts = path.relative_to(keys).parts
-        match = _NUMBER.match(parts[-1])
-        if match is None or parts[0] in ("logs", "endings", "groups"):
-            continue
-        if len(parts) == 1:
-            tenants = max(tenants, int(match[1]))
-        elif len(parts) == 2:
-            accounts = max(accounts, int(match[1]))
-    return tenants, accounts

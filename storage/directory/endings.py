@@ -100,6 +100,17 @@ class EndingRow:
         return self.step.number >= step.number
 
 
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What the certificate of an ending says of it."""
+
+    ending_id: str
+    begun: int
+    finished: int
+    ordered_by: str
+    steps: Mapping[str, int]
+
+
 class Endings:
     """Any thread may use it."""
 
@@ -182,6 +193,38 @@ class Endings:
         counted = {**progress, "steps": {**row.progress.get("steps", {}), Step.CERTIFIED.value: now}}
         self._database.write(lambda t: _FINISH.run(t, id=row.ending_id, counted=_text(counted), time=now))
         return self.find(row.ending_id)
+
+    def erased(self, tenant_id: TenantId, account_id: AccountId | None, known: Certified | None) -> None:
+        """What this database does not know of, or not all, since it comes from a backup: as if it had ended here.
+
+        `known`: what its certificate says; without one there is no ending, only a tenant that is ENDED.
+        """
+
+        def work(transaction: Transaction) -> None:
+            if account_id is None and _STATE.one(transaction, id=tenant_id) not in (None, (State.ENDED.value,)):
+                _END_TENANT.run(transaction, id=tenant_id, short=f"ended-{tenant_id}")
+                _FREE_DOMAINS.run(transaction, id=tenant_id)
+            if known is None:
+                return
+            row = _OF.one(transaction, tenant=tenant_id, account=account_id or _WHOLE_TENANT)
+            counted = _text({"steps": known.steps})
+            if row is None:
+                _INSERT.run(
+                    transaction,
+                    ending_id=known.ending_id,
+                    tenant_id=tenant_id,
+                    account_id=account_id,
+                    step=Step.ORDERED.value,
+                    begun=known.begun,
+                    finished=None,
+                    ordered_by=known.ordered_by,
+                    reason="",
+                    progress=counted,
+                    sought=None,
+                )
+            _FINISH.run(transaction, id=row[0] if row else known.ending_id, counted=counted, time=known.finished)
+
+        self._database.write(work)
 
     def remove_rows(self, tenant_id: TenantId, account_ids: list[AccountId], *, whole: bool) -> None:
         """Logins of the accounts; with `whole`, reviews that nobody has looked at; the tenant's administrators end."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from backup_town import ALICE, BOB, MALLORY, ONE, TWO, BackupTown, contents
-from erasure_certificates import certificate
+from erasure_certificates import Signer, certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ from storage.certificates.store import Certificates
 from storage.check import check_account, check_installation
 from storage.directory.provisioning import Provisioning
 from storage.directory.rows import State
-from storage.errors import AlreadyExists, Gone, InvalidInput, NotFound
+from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound
 from storage.installation import Installation
 from storage.mail.outcomes import NewMessage
 from storage.mail.quota import Limits
@@ -306,6 +306,151 @@ def test_certificates_say_what_was_erased_since(town: BackupTown, tmp_path: Path
         assert sorted(os.listdir(target / "tenants/1/accounts")) == ["1"]
     finally:
         restored.close()
+
+
+def ended_elsewhere(town: BackupTown, *owners: tuple[TenantId, AccountId | None]) -> list[bytes]:
+    """Certificates of erasures of which the data directory knows nothing."""
+    now = town.clock.now() + 30
+    return [
+        issue(
+            certificate(
+                certificate_id=f"{number:016x}",
+                scope=Scope(int(tenant_id), None if account_id is None else int(account_id), "one", ()),
+                begun=now,
+                finished=now,
+            ),
+            town.installation.keys,
+        )
+        for number, (tenant_id, account_id) in enumerate(owners, start=0xA0)
+    ]
+
+
+def test_keys_from_before_an_erasure_are_destroyed_again_and_its_ending_is_known(
+    town: BackupTown, tmp_path: Path
+) -> None:
+    stored = town.backup().stored
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    for document in ended_elsewhere(town, (TWO, None), (ONE, BOB)):
+        Certificates(target).keep(document)
+    found = restore_installation(town.place, stored, target, town.keys(target), town.clock)
+    assert (found.keys_destroyed, found.erased_tenants, found.erased_accounts, found.without_key) == (2, 1, 1, [])
+    keys = town.keys(target)
+    for read in (lambda: keys.tenant_key(TWO, "test"), lambda: keys.account_key(ONE, BOB, "test")):
+        with pytest.raises(Gone):
+            read()
+    restored = town.open(target)
+    try:
+        rows = [(row.tenant_id, row.account_id, row.finished is not None) for row in restored.control.endings.all()]
+        assert rows == [(TWO, None, True), (ONE, BOB, True)]
+        assert restored.control.has_slug("ended-2") and not restored.control.has_slug("two")
+        with restored.account(ONE, ALICE) as account:
+            assert len(contents(account)["INBOX"]) == 3
+        assert list(check_installation(restored, contents=True)) == []
+    finally:
+        restored.close()
+
+
+def test_numbers_that_a_certificate_names_are_not_given_out_again(town: BackupTown, tmp_path: Path) -> None:
+    """Else the next restore would take a new customer for one that ended."""
+    stored = town.backup().stored
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    [document] = ended_elsewhere(town, (TenantId(70_000), None))
+    Certificates(target).keep(document)
+    restored = restored_to(town, stored, target)
+    try:
+        assert restored.control.next_tenant_id() > 70_000
+    finally:
+        restored.close()
+
+
+def test_certificates_come_along_so_that_the_next_restore_knows_them_too(town: BackupTown, tmp_path: Path) -> None:
+    stored = town.backup().stored
+    [document] = ended_elsewhere(town, (TWO, None))
+    Certificates(town.data).keep(document)
+    town.backup()
+    restored_to(town, stored, tmp_path / "new").close()
+    store = Certificates(tmp_path / "new")
+    assert [each.scope.tenant_id for each in store.all()] == [TWO] and store.pdf("00000000000000a0")[:4] == b"%PDF"
+
+
+@pytest.mark.parametrize("how", ["of another", "changed", "renamed", "unsigned"])
+@pytest.mark.parametrize("where", ["in the target", "in a newer backup"])
+def test_a_certificate_that_is_not_ours_destroys_nothing(
+    town: BackupTown, tmp_path: Path, how: str, where: str
+) -> None:
+    stored = town.backup().stored
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    [document] = ended_elsewhere(town, (TWO, None))
+    if how == "of another":
+        document = issue(
+            certificate(certificate_id="00000000000000a0", scope=Scope(int(TWO), None, "two", ())), Signer()
+        )
+    elif how == "changed":
+        document = document.replace(b'"tenant_id":2', b'"tenant_id":1')
+    elif how == "unsigned":
+        document = document.replace(b'"value":"', b'"valu":"')
+    data = target if where == "in the target" else town.backup().stored.root / DATA
+    (data / "certificates").mkdir(exist_ok=True)
+    name = "00000000000000ff" if how == "renamed" else "00000000000000a0"
+    (data / "certificates" / f"{name}.json").write_bytes(document)
+    with pytest.raises(InvalidInput, match=f"certificate {name} in .*Nothing was restored"):
+        restore_installation(town.place, stored, target, town.keys(target), town.clock)
+    assert not (target / STAGING).exists() and not (target / "control.db").exists()
+    assert town.keys(target).tenant_key(TWO, "test").secret
+
+
+def test_nobody_else_can_look_into_what_was_restored(town: BackupTown, tmp_path: Path) -> None:
+    stored = town.backup().stored
+    before = os.umask(0)
+    try:
+        restored_to(town, stored, tmp_path / "new").close()
+    finally:
+        os.umask(before)
+    wrong = [
+        path
+        for path in (tmp_path / "new").rglob("*")
+        if path.stat().st_mode & 0o077 and path.relative_to(tmp_path / "new").parts[0] not in ("keys", "run")
+    ]
+    assert wrong == []
+
+
+def test_a_tenant_of_which_a_backup_holds_nothing_is_told(town: BackupTown, tmp_path: Path) -> None:
+    town.installation.close()
+    octets = bytearray((town.data / "tenants/2/tenant.db").read_bytes())
+    octets[5 * 4096 : 6 * 4096] = bytes(4096)
+    (town.data / "tenants/2/tenant.db").write_bytes(octets)
+    town.installation = town.open()
+    stored = town.backup().stored
+    assert stored.manifest.skipped == ("tenant-2",)
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    found = restore_installation(town.place, stored, target, town.keys(target), town.clock)
+    assert (found.tenants, found.without_part) == (1, ["tenant 2"])
+
+
+def test_a_restore_that_was_interrupted_goes_on_with_the_same_backup_only(town: BackupTown, tmp_path: Path) -> None:
+    first, second = town.backup().stored, town.backup().stored
+    target = tmp_path / "new"
+    moved_keys(town, target)
+    rename = Path.rename
+
+    def die(path: Path, to: Path) -> Path:
+        if path.name == "control.db":
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", die)
+        restore_installation(town.place, first, target, town.keys(target), town.clock)
+    with pytest.raises(Conflict, match=f"restore of the backup {first.name} .* was interrupted"):
+        restore_installation(town.place, second, target, town.keys(target), town.clock)
+    with pytest.raises(Conflict, match="was interrupted"):
+        restore_installation(town.place, first, target, town.keys(target), town.clock, queue=True)
+    restored_to(town, first, target).close()
+    assert not (target / STAGING).exists()
 
 
 def test_a_damaged_certificate_stops_a_restore(town: BackupTown, tmp_path: Path) -> None:
