@@ -135,7 +135,7 @@ ROLES: dict[Action, frozenset[StaffRole]] = {
     Action.PRIVACY_SEE: frozenset({_O, _S, _R, _A, _B}),
     Action.RETENTION_SEE: frozenset({_O, _A}),
     Action.RETENTION_RUN: frozenset({_O}),
-    Action.PERSON_SEE: frozenset({_O}),
+    Action.PERSON_SEE: frozenset({_O, _T}),
     Action.PERSON_CHANGE: frozenset({_O}),
     Action.DISCLOSURE_SEE: frozenset({_O, _A}),
     Action.DISCLOSURE_CHANGE: frozenset({_O}),
@@ -216,6 +216,7 @@ COMMANDS: dict[str, Action] = {
     "certificate verify": Action.OFFLINE,
     "certificate key": Action.OFFLINE,  # it is published
     "import": Action.MAIL_IN,
+    "migrate": Action.MAIL_IN,
     "export archive": Action.MAIL_OUT,
     "export verify": Action.OFFLINE,
     "export key": Action.OFFLINE,  # it is published
@@ -282,6 +283,11 @@ COMMANDS: dict[str, Action] = {
     "clock show": Action.RETENTION_SEE,
     "clock confirm": Action.RETENTION_RUN,
     "account folders": Action.ACCOUNT_SETTINGS,
+    "person report": Action.PERSON_SEE,
+    "person requests": Action.PERSON_SEE,
+    "person verify": Action.OFFLINE,
+    "person correct": Action.ACCOUNT_CHANGE,
+    "person erase": Action.PERSON_CHANGE,
     "message show": Action.MESSAGE_READ,
     "request ask": Action.REQUEST_ASK,
     "request list": Action.REQUEST_SEE,

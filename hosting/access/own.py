@@ -15,8 +15,8 @@ from storage.installation import Installation
 from storage.keys.source import KeySource
 from storage.values import TenantId
 
-# What is of no tenant, and commands need: the keys of the directory, of the audit records, of records of access.
-_OF_NOBODY = frozenset({"service_key", "verifying_key"})
+# What is of no tenant, and commands need: keys of the directory, of audit and access records, signatures.
+_OF_NOBODY = frozenset({"service_key", "verifying_key", "sign"})
 
 
 class KeysOfOne:

@@ -60,6 +60,7 @@ _COMMANDS = {
     "privacy": ("privacy", "app"),
     "retention": ("retention", "app"),
     "clock": ("clock", "app"),
+    "person": ("person", "app"),
     "message": ("messages", "app"),
     "request": ("requests", "app"),
     "staff": ("staff", "app"),

@@ -69,6 +69,8 @@ _FORGET_OLDEST = prepare(
     )
 )
 _DELETE = prepare(delete(correspondent).where(_OF_ACCOUNT))
+_KNOWING = prepare(select(func.count()).select_from(correspondent).where(_ADDRESS))
+_DELETE_ADDRESS = prepare(delete(correspondent).where(_ADDRESS))
 
 
 class Acquaintance(StrEnum):
@@ -127,6 +129,18 @@ class Correspondents:
         if own:
             return Acquaintance.ACCOUNT
         return Acquaintance.TENANT if anybody else Acquaintance.STRANGER
+
+    def knowing(self, address: EmailAddress) -> int:
+        """How many accounts have written to the address."""
+        with self._database.reading() as connection:
+            return int(_KNOWING.rows(connection, hash=self._hash(address))[0][0])
+
+    def remove_address(self, address: EmailAddress) -> int:
+        """Nobody knows the address any more, until somebody writes to it; how many accounts did."""
+        sought = self._hash(address)
+        with self._guard:
+            self._waiting = {pair for pair in self._waiting if pair[0] != sought}
+        return self._database.write(lambda t: _DELETE_ADDRESS.run(t, hash=sought))
 
     def remove_expired(self, before: int | None = None) -> int:
         """Those to whom nobody has written since that time, and those that are too many; how many were removed."""
