@@ -27,7 +27,7 @@ app = typer.Typer(
 
 Number = Annotated[str, typer.Argument(help="The certificate's number, from: cleanmail certificate list.")]
 
-PAGES_UNPROVEN = 3  # exit status
+PAGES_UNPROVEN = 4  # exit status, as of `check`
 _FILE_MAX = LARGEST + 1_000_000
 
 
@@ -103,7 +103,7 @@ def verify(
 ) -> None:
     """Find out whether a certificate is genuine and unchanged; with --key, without any data directory.
 
-    Of a PDF its attachment counts. Exit status 3: that is genuine, and what is printed on the pages was not made of it
+    Of a PDF its attachment counts. Exit status 4: that is genuine, and what is printed on the pages was not made of it
     by this version of the program, so nothing proves it.
     """
     run = invocation.of(context)

@@ -130,12 +130,16 @@ def read(octets: bytes, key: bytes | None = None) -> Signed:
 
 
 def _document(octets: bytes) -> dict[str, Any]:
-    """JSON without numbers that are none."""
+    """JSON in which every reader sees the same."""
 
     def refuse(text: str) -> Any:
         raise ValueError(text)
 
-    document = json.loads(octets, parse_constant=refuse)
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        return values if len(values) == len(pairs) else refuse("a name stands there twice")
+
+    document = json.loads(octets, object_pairs_hook=unique, parse_float=refuse, parse_constant=refuse)
     if not isinstance(document, dict):
         raise ValueError
     return document

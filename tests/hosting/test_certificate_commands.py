@@ -111,10 +111,10 @@ def test_changed_pages_are_told(run: Run, tmp_path: Path) -> None:
     for octets in (changed, PDF + another):
         (tmp_path / "c.pdf").write_bytes(octets)
         status, out, err = run("verify", str(tmp_path / "c.pdf"), "--key", SIGNER.public.hex())
-        assert (status, "Believe what stands here" in err) == (3, True)
+        assert (status, "Believe what stands here" in err) == (4, True)
         assert "The attached certificate is genuine" in out and "The certificate is genuine" not in out
         status, out, _ = run("verify", str(tmp_path / "c.pdf"), "--key", SIGNER.public.hex(), "--json")
-        assert (status, json.loads(out)["genuine"], json.loads(out)["pages_match"]) == (3, True, False)
+        assert (status, json.loads(out)["genuine"], json.loads(out)["pages_match"]) == (4, True, False)
     for name, octets, pages_match in (("d.pdf", PDF, True), ("d.json", DOCUMENT, None)):
         (tmp_path / name).write_bytes(octets)
         status, out, err = run("verify", str(tmp_path / name), "--key", SIGNER.public.hex(), "--json")

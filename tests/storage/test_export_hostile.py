@@ -231,6 +231,14 @@ def test_bombs_are_refused_before_they_go_off(place: ExportPlace, archive: Path)
     assert "incomplete" in is_refused(place, archive)
 
 
+def test_a_manifest_in_which_readers_see_different_things_is_refused(place: ExportPlace, archive: Path) -> None:
+    """Its signature is right for who takes the last of two names, as this program did."""
+    octets = (archive / MANIFEST).read_bytes()
+    for before, after in ((b'"made":', b'"name":"mallory","made":'), (b'"manifest":{', b'"manifest":1,"manifest":{')):
+        (archive / MANIFEST).write_bytes(octets.replace(before, after, 1))
+        assert "cannot be read" in is_refused(place, archive)
+
+
 def test_files_behind_the_messages_of_an_mbox_are_found(place: ExportPlace, archive: Path) -> None:
     boxes = sorted(archive.rglob("*.mbox"))
     for box in boxes[:2]:
