@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.errors import InvalidInput
 
-FRAME_MAX = 1 << 20  # a certificate that is to be signed names the keys of thousands of accounts
+FRAME_MAX = 1 << 24  # a certificate that is to be signed names the keys of a hundred thousand accounts
 _LENGTH = struct.Struct(">I")
 
 Fields = dict[str, Any]

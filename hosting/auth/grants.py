@@ -69,6 +69,12 @@ _COLUMN = {
 }
 
 
+# What changes keys, one after the other, and may take as long as the operator's key store.
+CHANGE_KEYS = frozenset(
+    {"create_tenant_key", "create_account_key", "destroy_account_key", "destroy_tenant_key", "rotate_keys"}
+)
+
+
 def check(role: Role, operation: str, service: str | None = None) -> None:
     """Raises NotPermitted."""
     grant = GRANTS[role]

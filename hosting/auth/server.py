@@ -2,7 +2,9 @@
 
 Only processes of our own user may connect. A connection says first which role it is, then asks one thing after the
 other; requests are worked on in threads, so neither a slow request nor a client that stops reading or sends half a
-frame keeps others waiting. When the service has stopped, requests under way were answered and nobody is listened to.
+frame keeps others waiting. Changes of keys have a thread of their own: they wait for a lock of files, for a mirror's
+disk and for commands that store the master, and nobody who signs in waits with them. When the service has stopped,
+requests under way were answered and nobody is listened to.
 
 Raises: Unavailable if another auth role serves the same socket.
 """
@@ -27,7 +29,7 @@ from zope.interface import implementer
 
 from hosting.auth import sockets
 from hosting.auth.frames import Fields, FrameReader, encode
-from hosting.auth.grants import Role
+from hosting.auth.grants import CHANGE_KEYS, Role
 from hosting.auth.messages import VERSION, error_reply
 from hosting.auth.requests import Caller, Requests
 from storage.errors import CleanmailError, InvalidInput, LimitReached, NotPermitted, Unavailable
@@ -189,6 +191,7 @@ class AuthFactory(Factory):
         self.reactor = reactor
         self._requests = requests
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="auth")
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="auth-keys")  # one after the other, as the files are
         self._connections: set[AuthConnection] = set()
         self._per_process: dict[int, int] = {}
         self._under_way = 0
@@ -224,7 +227,8 @@ class AuthFactory(Factory):
         def finished(reply: Future[Fields]) -> None:
             self.reactor.callFromThread(self._finished, reply.result(), answered)
 
-        self._threads.submit(lambda: self._requests.answer(caller, fields).add_done_callback(finished))
+        threads = self._changes if str(fields.get("op")) in CHANGE_KEYS else self._threads
+        threads.submit(lambda: self._requests.answer(caller, fields).add_done_callback(finished))
 
     def drain(self) -> Deferred[None]:
         """Fires when every request under way is answered; idle connections are closed at once."""
@@ -245,6 +249,7 @@ class AuthFactory(Factory):
         if self._idle is not None and not self._under_way:
             idle, self._idle = self._idle, None
             self._threads.shutdown(wait=False)
+            self._changes.shutdown(wait=False)
             idle.callback(None)
 
 

@@ -35,6 +35,7 @@ from storage.errors import (
     Throttled,
     Unavailable,
 )
+from storage.keys.files import KeyFiles
 from storage.values import AccountId, EmailAddress, TenantId
 
 SCRIPT = Path(auth_town.__file__).with_name("auth_role_process.py")
@@ -260,6 +261,20 @@ class TestRestart:
             assert world.role.end(signal.SIGTERM) == 0
             assert all(answer.result(30) for answer in answers)
         world.role = AuthRole(world.data)
+
+
+def test_who_signs_in_does_not_wait_for_changes_of_keys(world: World) -> None:
+    """As many of them as there could be threads wait for somebody who has the files of keys/ to himself."""
+    with ExitStack() as held:
+        held.enter_context(KeyFiles(world.data / "keys").locked())
+        waiting = [held.enter_context(connect(world.path, 30)) for _ in range(16)]
+        for connection in waiting:
+            connection.sendall(encode({"op": "hello", "version": VERSION, "role": "admin"}))
+            connection.sendall(encode({"op": "create_account_key", "tenant": world.acme, "account": world.ann}))
+        asking = AuthClient(world.path, Role.SMTP, timeout=10)
+        held.callback(asking.close)
+        assert asking.verify(sign_in()).account_id == world.ann
+        assert asking.account_key(world.acme, world.ann, "test").id
 
 
 class TestHostileClients:

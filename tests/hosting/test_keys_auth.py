@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -114,9 +115,12 @@ def test_keys_end_and_are_wrapped_anew_for_jobs_and_administrators_alone(auth: A
     assert auth.ask(op="tenant_key", tenant=FAR, purpose="test")["secret"]
 
 
-def test_the_facts_of_a_tenant_with_many_accounts_fit_into_a_reply() -> None:
-    facts = Destroyed(("ab" * 16,) * 20_000, 1, 1, 2, "x", True, "purge", (), None)
+def test_the_facts_of_a_tenant_with_many_accounts_fit_into_a_reply_and_are_signed() -> None:
+    """Otherwise its ending could never go on."""
+    facts = Destroyed(("ab" * 16,) * 100_000, 1, 1, 2, "x", True, "purge", (), None)
     assert len(encode({"ok": {"destroyed": facts.fields()}})) < FRAME_MAX
+    document = json.dumps(facts.fields(), indent=1).encode()
+    assert len(encode({"op": "sign", "message": base64.b64encode(document).decode()})) < FRAME_MAX
 
 
 class TestHolders:
