@@ -4,6 +4,10 @@
 process and its keys are forgotten (`Installation.forget_tenant`), in a thread: what is under way there has a moment to
 finish. `ServerProcesses` is what the jobs role, or a command, knows of the others: the auth role knows who holds keys,
 the kernel who has files open.
+
+Memory that was freed may show traces of a key until it is written over. So the processes that held keys are replaced:
+after a contract's end at once; after the end of one account, for which nobody else's sessions are to be ended, in the
+following night, each at a moment of its own.
 """
 
 # ruff: noqa: N802 - Twisted calls these methods by these names
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -28,10 +33,16 @@ from hosting.composition import Parts
 from hosting.operational_log import log_failure
 from hosting.roles.feed import FeedReader
 from storage.changes import AccountEnded, Gap, Published, TenantEnded
+from storage.clock import Clock
 from storage.keys.source import KeySource
 from storage.values import TenantId
 
 log = logging.getLogger("ending")
+
+_DAY = 86_400
+_NIGHT = 3 * 3600  # seconds after midnight UTC
+_SPREAD = 3600  # seconds over which processes are replaced, so that they are not all new at once
+_STOPPING = 600  # seconds that the last one may take to stop
 
 
 class LettingGo(Service):
@@ -39,6 +50,8 @@ class LettingGo(Service):
 
     def __init__(self, parts: Parts) -> None:
         self._reactor = parts.reactor
+        supervised = isinstance(parts.keys, AuthClient)  # it is started again when it ends
+        self._replacement = Replacement(parts.reactor, parts.clock) if supervised else None
         self._installation = parts.installation
         self._feed = FeedReader(parts.reactor, parts.subscribe(mailboxes=False), self._changed)
         self._running: dict[object, Deferred[Any]] = {}
@@ -51,6 +64,8 @@ class LettingGo(Service):
         """Fires when what was being let go of is."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._feed.stop()
+        if self._replacement is not None:
+            self._replacement.cancel()
         return DeferredList(list(self._running.values())) if self._running else None
 
     def _changed(self, changes: list[Published | Gap]) -> None:
@@ -61,6 +76,8 @@ class LettingGo(Service):
                     self._begin(change, partial(self._installation.forget_tenant, tenant_id))
                 case AccountEnded(tenant_id, account_id):
                     self._begin(change, partial(self._installation.forget_account, tenant_id, account_id))
+                    if self._replacement is not None and self._installation.held(tenant_id, account_id):
+                        self._replacement.at_night()
 
     def _begin(self, change: TenantEnded | AccountEnded, forget: Callable[[], None]) -> None:
         if change in self._running:
@@ -78,6 +95,39 @@ class LettingGo(Service):
         self._running[change].addBoth(over)
 
 
+class Replacement:
+    """Of this process, which held the key of an account that ended and goes on for others."""
+
+    def __init__(self, reactor: Any, clock: Clock, end: Callable[[], None] | None = None) -> None:
+        """`end` stops this process cleanly; the supervisor starts it again."""
+        self._reactor = reactor
+        self._clock = clock
+        self._end = end or partial(os.kill, os.getpid(), signal.SIGTERM)
+        self._call: Any = None
+
+    def at_night(self) -> None:
+        """The first night counts: what ends until then is gone with this process, too."""
+        if self._call is None:
+            now = self._clock.now()
+            seconds = following_night(now) - now + os.getpid() % _SPREAD
+            self._call = self._reactor.callLater(seconds, self._end)
+            log.info("this process held the key of an account that ended, and is replaced in %d seconds", seconds)
+
+    def cancel(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+
+def following_night(now: int) -> int:
+    """When the next one begins."""
+    return now + _DAY - (now - _NIGHT) % _DAY
+
+
+def replaced_until(now: int) -> int:
+    """When every process that hears of an ending now, at the latest, was replaced."""
+    return following_night(now) + _SPREAD + _STOPPING
+
+
 class ServerProcesses:
     """`storage.ending.processes.Processes`, with keys from the auth role; with the key store itself there is nobody."""
 
@@ -93,6 +143,9 @@ class ServerProcesses:
 
     def kill(self, tenant_id: TenantId, processes: frozenset[int]) -> int:
         return len(self._auth.kill(tenant_id, processes)) if self._auth is not None else 0
+
+    def replaced_until(self, now: int) -> int | None:
+        return replaced_until(now) if self._auth is not None else None
 
     def recycle(self, tenant_id: TenantId) -> int:
         """The supervisor starts them again. Not this process: whoever runs it sees to it; nor commands, which end."""

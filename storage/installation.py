@@ -93,6 +93,7 @@ class Installation:
         self._leases: dict[TenantId, TenantLease] = {}
         self._turns: dict[TenantId, Lock] = {}  # to open a tenant
         self._ended: set[TenantId] = set()  # forgotten for good: their numbers are never used again
+        self._held: set[tuple[TenantId, AccountId]] = set()  # accounts whose keys this process was given, open or not
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
 
@@ -381,6 +382,7 @@ class Installation:
     def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
         """The account's key, folder and database with its first mailboxes."""
         self._check_not_ended(tenant_id)
+        self._held.add((tenant_id, account_id))
         key = self.keys.create_account_key(tenant_id, account_id)
         with self._lease(tenant_id).shared(_LEASE_PATIENCE):
             folder = self._account_folder(tenant_id, account_id)
@@ -402,11 +404,16 @@ class Installation:
         if folder.parent.is_dir():
             durable.fsync_directory(folder.parent)
 
+    def held(self, tenant_id: TenantId, account_id: AccountId) -> bool:
+        """Whether this process was ever given the account's key, so that its memory may show traces of it."""
+        return (tenant_id, account_id) in self._held
+
     def _open_account(self, tenant_id: TenantId, account_id: AccountId) -> Account:
         self._check_not_ended(tenant_id)
         folder = self._account_folder(tenant_id, account_id)
         if not os.path.isdir(folder):
             raise NotFound("There is no such account.")
+        self._held.add((tenant_id, account_id))
         key = self.keys.account_key(tenant_id, account_id, _MAIL)
         lease = self._lease(tenant_id)
         lease.acquire(_LEASE_PATIENCE)

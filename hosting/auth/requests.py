@@ -1,6 +1,7 @@
 """Answers the requests of the auth socket: sign-ins, keys leased for a stated purpose, signatures, ends of keys.
 
-Knows no socket and no event loop. A caller gets only what `hosting.auth.grants` gives its role. Every lease and every
+Knows no socket and no event loop. A caller gets only what `hosting.auth.grants` gives its role. Of a tenant or an
+account that ends, or has ended, nobody gets a key but who carries out the ending or stops it. Every lease and every
 making or destroying of a key is logged, with ids only; so is every process that is ended because it holds keys
 (`hosting.auth.holders`).
 
@@ -30,13 +31,17 @@ from hosting.auth.staff import SignedIn, StaffEntrance
 from hosting.auth.verifier import Verifier
 from hosting.review.desk import ReviewDesk
 from hosting.review.values import Recorded
-from storage.errors import InvalidInput, NotPermitted
+from storage.ending.scopes import PURPOSE
+from storage.errors import Gone, InvalidInput, NotPermitted
 from storage.keys.source import Key, KeySource, LocalKeys, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 _SERVICES: dict[str, ServiceName] = {name: name for name in get_args(ServiceName)}
 _SIGNED: dict[str, SigningPurpose] = {name: name for name in get_args(SigningPurpose)}
 _PIDS_MAX = 10_000
+# What keys are leased for while it ends: carrying that out, and the reason of a legal hold that stops it before.
+_WHILE_IT_ENDS = frozenset({PURPOSE, "directory.name"})
+Ends = Callable[[TenantId, AccountId | None], bool]  # whether the tenant, or this account of it, ends or has ended
 
 __all__ = ["Caller", "Holders", "Requests"]
 
@@ -51,6 +56,10 @@ class Caller:
     role: grants.Role
 
 
+def _nobody_ends(tenant_id: TenantId, account_id: AccountId | None) -> bool:
+    return False
+
+
 class Requests:
     """Safe to use from many threads."""
 
@@ -63,14 +72,19 @@ class Requests:
         auditors: Collection[str] = (),
         desk: ReviewDesk | None = None,
         entrance: StaffEntrance | None = None,
+        ends: Ends = _nobody_ends,
     ) -> None:
-        """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed."""
+        """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed.
+
+        `ends` is asked before each lease.
+        """
         self._verifier = verifier
         self._keys = keys
         self._holders = holders
         self._auditors = frozenset(auditors)
         self._desk = desk
         self._entrance = entrance
+        self._ends = ends
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
             "staff_sign_in": self._staff_sign_in,
@@ -154,21 +168,25 @@ class Requests:
 
     def _tenant_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, purpose = TenantId(number(fields, "tenant")), _purpose(fields)
+        self._check_goes_on(caller, tenant_id, None, purpose)
         key = self._keys.tenant_key(tenant_id, purpose)
         return self._lease(caller, key, tenant_id, None, purpose)
 
     def _account_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
         purpose = _purpose(fields)
+        self._check_goes_on(caller, tenant_id, account_id, purpose)
         key = self._keys.account_key(tenant_id, account_id, purpose)
         return self._lease(caller, key, tenant_id, account_id, purpose)
 
     def _create_tenant_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id = TenantId(number(fields, "tenant"))
+        self._check_goes_on(caller, tenant_id, None, "create")
         return self._lease(caller, self._keys.create_tenant_key(tenant_id), tenant_id, None, "create")
 
     def _create_account_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
+        self._check_goes_on(caller, tenant_id, account_id, "create")
         return self._lease(
             caller, self._keys.create_account_key(tenant_id, account_id), tenant_id, account_id, "create"
         )
@@ -243,6 +261,7 @@ class Requests:
 
     def _header_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, purpose = TenantId(number(fields, "tenant")), _purpose(fields)
+        self._check_goes_on(caller, tenant_id, None, purpose)
         key = self._at_desk().header_key(person_of(caller.pid), tenant_id, purpose)
         return self._lease(caller, key, tenant_id, None, purpose)
 
@@ -257,6 +276,12 @@ class Requests:
         if self._desk is None:
             raise NotPermitted("Nothing is reviewed here.")
         return self._desk
+
+    def _check_goes_on(self, caller: Caller, tenant_id: TenantId, account_id: AccountId | None, purpose: str) -> None:
+        """Raises Gone: from its order on an ending is told everybody, but a process may not have heard it yet."""
+        needed = purpose in _WHILE_IT_ENDS and grants.GRANTS[caller.role].endings
+        if not needed and self._ends(tenant_id, account_id):
+            raise Gone(detail=f"tenant {tenant_id}, account {account_id or '-'} ends")
 
     def _lease(
         self, caller: Caller, key: Key, tenant_id: TenantId, account_id: AccountId | None, purpose: str

@@ -228,6 +228,7 @@ def delete(
     reason: endings.Reason = "",
     yes: endings.Yes = False,
     wait: endings.Wait = True,
+    thorough: endings.Thorough = False,
 ) -> None:
     """Erase an account and its mail: its key is destroyed first, and a certificate says so. There is no way back."""
     run = invocation.of(context)
@@ -236,7 +237,9 @@ def delete(
         tenant_id, account_id, login = whose.tenant.tenant_id, whose.account.account_id, str(whose.account.login)
         administration.control.holds.check(tenant_id, account_id)  # before anything is asked
         endings.confirm(f"{login} and all its mail will be erased.", login, yes=yes)
-        ending_id = order_account(administration.installation, tenant_id, account_id, run.operator, reason)
+        ending_id = order_account(
+            administration.installation, tenant_id, account_id, run.operator, reason, thorough=thorough
+        )
         endings.finish(run, administration, ending_id, wait=wait, sentence=f"The account {login} and its mail are gone")
 
 

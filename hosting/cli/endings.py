@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Erasures un
 Number = Annotated[str, typer.Argument(help="The ending's number, from: cleanmail ending list.")]
 Wait = Annotated[bool, typer.Option(help="Wait until it is certified; else it goes on by itself.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the ending and in the audit records.")]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Search other customers' folders for remains, too.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 _POLL = 0.2  # seconds

@@ -17,7 +17,7 @@ from hosting.composition import Administration
 from storage.directory.approvals import Kind, scope_of
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State, TenantRow
-from storage.ending.ending import order_tenant
+from storage.ending.ending import check_thorough, order_tenant
 from storage.errors import Conflict
 from storage.sending import Sending
 from storage.values import EmailAddress
@@ -122,6 +122,7 @@ def end(
     reason: endings.Reason = "",
     yes: endings.Yes = False,
     wait: endings.Wait = True,
+    thorough: endings.Thorough = False,
 ) -> None:
     """End the contract for good: all that its users stored is erased, and a certificate says so. There is no way back.
 
@@ -134,12 +135,15 @@ def end(
             known = administration.control.endings.of(row.tenant_id)
             if known is None:
                 raise Conflict(f"The contract of tenant {row.tenant_id} has ended already.")
+            check_thorough(known, thorough=thorough)
             ending_id = known.ending_id
         else:
             administration.control.holds.check(row.tenant_id)  # before anything is asked
             endings.confirm(f"All data of the tenant '{row.slug}' will be erased.", row.slug, yes=yes)
             _use_approval(run, administration, row)
-            ending_id = order_tenant(administration.installation, row.tenant_id, run.operator, reason)
+            ending_id = order_tenant(
+                administration.installation, row.tenant_id, run.operator, reason, thorough=thorough
+            )
         endings.finish(
             run, administration, ending_id, wait=wait, sentence=f"The contract of '{row.slug}' has ended, all is erased"
         )

@@ -22,6 +22,7 @@ def make_service(parts: Parts) -> RoleService:
     entrance = composition.make_entrance(parts.installation, parts.data, parts.config, parts.clock, parts.verifier)
     auditors = parts.config.logs.auditors
     holders = Holders(parts.data / "run" / "holders")
-    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk, entrance=entrance)
+    ends = parts.installation.control.endings.is_ordered
+    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk, entrance=entrance, ends=ends)
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, LettingGo(parts), every_second(parts)])

@@ -105,6 +105,7 @@ class Search:
     terms: int  # how many addresses, names, ids and keys were looked for
     found: int
     thorough: bool = False  # other customers' folders too
+    unsearched: int = 0  # terms that say nothing where they stand: too short, ordinary words, names of others too
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Certificate:
     holds: tuple[HeldBack, ...] = ()
     processes_killed: int = 0  # that did not let go of keys by themselves
     processes_recycled: int = 0  # that had held keys, and were replaced
+    processes_until: int | None = None  # when those that dropped the keys and go on are replaced; None: none goes on
 
     def to_json(self) -> bytes:
         """Canonical."""

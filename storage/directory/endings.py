@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
@@ -47,6 +47,14 @@ _OF = prepare(
     select(*_COLUMNS).where(
         ending.c.tenant_id == bindparam("tenant"), func.coalesce(ending.c.account_id, 0) == bindparam("account")
     )
+)
+_IS_ORDERED = prepare(
+    select(ending.c.ending_id)
+    .where(
+        ending.c.tenant_id == bindparam("tenant"),
+        or_(ending.c.account_id.is_(None), ending.c.account_id == bindparam("account")),
+    )
+    .limit(1)
 )
 _OPEN = prepare(select(*_COLUMNS).where(ending.c.finished.is_(None)).order_by(ending.c.begun, ending.c.ending_id))
 _ALL = prepare(select(*_COLUMNS).order_by(ending.c.begun, ending.c.ending_id))
@@ -96,6 +104,11 @@ class EndingRow:
     progress: Mapping[str, Any]  # what was counted so far: numbers, ids and times
     sought: bytes | None = field(repr=False)  # sealed: what is searched for
 
+    @property
+    def thorough(self) -> bool:
+        """Whether other customers' folders are searched for remains, too."""
+        return self.progress.get("thorough") is True
+
     def has(self, step: Step) -> bool:
         return self.step.number >= step.number
 
@@ -120,7 +133,9 @@ class Endings:
 
     # Ordering
 
-    def order_tenant(self, tenant_id: TenantId, by: str, reason: str, ending_id: str, sought: bytes) -> EndingRow:
+    def order_tenant(
+        self, tenant_id: TenantId, by: str, reason: str, ending_id: str, sought: bytes, *, thorough: bool = False
+    ) -> EndingRow:
         """The fence: from this commit on the tenant is ENDED, and its short name and its domains may be given anew."""
 
         def work(transaction: Transaction) -> None:
@@ -128,7 +143,7 @@ class Endings:
                 raise NotFound(f"There is no tenant {tenant_id}.")
             if _OF.one(transaction, tenant=tenant_id, account=_WHOLE_TENANT) is not None:
                 return
-            self._insert(transaction, ending_id, tenant_id, None, by, reason, sought)
+            self._insert(transaction, ending_id, tenant_id, None, by, reason, sought, thorough=thorough)
             _END_TENANT.run(transaction, id=tenant_id, short=f"ended-{tenant_id}")
             _FREE_DOMAINS.run(transaction, id=tenant_id)
 
@@ -136,13 +151,21 @@ class Endings:
         return self._of(tenant_id, None)
 
     def order_account(
-        self, tenant_id: TenantId, account_id: AccountId, by: str, reason: str, ending_id: str, sought: bytes
+        self,
+        tenant_id: TenantId,
+        account_id: AccountId,
+        by: str,
+        reason: str,
+        ending_id: str,
+        sought: bytes,
+        *,
+        thorough: bool = False,
     ) -> EndingRow:
         """Nothing has happened to the account itself yet."""
 
         def work(transaction: Transaction) -> None:
             if _OF.one(transaction, tenant=tenant_id, account=account_id) is None:
-                self._insert(transaction, ending_id, tenant_id, account_id, by, reason, sought)
+                self._insert(transaction, ending_id, tenant_id, account_id, by, reason, sought, thorough=thorough)
 
         self._database.write(work)
         return self._of(tenant_id, account_id)
@@ -156,6 +179,8 @@ class Endings:
         by: str,
         reason: str,
         sought: bytes,
+        *,
+        thorough: bool,
     ) -> None:
         now = self._clock.now()
         _INSERT.run(
@@ -168,7 +193,7 @@ class Endings:
             finished=None,
             ordered_by=by,
             reason=reason,
-            progress=_text({"steps": {Step.ORDERED.value: now}}),
+            progress=_text({"steps": {Step.ORDERED.value: now}, "thorough": thorough}),
             sought=sought,
         )
 
@@ -255,6 +280,11 @@ class Endings:
         """Those that are not finished, the oldest first."""
         with self._database.reading() as connection:
             return [_row(row) for row in _OPEN.rows(connection)]
+
+    def is_ordered(self, tenant_id: TenantId, account_id: AccountId | None = None) -> bool:
+        """Whether the tenant ends or has ended, or this account of it: asked whenever a key is leased."""
+        with self._database.reading() as connection:
+            return _IS_ORDERED.one(connection, tenant=tenant_id, account=account_id or _WHOLE_TENANT) is not None
 
     def all(self) -> list[EndingRow]:
         with self._database.reading() as connection:

@@ -53,6 +53,7 @@ def certificate_of(
             bytes=searched["octets"],
             terms=searched["terms"],
             found=0,
+            unsearched=searched["unsearched"],
             thorough=searched["thorough"],
         ),
         remaining=remaining(installation.periods, now, whole=row.account_id is None),
@@ -62,6 +63,7 @@ def certificate_of(
         ),
         processes_killed=progress.get("killed", 0),
         processes_recycled=progress.get("recycled", 0),
+        processes_until=progress.get("replaced_until"),
     )
 
 

@@ -60,10 +60,13 @@ Progress = Callable[[Step, int, int], None]
 """The step that is worked on, how much of it is done, of how much (0: unknown). What it raises stops the work there."""
 
 
-def order_tenant(installation: Installation, tenant_id: TenantId, by: str, reason: str) -> str:
+def order_tenant(
+    installation: Installation, tenant_id: TenantId, by: str, reason: str, *, thorough: bool = False
+) -> str:
     """The tenant is ENDED when this returns, and everybody was told; the id of its ending.
 
-    `by` is the operator, or `CONTRACT`. Ordered again, it is the same ending.
+    `by` is the operator, or `CONTRACT`. Ordered again, it is the same ending. `thorough`: other customers' folders are
+    searched for remains, too.
     """
     control = installation.control
     known = control.endings.of(tenant_id)
@@ -73,13 +76,26 @@ def order_tenant(installation: Installation, tenant_id: TenantId, by: str, reaso
         domains = tuple(str(domain.domain) for domain in control.domains(tenant_id))
         installation.audit.append("tenant.end", by, tenant_id, None, {"reason": reason})
         sought = Sought(row.slug, domains)
-        known = _ordered(installation, sought, lambda *of: control.endings.order_tenant(tenant_id, by, reason, *of))
+        known = _ordered(
+            installation,
+            sought,
+            lambda *of: control.endings.order_tenant(tenant_id, by, reason, *of, thorough=thorough),
+        )
+    check_thorough(known, thorough=thorough)
     if known.finished is None:
         scope_of(installation, tenant_id, None).tell()
     return known.ending_id
 
 
-def order_account(installation: Installation, tenant_id: TenantId, account_id: AccountId, by: str, reason: str) -> str:
+def order_account(
+    installation: Installation,
+    tenant_id: TenantId,
+    account_id: AccountId,
+    by: str,
+    reason: str,
+    *,
+    thorough: bool = False,
+) -> str:
     """The account is ENDED when this returns, and everybody was told; the id of its ending."""
     control = installation.control
     known = control.endings.of(tenant_id, account_id)
@@ -93,12 +109,20 @@ def order_account(installation: Installation, tenant_id: TenantId, account_id: A
         installation.audit.append("account.delete", by, tenant_id, account_id, {"reason": reason})
         sought = Sought(control.tenant(tenant_id).slug, domains)
         known = _ordered(
-            installation, sought, lambda *of: control.endings.order_account(tenant_id, account_id, by, reason, *of)
+            installation,
+            sought,
+            lambda *of: control.endings.order_account(tenant_id, account_id, by, reason, *of, thorough=thorough),
         )
+    check_thorough(known, thorough=thorough)
     if known.finished is None:
         scope.fence()
         scope.tell()
     return known.ending_id
+
+
+def check_thorough(known: EndingRow, *, thorough: bool) -> None:
+    if thorough and not known.thorough:
+        raise Conflict(f"This was ordered before, without a thorough search: ending {known.ending_id}.")
 
 
 def _check(installation: Installation, scope: Scope, by: str) -> None:
@@ -128,7 +152,6 @@ def carry_out(
     people: Processes,
     progress: Progress | None = None,
     issuer: str = "",
-    thorough: bool = False,
 ) -> Certificate:
     """Do what is left of it; the certificate, also if it was done before. One process at a time."""
     with _turn(installation, ending_id):
@@ -136,7 +159,7 @@ def carry_out(
         if row.finished is None:
             work = _Work(installation, row, people, progress or _nobody_looks)
             try:
-                work.carry_out(issuer, thorough=thorough)
+                work.carry_out(issuer)
             except (CleanmailError, OSError) as raised:
                 error = durable.translated(raised) if isinstance(raised, OSError) else raised
                 work.note_failure(error.public)
@@ -183,7 +206,7 @@ class _Work:
         self._scope = scope_of(installation, row.tenant_id, row.account_id)
         self._counted: dict[str, Any] = {name: each for name, each in row.progress.items() if name not in _PASSING}
 
-    def carry_out(self, issuer: str, *, thorough: bool) -> None:
+    def carry_out(self, issuer: str) -> None:
         certificates = Certificates(self._installation.data)
         with suppress(NotFound):  # it is issued already
             certificates.keep(document := certificates.document(self._row.ending_id), pages(document))
@@ -198,7 +221,7 @@ class _Work:
         self._count()
         self._remove_rows()
         self._remove_files()
-        self._search(thorough=thorough)
+        self._search()
         certificate = certificate_of(self._installation, self._row, self._sought(), self._counted, issuer)
         issue_and_keep(certificate, self._installation.keys, self._installation.data)
         self._finish()
@@ -310,7 +333,7 @@ class _Work:
             )
             self._done(Step.FILES_REMOVED)
 
-    def _search(self, *, thorough: bool) -> None:
+    def _search(self) -> None:
         if not self._row.has(Step.SEARCHED):
             octets = self._octets()
             self._tell(Step.SEARCHED, 0, octets)
@@ -324,7 +347,7 @@ class _Work:
                 self._sought(),
                 self._row.ending_id,
                 lambda _, done: self._tell(Step.SEARCHED, done, octets),
-                thorough=thorough,
+                thorough=self._row.thorough,
             )
             if searched.remains:
                 _log.error("ending %s: %s", self._row.ending_id, _places(searched.remains))
@@ -332,7 +355,9 @@ class _Work:
                     f"The search found remains: {_places(searched.remains)}. Nothing is certified until they are gone."
                 )
             values = asdict(searched.result)
-            self._counted["search"] = {**values, "found": len(searched.result.found), "thorough": thorough}
+            self._counted["search"] = {**values, "found": len(searched.result.found), "thorough": self._row.thorough}
+            if self._scope.account_id is not None:
+                self._counted["replaced_until"] = self._people.replaced_until(self._installation.clock.now())
             self._done(Step.SEARCHED)
 
     def _truncate_logs(self) -> None:

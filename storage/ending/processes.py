@@ -17,6 +17,9 @@ class Processes(Protocol):
     def kill(self, tenant_id: TenantId, processes: frozenset[int]) -> int:
         """End those of them that ever held keys of the tenant, at once; how many."""
 
+    def replaced_until(self, now: int) -> int | None:
+        """When those that held keys of an account which ends now, and go on for others, are replaced at the latest."""
+
     def recycle(self, tenant_id: TenantId) -> int:
         """Have those that ever held keys of the tenant replaced, since their memory may still show them; how many."""
 
@@ -29,6 +32,9 @@ class Nobody:
 
     def kill(self, tenant_id: TenantId, processes: frozenset[int]) -> int:
         return 0
+
+    def replaced_until(self, now: int) -> int | None:
+        return None
 
     def recycle(self, tenant_id: TenantId) -> int:
         return 0

@@ -48,6 +48,7 @@ class Order:
     keys: tuple[tuple[str, str, str], ...] = field(repr=False)  # id, head and digest
     absent: tuple[str, ...]  # paths that must not be there, relative
     thorough: bool = False
+    others: tuple[str, ...] = field(default=(), repr=False)  # as texts: what stays, and contains one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Result:
     pages: int = 0
     unverified: int = 0  # pages that could not be read whole; what of them could was searched
     terms: int = 0
-    unsearched: int = 0  # terms too short to mean anything
+    unsearched: int = 0  # terms that say nothing where they stand: too short, words of our own, names of others too
     found: list[Found] = field(default_factory=list)
 
 
@@ -78,8 +79,9 @@ class Remains:
         self._passed_over = {self._data / "tenants", self._data / "erasing"}  # what they hold is encrypted, and others'
         keys = [KeyTerm(number, bytes.fromhex(head), bytes.fromhex(digest)) for number, head, digest in order.keys]
         texts = [bytes.fromhex(text) for text in order.texts]
-        self._search = Search(texts, keys)
-        self._search_files = Search(texts, keys, LEAST_AMONG_RANDOM)
+        others = [bytes.fromhex(text) for text in order.others]
+        self._search = Search(texts, keys, others=others)
+        self._search_files = Search(texts, keys, LEAST_AMONG_RANDOM, others)
         self.result = Result(terms=len(self._search), unsearched=self._search.unsearched)
 
     def search(self) -> Result:
@@ -207,6 +209,7 @@ def decoded(line: bytes) -> Order:
         tuple((number, head, digest) for number, head, digest in values["keys"]),
         tuple(values["absent"]),
         values["thorough"],
+        tuple(values["others"]),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from storage.changes import AccountChanged, AccountEnded, TenantChanged, TenantEnded
 from storage.database.driver import database_key
 from storage.database.lockfile import LockFile, lock_path
-from storage.directory.rows import State
+from storage.directory.rows import AliasRow, State
 from storage.directory.tenant import SCHEMA, Tenant
 from storage.ending.remains import SoughtDatabase
 from storage.ending.sought import Sought
@@ -208,14 +208,19 @@ class AccountScope(Scope):
             lock.close()
 
     def gather(self, sought: Sought) -> Sought:
-        texts, keys = set[str](), list[KeyTerm]()
+        texts, others, keys = set[str](), set[str](), list[KeyTerm]()
         with suppress(CleanmailError):
-            row = self.installation.tenant(self.tenant_id).account(self.account_id)
-            texts |= {str(row.login), row.login.key, row.name}
+            tenant = self.installation.tenant(self.tenant_id)
+            for row in tenant.accounts():
+                whose = texts if row.account_id == self.account_id else others
+                whose |= {str(row.login), row.login.key, row.name}
+            own, shared = _aliases(tenant.addresses.aliases(), self.account_id)
+            texts |= own
+            others |= shared
         with suppress(CleanmailError):
             key = self.installation.keys.account_key(self.tenant_id, self.account_id, PURPOSE)
             keys.append(KeyTerm.of(key.id, key.secret))
-        return sought.with_texts(texts, keys, {self.account_id})
+        return sought.with_texts(texts, keys, {self.account_id}, others)
 
     def destroy(self) -> Destroyed:
         return self.installation.keys.destroy_account_key(self.tenant_id, self.account_id)
@@ -234,6 +239,20 @@ class AccountScope(Scope):
         with suppress(Gone, NotFound):
             return installation.tenant(self.tenant_id).database.truncate_log()
         return True
+
+
+def _aliases(aliases: list[AliasRow], account_id: AccountId) -> tuple[set[str], set[str]]:
+    """The addresses of those that go with an account, since they lead to it alone; and of all others."""
+    targets = {str(target) for alias in aliases for target in alias.addresses}
+    own = {
+        alias.address
+        for alias in aliases
+        if not alias.catch_all
+        and set(alias.accounts) == {account_id}
+        and not alias.addresses
+        and alias.address not in targets
+    }
+    return own, {alias.address for alias in aliases} - own | targets
 
 
 def scope_of(installation: Installation, tenant_id: TenantId, account_id: AccountId | None) -> Scope:

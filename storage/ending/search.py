@@ -71,13 +71,16 @@ def search(
     scope: Scope, sought: Sought, ending_id: str, progress: Callable[[int, int], None], *, thorough: bool = False
 ) -> Searched:
     """By a process that holds no connection; `progress` hears of files and octets, and may raise to stop it."""
+    shared = {other.lower() for other in sought.others}
+    telling = [text for text in sought.texts if not is_ordinary(text) and text.lower() not in shared]
     order = Order(
         str(scope.installation.data),
         scope.databases,
-        tuple(sorted(text.hex() for text in texts_of(text for text in sought.texts if not is_ordinary(text)))),
+        tuple(sorted(text.hex() for text in texts_of(telling))),
         tuple((key.key_id, key.head.hex(), key.digest.hex()) for key in sought.keys),
         (*scope.absent, f"erasing/{ending_id}"),
         thorough,
+        tuple(sorted(text.hex() for text in texts_of(sought.others))),
     )
     command = [sys.executable, "-m", "storage.ending.remains"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
@@ -102,6 +105,7 @@ def search(
             process.stdout.close()
     if result is None:
         raise _failed(scope)
+    result.unsearched += len(sought.texts) - len(telling)
     return Searched(result, tuple(found for found in result.found if not is_kept(found)))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,17 @@ class Sought:
     texts: tuple[str, ...] = field(default=(), repr=False)  # addresses, domains and names
     keys: tuple[KeyTerm, ...] = ()
     accounts: tuple[int, ...] = ()
+    others: tuple[str, ...] = field(default=(), repr=False)  # texts of accounts that stay, which contain one of these
 
-    def with_texts(self, texts: set[str], keys: list[KeyTerm], accounts: set[int]) -> Sought:
+    def with_texts(
+        self, texts: set[str], keys: list[KeyTerm], accounts: set[int], others: Iterable[str] = ()
+    ) -> Sought:
+        """`others` are texts that stay; of them those count which contain one of the sought ones."""
+        all_texts = {*self.texts, *texts} - {""}
         return replace(
             self,
-            texts=tuple(sorted({*self.texts, *texts} - {""})),
+            texts=tuple(sorted(all_texts)),
+            others=tuple(sorted(other for other in set(others) if _contains(other, all_texts))),
             keys=tuple(keys),
             accounts=tuple(sorted(accounts)),
         )
@@ -65,6 +72,7 @@ class SoughtBox:
             "texts": sought.texts,
             "keys": [[key.key_id, _text(key.head), _text(key.digest)] for key in sought.keys],
             "accounts": sought.accounts,
+            "others": sought.others,
         }
         return seal(self._key(), zlib.compress(json.dumps(values).encode()), self._context)
 
@@ -76,6 +84,7 @@ class SoughtBox:
             tuple(values["texts"]),
             tuple(KeyTerm(number, _octets(head), _octets(digest)) for number, head, digest in values["keys"]),
             tuple(values["accounts"]),
+            tuple(values["others"]),
         )
 
     def _key(self) -> bytes:
@@ -90,6 +99,10 @@ def keys_without_ending(data: Path, ending_ids: set[str]) -> list[Path]:
     folder = data / "keys" / "endings"
     known = {f"{ending_id}.key" for ending_id in ending_ids}
     return [path for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
+
+
+def _contains(other: str, texts: Iterable[str]) -> bool:
+    return any(text.lower() in other.lower() for text in texts)
 
 
 def _text(octets: bytes) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,9 +66,18 @@ def writings(text: str) -> frozenset[bytes]:
 
 
 class Search:
-    """Texts (octets in ASCII lower case) and keys, together."""
+    """Texts (octets in ASCII lower case) and keys, together.
 
-    def __init__(self, texts: Collection[bytes], keys: Collection[KeyTerm] = (), least: int = LEAST) -> None:
+    Where a text is a part of one of `others`, as anna@ is of joanna@, it is not what was sought.
+    """
+
+    def __init__(
+        self,
+        texts: Collection[bytes],
+        keys: Collection[KeyTerm] = (),
+        least: int = LEAST,
+        others: Collection[bytes] = (),
+    ) -> None:
         self.unsearched = sum(len(text) < least for text in texts)
         self._texts = frozenset(text for text in texts if len(text) >= least)
         self._keys: dict[bytes, list[KeyTerm]] = {}
@@ -76,7 +85,8 @@ class Search:
             for start in (key.head, *key.texts()):
                 self._keys.setdefault(start.lower(), []).append(key)
         everything = self._texts | self._keys.keys()
-        self.longest = max((max(map(len, self._texts), default=0), 64 if keys else 0))
+        self._around = _around(self._texts, others)
+        self.longest = max((max(map(len, {*self._texts, *others}), default=0), 64 if keys else 0))
         self._single = everything if len(everything) <= _FEW else frozenset[bytes]()
         self._beginnings = _Beginnings(everything) if len(everything) > _FEW else None
 
@@ -90,7 +100,7 @@ class Search:
         for term, place in self._places(lower):
             if term in self._keys:
                 yield from (key for key in self._keys[term] if key.stands_at(octets, place))
-            if term in self._texts and term not in seen:
+            if term in self._texts and term not in seen and not self._is_anothers(term, lower, place):
                 seen.add(term)
                 yield term
 
@@ -98,13 +108,20 @@ class Search:
         """What begins in `left` and ends in `right`, where the one goes on in the other."""
         left, right = left[-self.longest :], right[: self.longest]
         octets, border = left + right, len(left)
-        for term, place in self._places(octets.lower(), every=True):
+        lower = octets.lower()
+        for term, place in self._places(lower, every=True):
             if place >= border:
                 continue
             if term in self._keys:
                 yield from (key for key in self._keys[term] if key.stands_at(octets, place))
-            if term in self._texts and place + len(term) > border:
+            if term in self._texts and place + len(term) > border and not self._is_anothers(term, lower, place):
                 yield term
+
+    def _is_anothers(self, term: bytes, lower: bytes, place: int) -> bool:
+        return any(
+            place >= before and lower.startswith(longer, place - before)
+            for longer, before in self._around.get(term, ())
+        )
 
     def _places(self, lower: bytes, *, every: bool = False) -> Iterator[tuple[bytes, int]]:
         """Where terms stand: keys at each place, texts at the first alone unless `every` is wanted."""
@@ -112,7 +129,8 @@ class Search:
             place = lower.find(term)
             while place >= 0:
                 yield term, place
-                place = lower.find(term, place + 1) if every or term in self._keys else -1
+                more = every or term in self._keys or term in self._around
+                place = lower.find(term, place + 1) if more else -1
         if self._beginnings is not None:
             yield from self._beginnings.places(lower)
 
@@ -158,6 +176,18 @@ class _Beginnings:
     def _windows(padded: bytes, offset: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
         """The octets at every fourth place from `offset` on, four at a time."""
         return np.frombuffer(padded, "<u4", (size + _WINDOW - 1) // _WINDOW, offset)
+
+
+def _around(texts: Collection[bytes], others: Collection[bytes]) -> Mapping[bytes, list[tuple[bytes, int]]]:
+    """Of each text the longer ones that it is a part of, each with how much of it comes before."""
+    found: dict[bytes, list[tuple[bytes, int]]] = {}
+    for longer in others:
+        for text in texts:
+            before = longer.find(text)
+            while before >= 0 and len(longer) > len(text):
+                found.setdefault(text, []).append((longer, before))
+                before = longer.find(text, before + 1)
+    return found
 
 
 def _number(octets: bytes) -> int:

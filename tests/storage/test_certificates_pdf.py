@@ -77,6 +77,8 @@ def test_the_pages_say_what_a_customer_files() -> None:
         (certificate(search=replace(certificate().search, found=2)), "2 places were found"),
         (certificate(search=replace(certificate().search, thorough=True)), "other customers' folders too"),
         (certificate(processes_killed=1), "1 of them had to be ended by force"),
+        (certificate(processes_until=BEGUN + DAY), "each of them is replaced until 2026-05-29"),
+        (certificate(search=replace(certificate().search, unsearched=2)), "2 terms that say nothing where they stand"),
         (certificate(remaining=()), "of the customer's data remains"),
         (certificate(steps=(StepDone("a_new_step", BEGUN),)), "a new step"),
         (certificate(scope=Scope(1, None, "many", tuple(f"d{n}.example" for n in range(2000)))), "and 1,994 more"),

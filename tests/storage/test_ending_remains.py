@@ -240,6 +240,15 @@ def test_terms_of_any_octets_are_found_wherever_they_stand(
     assert set(search.find_across(left, right)) == expected
 
 
+def test_what_stands_in_a_longer_text_of_others_is_theirs() -> None:
+    for more in ([], [b"term-%d" % number for number in range(20)]):
+        search = Search([b"anna@x.test", *more], others=[b"joanna@x.test", b"joanna@x.test.example"])
+        assert list(search.find(b"Joanna@x.test, joanna@x.test")) == []
+        assert list(search.find(b"joanna@x.test, anna@x.test")) == [b"anna@x.test"]
+        assert list(search.find_across(b"..joa", b"nna@x.test")) == []
+        assert list(search.find_across(b"..a", b"nna@x.test")) == [b"anna@x.test"]
+
+
 @pytest.mark.parametrize("split", [1, 7, 8, 31])
 def test_a_key_over_a_border_is_found(split: int) -> None:
     search = Search([], [KeyTerm.of("a1", SECRET)])

@@ -73,6 +73,7 @@ def test_a_contract_ends(town: EndingTown) -> None:
     assert [each.step for each in certificate.steps] == [step.value for step in Step]
     assert len(certificate.keys.key_ids) in (0, 3)
     assert set(steps) == set(Step) - {Step.ORDERED}
+    assert certificate.processes_until is None  # no server runs
 
     certificates = Certificates(town.data)
     public_key = town.keys.verifying_key("certificate")
@@ -140,6 +141,58 @@ def test_an_account_ends(town: EndingTown) -> None:
     assert again != anna
     with pytest.raises(NotFound):
         town.order(tenant_id, AccountId(999))
+
+
+def test_names_that_are_parts_of_others_are_told_apart(town: EndingTown) -> None:
+    """anna@ stands in joanna@, who stays; aliases that lead to anna alone go with her, and are searched for."""
+    tenant_id = town.tenant()
+    anna, joanna = town.account(tenant_id), town.account(tenant_id, "joanna")
+    for alias, targets in (("mine", ["anna"]), ("both", ["anna", "joanna"]), ("first", ["anna"]), ("far", ["first"])):
+        town.provisioning.add_alias(tenant_id, town_address(alias), [town_address(each) for each in targets])
+    ending_id = town.order(tenant_id, anna)
+    (town.data / "run" / "dump").write_bytes(f"to mine@{TOKEN}.test".encode())
+    with pytest.raises(Conflict, match="1 in files"):
+        town.carry_out(ending_id)
+    (town.data / "run" / "dump").write_bytes(f"to both@{TOKEN}.test, joanna@{TOKEN}.test, first@{TOKEN}.test".encode())
+    certificate = town.carry_out(ending_id)
+    assert certificate.search.found == certificate.search.unsearched == 0
+    assert [row.account_id for row in town.installation.tenant(tenant_id).accounts()] == [joanna]
+
+
+def test_what_is_not_searched_for_is_counted(town: EndingTown) -> None:
+    tenant_id = town.tenant("tiny", "tiny.test")
+    town.account(tenant_id, "anna", "tiny.test")
+    assert town.end(tenant_id).search.unsearched == 1  # the short name "tiny"
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    name = f"anna of {TOKEN}"
+    town.provisioning.create_account(tenant_id, town_address("twin"), name=name.upper())
+    assert town.end(tenant_id, anna).search.unsearched == 1  # the name that another has too
+
+
+def test_a_thorough_search_is_ordered_with_the_ending(town: EndingTown) -> None:
+    tenant_id, other = town.tenant(), town.tenant("other", "other.test")
+    ending_id = order_tenant(town.installation, tenant_id, "root", "", thorough=True)
+    dump = town.data / "tenants" / str(other) / "dump"
+    dump.write_bytes(f"x@{TOKEN}.test".encode())
+    with pytest.raises(Conflict, match="1 in files"):
+        town.carry_out(ending_id)
+    dump.unlink()
+    assert town.carry_out(ending_id).search.thorough
+    second = town.order(other)
+    with pytest.raises(Conflict, match="without a thorough search"):
+        order_tenant(town.installation, other, "root", "", thorough=True)
+    assert not town.carry_out(second).search.thorough
+
+
+def test_a_certificate_of_an_account_says_until_when_processes_go_on(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    people = Stubborn(town, tenant_id)
+    people.lease.release()
+    certificate = town.carry_out(town.order(tenant_id, anna), people)
+    assert certificate.processes_until == town.clock.now() + 60
+    assert people.recycled == 0
 
 
 def town_address(name: str) -> EmailAddress:
@@ -268,6 +321,9 @@ class Stubborn:
         self.killed += len(processes)
         self.lease.release()
         return len(processes)
+
+    def replaced_until(self, now: int) -> int | None:
+        return now + 60
 
     def recycle(self, tenant_id: TenantId) -> int:
         self.recycled += 1
