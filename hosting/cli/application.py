@@ -21,6 +21,7 @@ from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import Output
 from hosting.config import FILE_NAME
+from storage.errors import InvalidInput
 
 DEFAULT_DATA = Path("/var/lib/cleanmail")
 
@@ -152,6 +153,8 @@ def root(
     ] = False,
 ) -> None:
     os.umask(0o077)
+    if config is not None and not config.exists():  # with defaults in its place others would have more rights
+        raise InvalidInput(f"There is no configuration file {config}.")
     data = data.absolute()
     run = Invocation(data, (config or data / FILE_NAME).absolute(), Output(as_json=as_json))
     context.obj = run

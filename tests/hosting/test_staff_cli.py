@@ -218,6 +218,14 @@ class TestSigningIn:
         mine.chmod(0o666)
         assert town.run("--config", str(mine), "tenant", "list").status == 1
 
+    def test_a_configuration_that_is_not_there_is_not_the_defaults(self, town: StaffTown, tmp_path: Path) -> None:
+        """Roles of Unix users stand in it; without them everybody would be an operator."""
+        town.configure(f'[staff.unix]\n{ADAM} = "billing"\n')
+        town.become(EVE)
+        assert town.run("tenant", "create", "third").status == 1
+        refused = town.run("--config", str(tmp_path / "none.toml"), "tenant", "create", "third")
+        assert (refused.status, "no configuration file" in refused.err) == (1, True)
+
     def test_a_token_of_another_unix_user_opens_nothing(self, town: StaffTown) -> None:
         town.person("anna", "operator")
         town.become(ADAM)
