@@ -108,8 +108,11 @@ def set_(
     contact: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Who is told of the end, beside postmaster; 'none': nobody.")
     ] = "",
+    reason: Annotated[str, typer.Option(help="Why less notice; another person decides by it.")] = "",
 ) -> None:
     """Set what a contract includes.
+
+    Less notice than was agreed needs a second person, as an end before it does: the first run asks for the approval.
 
     What is there already stays; only more of it is refused. The quotas of accounts may not be more together than the
     storage; what accounts without a quota store counts when it is measured, once an hour: above the storage, new mail
@@ -139,6 +142,10 @@ def set_(
             details["contact"] = contact
         if not details:
             raise InvalidInput("Nothing was said to be set; see: cleanmail contract set --help.")
+        if notice_days is not None and notice_days < before.notice_days:
+            shorter = {"notice_days": str(notice_days)}
+            if not _approved(run, administration, row, shorter, reason):
+                return
         administration.installation.audit.append("contract.set", run.operator, row.tenant_id, None, details)
         contracts.set_limits(row.tenant_id, limits)
         contracts.set_terms(row.tenant_id, started=begins, notice_days=notice_days, read_only_days=read_only_days)
@@ -175,7 +182,8 @@ def end(
         _begin(run, administration, row.tenant_id)
         before, now = contracts.of(row.tenant_id), installation.clock.now()
         check_end(before, ends, now, early=early)
-        if ends is not None and is_early(before, ends, now) and not _approved(run, administration, row, ends, reason):
+        what = {"ends": str(moment(ends))}
+        if ends is not None and is_early(before, ends, now) and not _approved(run, administration, row, what, reason):
             return
         details = {"ends": moment(ends) or "never", "before": moment(before.ends) or "never"}
         number = installation.audit.append("contract.end", run.operator, row.tenant_id, None, details)
@@ -218,9 +226,11 @@ def last_moment(day: str) -> int:
     return int(datetime(last.year, last.month, last.day, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
-def _approved(run: Invocation, administration: Administration, row: TenantRow, ends: int, reason: str) -> bool:
-    """Whether another person has agreed to an early end; if nobody was asked so far, that is done now."""
-    approvals, scope = administration.control.approvals, scope_of(row.tenant_id, ends=str(moment(ends)))
+def _approved(
+    run: Invocation, administration: Administration, row: TenantRow, what: dict[str, str], reason: str
+) -> bool:
+    """Whether another person has agreed to what lets a contract end early; if nobody was asked so far, that is done."""
+    approvals, scope = administration.control.approvals, scope_of(row.tenant_id, None, **what)
     try:
         approvals.use(Kind.EARLY_ERASURE, scope, run.operator)
     except NotPermitted:
@@ -231,7 +241,7 @@ def _approved(run: Invocation, administration: Administration, row: TenantRow, e
                 f" cleanmail request approve {waiting[0].approval_id}."
             ) from None
         if not reason:
-            raise InvalidInput("An early end needs a --reason, by which a second person decides.") from None
+            raise InvalidInput("This needs a --reason, by which a second person decides.") from None
         made = approvals.ask(
             Kind.EARLY_ERASURE,
             scope,

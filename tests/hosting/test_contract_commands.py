@@ -118,6 +118,24 @@ def test_an_early_end_needs_another_person(town: StaffTown) -> None:
     assert town.run(*early).status == 1  # an approval is used once
 
 
+def test_less_notice_needs_another_person_too(town: StaffTown) -> None:
+    """Otherwise one person sets it to nothing, then the end to this moment, and all is erased."""
+    town.become(ADAM)
+    assert town.run("contract", "set", "acme", "--notice-days", "30").status == 0
+    shorter = ("contract", "set", "acme", "--notice-days", "0")
+    assert "needs a --reason" in town.run(*shorter).err
+    asked = town.run(*shorter, "--reason", "a new contract", "--json").json
+    assert "waits for a second person" in town.run(*shorter).err
+    assert town.run("contract", "show", "acme", "--json").json["notice_days"] == 30
+    assert town.run("contract", "end", "acme", day(1)).status == 1
+    town.become(EVE)
+    assert town.run("request", "approve", asked["request"]).status == 0
+    town.become(ADAM)
+    assert town.run("contract", "set", "acme", "--notice-days", "1").status == 1  # it was approved for another period
+    assert town.run(*shorter, "--json").json["notice_days"] == 0
+    assert town.run("contract", "set", "acme", "--notice-days", "60", "--json").json["notice_days"] == 60
+
+
 def test_a_hold_is_asked_for_by_one_and_approved_by_another(town: StaffTown) -> None:
     town.become(ADAM)
     asked = town.run("hold", "add", "acme", "--until", day(30), "--reason", "case 12/34", "--json").json
