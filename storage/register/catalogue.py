@@ -57,6 +57,12 @@ class Declared:
     purpose: str
     of: DataClass | None  # None: it declares nothing, which a test finds
     personal: str | None  # whose data a column holds
+    sealed: bool = False  # it is encrypted under a key of its own
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a person's data in a database that does not end with it, as it is."""
+        return bool(self.personal) and not self.sealed and self.database not in ("tenant", "account")
 
     @property
     def name(self) -> str:
@@ -87,6 +93,7 @@ class Catalogue:
                         column.info.get("purpose", ""),
                         column.info.get("class") or of,
                         column.info.get("personal"),
+                        column.info.get("sealed", False),
                     )
 
     def files_of(self, path: str) -> list[FileClass]:

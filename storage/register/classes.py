@@ -136,6 +136,7 @@ WITHHELD = DataClass(
     Erasure.ROW,
     _OWNER | _TENANT | _HELP | {Reader.REVIEWER},
     sealed=True,
+    shown="of other persons' messages never the content; operators and support the envelope only",
 )
 EXPERIENCE = DataClass(
     "experience",
@@ -194,6 +195,7 @@ QUEUE = DataClass(
     Erasure.ROW,
     _HELP,
     sealed=True,
+    shown="the envelope, never the content",
 )
 SENDING = DataClass(
     "sending",
@@ -415,14 +417,15 @@ STAFF_SESSIONS = DataClass(
 
 BACKUPS = DataClass(
     "backups",
-    "Backups: when and where they were made",
-    _NOBODY,
+    "Backups: copies of all this, encrypted as it is here, and when and where they were made",
+    frozenset(Whose) - _NOBODY,
     "restoring what was lost",
     Basis.CONTRACT,
     Kept.BACKUPS,
-    Erasure.ROW,
+    Erasure.FILE,
     _OPERATOR,
     sealed=False,
+    shown="when and where; the content is read by the program that restores",
 )
 KEY_BACKUPS = DataClass(
     "key_backups",

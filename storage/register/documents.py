@@ -8,7 +8,7 @@ statement, `records_markdown` the records.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,17 @@ PRINCIPLES = (
     "destroyed, the data is removed and looked for, and the customer gets a signed certificate of erasure.",
     "Nobody of the provider reads messages. In an emergency two persons have to agree, and the owner sees it. Of "
     "withheld messages operators and support see the envelope, reviewers the header lines.",
-    "Every administrative action and every reading of another person's data is recorded, and its owner can see it.",
+    "Every administrative action and every reading of another person's data is recorded, and its owner can see it; "
+    "where a law forbids that, as soon as it allows it.",
     "Data is given to authorities on legal notification only, after two persons examined it, in the least possible "
     "scope, and counted.",
-    "Messages are handed to the mail servers of those to whom they are addressed. Nothing else is given to anybody.",
+    "Messages are handed to the mail servers of those to whom they are addressed, or to whom their owner or the "
+    "customer has them forwarded. To deliver them, and to see where mail comes from, names of domains and servers are "
+    "looked up in the DNS. Nothing else is given to anybody.",
+    "What is removed stays in backups until they are replaced, encrypted as it was; what was erased at the end of a "
+    "contract or an account cannot be read there, since its keys are gone.",
+    "A legal hold that a court or a law demands keeps what it covers for longer than is said here. Two persons have to "
+    "agree, and it has an end.",
 )
 
 RIGHTS = (
@@ -79,7 +86,10 @@ def statement(catalogue: Catalogue, periods: Periods, controller: Controller) ->
         "introduction": INTRODUCTION,
         "principles": list(PRINCIPLES),
         "groups": [
-            {"title": title, "classes": [_published(each, periods) for each in members if each in catalogue.classes]}
+            {
+                "title": title,
+                "classes": [_published(catalogue, each, periods) for each in members if each in catalogue.classes],
+            }
             for title, members in GROUPS
         ],
         "rights": list(RIGHTS),
@@ -110,6 +120,8 @@ def records(catalogue: Catalogue, periods: Periods, controller: Controller) -> d
                 "ceiling_days": periods.of(of.kept).ceiling_days,
                 "erasure": ERASURE[of.erasure],
                 "sealed": of.sealed,
+                "open": _open(catalogue, of),
+                "shown": of.shown,
             }
             for title, members in GROUPS
             for of in members
@@ -151,7 +163,7 @@ def _row(of: DataClass, periods: Periods, kind: str, name: str, what: str) -> di
     }
 
 
-def _published(of: DataClass, periods: Periods) -> dict[str, Any]:
+def _published(catalogue: Catalogue, of: DataClass, periods: Periods) -> dict[str, Any]:
     return {
         "name": of.name,
         "title": of.title,
@@ -162,8 +174,16 @@ def _published(of: DataClass, periods: Periods) -> dict[str, Any]:
         "ceiling_days": periods.of(of.kept).ceiling_days,
         "erasure": ERASURE[of.erasure],
         "readers": readers(of),
+        "shown": of.shown,
         "encrypted": of.sealed,
+        "open": _open(catalogue, of),
     }
+
+
+def _open(catalogue: Catalogue, of: DataClass) -> list[str]:
+    """What stands beside the sealed parts of a sealed class, in databases that go on."""
+    found = [declared.purpose for declared in catalogue.declarations() if declared.of is of and declared.is_open]
+    return list(dict.fromkeys(found)) if of.sealed else []
 
 
 def _data(catalogue: Catalogue, of: DataClass) -> list[str]:
@@ -245,8 +265,9 @@ def records_markdown(document: Mapping[str, Any]) -> str:
             f"- **Recipients**: {'; '.join(of['recipients'])}",
             f"- **Transfers to other countries**: {of['transfers']}",
             f"- **Erased**: {of['kept']}; {of['erasure']}",
-            f"- **Encrypted under a key of its own**: {'yes' if of['sealed'] else 'no'}",
+            f"- **Encrypted**: {_encrypted(sealed=of['sealed'], left_open=of['open'])}",
         ]
+        lines += [f"- **What recipients see**: {of['shown']}"] if of["shown"] else []
     lines += ["", "## Technical and organisational measures", ""]
     lines += [f"- {each}" for each in document["security_measures"]]
     return "\n".join([*lines, ""])
@@ -256,7 +277,15 @@ def _facts(of: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, key in _FACTS:
         value = of[key]
         yield name, "; ".join(value) if isinstance(value, list) else value
-    yield "Encrypted", "under a key that ends with it" if of["encrypted"] else "under no key of its own"
+    if of["shown"]:
+        yield "What they see", of["shown"]
+    yield "Encrypted", _encrypted(sealed=of["encrypted"], left_open=of["open"])
+
+
+def _encrypted(*, sealed: bool, left_open: Sequence[str]) -> str:
+    if not sealed:
+        return "under no key of its own, which would end with it"
+    return "under a key that ends with it" + (f", but not: {'; '.join(left_open)}" if left_open else "")
 
 
 def _people(controller: Mapping[str, str], line: str) -> list[str]:

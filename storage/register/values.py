@@ -92,6 +92,7 @@ class DataClass:
     erasure: Erasure
     readers: frozenset[Reader]
     sealed: bool  # encrypted under a key that ends with the person, the customer or the period
+    shown: str = ""  # what its readers see, if not all of it; for the public, completes "They see …"
 
 
 @dataclass(frozen=True, slots=True)

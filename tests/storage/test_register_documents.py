@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,26 @@ def test_the_register_has_every_declaration() -> None:
         assert ("column" if declared.column else "table", declared.name) in names
     assert {name for kind, name in names if kind == "file"} == {file.pattern for file in REGISTER.files}
     assert {name for kind, name in names if kind == "log"} == {"logs/access", "logs/transcripts", "logs/traces"}
+
+
+@pytest.mark.parametrize("make", [documents.statement, documents.records])
+def test_nobody_is_told_that_what_stands_open_is_sealed(make: Callable[..., dict[str, Any]]) -> None:
+    """Names of domains and of staff stand in databases that outlive the customer's key."""
+    document = make(REGISTER, STANDARD, Controller())
+    classes = document.get("activities") or [of for group in document["groups"] for of in group["classes"]]
+    by_name = {of["name"]: of for of in classes}
+    assert "mail domain" in by_name["directory"]["open"] and "who acted" in by_name["audit"]["open"]
+    assert by_name["mail"]["open"] == by_name["accounts"]["open"] == []
+    for write in (documents.records_markdown,) if "activities" in document else (documents.markdown, documents.plain):
+        text = " ".join(write(document).split())
+        assert "under a key that ends with it, but not: the operator's short name of the customer; mail domain" in text
+        assert "the envelope, never the content" in text
+
+
+def test_the_statement_tells_of_backups_and_of_holds() -> None:
+    text = " ".join(documents.plain(documents.statement(REGISTER, STANDARD, Controller())).split())
+    assert "Backups: copies of all this" in text and "at most 220 days" in text
+    assert "stays in backups until they are replaced" in text and "A legal hold" in text
 
 
 ROLE_OF = {
