@@ -470,5 +470,6 @@ NOT_SEARCHED: Mapping[DataClass, str] = {
     " from an address alone none of them can be told.",
     classes.REVIEWS: "It holds numbers of withheld messages, which are told as withheld mail, and who decided.",
     classes.ERASURE_SEARCH: "It is sealed under a key that no person is given, and ends with the erasure.",
+    classes.BACKUPS: "They hold what is told here as it was at another time, encrypted, and are read to restore alone.",
     classes.STAFF_SESSIONS: "It holds hashes of tokens for hours; the person's record says who works here.",
 }

@@ -1,0 +1,177 @@
+"""A report holds what is stored about a person and nothing of others: each class of the register, or why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from person_town import ADA, ALIAS, BO, CLIENT, STRANGER, PersonTown
+
+from storage.errors import InvalidInput
+from storage.export.verify import verify_archive
+from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
+from storage.persons.report import searched_classes, stream_report, verify_report, write_report
+from storage.persons.sought import Sought, seek
+from storage.register.catalogue import CATALOGUE
+from storage.register.values import Whose
+from storage.values import EmailAddress, TenantId
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PersonTown]:
+    town = PersonTown.made(tmp_path_factory.mktemp("persons") / "data")
+    yield town
+    town.close()
+
+
+def sought(town: PersonTown, address: EmailAddress, only: TenantId | None = None, *, auditor: bool = False) -> Sought:
+    found = seek(town.installation, address, only)
+    if auditor:
+        found.transcripts_key = town.keys.auditor_key("a test")
+    return found
+
+
+def collected(about: Sought) -> dict[str, list[dict[str, Any]]]:
+    lines: list[str] = []
+    stream_report(about, lines.append)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines[:-1]:
+        values = json.loads(line)
+        found.setdefault(values.pop("class"), []).append(values)
+    return found
+
+
+def test_every_class_with_persons_is_searched_or_says_why_not() -> None:
+    persons = {of for of in CATALOGUE.classes if of.whose - {Whose.NOBODY}}
+    assert set(searched_classes()) == persons
+    assert COLLECTORS.keys() | NOT_SEARCHED.keys() == persons
+    assert not COLLECTORS.keys() & NOT_SEARCHED.keys()
+    assert all(why.endswith(".") for why in NOT_SEARCHED.values())
+
+
+def test_an_account_is_found_in_every_way(town: PersonTown) -> None:
+    found = collected(sought(town, ADA, auditor=True))
+    [account, password, alias] = found["accounts"]
+    assert account["address"] == str(ADA) and account["name"] == "Ada of q7x"
+    assert password["name"] == "ada's telephone" and alias["address"] == ALIAS
+    assert [item["client_address"] for item in found["access_events"]] == [CLIENT]
+    assert [item["id"] for item in found["traces"]] == ["q0", "q1", "q2"]
+    [transcript] = found["transcripts"]
+    assert any(str(ADA) in line for line in transcript["lines"])
+    assert not any(str(BO) in line for line in transcript["lines"])
+    assert {item["folder"] for item in found["mail"]} >= {"INBOX"}
+    assert "account.show" in {item["action"] for item in found["audit"]}
+    assert found["directory"][0]["account_number"] == town.ada
+
+
+def test_who_is_found_by_an_alias_is_the_account(town: PersonTown) -> None:
+    found = collected(sought(town, EmailAddress.parse(ALIAS)))
+    assert found["accounts"][0]["address"] == str(ADA)
+
+
+def test_a_stranger_is_found_where_users_met_him(town: PersonTown) -> None:
+    found = collected(sought(town, STRANGER))
+    assert [item["tenant"] for item in found["withheld"]] == ["acme", "other"]
+    assert all(item["recipients"] == [] for item in found["withheld"])  # who got it is theirs
+    assert [(item["tenant"], item["list"]) for item in found["settings"]] == [("acme", "deny"), ("other", "deny")]
+    assert {item["address"] for item in found["accounts"]} == {"list@acme.test", "away@other.test"}
+    assert {item["also_to"][0] for item in found["accounts"]} == {str(STRANGER)}
+    assert [item["accounts_that_wrote_to_it"] for item in found["experience"]] == [1, 1]
+    assert [item["tenant"] for item in found["forwarded_senders"]] == ["acme", "other"]
+    assert found["queue"][0]["recipients"] == [str(STRANGER)]
+    assert found["contracts"] == [{"record": "control.contract", "tenant": "other", "contact": str(STRANGER)}]
+    assert [item["id"] for item in found["traces"]] == ["q0", "q1", "q3"]
+    assert "directory" not in found and "access_events" not in found
+
+
+def test_limited_to_one_customer_nothing_of_another_is_told(town: PersonTown) -> None:
+    text = json.dumps(collected(sought(town, STRANGER, town.other)))
+    assert "acme" not in text and '"q3"' in text and '"q0"' not in text
+    assert collected(sought(town, ADA, town.other)).keys() <= {"transcripts"}
+
+
+def test_transcripts_are_for_auditors(town: PersonTown) -> None:
+    [item] = collected(sought(town, ADA))["transcripts"]
+    assert item["segments_that_name_the_account"] == 1 and "auditors" in item["released_by"]
+
+
+def test_what_an_order_keeps_secret_is_not_told(town: PersonTown) -> None:
+    about = sought(town, ADA)
+
+    def authorities() -> list[str]:
+        return sorted(item["authority"] for item in collected(about)["disclosures"])
+
+    assert authorities() == ["District court"]
+    about.secrecy_at += 2 * 86_400
+    assert authorities() == ["District court", "Secret court k1"]
+
+
+class TestPackage:
+    def test_it_is_whole_and_signed(self, town: PersonTown, tmp_path: Path) -> None:
+        target = tmp_path / "ada"
+        report = write_report(sought(town, ADA), target, with_mail=True)
+        assert report.unreadable == []
+        values = verify_report(target, town.keys.verifying_key("manifest"))
+        assert values["address"] == str(ADA) and values["counts"]["accounts"] == 3
+        assert verify_archive(target / "mail").manifest.name == str(ADA)
+        assert json.loads((target / "data" / "accounts.json").read_text())[0]["address"] == str(ADA)
+        assert json.loads((target / "data" / "queue.json").read_text()) == []
+        page = (target / "report.md").read_text()
+        assert "## Access events" in page and CLIENT in page and "Nothing was found." in page
+        assert {path.stat().st_mode & 0o077 for path in target.rglob("*") if path.is_file()} == {0}
+
+    @pytest.mark.parametrize("spoil", ["change", "remove", "add", "manifest"])
+    def test_a_change_is_found(self, town: PersonTown, tmp_path: Path, spoil: str) -> None:
+        target = tmp_path / "report"
+        write_report(sought(town, STRANGER), target)
+        path = target / "data" / "settings.json"
+        if spoil == "change":
+            path.write_text(path.read_text().replace("deny", "allow"))
+        elif spoil == "remove":
+            path.unlink()
+        elif spoil == "add":
+            (target / "data" / "more.json").write_text("[]")
+        else:
+            manifest = target / "manifest.json"
+            manifest.write_text(manifest.read_text().replace(str(STRANGER), "somebody@far.test"))
+        with pytest.raises(InvalidInput):
+            verify_report(target)
+
+    def test_another_installation_s_key_does_not_fit(self, town: PersonTown, tmp_path: Path) -> None:
+        write_report(sought(town, STRANGER), tmp_path / "report")
+        with pytest.raises(InvalidInput, match="signed with the key"):
+            verify_report(tmp_path / "report", b"k" * 32)
+
+    def test_it_goes_nowhere_else(self, town: PersonTown, tmp_path: Path) -> None:
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "file").write_text("x")
+        (tmp_path / "link").symlink_to(tmp_path / "full")
+        for target in (tmp_path / "full", tmp_path / "link", town.data / "report", town.data):
+            with pytest.raises(InvalidInput):
+                write_report(sought(town, STRANGER), target)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "link"]
+
+    def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
+        town = PersonTown.made(tmp_path / "data")
+        town.close()
+        shutil.rmtree(town.data / "tenants" / str(town.other))
+        town = PersonTown.again(tmp_path / "data")
+        try:
+            report = write_report(sought(town, STRANGER), tmp_path / "report")
+            assert any("other" in each for each in report.unreadable)
+            assert report.counts["settings"] == 1
+            assert "could not be read" in (tmp_path / "report" / "report.md").read_text()
+        finally:
+            town.close()
+
+    def test_a_stranger_s_text_is_no_markup(self, town: PersonTown, tmp_path: Path) -> None:
+        tenant = town.installation.tenant(town.acme)
+        tenant.set_setting("note", f"[{STRANGER}](http://evil.test)<script>\n# x")
+        write_report(sought(town, STRANGER), tmp_path / "report")
+        tenant.set_setting("note", None)
+        page = (tmp_path / "report" / "report.md").read_text()
+        assert "\\](http" in page and "\\<script\\>" in page and "\n# x" not in page
