@@ -46,7 +46,6 @@ from storage.directory.control import Control
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
 from storage.errors import AlreadyExists, Unavailable
-from storage.files import durable
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
@@ -246,8 +245,6 @@ def create(data: Path, config: Config) -> None:
     if not config.keys.master_command and not master_file.exists():
         write_master_file(master_file, Master.generate())
     mirror = mirror_of(config)
-    if mirror is not None and mirror.parent.is_dir():
-        durable.make_directory(mirror)
     if (data / "keys" / "service.key").exists():  # an init that was interrupted
         keystore = open_keystore(data, config, clock)
     else:

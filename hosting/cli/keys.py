@@ -1,11 +1,13 @@
 """cleanmail keys: how the keys stand, a new generation of the master, dated copies, and keys that come back.
 
-Whatever is changed or copied is an audit record. Restoring is for a data directory whose keys are lost.
+Whatever is changed or copied is an audit record. Restoring is for a data directory whose keys are lost; keys that were
+destroyed since the copy was made are destroyed again.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,9 @@ from hosting.cli.output import moment
 from hosting.roles import privileges
 from storage.clock import SystemClock
 from storage.directory.key_backups import KeyBackup
-from storage.errors import CleanmailError, InvalidInput
+from storage.ending.steps import Step
+from storage.errors import CleanmailError, InvalidInput, NotFound
+from storage.installation import Installation
 from storage.keys import copies
 from storage.keys.mirror import Mirror
 from storage.keys.source import KeySource, LocalKeys
@@ -155,6 +159,7 @@ def restore(
         with run.administration() as administration:
             details = {"made": str(moment(manifest.made)), "master": str(manifest.master)}
             number = administration.installation.audit.append("keys.restore", run.operator, details=details)
+            _destroy_again(administration.installation)
     run.output.done(
         f"{len(manifest.files)} files of keys are back as they were at {moment(manifest.made)}.",
         {
@@ -164,6 +169,18 @@ def restore(
             "audit_record": number,
         },
     )
+
+
+def _destroy_again(installation: Installation) -> None:
+    """What was destroyed since the copy was made, and came back with it: where the master could not be replaced."""
+    for ending in installation.control.endings.all():
+        if not ending.has(Step.KEYS_DESTROYED):
+            continue
+        with suppress(NotFound):  # made after the copy
+            if ending.account_id is None:
+                installation.keys.destroy_tenant_key(ending.tenant_id)
+            else:
+                installation.keys.destroy_account_key(ending.tenant_id, ending.account_id)
 
 
 def _rotate(keys: KeySource) -> int:

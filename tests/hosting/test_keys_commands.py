@@ -17,14 +17,16 @@ from hosting.config import Keys
 from hosting.metrics import Metrics
 from storage.clock import FixedClock
 from storage.clock_guard import ClockGuard
+from storage.directory.endings import new_ending_id
 from storage.directory.provisioning import Provisioning
-from storage.errors import CleanmailError, InvalidInput, Unavailable
+from storage.ending.steps import Step
+from storage.errors import CleanmailError, Gone, InvalidInput, Unavailable
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
 from storage.keys.places import MasterFile
 from storage.keys.source import LocalKeys
-from storage.values import TenantId
+from storage.values import Domain, EmailAddress, TenantId
 
 Run = Callable[..., Any]
 DAY = 86_400
@@ -38,6 +40,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = base / "data"
     data.mkdir(mode=0o700)
     (data / "cleanmail.toml").write_text(f'[keys]\nbackup = "{base}/disk/mirror"\n')
+    assert cli.run(["--data", str(data), "init"]) == 3  # as where the mirror's disk is not mounted
+    assert not (base / "disk" / "mirror").exists()
+    (base / "disk" / "mirror").mkdir()
     assert cli.run(["--data", str(data), "init"]) == 0
     return base
 
@@ -97,6 +102,41 @@ def test_copies_are_made_listed_and_come_back(run: Run, base: Path) -> None:
     with composition.administration(data, config.load(data / "cleanmail.toml")) as administration:
         actions = [record.action for record in administration.installation.audit.read()]
     assert actions == ["keys.backup", "keys.restore", "keys.restore", "keys.rotate"]
+
+
+def test_what_was_destroyed_since_does_not_come_back(run: Run, base: Path) -> None:
+    """The master cannot be replaced here, so a copy of before opens with it."""
+    data, master = base / "data", base / "master"
+    shutil.move(data / "keys" / "master", master)
+    (data / "cleanmail.toml").write_text(f'[keys]\nmaster_command = ["cat", "{master}"]\n')
+    settings = config.load(data / "cleanmail.toml")
+    gone: dict[str, TenantId] = {}
+    with composition.administration(data, settings) as administration:
+        installation, provisioning = administration.installation, administration.provisioning
+        for slug in ("acme", "bolt", "kept"):
+            gone[slug] = provisioning.create_tenant(slug, slug).tenant_id
+            installation.control.add_domain(gone[slug], Domain.parse(f"{slug}.test"))
+            installation.control.verify_domain(Domain.parse(f"{slug}.test"), None)
+        account = provisioning.create_account(gone["bolt"], EmailAddress.parse("ben@bolt.test")).account_id
+    folder = run("backup", str(base / "disk"))["folder"]
+    with composition.administration(data, settings) as administration:
+        installation, endings = administration.installation, administration.control.endings
+        assert installation.keys.destroy_tenant_key(gone["acme"]).old_master_destroyed is False
+        installation.keys.destroy_account_key(gone["bolt"], account)
+        for row in (
+            endings.order_tenant(gone["acme"], "anna", "", new_ending_id(), b""),
+            endings.order_account(gone["bolt"], account, "anna", "", new_ending_id(), b""),
+        ):
+            endings.advance(row, Step.KEYS_DESTROYED, {}, None)
+    shutil.rmtree(data / "keys")
+    run("restore", folder)
+    with composition.administration(data, settings) as administration:
+        keys = administration.installation.keys
+        assert keys.tenant_key(gone["kept"], "test").id and keys.tenant_key(gone["bolt"], "test").id
+        with pytest.raises(Gone):
+            keys.tenant_key(gone["acme"], "test")
+        with pytest.raises(Gone):
+            keys.account_key(gone["bolt"], account, "test")
 
 
 def test_what_is_refused(run: Run, base: Path) -> None:
