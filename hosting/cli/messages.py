@@ -32,11 +32,12 @@ def show(
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
         tenant_id, account_id = whose.tenant.tenant_id, whose.account.account_id
+        scope = scope_of(tenant_id, account_id, folder=folder, uid=str(uid))
+        administration.control.approvals.check(Kind.BODY_ACCESS, scope, run.operator)
         with administration.installation.account(tenant_id, account_id) as account:
             rows = account.messages.fetch_rows(account.mailboxes.find(folder).id, uid, uid, ("message_id",))
             if not rows:  # before an approval is used up for nothing
                 raise NotFound("There is no such message.")
-            scope = scope_of(tenant_id, account_id, folder=folder, uid=str(uid))
             used = administration.control.approvals.use(Kind.BODY_ACCESS, scope, run.operator)
             details = {
                 "folder": folder,

@@ -215,14 +215,20 @@ class Approvals:
 
         Raises NotPermitted, with the command to ask by, if there is none.
         """
-        for found in self._in_state(ApprovalState.APPROVED):
-            if found.kind is kind and found.asked_by == by and found.scope == dict(scope):
-                self._record("approval.use", by, "", found)
-                if self._use_up(found.approval_id):
-                    return self.find(found.approval_id)
-        raise NotPermitted(
-            f"This needs a second person: 'cleanmail request ask {kind.value}', then another person has to approve it."
-        )
+        for found in self._usable(kind, scope, by):
+            self._record("approval.use", by, "", found)
+            if self._use_up(found.approval_id):
+                return self.find(found.approval_id)
+        raise _needed(kind)
+
+    def check(self, kind: Kind, scope: Mapping[str, str], by: str) -> None:
+        """As `use`, which is asked later, but nothing is used up: before anything is told about the scope."""
+        if not self._usable(kind, scope, by):
+            raise _needed(kind)
+
+    def _usable(self, kind: Kind, scope: Mapping[str, str], by: str) -> list[Approval]:
+        found = self.approved(kind)
+        return [each for each in found if each.asked_by == by and each.scope == dict(scope)]
 
     def _use_up(self, approval_id: str) -> bool:
         """False if another process did meanwhile."""
@@ -303,6 +309,12 @@ def scope_of(tenant_id: TenantId | None = None, account_id: AccountId | None = N
     if not more.keys().isdisjoint(subject):
         raise InvalidInput("The tenant and the account of a request are named by their options.")
     return {name: str(int(value)) for name, value in subject.items() if value is not None} | more
+
+
+def _needed(kind: Kind) -> NotPermitted:
+    return NotPermitted(
+        f"This needs a second person: 'cleanmail request ask {kind.value}', then another person has to approve it."
+    )
 
 
 def _same_person(asked: Approval, by: str, unix: str) -> bool:

@@ -385,6 +385,8 @@ class TestRequests:
         refused = people.run(*read)
         assert (refused.status, "request ask body_access" in refused.err) == (1, True)
         assert "body-4711" not in refused.out
+        for folder, uid in (("INBOX", "2"), ("Divorce", "1")):  # nor is it told what there is
+            assert people.run("message", "show", "ann@acme.test", folder, uid).err == refused.err
         asked = people.run(*ask, "--reason", "bombs", "--json").json
         assert people.run(*read).status == 1
         assert people.run("request", "approve", asked["id"]).status == 1  # support is no approver
