@@ -14,7 +14,7 @@ from pathlib import Path
 from hosting.config import Config
 from storage.backup.backup import BackupRun
 from storage.backup.place import Keep, Place
-from storage.backup.pruning import prune
+from storage.backup.pruning import due, prune
 from storage.backup.scratch import tidy
 from storage.clock_guard import ClockGuard
 from storage.errors import CleanmailError, Conflict, NotFound
@@ -72,10 +72,10 @@ class BackupRound:
 
     def _is_due(self, place: Place) -> bool:
         try:
-            names = place.all()
+            mine = place.all(self._installation.keys.verifying_key("manifest"))
         except NotFound:
             return True
-        age = self._installation.clock.now() - names[-1].manifest.made if names else None
+        age = self._installation.clock.now() - mine[-1].manifest.made if mine else None
         return age is None or age >= self._config.backup.every_hours * 3600 or age < 0
 
     def _make(self, place: Place) -> None:
@@ -94,11 +94,7 @@ class BackupRound:
 
     def _prune(self) -> None:
         installation = self._installation
-        now = installation.clock.now()
-        due = {
-            row.place for row in installation.control.backups.all() if row.expires is not None and row.expires <= now
-        }
-        for folder in sorted(due):
+        for folder in sorted(due(installation)):
             if not Path(folder).is_dir():
                 if folder not in self._unreachable:
                     log.warning("backups that have had their time cannot be removed: their folder is not there")

@@ -107,6 +107,7 @@ class BackupRun:
         self._longest = longest
         self._tenant_id: TenantId | None = None  # whose part is copied
         self._looked = 0.0
+        self._endings: set[str] = set()  # that are known
         self._root = Path()
 
     def make(self) -> Made:
@@ -330,6 +331,10 @@ class BackupRun:
             if self._look is not None:
                 self._look()
             self._check_ended()
+            endings = {row.ending_id for row in self._control.endings.open()}
+            if endings - self._endings:  # it may have had a key of what ends
+                self._endings |= endings
+                self._copier.snapshots.renew()
 
     def _check_ended(self) -> None:
         if self._tenant_id is not None and self._has_ended(self._tenant_id):

@@ -13,8 +13,10 @@ import ctypes
 import errno
 import hashlib
 import os
+import stat
 import time
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from storage.errors import StorageFull, Unavailable
@@ -82,7 +84,7 @@ def copy_hashed(source: str, target: str) -> tuple[int, str]:
     """Copy; size and SHA-256 of what was written."""
     digest, size = hashlib.sha256(), 0
     try:
-        with open(source, "rb", buffering=0) as reader:
+        with _opened(source) as reader:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 while block := reader.read(_BLOCK):
@@ -102,7 +104,7 @@ def measure(path: str) -> tuple[int, str]:
     """Size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     try:
-        with open(path, "rb", buffering=0) as file:
+        with _opened(path) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
                 size += len(block)
@@ -111,6 +113,15 @@ def measure(path: str) -> tuple[int, str]:
     except OSError as error:
         raise failed(error) from None
     return size, digest.hexdigest()
+
+
+def _opened(path: str) -> FileIO:
+    """A file, and nothing that only looks like one: not what a link leads to, nor what would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no file")
+    return FileIO(descriptor, "rb")
 
 
 def sync(path: Path) -> None:

@@ -56,14 +56,16 @@ class Ledger:
 
     # Knowing
 
-    def read(self, data: Path) -> None:
-        """The certificates of a data directory."""
+    def read(self, data: Path, *, keep: bool) -> None:
+        """The certificates of a data directory. `keep`: they are to come along."""
         folder = data / FOLDER
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
             if path.name.startswith("."):  # half written
                 continue
             try:
                 document = path.read_bytes()
+                if self._documents.get(path.stem) == document:
+                    continue  # each backup has those of the one before
                 certificate = verify(document, self._public)
                 if certificate.certificate_id != path.stem:
                     raise InvalidInput("It has the name of another one.")
@@ -71,7 +73,8 @@ class Ledger:
                 raise self._refused(path, f"It cannot be read: {error.strerror}.") from None
             except CleanmailError as error:
                 raise self._refused(path, error.public) from None
-            self._documents[certificate.certificate_id] = document
+            if keep:
+                self._documents[certificate.certificate_id] = document
             scope = certificate.scope
             account_id = None if scope.account_id is None else AccountId(scope.account_id)
             self._found[TenantId(scope.tenant_id), account_id] = certificate
@@ -115,10 +118,12 @@ class Ledger:
     def apply(self, installation: Installation) -> Applied:
         """Nothing of it is left in the databases of `installation`, as `storage.ending` leaves nothing."""
         applied = Applied()
-        known = {row.tenant_id: row for row in installation.control.tenants()}
+        control = installation.control
+        known = {row.tenant_id: row for row in control.tenants()}
+        over = {(row.tenant_id, row.account_id) for row in control.endings.all() if row.finished is not None}
         for tenant_id, account_id in self:
-            if tenant_id not in known:
-                continue  # of after the backup
+            if tenant_id not in known or (tenant_id, account_id) in over:
+                continue  # of after the backup, or of before
             if account_id is None:
                 applied.tenants += known[tenant_id].state is not State.ENDED
             elif (tenant_id, None) not in self._found and known[tenant_id].state is not State.ENDED:
@@ -127,8 +132,10 @@ class Ledger:
                     applied.accounts += 1
             self._apply(installation, tenant_id, account_id)
         store = Certificates(installation.data)
-        for document in self._documents.values():
-            store.keep(document, pages(document))
+        there = {each.certificate_id for each in store.all()}
+        for certificate_id, document in self._documents.items():
+            if certificate_id not in there:
+                store.keep(document, pages(document))
         return applied
 
     def _apply(self, installation: Installation, tenant_id: TenantId, account_id: AccountId | None) -> None:

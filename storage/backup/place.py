@@ -186,9 +186,9 @@ class Place:
 
     @staticmethod
     def expired(mine: Sequence[Stored], now: int, most: int) -> list[Stored]:
-        """Those that have had their time. The newest stays as long as there is no newer one, `most` days at most."""
-        going = [stored for stored in mine[:-1] if stored.manifest.expires <= now]
-        return going + [stored for stored in mine[-1:] if stored.manifest.made + most * _DAY <= now]
+        """Those that have had their time. The newest stays as long as there is no newer one; none for `most` days."""
+        old = [stored for stored in mine if stored.manifest.made + most * _DAY <= now]
+        return old + [stored for stored in mine[:-1] if stored.manifest.expires <= now and stored not in old]
 
 
 def place_and_time(where: Path, time: int | None) -> tuple[Place, int | None]:

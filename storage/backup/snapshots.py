@@ -39,12 +39,15 @@ class Snapshots:
     def __init__(self, look: Callable[[], None]) -> None:
         self._look = look
         self._process: subprocess.Popen[bytes] | None = None
+        self._stale = False
         self._buffer = b""
 
     def take(self, source: Path, target: Path, key: bytes, kind: str) -> Taken:
         """Copy one database; `key` is its own (`storage.database.driver.database_key`)."""
         request = {"source": str(source), "target": str(target), "key": key.hex(), "kind": kind}
         names: list[str] = []
+        if self._stale:
+            self.stop()
         try:
             self._say(request)
             while True:
@@ -60,9 +63,13 @@ class Snapshots:
             raise error_of(answer)
         return Taken(answer["size"], answer["digest"], answer["mark"], names)
 
+    def renew(self) -> None:
+        """The next database is copied by another process: somebody whose key this one had has ended."""
+        self._stale = True
+
     def stop(self) -> None:
         """End the process, whatever it does. May be called again."""
-        process, self._process, self._buffer = self._process, None, b""
+        process, self._process, self._buffer, self._stale = self._process, None, b"", False
         if process is not None:
             process.kill()
             process.wait()

@@ -86,6 +86,7 @@ def _verify_files(
                 progress(found.files, total)
             _verify_file(stored, entry, found, read=entry.path.endswith(".db") or draw.random() < share)
     found.wrong += [f"{path}: it was missing when the backup was made." for path in stored.manifest.missing]
+    found.wrong += [f"{part}: it could not be copied when the backup was made." for part in stored.manifest.skipped]
     if progress is not None:
         progress(total, total)
 

@@ -92,7 +92,7 @@ def restore_installation(
     if manifest.installation != manifests.installation_id(keys):
         raise InvalidInput(f"The backup {stored.name} is of another installation than the keys in {data}.")
     with alone_in(data):
-        return _Restore(place, stored, data, keys, clock, queue, progress).run()
+        return _Restore(place, Stored(stored.root, manifest), data, keys, clock, queue, progress).run()
 
 
 def check_target(data: Path) -> None:
@@ -178,10 +178,10 @@ class _Restore:
 
     def _find_erased(self) -> None:
         """By certificates; keys that the copy of before brought back are destroyed again."""
-        self._ledger.read(self._data)
+        self._ledger.read(self._data, keep=False)  # they stay
         self._backups = self._place.all(self._keys.verifying_key("manifest"))
         for stored in self._backups:
-            self._ledger.read(stored.root / manifests.DATA)
+            self._ledger.read(stored.root / manifests.DATA, keep=True)
         self._whole.keys_destroyed = self._ledger.destroy_keys()
 
     def _is_readable(self, number: int) -> bool:

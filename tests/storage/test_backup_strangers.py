@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -16,16 +17,19 @@ import pytest
 from backup_town import ALICE, BOB, ONE, BackupTown
 from test_backup_restore import enqueue
 
-from storage.backup import backup, lease, manifest
+from storage.backup import backup, files, lease, manifest
 from storage.backup.backup import Progress
 from storage.backup.place import Keep
-from storage.backup.pruning import prune
+from storage.backup.pruning import due, prune
 from storage.backup.verifying import verify
 from storage.ending.ending import carry_out, order_account, order_tenant
 from storage.ending.processes import Nobody
+from storage.errors import Unavailable
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
 from storage.keys.source import LocalKeys
+from storage.register.periods import Periods
+from storage.register.values import Kept
 from storage.values import UidSet
 
 SHORT = Keep(daily=1, weekly=0, monthly=0)
@@ -77,6 +81,18 @@ def test_a_damaged_backup_goes_when_its_time_is_over(town: BackupTown) -> None:
     assert [row.name for row in town.installation.control.backups.all()] == names[1:]
 
 
+def test_a_shorter_period_counts_for_backups_that_were_made_before(town: BackupTown) -> None:
+    """What was erased must not live on for longer than the certificates say."""
+    names = [town.backup().stored.name, town.backup().stored.name]
+    (town.to / names[1] / manifest.FILE).write_bytes(b"{")
+    town.clock.advance(6 * 86_400)
+    assert due(town.installation) == set()
+    assert prune(town.installation, town.place) == []
+    town.installation.periods = Periods.of_preset("standard", {Kept.BACKUPS: 5})
+    assert due(town.installation) == {str(town.to.resolve())}
+    assert prune(town.installation, town.place) == names
+
+
 def test_nothing_is_shared_with_a_backup_that_somebody_else_signed(town: BackupTown, tmp_path: Path) -> None:
     """Whoever can write where backups are has no say in what the next one holds."""
     town.settle()
@@ -107,6 +123,23 @@ def test_nothing_is_shared_with_a_backup_that_somebody_else_signed(town: BackupT
     assert verify(town.installation, made.stored, every=True).is_right
 
 
+def test_only_files_are_taken_for_files(town: BackupTown) -> None:
+    """Neither what a link leads to, which may be anything of this machine, nor a pipe, which nobody ever ends."""
+    stored = town.backup().stored
+    first, second, _ = sorted(stored.path(INBOX).iterdir())
+    shutil.copy(first, town.to / "elsewhere")
+    for path in (first, second):
+        path.unlink()
+    first.symlink_to(town.to / "elsewhere")
+    os.mkfifo(second)
+    for path in (first, second):
+        with pytest.raises(Unavailable, match="cannot be copied"):
+            files.measure(str(path))
+        with pytest.raises(Unavailable, match="cannot be copied"):
+            files.copy_hashed(str(path), str(town.to / "copy"))
+    assert not (town.to / "copy").exists()
+
+
 # Damage
 
 
@@ -120,6 +153,8 @@ def test_a_damaged_database_keeps_nothing_else_from_being_copied(town: BackupTow
     made = town.backup()
     assert made.stored.manifest.skipped == ("account 1 of tenant 1", "tenant-2")
     assert made.stored.manifest.missing == ()
+    wrong = verify(town.installation, made.stored).wrong
+    assert [sentence.partition(":")[0] for sentence in wrong] == ["account 1 of tenant 1", "tenant-2"]
     paths = {entry.path for entry in made.stored.entries("tenant-1")}
     assert "tenants/1/accounts/2/account.db" in paths and "tenants/1/accounts/1/account.db" not in paths
     assert not made.stored.path("tenants/1/accounts/1").exists() and not made.stored.path("tenants/2").exists()
@@ -205,6 +240,28 @@ def test_a_tenant_whose_contract_ends_while_it_is_copied_is_in_no_backup(
     assert not [entry for entry in made.stored.entries("queue") if "/spool/" in entry.path]
     assert not (town.data / "tenants/1").exists()
     assert verify(town.installation, made.stored, every=True).is_right
+
+
+def test_the_process_that_copied_a_tenant_does_not_outlive_its_end_for_long(
+    town: BackupTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_LOOK", 0.0)
+    started, popen = [], subprocess.Popen
+
+    def start(command: Any, **options: Any) -> Any:
+        process = popen(command, **options)
+        if command[-1] == "storage.backup.snapshot":
+            started.append(process)
+        return process
+
+    def progress(progress: Progress) -> None:
+        if progress.done == 1:
+            assert len(started) == 1
+            order_tenant(town.installation, ONE, "root", "left")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    town.backup(progress=progress, whole=True)
+    assert len(started) == 2 and all(process.poll() is not None for process in started)
 
 
 def test_an_account_that_ends_while_it_is_copied_is_in_no_backup(
