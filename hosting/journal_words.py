@@ -71,6 +71,7 @@ _DEEDS: Mapping[str, str] = MappingProxyType(
         "person.report": "collected what is stored about you",
         "person.correct": "corrected what is stored about you",
         "person.erase": "erased what is stored about you",
+        "person.erased": "finished erasing what is stored about you",
         "quarantine.list": "listed mail that was withheld from you",
         "quarantine.view": "looked at the header of a message that was withheld from you",
         "quarantine.release": "released a message that was withheld from you",

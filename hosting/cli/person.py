@@ -69,10 +69,13 @@ def report(
             raise NotPermitted("Say - instead of a folder: only the provider's people write files on this machine.")
         if target == "-" and with_mail:
             raise InvalidInput("The mailbox goes into a folder; see: cleanmail export.")
-        what = {"reason": reason, "mail": "yes" if with_mail else "", "transcripts": transcripts}
+        what = {"reason": reason, "mail": "yes" if with_mail else ""}
         number = made.record(sought, made.REPORT, run.operator, {name: text for name, text in what.items() if text})
         if transcripts:
-            sought.transcripts_key = composition.auditor_key(run.data, run.config, f"audit record {number}", run.who)
+            details = {"reason": transcripts, "address": address if sought.account_id is not None else sought.mark}
+            whose = (sought.tenant_id, sought.account_id)
+            reading = administration.installation.audit.append("transcripts.read", run.operator, *whose, details)
+            sought.transcripts_key = composition.auditor_key(run.data, run.config, f"audit record {reading}", run.who)
         found = _collected(run, sought, target, with_mail, reason)
     if target != "-":
         items = sum(found.counts.values())

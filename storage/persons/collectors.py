@@ -332,7 +332,8 @@ def _audit(sought: Sought) -> Iterator[Item]:
         by = bool(sought.staff) and record.actor == sought.staff
         if not (about or by or any(names(text) for text in details.values())):
             continue
-        if record.action.startswith("disclosure") and (not details or any(text in cases for text in details.values())):
+        until = details.get("secret_until", "")  # as storage.directory.disclosures has it
+        if (until.isdecimal() and int(until) > sought.secrecy_at) or any(text in cases for text in details.values()):
             continue
         yield {
             "record": "audit.record",
