@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,7 +51,6 @@ T = TypeVar("T")
 
 MAX_OPEN = 256  # accounts
 _TENANTS_OPEN = 500
-_PATIENCE = 10.0  # seconds until an account that is erased is no longer in use here
 _LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
 FORGET_PATIENCE = 2.0  # seconds in which what is under way for an ended tenant or account may finish
 
@@ -388,21 +386,6 @@ class Installation:
             folder = self._account_folder(tenant_id, account_id)
             with suppress(AlreadyExists):
                 Account.create(folder, tenant_id, account_id, key, self._surroundings).close()
-
-    def erase_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
-        """Close it here, destroy its key, remove its folder. What other processes have open is worth nothing then."""
-        self._accounts.remove((tenant_id, account_id), _PATIENCE)
-        self.keys.destroy_account_key(tenant_id, account_id)
-        folder = self._account_folder(tenant_id, account_id)
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            if folder.exists():  # another process was removing files of it
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError as error:
-            raise durable.translated(error) from None
-        if folder.parent.is_dir():
-            durable.fsync_directory(folder.parent)
 
     def held(self, tenant_id: TenantId, account_id: AccountId) -> bool:
         """Whether this process was ever given the account's key, so that its memory may show traces of it."""

@@ -120,21 +120,6 @@ class AccountPool:
                 del self._places[owner]
             self._changed.notify_all()
 
-    def remove(self, owner: Owner, timeout: float) -> None:
-        """Close the account once nobody uses it. Raises Unavailable if that takes too long."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._is_idle(owner), timeout):
-                raise Unavailable(detail=f"account {owner[1]} is still in use")
-            place = self._places.get(owner)
-            if place is None:
-                return
-            account, place.account = place.account, None
-        try:
-            if account is not None:
-                account.close()
-        finally:
-            self._leave(owner)
-
     def expel(self, tenant_id: TenantId, account_id: AccountId | None, patience: float) -> None:
         """Close an account, or all of a tenant's, for good: whoever asks for one again gets Gone.
 

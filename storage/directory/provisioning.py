@@ -1,8 +1,8 @@
-"""Makes, changes and removes tenants, accounts and aliases: steps over both databases, keys and files, in their order.
+"""Makes and changes tenants, accounts and aliases: steps over both databases, keys and files, in their order.
 
 What is made exists from its last commit on; a run that was interrupted leaves ids that are never used, and keys and
-folders without rows, and the same call made again succeeds. What is removed is out of use from its first commit on, and
-the same call made again goes on. Whoever has sessions open is told after the commit.
+folders without rows, and the same call made again succeeds. Whoever has sessions open is told after the commit. Tenants
+and accounts are removed by `storage.ending` alone, which certifies it.
 
 Raises: NotFound, AlreadyExists, Conflict, InvalidInput, NotPermitted, LimitReached, Unavailable.
 """
@@ -31,10 +31,6 @@ class Premises(Directory, Protocol):
 
     def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
         """The account's key, folder and database with its first mailboxes."""
-        ...
-
-    def erase_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
-        """Close it, destroy its key, remove its folder."""
         ...
 
     def announce(self, change: AccountChanged | TenantChanged) -> None:
@@ -135,17 +131,6 @@ class Provisioning:
 
     def resume_account(self, tenant_id: TenantId, account_id: AccountId) -> AccountRow:
         return self._change_account(tenant_id, account_id, State.ACTIVE)
-
-    def delete_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
-        """End it, tell its sessions, destroy its key, remove its files, then its rows. Its aliases lose this target.
-
-        For an account that no other process has used, such as one that was made by mistake: nothing is searched for and
-        nothing certified. Accounts of people end by `storage.ending.ending.order_account`.
-        """
-        self._change_account(tenant_id, account_id, State.ENDED)
-        self._premises.erase_account(tenant_id, account_id)
-        self._control.release_login(account_id)
-        self._tenant(tenant_id).remove_account(account_id)
 
     def allow_catch_all_sender(self, tenant_id: TenantId, account_id: AccountId, granted: bool) -> None:
         """Whether it may send as any address that reaches it by a catch-all alone."""

@@ -26,6 +26,7 @@ staff = Table(
     info=technical("who works for the provider, and administrators of customers", of=classes.STAFF),
     sqlite_autoincrement=True,
 )
+Index("staff_by_tenant", staff.c.tenant_id)
 
 # Signed in for a while: a keyed hash of the token that the person's program holds.
 staff_session = Table(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from account_ending import end_account
 from runner_town import DAY, GREYLISTED, NO_CONNECTION, NO_SUCH_USER, TAKEN, RunnerTown, fields
 
 from gateway.queue.transactions import transactions
@@ -312,7 +313,7 @@ def test_a_full_mailbox_is_tried_again_and_given_up_at_the_end(town: RunnerTown)
 
 def test_a_mailbox_that_is_gone_fails_at_once(town: RunnerTown) -> None:
     queue_id = town.submit("bob")
-    town.provisioning.delete_account(*town.owner("bob"))
+    end_account(town.installation, *town.owner("bob"))
     town.run(later=31)
     assert queue_id not in town.queued()
     assert fields(town.reports("alice")[0])[1]["Status"] == "5.2.1"

@@ -136,7 +136,7 @@ def test_suspension_counts_at_once_and_is_told_only_to_who_knows_the_password(
 
 def test_deleted_account_is_unknown(town: AuthTown, acme: TenantId, ann: AccountId) -> None:
     town.sign_in(ANN, PASSWORD)
-    town.provisioning.delete_account(acme, ann)
+    town.premises.end_account(acme, ann)
     with pytest.raises(AuthenticationFailed):
         town.sign_in(ANN, PASSWORD)
 
@@ -304,7 +304,7 @@ class TestStillValid:
         assert self.valid(town, principal, device) == [False, False]
         town.provisioning.resume_account(acme, ann)
         assert self.valid(town, principal) == [False]  # suspension ended it for good
-        town.provisioning.delete_account(acme, ann)
+        town.premises.end_account(acme, ann)
         assert self.valid(town, principal, device) == [False, False]
 
     def test_suspended_tenant_ends_all(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from account_ending import end_account
 from quarantine_place import ALICE, BOB, DAY, MALLORY, ONE, TWO, Place, mail
 
 from hosting.config import Config, parse
@@ -16,7 +17,6 @@ from hosting.contracts.notice import FIELD
 from storage.certificates.signing import verify
 from storage.certificates.store import Certificates
 from storage.directory.contracts import ContractLimits, Contracts, Intake
-from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State
 from storage.ending.ending import carry_out
@@ -266,7 +266,7 @@ def test_storage_in_use_is_measured_each_hour(place: Place) -> None:
     look(place)
     assert contracts(place).of(TWO).used_bytes > 4000
     assert contracts(place).intake(TWO) is Intake.FULL
-    Provisioning(place.installation).delete_account(TWO, MALLORY)
+    end_account(place.installation, TWO, MALLORY)
     place.clock.advance(3600)
     look(place)
     assert contracts(place).intake(TWO) is Intake.OPEN

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from account_ending import end_account
 from imap_play import CoreClient
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
@@ -238,7 +239,7 @@ def test_nothing_is_left_of_an_account(town: LearningTown) -> None:
     town.learn()
     tenant_id, account_id = town.ids()
     assert town.score(OFFER, BOB) > 0.0
-    town.town.provisioning.delete_account(tenant_id, account_id)
+    end_account(town.town.installation, tenant_id, account_id)
     assert town.score(OFFER, BOB) == 0.0
     town.learn(BOB)
     assert not town.tenant.corrections.is_outdated()

@@ -190,7 +190,7 @@ def test_accounts_are_limited(premises: DirectoryPremises, contracts: Contracts)
     provisioning.create_account(ACME, address("ben"))
     with pytest.raises(LimitReached, match="allows 2 accounts"):
         provisioning.create_account(ACME, address("cat"))
-    provisioning.delete_account(ACME, ann.account_id)
+    premises.end_account(ACME, ann.account_id)
     provisioning.create_account(ACME, address("cat"))
     contracts.set_limits(ACME, ContractLimits(accounts=1))  # what is there stays
     assert len(premises.tenant(ACME).accounts()) == 2

@@ -140,7 +140,6 @@ def test_what_is_not_there(town: Town, acme: TenantId) -> None:
         lambda: provisioning.set_password(acme, nobody, "x"),
         lambda: provisioning.set_quota(acme, nobody, quota_bytes=0, quota_messages=0),
         lambda: provisioning.suspend_account(acme, nobody),
-        lambda: provisioning.delete_account(acme, nobody),
         lambda: provisioning.allow_catch_all_sender(acme, nobody, True),
         lambda: provisioning.create_app_password(acme, nobody, "phone"),
         lambda: provisioning.revoke_app_password(acme, nobody, 1),
@@ -152,26 +151,25 @@ def test_what_is_not_there(town: Town, acme: TenantId) -> None:
 
 
 class TestDelete:
-    def test_leaves_no_key_file_row_or_login(self, town: Town, acme: TenantId) -> None:
+    def test_leaves_no_key_row_or_login(self, town: Town, acme: TenantId) -> None:
         account_id = town.account(acme, "ann@acme.test").account_id
         town.provisioning.create_app_password(acme, account_id, "phone")
-        town.provisioning.delete_account(acme, account_id)
+        town.premises.end_account(acme, account_id)
         tenant = town.premises.tenant(acme)
         assert tenant.accounts() == []
         assert tenant.app_passwords.list(account_id) == []
         assert tenant.addresses.find("ann@acme.test") is None
         assert town.control.find_login(town.control.login_hash("ann@acme.test")) is None
-        assert not (town.premises.folder(acme) / str(account_id)).exists()
         with pytest.raises(Gone):
             town.premises.keys.account_key(acme, account_id, "test")
         assert town.premises.announced[-1] == AccountChanged(acme, account_id)
 
     def test_id_is_never_used_again(self, town: Town, acme: TenantId) -> None:
         first = town.account(acme, "ann@acme.test").account_id
-        town.provisioning.delete_account(acme, first)
+        town.premises.end_account(acme, first)
         assert town.account(acme, "ann@acme.test").account_id > first
 
-    def test_goes_on_where_it_was_interrupted(self, town: Town, acme: TenantId) -> None:
+    def test_is_final_before_its_rows_are_gone(self, town: Town, acme: TenantId) -> None:
         account_id = town.account(acme, "ann@acme.test").account_id
         tenant = town.premises.tenant(acme)
         tenant.change_state(account_id, State.ENDED)
@@ -182,7 +180,7 @@ class TestDelete:
         with pytest.raises(Conflict):
             town.provisioning.create_app_password(acme, account_id, "phone")
         assert [row.state for row in tenant.accounts()] == [State.ENDED]
-        town.provisioning.delete_account(acme, account_id)
+        town.premises.end_account(acme, account_id)
         assert tenant.accounts() == []
 
     def test_rows_of_an_account_in_use_stay(self, town: Town, acme: TenantId) -> None:

@@ -152,7 +152,7 @@ def test_postmaster_alias_that_leads_nowhere_loses_no_mail(town: Town, acme: Ten
     ann, bob = (town.account(acme, f"{name}@acme.test").account_id for name in ("ann", "bob"))
     town.alias(acme, "postmaster@acme.test", "bob@acme.test")
     town.catch_all(acme, "acme.test", "bob@acme.test")
-    town.provisioning.delete_account(acme, bob)
+    town.premises.end_account(acme, bob)
     assert reached(town, "postmaster@acme.test") == [ann]
     assert reached(town, "abuse@acme.test") == [ann]
     assert resolve(town, "nobody@acme.test").outcome is Outcome.UNKNOWN
@@ -207,7 +207,7 @@ class TestCycles:
         town.alias(zebra, "z@zebra.test", "bob@acme.test", "ann@acme.test")
         town.catch_all(acme, "acme.test", "z@zebra.test")
         ann = town.premises.tenant(acme).account_by_address(EmailAddress.parse("ann@acme.test"))
-        town.provisioning.delete_account(acme, ann.account_id)
+        town.premises.end_account(acme, ann.account_id)
         assert reached(town, "ann@acme.test") == [bob]
 
 
@@ -302,7 +302,7 @@ def test_a_deleted_accounts_targets_are_gone(town: Town, acme: TenantId) -> None
     ann, bob = (town.account(acme, f"{name}@acme.test").account_id for name in ("ann", "bob"))
     town.alias(acme, "both@acme.test", "ann@acme.test", "bob@acme.test")
     town.alias(acme, "only@acme.test", "ann@acme.test")
-    town.provisioning.delete_account(acme, ann)
+    town.premises.end_account(acme, ann)
     assert reached(town, "both@acme.test") == [bob]
     assert resolve(town, "only@acme.test").outcome is Outcome.UNKNOWN
     tenant: Tenant = town.premises.tenant(acme)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from account_ending import end_account
 from export_place import ExportPlace, index_of, uids
 from export_place import view as view_of
 
@@ -254,7 +255,7 @@ def test_a_tenant_goes_on_and_notes_accounts_that_went(tmp_path: Path) -> None:
             "a@one.test",
             "b@one.test",
         ]
-        place.provisioning.delete_account(tenant_id, accounts[1])
+        end_account(installation, tenant_id, accounts[1])
         with pytest.raises(AlreadyExists):
             export_tenant(installation, tenant_id, to)
         manifest = export_tenant(installation, tenant_id, to, update=True)

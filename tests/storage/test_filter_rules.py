@@ -247,7 +247,7 @@ def test_an_accounts_rules_go_with_it(town: Town) -> None:
     rules.add(WHOLE_TENANT, "@example.net", DENY)
     rules.set_rule(of_account(account_id), "learn", "off")
     assert rules.look(ACME, account_id).layers[2]
-    town.provisioning.delete_account(tenant_id, account_id)
+    town.premises.end_account(tenant_id, account_id)
     assert [entry.pattern for entry in rules.entries()] == ["@example.net"] and rules.all_rules() == []
     assert not any(rules.look(ACME, account_id).layers)
 

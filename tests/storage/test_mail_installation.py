@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from account_ending import end_account
 
 from storage.changes import Change, Subscriber
 from storage.clock import FixedClock
@@ -156,9 +157,8 @@ def test_a_tenant_whose_key_lets_us_wait_keeps_nobody_else_waiting(place: Place)
 def test_erasing_an_account_leaves_nothing_to_read(place: Place) -> None:
     account_id = place.account("a")
     deliver(place.installation, place.tenant_id, [Delivery(account_id)], LETTER, b"", "q1")
-    place.provisioning.delete_account(place.tenant_id, account_id)
+    end_account(place.installation, place.tenant_id, account_id)
     assert not (place.data / "tenants" / str(place.tenant_id) / "accounts" / str(account_id)).exists()
-    place.installation.erase_account(place.tenant_id, account_id)
     with pytest.raises(CleanmailError), place.installation.account(place.tenant_id, account_id):
         pass
     with pytest.raises(Gone):
@@ -222,7 +222,7 @@ def test_what_is_missing_though_the_directory_has_it_is_no_refusal(place: Place,
         [outcome] = deliver(installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q1")
         assert outcome.delivered
         place.provisioning = Provisioning(installation)
-        place.provisioning.delete_account(place.tenant_id, alice)
+        end_account(installation, place.tenant_id, alice)
         [outcome] = deliver(installation, place.tenant_id, [Delivery(alice)], LETTER, b"", "q2")
         assert isinstance(outcome.error, (Gone, NotFound))
     finally:

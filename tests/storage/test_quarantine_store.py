@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from account_ending import end_account
 from quarantine_place import ALICE, BOB, DAY, ONE, PREFIX, STRANGER, TWO, Place, forwarded, mail, routed, to_mailbox
 
 from storage.check import check_installation
 from storage.checks.finding import Kind, Severity
-from storage.directory.provisioning import Provisioning
 from storage.errors import Corrupt, NotFound, QuarantineFull, Unavailable
 from storage.keys.sealing import Key
 from storage.quarantine.files import find_name, read_header
@@ -349,7 +349,7 @@ def test_an_account_takes_along_what_is_held_for_it(place: Place) -> None:
     own = place.held("own")
     shared = place.held("shared", to_mailbox(), to_mailbox(BOB))
     other = place.held("other", to_mailbox(BOB))
-    Provisioning(place.installation).delete_account(ONE, ALICE)
+    end_account(place.installation, ONE, ALICE)
     assert {message.quarantine_id for message in place.rows().find(Query())} == {shared, other}
     assert [each.account_id for each in place.quarantine.show(ONE, shared).recipients] == [BOB]
     assert not [path for path in place.files() if path.name.startswith(own)]

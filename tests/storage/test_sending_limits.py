@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from account_ending import end_account
 
 from storage.clock import FixedClock
 from storage.directory.frozen import TRUSTED
@@ -206,7 +207,7 @@ def test_a_thaw_that_was_interrupted_is_repeated(town: Town) -> None:
 def test_a_deleted_account_leaves_no_row(town: Town) -> None:
     ada = town.accounts[0]
     Sending(town.installation, SendingLimits()).freeze(town.tenant_id, ada, "x")
-    Provisioning(town.installation).delete_account(town.tenant_id, ada)
+    end_account(town.installation, town.tenant_id, ada)
     assert town.installation.tenant(town.tenant_id).frozen.all() == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from storage.clock import FixedClock
 from storage.directory.control import Control
 from storage.directory.provisioning import Provisioning
 from storage.directory.resolve import Resolver
-from storage.directory.rows import AccountRow
+from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
 from storage.errors import NotFound
 from storage.keys.keystore import KeyStore
@@ -58,9 +57,13 @@ class DirectoryPremises:
         self.keys.create_account_key(tenant_id, account_id)
         (self.folder(tenant_id) / str(account_id)).mkdir(exist_ok=True)
 
-    def erase_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+    def end_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        """What an ending does to the directory; `account_ending.end_account` is a whole one, for an installation."""
+        self.tenant(tenant_id).change_state(account_id, State.ENDED)
+        self.announce(AccountChanged(tenant_id, account_id))
         self.keys.destroy_account_key(tenant_id, account_id)
-        shutil.rmtree(self.folder(tenant_id) / str(account_id), ignore_errors=True)
+        self.control.endings.remove_rows(tenant_id, [account_id], whole=False)
+        self.tenant(tenant_id).remove_account(account_id)
 
     def announce(self, change: AccountChanged | TenantChanged) -> None:
         self.announced.append(change)
