@@ -1,6 +1,7 @@
 """cleanmail import: mail from elsewhere, or what `cleanmail export` took along, into an account or a tenant.
 
-May be interrupted and run again: nothing comes in twice. Every import leaves an audit record.
+May be interrupted and run again: nothing comes in twice. Every import leaves an audit record. In the read-only window
+before a contract's end nothing is imported.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from storage.export.restore import Restored, restore_archive
 from storage.export.restore_tenant import RestoredTenant, restore_tenant
 from storage.filter.rules import RuleScope
 from storage.importing import Progress, import_archive, open_archive
+from storage.values import TenantId
 
 ARCHIVE_INCOMPLETE = 5  # exit status: some messages were not imported
 
@@ -66,11 +68,17 @@ def import_(
             _import_tenant(run, administration, tenant, source, dry_run, key)
             return
         whose = invocation.find_account(administration, words[0])
+        _check_open(administration, whose.tenant.tenant_id, dry_run)
         _record(run, administration, whose, "export" if ours else kind, dry_run)
         if ours:
             _import_export(run, administration, whose, source, dry_run, key)
         else:
             _import_mail(run, administration, whose, source, mailbox, kind)
+
+
+def _check_open(administration: Administration, tenant_id: TenantId, dry_run: bool) -> None:
+    if not dry_run:
+        administration.control.contracts.check_open(tenant_id)
 
 
 def _record(run: Invocation, administration: Administration, whose: Whose, kind: str, dry_run: bool) -> None:
@@ -149,6 +157,7 @@ def _import_tenant(
     run: Invocation, administration: Administration, slug: str, source: Path, dry_run: bool, key: str
 ) -> None:
     row = invocation.find_tenant(administration, slug)
+    _check_open(administration, row.tenant_id, dry_run)
     details = {"kind": "export", "dry_run": "yes" if dry_run else "no"}
     administration.installation.audit.append("tenant.import", run.operator, row.tenant_id, None, details)
     with run.output.progress() as bar:

@@ -100,6 +100,20 @@ def test_a_person_sets_the_end_and_takes_it_back(town: StaffTown) -> None:
     assert [action for action, _ in town.audited("contract.end")] == ["contract.end"] * 2
 
 
+def test_nothing_is_imported_while_mail_can_only_be_read(town: StaffTown, tmp_path: Path) -> None:
+    box = tmp_path / "box.mbox"
+    box.write_bytes(b"From a@b.test Thu Jan  1 00:00:00 2026\nSubject: one\n\ntext\n")
+    archive = tmp_path / "archive"
+    town.configure("[contracts]\nnotice_days = 0\nread_only_days = 5\n")
+    assert town.run("export", "--tenant", "acme", str(archive)).status == 0
+    assert town.run("contract", "end", "acme", day(3)).status == 0
+    for arguments in (["ann@acme.test", str(box)], ["ann@acme.test", str(archive)], ["--tenant", "acme", str(archive)]):
+        refused = town.run("import", *arguments)
+        assert (refused.status, "nothing is stored" in refused.err) == (1, True), refused.err
+    assert town.audited("account.import") == town.audited("tenant.import") == []
+    assert town.run("import", "--tenant", "acme", str(archive), "--dry-run").status == 0  # says what would be
+
+
 def test_an_early_end_needs_another_person(town: StaffTown) -> None:
     town.configure("[contracts]\nnotice_days = 30\n")
     early = ("contract", "end", "acme", day(10), "--early")
