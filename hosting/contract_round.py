@@ -26,31 +26,52 @@ log = logging.getLogger("contracts")
 
 EVERY = 60.0  # seconds between two rounds
 MEASURED_EVERY = 3600  # seconds between two looks at how much a tenant stores
+AT_MOST = 20  # tenants that are measured in one round, where that is enough to look at each of them in time
 
 
 class ContractRound:
-    def __init__(self, installation: Installation, config: Config) -> None:
+    def __init__(self, installation: Installation, config: Config, *, at_most: int = AT_MOST) -> None:
+        """`at_most` tenants are measured in one round, but as many as are needed to look at each once an hour."""
+        self._at_most = at_most
+        self._stopping = False
         self._installation = installation
         self._config = config
         self._days = config.contracts.days
+        self._tried: dict[TenantId, int] = {}  # when a tenant was measured, or could not be
         self._told: dict[TenantId, str] = {}  # why a contract could not be ended
 
     @property
     def _contracts(self) -> Contracts:
         return self._installation.control.contracts
 
+    def stop(self) -> None:
+        """The round that is under way ends behind the tenant at hand; the next goes on."""
+        self._stopping = True
+
     def look(self) -> None:
         self._guarded("holds", None, self._make_holds)
         now = self._installation.clock.now()
         believed = self._installation.clock_guard.reading().doubt is None
         for contract in self._contracts.ending(now + max(self._days, default=0) * DAY):
+            if self._stopping:
+                return
             if contract.is_due(now):
                 self._end(contract)
             elif believed:
                 self._guarded("reminders", contract.tenant_id, partial(self._remind, contract))
-        for contract in self._contracts.with_storage_limit():
-            if contract.measured is None or not 0 <= now - contract.measured < MEASURED_EVERY:
-                self._guarded("storage", contract.tenant_id, partial(self._measure, contract))
+        limited = self._contracts.with_storage_limit()
+        waiting = [each for each in limited if not self._is_fresh(each, now)]
+        # Some in each round: whoever has reached an end, or has to be reminded, does not wait for all the others.
+        for contract in waiting[: max(self._at_most, -(-len(limited) * int(EVERY) * 2 // MEASURED_EVERY))]:
+            if self._stopping:
+                return
+            self._tried[contract.tenant_id] = now
+            self._guarded("storage", contract.tenant_id, partial(self._measure, contract))
+
+    def _is_fresh(self, contract: Contract, now: int) -> bool:
+        """Whether it was looked at in the last hour, even in vain: tenants that fail must not be all that is tried."""
+        looked = (contract.measured, self._tried.get(contract.tenant_id))
+        return any(time is not None and 0 <= now - time < MEASURED_EVERY for time in looked)
 
     def _make_holds(self) -> None:
         for hold in make_holds(self._installation):

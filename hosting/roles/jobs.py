@@ -243,7 +243,9 @@ def make_service(parts: Parts) -> RoleService:
     decided = partial(_carry_out_reviews, parts)
     reviews = Ticking(parts.reactor, REVIEW_EVERY, blocking=[decided, watch.look], at_once=True, at_stop=False)
     agreed = ContractRound(parts.installation, parts.config)
-    contracts = Ticking(parts.reactor, CONTRACT_EVERY, blocking=[agreed.look], at_once=True, at_stop=False)
+    contracts = Ticking(
+        parts.reactor, CONTRACT_EVERY, blocking=[agreed.look], at_once=True, at_stop=False, stop=agreed.stop
+    )
     saving = BackupRound(parts.installation, parts.config)
     backups = Ticking(
         parts.reactor, BACKUP_EVERY, blocking=[saving.look], at_once=True, at_stop=False, stop=saving.stop

@@ -144,7 +144,9 @@ _ENDING = prepare(
     .where(contract.c.ends.is_not(None), contract.c.ends <= bindparam("until"), *_LIVES)
     .order_by(contract.c.ends, contract.c.tenant_id)
 )
-_LIMITED = prepare(select(*_COLUMNS).where(contract.c.max_bytes > 0, *_LIVES).order_by(contract.c.tenant_id))
+_LIMITED = prepare(
+    select(*_COLUMNS).where(contract.c.max_bytes > 0, *_LIVES).order_by(contract.c.measured, contract.c.tenant_id)
+)
 _TENANT = prepare(select(tenant.c.created, tenant.c.state).where(tenant.c.tenant_id == bindparam("id")))
 _COUNT_DOMAINS = prepare(select(func.count()).where(domain.c.tenant_id == bindparam("id")))
 _INSERT = prepare(insert(contract))
@@ -284,11 +286,10 @@ class Contracts:
         Raises NotPermitted if that is earlier than the period of notice allows, unless `early`, for which two persons
         have to agree elsewhere; Conflict if the end was reached already.
         """
-        now = self._clock.now()
 
         def work(transaction: Transaction) -> Contract:
             found = self._row_of(transaction, tenant_id)
-            check_end(found, ends, now, early=early)
+            check_end(found, ends, self._clock.now(), early=early)  # of this moment: it may have waited for its turn
             _SET_END.run(transaction, id=tenant_id, time=ends, person=by if ends is not None else None)
             return replace(found, ends=ends, ended_by=by if ends is not None else None, reminded=0)
 
@@ -339,6 +340,7 @@ class Contracts:
         return self.ending(now)
 
     def with_storage_limit(self) -> list[Contract]:
+        """Those whose storage has to be measured, the one first that has waited longest."""
         with self._database.reading() as connection:
             return [_row(row) for row in _LIMITED.rows(connection)]
 

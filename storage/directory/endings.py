@@ -22,8 +22,8 @@ from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.directory.rows import State
 from storage.ending.steps import Step
-from storage.errors import NotFound
-from storage.schema.contracts import ending
+from storage.errors import Conflict, NotFound
+from storage.schema.contracts import contract, ending
 from storage.schema.control import domain, login, review, tenant
 from storage.schema.staff import staff
 from storage.values import AccountId, TenantId
@@ -69,6 +69,9 @@ _FINISH = prepare(
     update(ending)
     .where(ending.c.ending_id == bindparam("id"), ending.c.finished.is_(None))
     .values(step=Step.CERTIFIED.value, progress=bindparam("counted"), sought=None, finished=bindparam("time"))
+)
+_DUE = prepare(
+    select(contract.c.ends).where(contract.c.tenant_id == bindparam("id"), contract.c.ends <= bindparam("now"))
 )
 _STATE = prepare(select(tenant.c.state).where(tenant.c.tenant_id == bindparam("id")))
 _END_TENANT = prepare(
@@ -134,15 +137,28 @@ class Endings:
     # Ordering
 
     def order_tenant(
-        self, tenant_id: TenantId, by: str, reason: str, ending_id: str, sought: bytes, *, thorough: bool = False
+        self,
+        tenant_id: TenantId,
+        by: str,
+        reason: str,
+        ending_id: str,
+        sought: bytes,
+        *,
+        thorough: bool = False,
+        if_due: bool = False,
     ) -> EndingRow:
-        """The fence: from this commit on the tenant is ENDED, and its short name and its domains may be given anew."""
+        """The fence: from this commit on the tenant is ENDED, and its short name and its domains may be given anew.
+
+        `if_due`: only if its contract has reached its end, which somebody may have taken back at the last moment.
+        """
 
         def work(transaction: Transaction) -> None:
             if _STATE.one(transaction, id=tenant_id) is None:
                 raise NotFound(f"There is no tenant {tenant_id}.")
             if _OF.one(transaction, tenant=tenant_id, account=_WHOLE_TENANT) is not None:
                 return
+            if if_due and _DUE.one(transaction, id=tenant_id, now=self._clock.now()) is None:
+                raise Conflict("The contract has not reached its end.")
             self._insert(transaction, ending_id, tenant_id, None, by, reason, sought, thorough=thorough)
             _END_TENANT.run(transaction, id=tenant_id, short=f"ended-{tenant_id}")
             _FREE_DOMAINS.run(transaction, id=tenant_id)

@@ -76,10 +76,11 @@ def order_tenant(
         domains = tuple(str(domain.domain) for domain in control.domains(tenant_id))
         installation.audit.append("tenant.end", by, tenant_id, None, {"reason": reason})
         sought = Sought(row.slug, domains)
+        if_due = by == CONTRACT
         known = _ordered(
             installation,
             sought,
-            lambda *of: control.endings.order_tenant(tenant_id, by, reason, *of, thorough=thorough),
+            lambda *of: control.endings.order_tenant(tenant_id, by, reason, *of, thorough=thorough, if_due=if_due),
         )
     check_thorough(known, thorough=thorough)
     if known.finished is None:
