@@ -229,6 +229,8 @@ class Copier:
                     yield from self._files_below(path)
                 elif entry.is_file(follow_symlinks=False):
                     yield path
+                elif entry.is_symlink():
+                    _log.warning("backup: %s is a link, and what it leads to was left out", path)
 
     def folder(self, path: str) -> None:
         if path not in self._folders:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from backup_town import ALICE, BOB, ONE, BackupTown
 from test_backup_restore import enqueue
+from whole_server import environment
 
 from storage.backup import backup, files, lease, manifest
 from storage.backup.backup import Progress
@@ -140,6 +142,14 @@ def test_only_files_are_taken_for_files(town: BackupTown) -> None:
     assert not (town.to / "copy").exists()
 
 
+def test_a_link_in_the_data_directory_is_told(town: BackupTown, caplog: pytest.LogCaptureFixture) -> None:
+    (town.data / "tls").mkdir()
+    (town.data / "tls" / "key.pem").symlink_to("/etc/hostname")
+    made = town.backup()
+    assert "tls/key.pem is a link" in caplog.text
+    assert not os.path.lexists(made.stored.path("tls/key.pem"))
+
+
 # Damage
 
 
@@ -199,6 +209,26 @@ def test_what_was_named_before_a_backup_began_is_all_that_goes(
         account.messages.expunge(inbox, UidSet.of([1]), only_deleted=False)
         town.installation.background.settle()
         assert asked and len(list(account.maildir.names())) == 2
+
+
+def test_a_lease_ends_with_the_process_that_holds_it(town: BackupTown) -> None:
+    scope = lease.scope_of_account(ONE, ALICE)
+    words = (
+        "import sys, pathlib\nfrom storage.backup import lease\n"
+        "with lease.hold(pathlib.Path(sys.argv[1]), sys.argv[2]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", words, str(town.data), scope]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        assert lease.is_held(town.data, scope)
+        process.kill()
+        process.wait(30)
+        assert not lease.is_held(town.data, scope)
+    with town.installation.account(ONE, ALICE) as account:
+        account.messages.expunge(account.mailboxes.find("INBOX").id, UidSet.of([1, 2]), only_deleted=False)
+        town.installation.background.settle()
+        assert len(list(account.maildir.names())) == 1
 
 
 # What ends meanwhile
