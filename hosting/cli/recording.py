@@ -1,7 +1,8 @@
 """What commands leave in the audit records before they do or show anything.
 
 A reading of what concerns somebody is a record of his account, so that he finds it in his journal: of each account
-whose data is about to be shown, or of the tenant where a list names accounts and no more. The owner leaves none.
+whose data is about to be shown, or of the tenant where a list names accounts and no more. The owner who reads leaves
+none; who changes something always leaves one.
 Addresses that were asked for stand in records of their own account or tenant alone, so that they end with it.
 """
 
@@ -27,12 +28,12 @@ def record(
     of: Whose | TenantRow | None = None,
     details: Mapping[str, str] | None = None,
 ) -> None:
-    """One record, of an account, of a tenant, or of neither."""
+    """One record, of an account, of a tenant, or of neither; also of what an administrator changes in his own."""
     if isinstance(of, Whose):
         subject: Subject = (of.tenant.tenant_id, of.account.account_id)
     else:
         subject = (None if of is None else of.tenant_id, None)
-    record_all(run, administration, action, [subject], details)
+    record_all(run, administration, action, [subject], details, owner_too=True)
 
 
 def record_all(
@@ -41,15 +42,17 @@ def record_all(
     action: str,
     subjects: Iterable[Subject],
     details: Mapping[str, str] | None = None,
+    *,
+    owner_too: bool = False,
 ) -> None:
-    """A record for each of them, in one commit."""
+    """A record for each of them, in one commit; none of whose own data it is, unless `owner_too`."""
     given = {name: text for name, text in (details or {}).items() if text}
     who = run.known
     own = NOBODY if who is None else (who.tenant_id, who.account_id)
     entries = [
         Entry(action, run.operator, *subject, given)
         for subject in dict.fromkeys(subjects)
-        if subject == NOBODY or subject != own
+        if owner_too or subject == NOBODY or subject != own
     ]
     administration.installation.audit.append_all(entries)
 

@@ -360,6 +360,12 @@ class TestTenantAdministrators:
     def test_what_they_do_is_recorded_with_their_name(self, acme: StaffTown) -> None:
         assert acme.run("tenant", "mail", "acme", "--postmaster", "ann@acme.test").status == 0
         assert acme.audited("tenant.mail") == [("tenant.mail", "tina")]
+        assert acme.run("alias", "add", "sales@acme.test", "far@elsewhere.test").status == 0
+        assert acme.run("alias", "remove", "sales@acme.test").status == 0
+        assert acme.audited("alias.add", "alias.remove") == [("alias.add", "tina"), ("alias.remove", "tina")]
+        before = acme.audited()
+        assert acme.run("alias", "list").status == acme.run("account", "list").status == 0
+        assert acme.audited() == before  # who reads what is his leaves none
 
 
 class TestRequests:
