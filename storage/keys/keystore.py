@@ -23,6 +23,7 @@ Unavailable (the generation of the master that it needs is not there, the mirror
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -46,6 +47,8 @@ from storage.keys.unfinished import Change
 from storage.keys.wrapping import decode_keys, encode_keys, encode_set, generation_of, wrap
 from storage.values import AccountId, TenantId
 
+_PAUSE = 60.0  # seconds before a change that failed is tried again by who makes a new key
+
 _log = logging.getLogger("cleanmail.keys")
 
 
@@ -65,6 +68,7 @@ class KeyStore:
         copy of keys/ could exist.
         """
         self.backups_until = backups_until
+        self._resume_at = 0.0
         self._directory = directory
         self._clock = clock
         self._master = KnownMaster(HeldMaster(master) if isinstance(master, Master) else master)
@@ -211,10 +215,14 @@ class KeyStore:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Alone, and after what a crash interrupted is ended, if that can be done now."""
+        """Alone, and after what a crash interrupted is ended, if that can be done now.
+
+        What failed a moment ago is left to who asks for it: a key store of the operator that hangs holds nobody up.
+        """
         with self._files.locked():
             self._tree.forget()
-            self._resume()
+            if time.monotonic() >= self._resume_at:
+                self._resume()
             yield
 
     def _end_interrupted(self) -> None:
@@ -231,6 +239,7 @@ class KeyStore:
                 try:
                     self._carry_out(change)
                 except CleanmailError as error:  # it stays in the list; every key opens all the same
+                    self._resume_at = time.monotonic() + _PAUSE
                     _log.error("an interrupted change of keys waits: %s", error.detail or error.public)
 
     def _destroy(self, change: Change, marker: str) -> Destroyed:

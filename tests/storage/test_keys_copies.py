@@ -355,6 +355,24 @@ class TestPlaces:
         assert again.create_tenant(FAR) == again.tenant(FAR)  # what waits keeps nobody from going on
 
 
+def test_who_makes_keys_does_not_wait_for_a_key_store_again_and_again(tmp_path: Path) -> None:
+    text, runs = tmp_path / "text", tmp_path / "runs"
+    text.write_text(Master.generate().text())
+    place = MasterCommand(["cat", str(text)], ["sh", "-c", f"echo >> {runs}; exit 1"])  # or hangs, for half a minute
+    keystore = KeyStore.create(tmp_path / "keys", place, FixedClock())
+    keystore.create_tenant(TENANT)
+    with pytest.raises(Unavailable):
+        keystore.destroy_tenant(TENANT)
+    keystore.create_tenant(FAR)  # tries once
+    tried = runs.read_text()
+    for account in (ACCOUNT, OTHER):
+        keystore.create_account(FAR, account)
+    assert runs.read_text() == tried
+    with pytest.raises(Unavailable):
+        keystore.destroy_tenant(TENANT)  # who asks for it is not put off
+    assert len(runs.read_text()) > len(tried)
+
+
 def test_signatures_are_the_same_whatever_wraps_the_keys(place: KeyPlace) -> None:
     keys = LocalKeys(place.store)
     public = {purpose: keys.verifying_key(purpose) for purpose in ("certificate", "audit", "manifest")}
