@@ -34,6 +34,7 @@ Collector = Callable[[Sought], Iterator[Item]]
 
 _HOUR = 3600
 _PAGE = 500
+_MOST = 100_000  # requests for a second person, the newest
 
 _SRS = prepare(select(srs.c.address, srs.c.expires))
 _MOVING = prepare(select(moving.c.source, moving.c.folder).order_by(moving.c.folder_id))
@@ -367,7 +368,11 @@ def _erasures(sought: Sought) -> Iterator[Item]:
 
 
 def _holds(sought: Sought) -> Iterator[Item]:
+    """But none while a case is secret that it may be for."""
+    secret = {case.tenant_id for case in _secret_cases(sought)}
     for hold in sought.installation.control.holds.all():
+        if hold.tenant_id in secret:
+            continue
         about = sought.account_id is not None and hold.account_id == sought.account_id
         by = sought.staff and sought.staff in {hold.asked_by, hold.approved_by, hold.lifted_by}
         if sought.in_scope(hold.tenant_id) and (about or by):
@@ -403,7 +408,7 @@ def _disclosures(sought: Sought) -> Iterator[Item]:
 
 def _approvals(sought: Sought) -> Iterator[Item]:
     secret = {case.case_id for case in _secret_cases(sought)}
-    for approval in sought.installation.control.approvals.all():
+    for approval in sought.installation.control.approvals.all(_MOST):
         if not sought.in_scope(approval.tenant_id) or secret & set((approval.scope or {}).values()):
             continue
         about = sought.account_id is not None and approval.account_id == sought.account_id

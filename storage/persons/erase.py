@@ -289,7 +289,7 @@ def _say_what_stays(sought: Sought, erased: Erased, *, logs: bool, account: bool
     if not logs:
         erased.stays += [Stays(of, why, words.how_long(of, periods)) for of, why in _LOG_REASONS]
     else:
-        why = "what names this person as a stranger, before or beside the account, is not sealed under his key"
+        why = "what names this person beside his account, or was written by an earlier version, has no key of his"
         erased.stays += [Stays(of, why, words.how_long(of, periods)) for of in (classes.TRANSCRIPTS, classes.TRACES)]
     erased.stays += [Stays(of, why, words.how_long(of, periods)) for of, why in _STAYS]
     why = "messages that others have from this person, or wrote to him, are theirs"

@@ -33,6 +33,7 @@ class Owners:
         self._guard = Lock()
         self._known: dict[str, Subject | None] = {}
         self._since = 0.0
+        self._told = False
 
     def __call__(self, text: str) -> Subject | None:
         with self._guard:
@@ -40,6 +41,7 @@ class Owners:
             if len(self._known) >= _REMEMBERED_MAX or not 0 <= now - self._since < _REMEMBERED:
                 self._known.clear()
                 self._since = now
+                self._told = False
             elif text in self._known:
                 return self._known[text]
         try:
@@ -47,7 +49,9 @@ class Owners:
         except (InvalidInput, NotFound, Gone):
             found = None
         except CleanmailError as error:
-            _log.warning("whose a record is cannot be told now: %s", error.detail or error.public)
+            if not self._told:
+                self._told = True
+                _log.warning("whose records are cannot be told now: %s", error.detail or error.public)
             return None
         with self._guard:
             self._known[text] = found
