@@ -410,6 +410,24 @@ def test_one_process_carries_it_out_and_the_other_says_so(town: EndingTown) -> N
     assert set(said) == {"Another process carries out this ending."}
 
 
+def test_a_customers_administrators_end_with_the_contract(town: EndingTown) -> None:
+    tenant_id, other = town.tenant(), town.tenant("other", "other.test")
+    staff = town.installation.control.staff
+    for name, of in (("his", tenant_id), ("others", other), ("ours", None)):
+        staff.add(name, ("tenant_administrator" if of else "operator",), of, "hash", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+    town.end(tenant_id)
+    assert {member.name: member.ended is not None for member in staff.all()} == {
+        "his": True,
+        "others": False,
+        "ours": False,
+    }
+    with town.installation.control.database.reading() as connection:
+        [plan] = connection.driver.execute(
+            "EXPLAIN QUERY PLAN UPDATE staff SET ended = 1 WHERE tenant_id = 1 AND ended IS NULL"
+        ).fetchall()
+    assert "staff_by_tenant" in str(plan)
+
+
 class Stop(Exception):  # noqa: N818 - no error
     pass
 

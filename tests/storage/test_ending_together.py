@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ from storage.values import AccountId, EmailAddress, TenantId
 
 LOAD = 20  # acknowledged writes before it ends
 JOIN = 20.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class OtherProcess:
@@ -155,6 +160,22 @@ def test_an_account_is_closed_when_its_last_user_leaves_while_it_is_let_go_of(tm
         pass
     lock.close()
     town.close()
+
+
+def test_nothing_that_goes_on_holds_a_key_of_what_was_let_go_of(tmp_path: Path) -> None:
+    """No object of a process that had opened everything: neither the key nor the database's, as octets or as digits."""
+    program = Path(__file__).resolve().parents[1] / "support" / "key_memory.py"
+    data = tmp_path / "data"
+    data.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    said = subprocess.run(
+        [sys.executable, str(program), str(data)], capture_output=True, check=True, env=environment, cwd=ROOT
+    )
+    held = json.loads(said.stdout)
+    assert all(held["before"])
+    account, tenant = held["account"]
+    assert (account, bool(tenant)) == ({}, True)
+    assert held["tenant"] == [{}, {}]
 
 
 def learn(installation: Installation, tenant_id: TenantId, account_id: AccountId, name: str) -> bool:
