@@ -452,6 +452,8 @@ def _sign_in(client: BoundedClient, source: Source, login: Login) -> None:
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as error:
+        if isinstance(error.__context__, imaplib.IMAP4.abort):  # IMAPClient makes one of both
+            raise error.__context__ from None
         code = next((code for code in _CODE.findall(str(error)) if code in _PERMANENT | _TEMPORARY), "")
         if code in _TEMPORARY:
             raise ServerLost("It signs nobody in for the moment.") from None

@@ -114,6 +114,8 @@ class FolderPull:
 
     def run(self, server: Server, planned: Planned, attempts: Attempts, report: FolderReport) -> None:
         """`report` keeps what earlier attempts have done."""
+        if not self._orders.is_dry:
+            self._check()
         opened = server.open(planned.listed.raw)
         there = server.uids(opened.messages)
         wanted = there if self._orders.since is None else server.uids(opened.messages, self._orders.since)
@@ -327,6 +329,7 @@ class FolderPull:
 class _Batch:
     uids: list[int]
     octets: int
+    is_single: bool = False  # a message that is had in pieces
 
 
 class _Pulling:
@@ -372,11 +375,7 @@ class _Pulling:
         self._attributes = self._server.attributes(rest)
         missing = [uid for uid in rest if uid not in self._attributes]
         known = [uid for uid in rest if uid in self._attributes]
-        single = [uid for uid in known if self._attempts.doubts[uid] or self._attributes[uid].size > CHUNK]
-        missing += self._batches([uid for uid in known if uid not in set(single)])
-        for uid in single:
-            self._single(uid, missing)
-        return missing
+        return missing + self._get(known)
 
     def _left(self, uids: Sequence[int]) -> list[int]:
         """Without those that a crash kept from being recorded."""
@@ -395,14 +394,18 @@ class _Pulling:
 
     # Getting them
 
-    def _batches(self, uids: Sequence[int]) -> list[int]:
+    def _get(self, uids: Sequence[int]) -> list[int]:
+        """In their order, so that they stand here as they do there. Those that the server did not give."""
         missing: list[int] = []
         asked: deque[tuple[_Batch, bytes]] = deque()
         for batch in self._cut(uids):
+            while asked and (batch.is_single or len(asked) >= _AHEAD):
+                missing += self._take(*asked.popleft())
+            if batch.is_single:
+                self._single(batch.uids[0], missing)
+                continue
             allowed = sum(2 * each.octets for each, _ in asked) + 2 * batch.octets
             asked.append((batch, self._server.ask_bodies(batch.uids, allowed)))
-            if len(asked) >= _AHEAD:
-                missing += self._take(*asked.popleft())
         while asked:
             missing += self._take(*asked.popleft())
         return missing
@@ -412,9 +415,13 @@ class _Pulling:
         octets = 0
         for uid in uids:
             size = max(0, self._attributes[uid].size)
-            if part and (len(part) >= _BATCH_MESSAGES or octets + size > _BATCH_OCTETS):
+            is_single = bool(self._attempts.doubts[uid]) or size > CHUNK
+            if part and (is_single or len(part) >= _BATCH_MESSAGES or octets + size > _BATCH_OCTETS):
                 yield _Batch(part, octets)
                 part, octets = [], 0
+            if is_single:
+                yield _Batch([uid], size, is_single=True)
+                continue
             part.append(uid)
             octets += size
         if part:
