@@ -28,8 +28,8 @@ def init(
         tls.make_self_signed(run.data / "tls", [config.server.name])
     run.output.done(
         f"The installation in {run.data} is ready. Its master key is {composition.master_place(run.data, config)}: "
-        "keep a copy apart from the backups of the data, and a new one after each key that is destroyed: what a copy of "
-        "before opened, it opens no more (the generation stands in cleanmail keys status).",
+        "keep a copy apart from the backups of the data, and a new one after each key that is destroyed: what a copy "
+        "of before opened, it opens no more (the generation stands in cleanmail keys status).",
         {"data": str(run.data), "self_signed": self_signed},
     )
 
