@@ -183,11 +183,12 @@ def end(
         before, now = contracts.of(row.tenant_id), installation.clock.now()
         check_end(before, ends, now, early=early)
         what = {"ends": str(moment(ends))}
-        if ends is not None and is_early(before, ends, now) and not _approved(run, administration, row, what, reason):
+        needs_two = ends is not None and is_early(before, ends, now)
+        if needs_two and not _approved(run, administration, row, what, reason):
             return
         details = {"ends": moment(ends) or "never", "before": moment(before.ends) or "never"}
         number = installation.audit.append("contract.end", run.operator, row.tenant_id, None, details)
-        found = contracts.set_end(row.tenant_id, ends, run.operator, early=early)
+        found = contracts.set_end(row.tenant_id, ends, run.operator, early=needs_two)
         installation.announce(TenantChanged(row.tenant_id))
         if ends is None:
             sentence = f"The contract of '{row.slug}' goes on; this is audit record {number}."

@@ -11,6 +11,7 @@ from hosting.cli import invocation, quantities
 from hosting.cli.output import moment
 from hosting.data_register import REGISTER
 from storage.directory.receipts import Receipt
+from storage.errors import InvalidInput
 from storage.register.periods import BOUNDS
 from storage.retention import measure, remove_due
 
@@ -85,6 +86,8 @@ def receipts(
 ) -> None:
     """List receipts of what retention did, the newest first."""
     invoked = invocation.of(context)
+    if of and of not in {each.name for each in REGISTER.classes}:
+        raise InvalidInput(f"There is no class of data '{of[:60]}'; see: cleanmail privacy register.")
     begin = quantities.moment(since, int(time.time())) if since else 0
     with invoked.administration() as administration:
         found = administration.control.receipts.newest(limit, data_class=of, since=begin)

@@ -34,6 +34,7 @@ DAY = 86_400
 GRACE = 3 * DAY  # of the window before the end, in which other servers are asked to try again (0026-certificates.md)
 READ_ONLY = "The contract ends: mail can be read and exported, but nothing is stored, changed or sent any more."
 _DAYS_MAX = 3650
+_LIMIT_MAX = 10**18
 
 
 class Feature(StrEnum):
@@ -64,6 +65,11 @@ class ContractLimits:
     bytes: int = 0
     domains: int = 0
     features: frozenset[Feature] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput."""
+        if not all(0 <= number <= _LIMIT_MAX for number in (self.accounts, self.bytes, self.domains)):
+            raise InvalidInput("A limit is 0, for none, or more, and below a million terabytes.")
 
     def allows(self, feature: Feature) -> bool:
         return not self.features or feature in self.features
@@ -232,8 +238,6 @@ class Contracts:
 
     def set_limits(self, tenant_id: TenantId, limits: ContractLimits) -> Contract:
         """What is there already stays, whatever it takes: only more of it is refused."""
-        if min(limits.accounts, limits.bytes, limits.domains) < 0:
-            raise InvalidInput("A limit is 0, for none, or more.")
 
         def work(transaction: Transaction) -> Contract:
             found = self._row_of(transaction, tenant_id)
@@ -269,6 +273,8 @@ class Contracts:
                 notice_days=found.notice_days if notice_days is None else notice_days,
                 read_only_days=found.read_only_days if read_only_days is None else read_only_days,
             )
+            if changed.ends is not None and started is not None and started > changed.ends:
+                raise InvalidInput("A contract ends after it has begun.")
             _SET_TERMS.run(
                 transaction,
                 id=tenant_id,

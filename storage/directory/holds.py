@@ -223,7 +223,7 @@ def check_new(ends: int, reason: str, now: int) -> None:
     if not now < ends <= now + _YEARS_MAX:
         raise InvalidInput("A legal hold ends on a day ahead, at most ten years from now.")
     if not reason.strip() or len(reason) > _REASON_MAX:
-        raise InvalidInput(f"A legal hold has a reason of at most {_REASON_MAX} characters.")
+        raise InvalidInput(f"A legal hold needs a reason, of at most {_REASON_MAX} characters.")
 
 
 def _find(connection: Connection, hold_id: str) -> Hold:

@@ -76,6 +76,8 @@ def test_what_was_agreed_is_set_and_shown(town: StaffTown) -> None:
         (["set", "acme", "--feature", "telnet"], "no feature"),
         (["set", "acme", "--feature", "imap", "--all-features"], "Say either"),
         (["set", "acme", "--contact", "nobody"], "no"),
+        (["set", "acme", "--accounts", "99999999999999999999"], "A limit is"),
+        (["set", "acme", "--storage", "99999999999G"], "A limit is"),
         (["set", "nobody", "--accounts", "1"], "There is no tenant"),
         (["end", "acme"], "Say on which day"),
         (["end", "acme", "2020-01-01"], "lies ahead"),

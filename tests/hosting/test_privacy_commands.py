@@ -120,6 +120,8 @@ def test_a_run_leaves_receipts_and_status_says_that_all_is_kept(run: Run) -> Non
     assert None not in {row["last_run"] for row in after} and {row["state"] for row in after} == {"kept"}
     receipts = run("--json", "retention", "receipts", "--class", "traces", "--since", "1d").json
     assert len(receipts) == 1 and receipts[0]["removed"] == 0 and not receipts[0]["overdue"]
+    unknown = run("retention", "receipts", "--class", "bogus")
+    assert unknown.status == 1 and "no class of data 'bogus'" in unknown.err
     periods = {row["period"]: row for row in run("--json", "retention", "periods").json}
     assert periods["access"]["ceiling_days"] == 90 and periods["account"]["ceiling_days"] is None
     assert [row["action"] for row in run("--json", "log", "audit").json] == ["retention.run"]

@@ -253,6 +253,7 @@ def test_nothing_is_made_in_the_window(premises: DirectoryPremises, contracts: C
     "change",
     [
         lambda contracts: contracts.set_limits(ACME, ContractLimits(accounts=-1)),
+        lambda contracts: contracts.set_limits(ACME, ContractLimits(bytes=10**19)),
         lambda contracts: contracts.set_terms(ACME, notice_days=-1),
         lambda contracts: contracts.set_terms(ACME, read_only_days=4000),
         lambda contracts: parse_features(["imap", "telnet"]),
@@ -262,3 +263,11 @@ def test_what_is_not_agreed(contracts: Contracts, change: Callable[[Contracts], 
     with pytest.raises(InvalidInput):
         change(contracts)
     assert contracts.all() == []
+
+
+def test_a_contract_does_not_begin_after_its_end(premises: DirectoryPremises, contracts: Contracts) -> None:
+    ends = premises.clock.now() + 10 * DAY
+    contracts.set_end(ACME, ends, "olga")
+    with pytest.raises(InvalidInput, match="after it has begun"):
+        contracts.set_terms(ACME, started=ends + 1)
+    assert contracts.set_terms(ACME, started=ends - DAY).started == ends - DAY
