@@ -114,7 +114,7 @@ class Metrics:
 
         self.retention_overdue = Gauge(
             "cleanmail_retention_overdue",
-            "1 while something of this class of data is older than its ceiling",
+            "1 while something of this class of data is older than its ceiling, or could not be looked at",
             ["class"],
             multiprocess_mode="livesum",
             registry=registry,

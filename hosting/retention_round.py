@@ -1,7 +1,8 @@
 """What the jobs role does about time: removes what is due each hour, and looks at the clock each minute.
 
 Where the clock is not believed nothing is removed, an error is logged and a gauge raised, until somebody says that it
-is right (`cleanmail clock confirm`). What is older than its ceiling raises a gauge too. Blocking.
+is right (`cleanmail clock confirm`). What is older than its ceiling, or cannot be looked at, raises a gauge too.
+Blocking.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class RetentionRound:
             log.error("nothing was removed by time: %s", error.detail or error.public)
             return
         for receipt in removed.receipts:
-            self._metrics.retention_overdue.labels(receipt.data_class).set(int(receipt.overdue))
+            self._metrics.retention_overdue.labels(receipt.data_class).set(int(receipt.overdue or receipt.failed > 0))
         if removed.receipts:
             self._metrics.retention_run.set(self._installation.clock.now())
 

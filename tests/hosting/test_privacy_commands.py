@@ -190,6 +190,14 @@ def test_the_round_shows_what_is_overdue_and_stops_with_the_clock(
         assert metrics.registry.get_sample_value("cleanmail_retention_overdue", {"class": "traces"}) == 0
         assert metrics.registry.get_sample_value("cleanmail_retention_last_run_seconds") == clock.now()
         assert metrics.registry.get_sample_value("cleanmail_clock_doubted") == 0
+        damaged = tmp_path / "certificates" / "damaged.json"  # how old it is cannot be found out
+        damaged.parent.mkdir(exist_ok=True)
+        damaged.write_text("damaged")
+        removing.run()
+        assert metrics.registry.get_sample_value("cleanmail_retention_overdue", {"class": "erasures"}) == 1
+        damaged.unlink()
+        removing.run()
+        assert metrics.registry.get_sample_value("cleanmail_retention_overdue", {"class": "erasures"}) == 0
         (tmp_path / "logs" / "traces" / "2020-01-01").mkdir(parents=True)
         clock.jump(400 * 86_400)
         ran = clock.now()
