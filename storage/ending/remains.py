@@ -76,7 +76,9 @@ class Remains:
         self._order = order
         self._tell = tell
         self._told = 0
-        self._passed_over = {self._data / "tenants", self._data / "erasing"}  # what they hold is encrypted, and others'
+        # What they hold is encrypted, and others'; or empty, and one for each customer.
+        self._passed_over = {self._data / "tenants", self._data / "erasing", self._data / "run" / "leases"}
+        self._keys = self._data / "keys"
         keys = [KeyTerm(number, bytes.fromhex(head), bytes.fromhex(digest)) for number, head, digest in order.keys]
         texts = [bytes.fromhex(text) for text in order.texts]
         others = [bytes.fromhex(text) for text in order.others]
@@ -106,10 +108,16 @@ class Remains:
             path = Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 yield path, "folder"
-                if self._order.thorough or path not in self._passed_over:
+                if self._order.thorough or not self._passes_over(path):
                     yield from self._files(path)
             else:
                 yield path, "file" if entry.is_file(follow_symlinks=False) else "other"
+
+    def _passes_over(self, path: Path) -> bool:
+        """What is there for each customer. Of who is searched for, no folder of wrapped keys is passed over."""
+        if path.parent == self._keys and path.name.isdecimal():
+            return not any(name.startswith(f"keys/{path.name}/") for name in self._order.absent)
+        return path in self._passed_over
 
     def _look_at_name(self, path: Path) -> None:
         name = str(path.relative_to(self._data))

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ class Place:
         assert remains.decoded(remains.encoded(order)) == order
         return Remains(order, lambda files, octets: None).search()
 
-    def found(self, *texts: str, **more: bool) -> set[tuple[str, str, str]]:
+    def found(self, *texts: str, **more: Any) -> set[tuple[str, str, str]]:
         return {(each.where, each.kind, each.table) for each in self.search(*texts, **more).found}
 
 
@@ -164,11 +165,19 @@ def test_what_must_be_absent_is_told(place: Place) -> None:
 
 
 def test_other_customers_are_passed_over_unless_it_is_thorough(place: Place) -> None:
-    folder = place.data / "tenants" / "2"
-    folder.mkdir(parents=True)
-    (folder / "file").write_bytes(TOKEN.encode())
+    files = {"tenants/2/file", "keys/2/tenant.key"}
+    for name in files:
+        (place.data / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.data / name).write_bytes(TOKEN.encode())
     assert place.found() == set()
-    assert place.found(thorough=True) == {("tenants/2/file", "file", "")}
+    assert place.found(thorough=True) == {(name, "file", "") for name in files}
+
+
+def test_wrapped_keys_of_a_tenant_who_stays_are_looked_at_when_an_account_of_it_ends(place: Place) -> None:
+    folder = place.data / "keys" / "2"
+    folder.mkdir(parents=True)
+    (folder / "tenant.key").write_bytes(TOKEN.encode())
+    assert place.found(absent=("keys/2/7.key",)) == {("keys/2/tenant.key", "file", "")}
 
 
 @pytest.mark.parametrize(
