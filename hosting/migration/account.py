@@ -83,7 +83,7 @@ class _Move:
         self._check = check
         self._tell = tell
         self._wait = wait
-        self._moving = Moving(account, f"{login.user}@{source}")
+        self._moving = Moving(account, f"{login.user}@{source.host}")  # whichever port
         self._server: Server | None = None
         self._failures = 0
         self.report = Report(is_dry=orders.is_dry)

@@ -79,7 +79,7 @@ def source_of(url: str, ca: Path | None = None, *, verify: bool = True) -> Sourc
     if parts.scheme not in ("imaps", "imap") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise InvalidInput("The server is written as imaps://host or imaps://host:port.")
     if parts.username is not None or parts.password is not None:
-        raise InvalidInput("Who signs in is said with --user, and no secret stands in the address of a server.")
+        raise InvalidInput("Who signs in is said with --user, and no password stands in the address of a server.")
     host = parts.hostname
     try:
         name = host if ":" in host or host == "localhost" else host.encode("idna").decode("ascii")

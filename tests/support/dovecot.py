@@ -36,6 +36,7 @@ ssl_cert = <{cert}
 ssl_key = <{key}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
+auth_failure_delay = 0
 auth_master_user_separator = *
 mail_location = maildir:{d}/mail/%u:LAYOUT={layout}
 mail_uid = {user}
@@ -80,6 +81,9 @@ service imap-login {{
   }}
 }}
 service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
   chroot =
 }}
 service stats {{
