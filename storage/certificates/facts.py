@@ -85,7 +85,10 @@ def sections(certificate: Certificate, signature: Mapping[str, str]) -> Iterator
 def sentence(certificate: Certificate) -> str:
     scope = certificate.scope
     what = "All data of" if scope.account_id is None else f"All data of account number {scope.account_id} of"
-    return f"{what} the customer '{scope.name}' was erased. It cannot be read since {_time(certificate.unreadable)}."
+    but = ", but for what is named below as remaining" if certificate.remaining else ""
+    return (
+        f"{what} the customer '{scope.name}' was erased{but}. It cannot be read since {_time(certificate.unreadable)}."
+    )
 
 
 def subject(certificate: Certificate) -> str:

@@ -36,7 +36,8 @@ def test_the_pages_say_what_a_customer_files() -> None:
     text = words(certificate())
     for said in (
         "Certificate of erasure",
-        "All data of the customer 'acme' was erased. It cannot be read since 2026-05-28 20:26:43 UTC.",
+        "All data of the customer 'acme' was erased, but for what is named below as remaining. It cannot be read since"
+        " 2026-05-28 20:26:43 UTC.",
         "mail.provider.example",
         "acme.example, xn--bcher-kva.example",
         "3 seconds after the order",
