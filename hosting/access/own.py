@@ -12,11 +12,12 @@ from typing import Any, cast
 
 from storage.errors import NotPermitted
 from storage.installation import Installation
+from storage.keys.signing import SigningPurpose
 from storage.keys.source import KeySource
 from storage.values import TenantId
 
-# What is of no tenant, and commands need: keys of the directory, of audit and access records, signatures.
-_OF_NOBODY = frozenset({"service_key", "verifying_key", "sign"})
+# What is of no tenant, and commands need: the keys of the directory, of the audit records, of records of access.
+_OF_NOBODY = frozenset({"service_key", "verifying_key"})
 
 
 class KeysOfOne:
@@ -25,6 +26,12 @@ class KeysOfOne:
     def __init__(self, keys: KeySource, tenant_id: TenantId) -> None:
         self._keys = keys
         self._tenant_id = tenant_id
+
+    def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
+        """What he takes along, and nothing else: reports on persons."""
+        if purpose != "manifest":
+            raise NotPermitted("This is signed for the provider's people only.")
+        return self._keys.sign(purpose, message)
 
     def __getattr__(self, name: str) -> Any:
         asked = getattr(self._keys, name)
