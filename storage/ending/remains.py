@@ -77,8 +77,9 @@ class Remains:
         self._tell = tell
         self._told = 0
         # What they hold is encrypted, and others'; or empty, and one for each customer.
-        self._passed_over = {self._data / "tenants", self._data / "erasing", self._data / "run" / "leases"}
-        self._keys = self._data / "keys"
+        self._passed_over = {str(self._data / name) for name in ("tenants", "erasing", "run/leases")}
+        self._keys = str(self._data / "keys")
+        self._own = {name.split("/")[1] for name in order.absent if name.startswith("keys/")}
         keys = [KeyTerm(number, bytes.fromhex(head), bytes.fromhex(digest)) for number, head, digest in order.keys]
         texts = [bytes.fromhex(text) for text in order.texts]
         others = [bytes.fromhex(text) for text in order.others]
@@ -90,39 +91,38 @@ class Remains:
         for name in self._order.absent:
             if os.path.lexists(self._data / name):
                 self._add(name, NAME, "", "path")
-        for path, kind in self._files(self._data):
-            self._look_at_name(path)
-            if kind == "file":
-                self._look_into(path)
+        for path in self._files(self._data):
+            self._look_into(path)
         for database in self._order.databases:
             self._look_at_pages(database)
         return self.result
 
-    def _files(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Everything below, but for other customers' folders."""
+    def _files(self, folder: Path) -> Iterator[Path]:
+        """Every regular one below, but for other customers' folders; all names are looked at."""
         try:
             entries = list(os.scandir(folder))
         except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
             return
+        self._look_at_names(entries)
         for entry in entries:
-            path = Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
-                yield path, "folder"
-                if self._order.thorough or not self._passes_over(path):
-                    yield from self._files(path)
-            else:
-                yield path, "file" if entry.is_file(follow_symlinks=False) else "other"
+                if self._order.thorough or not self._passes_over(entry):
+                    yield from self._files(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
 
-    def _passes_over(self, path: Path) -> bool:
+    def _passes_over(self, entry: os.DirEntry[str]) -> bool:
         """What is there for each customer. Of who is searched for, no folder of wrapped keys is passed over."""
-        if path.parent == self._keys and path.name.isdecimal():
-            return not any(name.startswith(f"keys/{path.name}/") for name in self._order.absent)
-        return path in self._passed_over
+        if entry.name.isdecimal() and os.path.dirname(entry.path) == self._keys:
+            return entry.name not in self._own
+        return entry.path in self._passed_over
 
-    def _look_at_name(self, path: Path) -> None:
-        name = str(path.relative_to(self._data))
-        for term in self._search.find(os.fsencode(name)):
-            self._add(name, NAME, "", _term(term))
+    def _look_at_names(self, entries: list[os.DirEntry[str]]) -> None:
+        """All of a folder at once, which may be very many; one by one if there is something."""
+        if any(self._search.find("\0".join(entry.name for entry in entries).encode("utf-8", "surrogateescape"))):
+            for entry in entries:
+                for term in self._search.find(os.fsencode(entry.name)):
+                    self._add(os.path.relpath(entry.path, self._data), NAME, "", _term(term))
 
     def _look_into(self, path: Path) -> None:
         """The octets as they are; pieces overlap by the length of the longest term."""
