@@ -37,8 +37,8 @@ from storage.mime.fields import read_header
 from storage.mime.normalise import to_crlf
 from storage.values import MailboxId, MessageId, UidSet
 
-_SLICE = 500  # UIDs that are looked at together
-_BATCH_MESSAGES = 100
+_SLICE = 1000  # UIDs that are looked at together
+_BATCH_MESSAGES = 200
 _BATCH_OCTETS = CHUNK
 _AHEAD = 2  # batches that are asked for and not stored
 _DOUBTS = 3  # after so many broken connections a message is skipped
