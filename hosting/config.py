@@ -97,6 +97,8 @@ class Keys:
     backup: str = ""
     backup_copies: str = ""  # a folder for dated copies of the wrapped keys, which are renewed before they expire
     backup_days: int = field(default=7, metadata={"least": 1, "most": 90})  # after which such a copy is removed
+    # days in which people have to save a new generation of a master that is a file, and say so (cleanmail keys saved)
+    saved_within: int = field(default=3, metadata={"least": 1, "most": 365})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Retention:
     preset: str = field(default="standard", metadata={"choices": tuple(PRESETS)})
     quarantine: int = 0  # withheld mail, whatever the rule quarantine_days says
     traces: int = 0  # what became of each message; at most 14
-    transcripts: int = 0  # SMTP transcripts; 183 to 365
+    transcripts: int = 0  # SMTP transcripts; 185 to 365
     access: int = 0  # access events; at most 365
     experience: int = 0  # what the filter knows of senders, and lessons that can be taken back
     counts: int = 0  # counts of verdicts, and receipts of retention

@@ -38,7 +38,10 @@ def list_(
 ) -> None:
     """List certificates, the oldest first."""
     run = invocation.of(context)
-    found = _kept(run).all()
+    kept = _kept(run)
+    found = kept.all()
+    for number in kept.damaged():
+        run.output.note(f"Certificate {number} is damaged; bring it back from a backup.")
     chosen = [each for each in found if not tenant or tenant in (each.scope.name, str(each.scope.tenant_id))]
     columns = {
         "certificate": "certificate",

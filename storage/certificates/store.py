@@ -8,6 +8,7 @@ Raises: NotFound, Conflict (there is another one with that number), Corrupt, Una
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from storage.errors import Conflict, Corrupt, InvalidInput, NotFound
 from storage.files import durable
 from storage.register import classes
 from storage.register.values import FileClass
+
+_log = logging.getLogger("cleanmail.storage")
 
 FOLDER = "certificates"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
@@ -55,8 +58,25 @@ class Certificates:
         return self._certificate(certificate_id)
 
     def all(self) -> list[Certificate]:
-        """In the order in which the erasures were finished."""
-        return sorted(map(self._certificate, self._ids()), key=lambda each: (each.finished, each.certificate_id))
+        """Those that can be read, in the order in which the erasures were finished; `damaged` names the others."""
+        found = []
+        for certificate_id in self._ids():
+            try:
+                found.append(self._certificate(certificate_id))
+            except Corrupt as error:
+                _log.error("%s; bring it back from a backup", error.detail)
+        return sorted(found, key=lambda each: (each.finished, each.certificate_id))
+
+    def damaged(self) -> list[str]:
+        """Numbers of those that cannot be read."""
+        return sorted(each for each in self._ids() if not self._is_whole(each))
+
+    def _is_whole(self, certificate_id: str) -> bool:
+        try:
+            self._certificate(certificate_id)
+        except Corrupt:
+            return False
+        return True
 
     def since(self, time: int) -> list[Certificate]:
         """Those of erasures after `time`, finished or not at that time: the ledger."""

@@ -61,7 +61,7 @@ BOUNDS: Mapping[Kept, Bounds] = MappingProxyType(
         Kept.QUARANTINE: Bounds(2, 366, "withheld mail is there long enough to be asked for, and a year at most"),
         Kept.TRACES: Bounds(2, 14, "traces of messages are promised to be gone after 14 days"),
         Kept.TRANSCRIPTS: Bounds(
-            183, 365, "sender, recipient and time of a message can be reconstructed for 6 months at least, 12 at most"
+            185, 365, "sender, recipient and time of a message can be reconstructed for 6 months at least, 12 at most"
         ),
         Kept.ACCESS: Bounds(2, 365, "access events are promised to be gone after 12 months"),
         Kept.EXPERIENCE: Bounds(31, 401, "what the filter knows of senders fades within a year"),
@@ -104,7 +104,7 @@ _STANDARD: Mapping[Kept, int] = MappingProxyType(
 PRESETS: Mapping[str, Mapping[Kept, int]] = MappingProxyType(
     {
         "standard": _STANDARD,
-        "short_transcripts": MappingProxyType({**_STANDARD, Kept.TRANSCRIPTS: 183}),
+        "short_transcripts": MappingProxyType({**_STANDARD, Kept.TRANSCRIPTS: 185}),
     }
 )
 

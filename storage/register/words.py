@@ -68,7 +68,7 @@ _LONG: Mapping[Kept, str] = MappingProxyType(
     }
 )
 
-_MONTHS = {31: "one month", 92: "3 months", 183: "6 months", 365: "12 months", 366: "12 months"}
+_MONTHS = {31: "one month", 92: "3 months", 185: "6 months", 365: "12 months", 366: "12 months"}
 
 
 def how_long(of: DataClass, periods: Periods) -> str:

@@ -22,6 +22,7 @@ from storage.certificates.store import Certificates
 from storage.database.prepared import prepare
 from storage.directory.rows import State
 from storage.directory.srs import TOKEN_DAYS
+from storage.errors import Corrupt
 from storage.installation import Installation
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import ACCESS, TRACES, TRANSCRIPTS, LogClass
@@ -166,7 +167,11 @@ def _certificates(due: Due) -> int:
 
 
 def _oldest_certificate(due: Due) -> int | None:
-    return earliest([each.finished for each in Certificates(due.installation.data).all()])
+    certificates = Certificates(due.installation.data)
+    damaged = certificates.damaged()
+    if damaged:  # how old these are nobody can tell
+        raise Corrupt(detail=f"certificates cannot be read: {', '.join(damaged[:10])}")
+    return earliest([each.finished for each in certificates.all()])
 
 
 def _cut_audit(due: Due) -> int:

@@ -190,5 +190,7 @@ def test_the_ledger_has_them_in_order(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             store.document(number)
     (tmp_path / "certificates" / "cc.json").write_bytes(b"{}")
+    assert store.damaged() == ["cc"] and store.all() == [certificate(), later]  # one keeps none of the others
+    assert store.remove_before(BEGUN + 65) == 1 and store.damaged() == ["cc"]
     with pytest.raises(Corrupt):
-        store.all()
+        store.show("cc")

@@ -39,7 +39,7 @@ def test_the_statement_has_every_class_with_period_ground_and_readers(form: obje
         part = text[place : place + 1500]
         assert of.purpose in part and how_long(of, CHOSEN) in part and ERASURE[of.erasure] in part
         assert BASIS[of.basis] in part and all(READERS[each] in part for each in of.readers)
-    for words in ("at most 6 months (183 days)", "at most 91 days", "at most 7 days", "14 days"):
+    for words in ("at most 6 months (185 days)", "at most 91 days", "at most 7 days", "14 days"):
         assert (words in text) is (words != "14 days")
     assert "Cleanmail Ltd" in text and "privacy@cleanmail.test" in text and "Agent GmbH" in text
     assert all(right in text for right in documents.RIGHTS)
@@ -62,7 +62,7 @@ def test_the_records_have_every_class_with_a_person() -> None:
     assert set(by_name) == {of.name for of in REGISTER.classes if Whose.NOBODY not in of.whose}
     for name, each in by_name.items():
         assert each["purpose"] and each["persons"] and each["data"] and each["recipients"] and each["legal_basis"], name
-    assert by_name["transcripts"]["ceiling_days"] == 183 and by_name["transcripts"]["floor_days"] == 182
+    assert by_name["transcripts"]["ceiling_days"] == 185 and by_name["transcripts"]["floor_days"] == 184
     assert document["controller"]["representative"] == "Agent GmbH" and document["security_measures"]
     text = documents.records_markdown(document)
     assert all(each["title"] in text for each in document["activities"])
