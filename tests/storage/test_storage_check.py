@@ -172,11 +172,13 @@ def test_a_file_that_waits_for_its_removal_is_a_note(place: AccountPlace) -> Non
 
 
 def test_a_damaged_database_is_an_alarm(place: AccountPlace) -> None:
+    with place.account.database.reading() as connection:
+        roots = connection.driver.execute("SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'membership'").fetchall()
     place.account.close()
     path = place.root / DATABASE
     octets = bytearray(path.read_bytes())
-    for page in range(len(octets) // 4096 - 4, len(octets) // 4096):  # not the first, without which it does not open
-        octets[page * 4096 + 100] ^= 1
+    for (page,) in roots:  # of a table that nothing reads when an account is opened
+        octets[(page - 1) * 4096 + 100] ^= 1
     path.write_bytes(octets)
     place.open()
     found = findings(place)
