@@ -46,6 +46,7 @@ _DEEDS: Mapping[str, str] = MappingProxyType(
         "account.catch-all-sender": "changed as which addresses you may send",
         "app_password.create": "made an app password of your account",
         "app_password.revoke": "revoked an app password of yours",
+        "filter.explain": "tried how a message to you would be judged, by your lists and your experience",
         "journal.read": "looked at what others did to your account",
         "account.show": "looked at your account",
         "account.list": "listed your account",

@@ -20,9 +20,10 @@ from hosting import composition
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
-from hosting.cli.recording import record_all
+from hosting.cli.recording import NOBODY, record_all
 from hosting.composition import Administration
 from hosting.disclosure.cases import Demand, Person, hand_over, record_case, set_state
+from hosting.disclosure.cases import resume as resume_case
 from hosting.disclosure.report import report_of
 from storage.directory.disclosures import Authority, Case, CaseState, MessageName, Scope, What
 from storage.errors import InvalidInput
@@ -92,6 +93,7 @@ def list_(context: typer.Context) -> None:
     """List all cases."""
     run = invocation.of(context)
     with run.administration() as administration:
+        record_all(run, administration, "disclosure-case.list", [NOBODY])
         rows = [_values(case) for case in administration.control.disclosures.all()]
     columns = {
         "case": "case",
@@ -125,8 +127,16 @@ def challenge(context: typer.Context, case: Number, reason: Reason) -> None:
 
 @app.command()
 def resume(context: typer.Context, case: Number, reason: Reason) -> None:
-    """Go on after a challenge; an approval that was used before it does not count any more."""
-    _step(context, case, CaseState.RECORDED, reason)
+    """Go on after a challenge, and ask for a second person anew: no approval from before it counts any more."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        days = run.config.staff.approval_days
+        done, request = resume_case(administration.installation, case, reason, _person(run), days)
+    asked = f" A second person has to approve it: cleanmail request approve {request.approval_id}." if request else ""
+    run.output.done(
+        f"The case {case} is {done.state}.{asked}",
+        {**_values(done), "request": request.approval_id if request else None},
+    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 The facts are found out as the MX does it, now: what DNS and scanners say may have changed since the message came. A
 message that was delivered here is taken as it came: without the fields that this server put before it, which also tell
-from where. Nothing is delivered, learned or recorded.
+from where. Nothing is delivered or learned. By whose lists and experience it was judged is an audit record of his.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from gateway.work import Work
 from hosting import composition
 from hosting.cli import filter_words, invocation
 from hosting.cli.invocation import Invocation
+from hosting.cli.recording import record_all, subject_of
 from hosting.composition import Administration
 from hosting.mx.filtering import scanners
 from hosting.roles import privileges
@@ -110,6 +111,7 @@ def explain(
         judged = [_by_installation(run, collected)]
     else:
         with run.administration() as administration:
+            record_all(run, administration, "filter.explain", [subject_of(administration, recipient)])
             path = ForwardPath(EmailAddress.parse(recipient))
             collected = asyncio.run(_collect(run, message, [path.address], offline=offline))
             judged = _for(run, administration, path, collected, message.data)

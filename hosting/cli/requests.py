@@ -13,8 +13,10 @@ from hosting.cli import invocation
 from hosting.cli.contracts import last_moment
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
+from hosting.cli.recording import NOBODY, Subject, record_all
 from hosting.composition import Administration
 from hosting.contracts.holding import ask_for_hold, make_hold
+from hosting.disclosure.cases import resumption
 from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of
 from storage.errors import InvalidInput, NotPermitted
 from storage.values import AccountId, TenantId
@@ -24,7 +26,7 @@ app = typer.Typer(
 )
 
 # What a scope says by options: a detail of that name would make the request one for something else than it is about.
-_NAMED = frozenset({"tenant", "account", "tenant_id", "account_id", "folder", "uid", "case", "held_until"})
+_NAMED = frozenset({"tenant", "account", "tenant_id", "account_id", "folder", "uid", "case", "resumed", "held_until"})
 
 Number = Annotated[str, typer.Argument(metavar="ID", help="The request's id, as in the list.")]
 
@@ -63,6 +65,8 @@ def ask(
             installation, ends = administration.installation, last_moment(until)
             made = ask_for_hold(installation, tenant_id, account_id, ends=ends, reason=reason, days=days, **who)
         else:
+            if case:
+                more |= resumption(administration.installation, administration.control.disclosures.find(case))
             scope = scope_of(tenant_id, account_id, **more)
             approvals = administration.control.approvals
             made = approvals.ask(kind, scope, reason, tenant_id=tenant_id, account_id=account_id, days=days, **who)
@@ -81,6 +85,7 @@ def list_(
     """List requests that wait, or were approved and not used yet."""
     run = invocation.of(context)
     with run.administration() as administration:
+        record_all(run, administration, "approval.list", [NOBODY])
         found = administration.control.approvals.all()
     open_states = {ApprovalState.WAITING, ApprovalState.APPROVED}
     rows = [_values(each) for each in found if everything or each.state in open_states]
@@ -104,7 +109,9 @@ def show(context: typer.Context, request: Number) -> None:
     """Show one request with its reason."""
     run = invocation.of(context)
     with run.administration() as administration:
-        values = _values(administration.control.approvals.find(request))
+        found = administration.control.approvals.find(request)
+        record_all(run, administration, "approval.show", [_sealed_for(found)], {"request": request})
+    values = _values(found)
     run.output.record(values if run.output.as_json else {**values, "scope": _scope(values["scope"])})
 
 
@@ -131,6 +138,11 @@ def _decide(context: typer.Context, request: str, *, approved: bool) -> None:
     if hold is not None:
         sentence = f"The legal hold {hold.hold_id} is in force until {moment(hold.ends)}."
     run.output.done(sentence, _values(done))
+
+
+def _sealed_for(found: Approval) -> Subject:
+    """Whom it is about, if that is still there: else there is no key to seal its record under."""
+    return NOBODY if found.scope is None else (found.tenant_id, found.account_id)
 
 
 def _check_known(run: Invocation) -> None:

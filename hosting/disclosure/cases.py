@@ -23,6 +23,7 @@ from storage.installation import Installation
 from storage.values import AccountId, TenantId
 
 RECORD, EXTRACT, FINISH = "disclosure.record", "disclosure.extract", "disclosure.finish"
+RESUME = "disclosure.resume"
 
 _VERBS = {CaseState.CHALLENGED: "challenge", CaseState.REFUSED: "refuse", CaseState.RECORDED: "resume"}
 
@@ -62,6 +63,7 @@ def record_case(
     case_id = Disclosures.new_id()
     details = {"case": case_id, "authority": demand.authority, "legal_basis": demand.legal_basis}
     details |= {"document": demand.document.hex(), **_secrecy(demand.secret_until)}
+    received = installation.clock.now()  # no later than its record, by which it is looked for when secrecy is over
     installation.audit.append(RECORD, by.name, demand.tenant_id, demand.account_id, details)
     case = control.disclosures.record(
         case_id,
@@ -73,11 +75,16 @@ def record_case(
         by.name,
         demand.tenant_id,
         demand.account_id,
+        received=received,
         secret_until=demand.secret_until,
     )
-    request = control.approvals.ask(
+    return case, _ask(installation, case, reason, by, days)
+
+
+def _ask(installation: Installation, case: Case, reason: str, by: Person, days: int) -> Approval:
+    return installation.control.approvals.ask(
         Kind.DISCLOSURE,
-        _approved_scope(case),
+        _approved_scope(installation, case),
         reason,
         by.name,
         case.tenant_id,
@@ -85,11 +92,10 @@ def record_case(
         unix=by.unix,
         days=days,
     )
-    return case, request
 
 
 def set_state(installation: Installation, case_id: str, state: CaseState, reason: str, by: Person) -> Case:
-    """Challenged, refused, or recorded again after a challenge: an approval that was used before counts no more."""
+    """Challenged, refused, or recorded again after a challenge: no approval from before counts then."""
     if not reason.strip():
         raise InvalidInput("A reason is needed.")
     disclosures = installation.control.disclosures
@@ -100,6 +106,14 @@ def set_state(installation: Installation, case_id: str, state: CaseState, reason
     else:
         installation.audit.append(f"disclosure.{_VERBS[state]}", by.name, details=details)
     return disclosures.set_state(case_id, state)
+
+
+def resume(
+    installation: Installation, case_id: str, reason: str, by: Person, days: int = DAYS
+) -> tuple[Case, Approval | None]:
+    """After a challenge, with the request that a second person has to approve; None if nobody is there any more."""
+    case = set_state(installation, case_id, CaseState.RECORDED, reason, by)
+    return case, None if case.scope is None else _ask(installation, case, reason, by, days)
 
 
 def hand_over(
@@ -124,8 +138,9 @@ def hand_over(
         raise InvalidInput(f"{target.parent} is no folder.")
     key = auditor_key() if What.TRANSCRIPTS in scope.what else None
     accounts = _accounts(installation, case)
+    approval = _use_approval(installation, case, by)
     if case.state is CaseState.RECORDED:
-        case = disclosures.set_state(case_id, CaseState.APPROVED, _use_approval(installation, case, by).approval_id)
+        case = disclosures.set_state(case_id, CaseState.APPROVED, approval.approval_id)
     subjects = [(case.tenant_id, account.account_id) for account in accounts]
     _record_once(installation, case, EXTRACT, by, subjects, {"what": ", ".join(sorted(scope.what))})
     if made is None:
@@ -136,20 +151,27 @@ def hand_over(
 
 
 def _use_approval(installation: Installation, case: Case, by: Person) -> Approval:
-    """Used up now, or for this case already, before a crash."""
-    approvals, scope = installation.control.approvals, _approved_scope(case)
+    """Used up now, or for this case already, before a crash; by who asked for it alone."""
+    approvals, scope = installation.control.approvals, _approved_scope(installation, case)
     for found in approvals.all():
         used = found.state is ApprovalState.USED and found.kind is Kind.DISCLOSURE and found.asked_by == by.name
-        resumed = found.used is not None and _was_resumed(installation, case, found.used)
-        if used and found.scope == scope and not resumed:
+        if used and found.scope == scope:
             return found
     return approvals.use(Kind.DISCLOSURE, scope, by.name)
 
 
-def _was_resumed(installation: Installation, case: Case, since: int) -> bool:
-    """Whether the case went on after a challenge since then: what was approved before does not count any more."""
-    found = installation.audit.read(since=since, action="disclosure.resume", tenant_id=case.tenant_id)
-    return any(record.details is not None and record.details.get("case") == case.case_id for record in found)
+def _approved_scope(installation: Installation, case: Case) -> dict[str, str]:
+    return scope_of(case.tenant_id, case.account_id, case=case.case_id, **resumption(installation, case))
+
+
+def resumption(installation: Installation, case: Case) -> dict[str, str]:
+    """In the scope of an approval, the record by which a case went on: what was approved before is something else."""
+    resumed = [
+        record.number
+        for record in installation.audit.read(since=case.received, action=RESUME, tenant_id=case.tenant_id)
+        if record.details is not None and record.details.get("case") == case.case_id
+    ]
+    return {"resumed": str(resumed[-1])} if resumed else {}
 
 
 def _record_once(
@@ -177,10 +199,6 @@ def _accounts(installation: Installation, case: Case) -> list[AccountRow]:
     if case.account_id is not None:
         return [tenant.account(case.account_id)]
     return [row for row in tenant.accounts() if row.state is not State.ENDED]
-
-
-def _approved_scope(case: Case) -> dict[str, str]:
-    return scope_of(case.tenant_id, case.account_id, case=case.case_id)
 
 
 def _secrecy(until: int | None) -> dict[str, str]:

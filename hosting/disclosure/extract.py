@@ -32,7 +32,7 @@ from storage.files import durable
 from storage.installation import Installation
 from storage.keys import signing
 from storage.logs.trace import TO, TraceEvent
-from storage.logs.traces import HORIZON, TraceQuery
+from storage.logs.traces import HORIZON, TraceQuery, details_for, submitted_by
 from storage.logs.transcript_log import TranscriptQuery
 from storage.values import MessageId
 
@@ -173,30 +173,34 @@ def _access(source: _Source, case: Case, account: AccountRow) -> Lines:
 
 
 def _traces(source: _Source, case: Case, account: AccountRow) -> Lines:
-    """Of what he sent all recipients, of what he got himself alone; older than traces are shown there is nothing."""
+    """Of what he sent all recipients, of what he got himself alone; older than traces are shown there is nothing.
+
+    What others sent under his address is not his, and from where others sent to him is theirs.
+    """
     scope, address = source.scope, str(account.login)
     since = max(scope.since, source.installation.clock.now() - HORIZON)
     if since >= scope.until:
         return
     log = source.installation.traces
-    sent = log.find(TraceQuery(sender=address), since, scope.until)
+    found = log.find(TraceQuery(sender=address), since, scope.until)
+    sent = [trace for trace in found if any(submitted_by(event, account.account_id) for event in trace.events)]
     ids = {trace.id for trace in sent}
     got = [trace for trace in log.find(TraceQuery(recipient=address), since, scope.until) if trace.id not in ids]
     for trace in sorted([*sent, *got], key=lambda each: (each.begun, each.id)):
         for event in trace.events:
             own = trace.id in ids or event.recipient.casefold() in {"", address.casefold()}
             if own and since <= event.time < scope.until:
-                yield _trace(event)
+                yield _trace(event, account)
 
 
-def _trace(event: TraceEvent) -> dict[str, Any]:
+def _trace(event: TraceEvent, account: AccountRow) -> dict[str, Any]:
     return {
         "id": event.id,
         "time": _time(event.time),
         "kind": event.kind.value,
         "sender": event.sender,
         "recipient": event.recipient,
-        "details": {name: value for name, value in event.details.items() if name != TO},
+        "details": {name: value for name, value in details_for(event, account.account_id).items() if name != TO},
     }
 
 

@@ -195,9 +195,10 @@ class Disclosures:
         tenant_id: TenantId,
         account_id: AccountId | None = None,
         *,
+        received: int | None = None,
         secret_until: int | None = None,
     ) -> Case:
-        """`document` is the SHA-256 of the notification."""
+        """`document` is the SHA-256 of the notification; `received` now, if not given."""
         check_words(authority, legal_basis)
         if len(document) != _HASH_SIZE:
             raise InvalidInput("The hash of the notification is no SHA-256.")
@@ -206,7 +207,7 @@ class Disclosures:
             lambda transaction: _INSERT.run(
                 transaction,
                 case_id=case_id,
-                received=self._clock.now(),
+                received=self._clock.now() if received is None else received,
                 kind=kind.value,
                 authority=authority.strip(),
                 legal_basis=legal_basis.strip(),

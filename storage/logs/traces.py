@@ -87,6 +87,17 @@ class _Test:
     holds: Callable[[TraceEvent], bool]
 
 
+def submitted_by(event: TraceEvent, account_id: AccountId | None) -> bool:
+    """Whether the account itself sent it; a sender's address alone anybody can claim."""
+    return account_id is not None and event.account_id == account_id and event.kind in _SUBMITTED
+
+
+def details_for(event: TraceEvent, account_id: AccountId | None) -> dict[str, str]:
+    """Without from where another account sent it: that is its own, whoever asks about the message."""
+    others = event.account_id is not None and event.kind in _SUBMITTED and not submitted_by(event, account_id)
+    return {name: text for name, text in event.details.items() if not (others and name in _CLIENT)}
+
+
 class TraceLog(BufferedLog[TraceEvent]):
     """One for each process; any thread may use it. A `TraceSink`."""
 

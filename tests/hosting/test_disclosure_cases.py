@@ -12,7 +12,7 @@ import pytest
 from imap_town import MailTown, mail, new_mail_town
 
 from hosting.disclosure import cases
-from hosting.disclosure.cases import Demand, Person, hand_over, record_case, set_state
+from hosting.disclosure.cases import Demand, Person, hand_over, record_case, resume, set_state
 from hosting.disclosure.extract import LINES, MANIFEST
 from hosting.disclosure.report import report_of
 from hosting.journal_words import is_told
@@ -23,6 +23,7 @@ from storage.keys import signing
 from storage.logs.access import AccessEvent
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.logs.transcripts import Direction, TranscriptRecord
+from storage.values import TenantId
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 ADA, BO = Person("ada", "ada"), Person("bo", "bo")
@@ -137,6 +138,26 @@ def test_traces_without_other_recipients(premises: Premises) -> None:
     assert BOB not in (premises.folder / "out" / LINES).read_text()
 
 
+def test_traces_of_others_who_use_his_address_and_from_where_they_send(premises: Premises) -> None:
+    installation, time = premises.installation, premises.now - DAY
+    (tenant_id, alice), bob = premises.town.accounts[ALICE], premises.town.accounts[BOB][1]
+    far = TenantId(77)
+    facts = {"client": "203.0.113.5", "hello": "laptop", "size": "7"}
+    for event in (
+        TraceEvent(time, "forged", TraceKind.RECEIVED, far, None, ALICE, "victim@far.test"),
+        TraceEvent(time, "own", TraceKind.RECEIVED, tenant_id, alice, ALICE, "", {"to": f"{BOB}, c@far.test", **facts}),
+        TraceEvent(time, "own", TraceKind.DELIVERED, tenant_id, bob, ALICE, BOB),
+        TraceEvent(time, "bobs", TraceKind.RECEIVED, tenant_id, bob, BOB, ALICE, facts),
+    ):
+        installation.traces.record(event)
+    installation.flush_logs()
+    case = premises.record(What.TRACES)
+    premises.approve()
+    premises.extract(case)
+    found = {(line["id"], line["recipient"]): line["details"] for line in premises.lines() if line["id"][0] != "q"}
+    assert found == {("own", ""): facts, ("own", BOB): {}, ("bobs", ALICE): {"size": "7"}}
+
+
 def test_transcripts_are_for_auditors(premises: Premises) -> None:
     case = premises.record(What.TRANSCRIPTS)
     premises.approve()
@@ -208,6 +229,49 @@ def test_the_ways_of_a_case(premises: Premises) -> None:
         with pytest.raises(Conflict):
             set_state(premises.installation, case.case_id, state, "x", ADA)
     assert [verb for verb, _ in premises.actions()] == ["record", "challenge", "resume", "refuse"]
+
+
+def test_after_a_challenge_no_approval_of_before_counts(premises: Premises) -> None:
+    installation, approvals = premises.installation, premises.installation.control.approvals
+    case = premises.record(What.ACCESS)
+    premises.approve()  # and not used
+    set_state(installation, case.case_id, CaseState.CHALLENGED, "too wide", ADA)
+    _, request = resume(installation, case.case_id, "confirmed", ADA)
+    with pytest.raises(NotPermitted, match="second person"):
+        premises.extract(case)
+    assert request is not None
+    approvals.decide(request.approval_id, BO.name, True, unix=BO.unix)
+    assert premises.extract(case).approval_id == request.approval_id
+
+
+def test_who_did_not_ask_does_not_finish_it_either(premises: Premises, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = premises.record(What.ACCESS)
+    premises.approve()
+
+    def dies(*_: Any) -> Any:
+        raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr(cases, "write_extract", dies)
+        with pytest.raises(Died):
+            premises.extract(case)
+    with pytest.raises(NotPermitted, match="second person"):
+        premises.extract(case, by=BO)
+    assert premises.extract(case).state is CaseState.DISCLOSED
+
+
+def test_a_second_between_the_record_and_the_case(premises: Premises, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit, append = premises.installation.audit, premises.installation.audit.append
+
+    def slowly(*given: Any) -> int:
+        number = append(*given)
+        premises.town.clock.advance(2)
+        return number
+
+    monkeypatch.setattr(audit, "append", slowly)
+    case = premises.record(What.ACCESS, secret_until=premises.now + 30 * DAY)
+    found = audit.read(since=case.received, action="disclosure.record")
+    assert [record.details["case"] for record in found if record.details] == [case.case_id]
 
 
 def test_a_secrecy_order(premises: Premises) -> None:
