@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ from hosting.config import Config
 from hosting.metrics import CountingAuthenticator, Metrics
 from hosting.review.local import local_reviews
 from hosting.review.values import Reviewing
+from hosting.roles.only_server import server_runs
 from storage.changes import Subscriber
 from storage.clock import Clock, SystemClock
 from storage.directory.control import Control
@@ -55,6 +57,8 @@ from storage.mail.account import Surroundings
 from storage.mail.quota import Usage
 from storage.rebuild import Rebuilt, rebuild_account
 from storage.values import AccountId, TenantId
+
+_REPLACED_WITHIN = 10.0  # seconds in which an auth role that ended is there again
 
 Sockets = list[tuple[str, socket.socket]]
 
@@ -75,6 +79,7 @@ class Parts:
     installation: Installation
     metrics: Metrics
     verifier: Verifier | None = None  # where sign-ins are decided in this process
+    supervised: bool = False  # started again when it ends
     subscribers: list[Subscriber] = field(default_factory=list)
 
     @classmethod
@@ -86,11 +91,27 @@ class Parts:
             keys = LocalKeys(open_keystore(data, config, clock))
             installation = open_installation(data, config, keys, clock)
             verifier = make_verifier(installation, config, clock)
-            return cls(reactor, role, index, data, config, clock, sockets, keys, None, installation, metrics, verifier)
+            return cls(
+                reactor,
+                role,
+                index,
+                data,
+                config,
+                clock,
+                sockets,
+                keys,
+                None,
+                installation,
+                metrics,
+                verifier,
+                supervised=True,
+            )
         client = AuthClient(auth_socket(data), Role(role))
         installation = open_installation(data, config, client, clock)
         counting = CountingAuthenticator(client, metrics)
-        return cls(reactor, role, index, data, config, clock, sockets, client, counting, installation, metrics)
+        return cls(
+            reactor, role, index, data, config, clock, sockets, client, counting, installation, metrics, supervised=True
+        )
 
     @classmethod
     def of_everything(cls, reactor: Any, data: Path, config: Config, sockets: Sockets, metrics: Metrics) -> Self:
@@ -363,8 +384,14 @@ def administration(data: Path, config: Config) -> Iterator[Administration]:
 
 
 def auth_role_answers(data: Path) -> bool:
-    try:
-        auth_sockets.connect(auth_socket(data), 5.0).close()
-    except OSError:
-        return False
-    return True
+    """Where a server runs, one that is being replaced is waited for: who went on without it would hold all keys."""
+    deadline = time.monotonic() + _REPLACED_WITHIN
+    while True:
+        try:
+            auth_sockets.connect(auth_socket(data), 5.0).close()
+        except OSError:
+            if time.monotonic() >= deadline or not server_runs(data):
+                return False
+            time.sleep(0.05)
+        else:
+            return True

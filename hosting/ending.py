@@ -6,8 +6,8 @@ finish. `ServerProcesses` is what the jobs role, or a command, knows of the othe
 the kernel who has files open.
 
 Memory that was freed may show traces of a key until it is written over. So the processes that held keys are replaced:
-after a contract's end at once; after the end of one account, for which nobody else's sessions are to be ended, in the
-following night, each at a moment of its own.
+after a contract's end at once, the auth role last; after the end of one account, for which nobody else's sessions are
+to be ended, in the following night, each at a moment of its own.
 """
 
 # ruff: noqa: N802 - Twisted calls these methods by these names
@@ -35,7 +35,7 @@ from hosting.roles.feed import FeedReader
 from storage.changes import AccountEnded, Gap, Published, TenantEnded
 from storage.clock import Clock
 from storage.keys.source import KeySource
-from storage.values import TenantId
+from storage.values import AccountId, TenantId
 
 log = logging.getLogger("ending")
 
@@ -50,8 +50,8 @@ class LettingGo(Service):
 
     def __init__(self, parts: Parts) -> None:
         self._reactor = parts.reactor
-        supervised = isinstance(parts.keys, AuthClient)  # it is started again when it ends
-        self._replacement = Replacement(parts.reactor, parts.clock) if supervised else None
+        self._replacement = Replacement(parts.reactor, parts.clock) if parts.supervised else None
+        self._has_all = not isinstance(parts.keys, AuthClient)  # the keys of everybody, as the auth role
         self._installation = parts.installation
         self._feed = FeedReader(parts.reactor, parts.subscribe(mailboxes=False), self._changed)
         self._running: dict[object, Deferred[Any]] = {}
@@ -76,8 +76,11 @@ class LettingGo(Service):
                     self._begin(change, partial(self._installation.forget_tenant, tenant_id))
                 case AccountEnded(tenant_id, account_id):
                     self._begin(change, partial(self._installation.forget_account, tenant_id, account_id))
-                    if self._replacement is not None and self._installation.held(tenant_id, account_id):
+                    if self._replacement is not None and self._held(tenant_id, account_id):
                         self._replacement.at_night()
+
+    def _held(self, tenant_id: TenantId, account_id: AccountId) -> bool:
+        return self._has_all or self._installation.held(tenant_id, account_id)
 
     def _begin(self, change: TenantEnded | AccountEnded, forget: Callable[[], None]) -> None:
         if change in self._running:
@@ -153,6 +156,10 @@ class ServerProcesses:
             return 0
         workers = {pid for pid in self._auth.ever_held(tenant_id) if _is_worker(pid)}
         return len(self._auth.recycle(tenant_id, workers - {os.getpid()}))
+
+    def recycle_key_holder(self) -> int:
+        """The auth role, which has not only this tenant's keys; whoever asks it meanwhile waits for the next one."""
+        return int(self._auth.retire()) if self._auth is not None else 0
 
 
 def _is_worker(pid: int) -> bool:

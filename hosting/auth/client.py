@@ -1,7 +1,7 @@
 """The auth role from outside: sign-ins and keys, asked over its Unix socket.
 
 Blocking, and safe to use from many threads: each request has a connection of a small pool to itself. When the auth role
-is started anew, requests connect again and are repeated for a few seconds, then they raise Unavailable. A verification
+is started anew, requests connect again and are repeated for some seconds, then they raise Unavailable. A verification
 that is repeated counts twice in the throttle, which is harmless. Keys are not kept here.
 
 Raises: what the auth role answers (`storage.errors`), Unavailable.
@@ -33,7 +33,7 @@ class AuthClient:
     """A KeySource and an Authenticator; for a reviewer's process a `Reviewing`."""
 
     def __init__(
-        self, path: Path, role: Role, *, connections: int = 32, patience: float = 5.0, timeout: float = 60.0
+        self, path: Path, role: Role, *, connections: int = 32, patience: float = 10.0, timeout: float = 60.0
     ) -> None:
         """`patience`: seconds to wait for an auth role that is not there; `timeout`: for an answer of one that is."""
         self._path = path
@@ -136,6 +136,13 @@ class AuthClient:
     def kill(self, tenant: TenantId, pids: Collection[int]) -> frozenset[int]:
         """As `recycle`, but at once and without asking."""
         return _pids(self._ask({"op": "kill", "tenant": tenant, "pids": sorted(pids)}))
+
+    def retire(self) -> bool:
+        """Have the auth role itself stop, when it has answered what is under way; the supervisor starts it again.
+
+        False if nobody would.
+        """
+        return self._ask({"op": "retire"}).get("retires") is True
 
     def forget(self, tenant: TenantId) -> None:
         """Say that this process holds no key of the tenant any more."""

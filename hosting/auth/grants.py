@@ -65,6 +65,7 @@ _COLUMN = {
     "sign": "endings",
     "holders": "endings",
     "recycle": "endings",
+    "retire": "endings",
     "kill": "endings",
 }
 

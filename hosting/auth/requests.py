@@ -7,7 +7,7 @@ making or destroying of a key is logged, with ids only; so is every process that
 
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
 create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, holders, recycle,
-kill; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key, decide_review.
+kill, retire; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key, decide_review.
 """
 
 from __future__ import annotations
@@ -73,10 +73,12 @@ class Requests:
         desk: ReviewDesk | None = None,
         entrance: StaffEntrance | None = None,
         ends: Ends = _nobody_ends,
+        retire: Callable[[], None] | None = None,
     ) -> None:
         """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed.
 
-        `ends` is asked before each lease.
+        `ends` is asked before each lease. `retire` has this process stop cleanly, after what is under way is answered;
+        None where nobody starts it again.
         """
         self._verifier = verifier
         self._keys = keys
@@ -85,6 +87,7 @@ class Requests:
         self._desk = desk
         self._entrance = entrance
         self._ends = ends
+        self._end_of_this = retire
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
             "staff_sign_in": self._staff_sign_in,
@@ -104,6 +107,7 @@ class Requests:
             "holders": self._holders_of,
             "recycle": self._recycle,
             "kill": self._kill,
+            "retire": self._retire,
             "reviews": self._reviews,
             "view_review": self._view_review,
             "header_key": self._header_key,
@@ -249,6 +253,14 @@ class Requests:
         for pid in sorted(told):
             _log.info("ended pid=%d by=%s tenant=%d role=%s", pid, how.name, tenant_id, caller.role)
         return {"pids": sorted(told)}
+
+    def _retire(self, caller: Caller, fields: Fields) -> Fields:
+        """This process held every key: it ends, and the next one knows only what is left."""
+        if self._end_of_this is None:
+            return {"retires": False}
+        _log.info("retires role=%s pid=%d", caller.role, caller.pid)
+        self._end_of_this()
+        return {"retires": True}
 
     # For reviewers: the person behind the process is asked for at each request, and so is his agreement
 

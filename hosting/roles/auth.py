@@ -1,6 +1,13 @@
-"""The auth role: the only holder of the master key; verifies passwords and leases keys over a Unix socket."""
+"""The auth role: the only holder of the master key; verifies passwords and leases keys over a Unix socket.
+
+After a contract's end it is replaced, as each process that held its keys; clients wait for the next one.
+"""
 
 from __future__ import annotations
+
+import os
+import signal
+from functools import partial
 
 from hosting import composition
 from hosting.auth.requests import Holders, Requests
@@ -23,6 +30,16 @@ def make_service(parts: Parts) -> RoleService:
     auditors = parts.config.logs.auditors
     holders = Holders(parts.data / "run" / "holders")
     ends = parts.installation.control.endings.is_ordered
-    requests = Requests(parts.verifier, parts.keys, holders, auditors=auditors, desk=desk, entrance=entrance, ends=ends)
+    retire = partial(os.kill, os.getpid(), signal.SIGTERM) if parts.supervised else None  # a clean stop
+    requests = Requests(
+        parts.verifier,
+        parts.keys,
+        holders,
+        auditors=auditors,
+        desk=desk,
+        entrance=entrance,
+        ends=ends,
+        retire=retire,
+    )
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, LettingGo(parts), every_second(parts)])

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from storage.errors import Unavailable
 
+_LOCK = Path("run", "serve.lock")
+
 
 @contextmanager
 def only_server(data: Path) -> Iterator[None]:
     """Hold the data directory's server lock. Raises Unavailable if another server has it."""
     try:
         (data / "run").mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(data / "run" / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(data / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.geteuid() == 0:  # the next server may be started by the data's owner
             os.fchown(descriptor, data.stat().st_uid, data.stat().st_gid)
     except OSError as error:
@@ -32,3 +34,14 @@ def only_server(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def server_runs(data: Path, locks: Path = Path("/proc/locks")) -> bool:
+    """Whether somebody holds the lock; False where the kernel does not tell. Nobody who takes it is disturbed."""
+    try:
+        inode = (data / _LOCK).stat().st_ino
+        lines = locks.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return False
+    held = [line.split() for line in lines]
+    return any(len(words) >= 6 and words[1] == "FLOCK" and words[5].endswith(f":{inode}") for words in held)

@@ -359,6 +359,8 @@ class _Work:
             self._counted["search"] = {**values, "found": len(searched.result.found), "thorough": self._row.thorough}
             if self._scope.account_id is not None:
                 self._counted["replaced_until"] = self._people.replaced_until(self._installation.clock.now())
+            else:  # the last of them, since the search and those that were replaced before asked it for keys
+                self._counted["recycled"] += self._people.recycle_key_holder()
             self._done(Step.SEARCHED)
 
     def _truncate_logs(self) -> None:

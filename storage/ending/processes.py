@@ -23,6 +23,9 @@ class Processes(Protocol):
     def recycle(self, tenant_id: TenantId) -> int:
         """Have those that ever held keys of the tenant replaced, since their memory may still show them; how many."""
 
+    def recycle_key_holder(self) -> int:
+        """Likewise the one that gives keys to the others; how many. It holds every key, and old ones of the master."""
+
 
 class Nobody:
     """Where no server runs."""
@@ -37,4 +40,7 @@ class Nobody:
         return None
 
     def recycle(self, tenant_id: TenantId) -> int:
+        return 0
+
+    def recycle_key_holder(self) -> int:
         return 0

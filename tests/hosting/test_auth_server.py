@@ -262,6 +262,45 @@ class TestRestart:
             assert all(answer.result(30) for answer in answers)
         world.role = AuthRole(world.data)
 
+    def test_while_it_is_replaced_nobody_fails(self, world: World) -> None:
+        """As after a contract's end: whoever signs in or needs a key meanwhile waits for the next one."""
+        ending, begun = threading.Event(), threading.Barrier(5)
+        answered = [0] * 4
+
+        def ask(asking: AuthClient, number: int) -> None:
+            begun.wait(10)
+            while not ending.is_set():
+                assert asking.verify(sign_in(address=f"10.2.{number}.1")).account_id == world.ann
+                assert asking.account_key(world.acme, world.ann, "test").id
+                answered[number] += 1
+
+        with (
+            client(world, Role.SMTP) as asking,
+            client(world, Role.JOBS) as jobs,
+            client(world, Role.IMAP) as imap,
+            ThreadPoolExecutor(4) as threads,
+        ):
+            running = [threads.submit(ask, asking, number) for number in range(4)]
+            begun.wait(10)
+            try:
+                with pytest.raises(NotPermitted):
+                    imap.retire()
+                for _ in range(2):
+                    assert jobs.retire()
+                    assert world.role.process.wait(20) == 0
+                    world.role.end(signal.SIGTERM)
+                    before = list(answered)
+                    world.role = AuthRole(world.data)
+                    assert world.role.said == "listening"
+                    assert jobs.verifying_key("manifest")
+                    while any(now <= then for now, then in zip(answered, before, strict=True)):
+                        assert not any(each.done() for each in running)
+                        ending.wait(0.005)
+            finally:
+                ending.set()
+            for each in running:
+                each.result(30)
+
 
 def test_who_signs_in_does_not_wait_for_changes_of_keys(world: World) -> None:
     """As many of them as there could be threads wait for somebody who has the files of keys/ to himself."""

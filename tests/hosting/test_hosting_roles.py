@@ -16,7 +16,7 @@ from hosting.auth.signin import Principal, SignIn
 from hosting.config import Config, Listen
 from hosting.metrics import CountingAuthenticator, Metrics
 from hosting.roles import channel, listening, notify
-from hosting.roles.only_server import only_server
+from hosting.roles.only_server import only_server, server_runs
 from hosting.roles.table import ROLES, concerned, needs_restart, spec
 from storage.errors import AuthenticationFailed, Corrupt, InvalidInput, Throttled, Unavailable
 from storage.sending import SendingLimits
@@ -125,6 +125,10 @@ def test_everybody_starts_after_the_role_that_gives_keys() -> None:
 
 
 def test_a_second_server_is_refused_with_the_number_of_the_first(tmp_path: Path) -> None:
+    assert not server_runs(tmp_path)
+    with only_server(tmp_path):
+        assert server_runs(tmp_path)
+        assert not server_runs(tmp_path, tmp_path / "no-locks")
     with only_server(tmp_path), pytest.raises(Unavailable, match=f"process {os.getpid()}"), only_server(tmp_path):
         pass
     with only_server(tmp_path):

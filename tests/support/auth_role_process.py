@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from directory_premises import DirectoryPremises
@@ -35,7 +38,9 @@ def main(data: Path) -> int:
         clock,
     )
     limits = SocketLimits(connections_per_process=40, hello_seconds=0.5, frame_seconds=0.5, reply_seconds=0.5)
-    service = AuthService(reactor, data / "auth.sock", Requests(verifier, premises.keys, Holders()), limits=limits)
+    retire = partial(os.kill, os.getpid(), signal.SIGTERM)
+    requests = Requests(verifier, premises.keys, Holders(), retire=retire)
+    service = AuthService(reactor, data / "auth.sock", requests, limits=limits)
     try:
         service.startService()
     except CleanmailError as error:
