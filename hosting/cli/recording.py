@@ -14,7 +14,7 @@ from hosting.cli.invocation import Invocation, Whose, find_account
 from hosting.composition import Administration
 from storage.audit import Entry
 from storage.directory.rows import TenantRow
-from storage.errors import InvalidInput, NotFound
+from storage.errors import Gone, InvalidInput, NotFound
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 Subject = tuple[TenantId | None, AccountId | None]
@@ -85,7 +85,7 @@ def accounts_of(
         if tenant_id not in there:
             try:
                 there[tenant_id] = {row.account_id for row in administration.installation.tenant(tenant_id).accounts()}
-            except NotFound:
+            except (NotFound, Gone):  # its contract has ended, and its records have not
                 there[tenant_id] = set()
         if account_id in there[tenant_id]:
             found.append((tenant_id, account_id))

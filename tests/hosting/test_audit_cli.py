@@ -195,6 +195,15 @@ def test_who_is_asked_for_ends_with_his_account(place: Place) -> None:
     assert found == [(BO, {"sender": "bo@acme.test", "since": "3h"}), (ADA, None)]
 
 
+def test_what_is_left_of_an_ended_contract_is_shown_without_its_keys(place: Place) -> None:
+    assert place.run("tenant", "end", "acme", "--yes").status == 0
+    for command in (["trace", "--since", "3h"], ["log", "access"]):
+        before = place.count()
+        said = place.run(*command)
+        assert said.status == 0 and said.out, said.err
+        assert {(record.tenant_id, record.account_id) for record in place.records(after=before)} == EVERYBODY
+
+
 class TestProofs:
     def test_a_whole_chain(self, place: Place, tmp_path: Path) -> None:
         anchor = tmp_path / "anchor.json"
