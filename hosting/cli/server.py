@@ -23,6 +23,7 @@ def init(
     config = run.config
     composition.make_data_directory(run.data, config)
     privileges.become(config.server.user)
+    privileges.become_owner(run.data)  # a folder made for the server's user stays usable for it, whoever runs this
     composition.create(run.data, config)
     if self_signed:
         tls.make_self_signed(run.data / "tls", [config.server.name])

@@ -94,5 +94,6 @@ def run(data: Path, config_path: Path, *, on_ready: Callable[[Config], None]) ->
     with only_server(data):
         sockets = listening.bind(config.listen, [name for role in ROLES for name in role.listeners])
         privileges.become(config.server.user)
+        privileges.become_owner(data)  # as commands do: files of root would be of no use to them
         tls.check_pair(config.certificate(data), config.certificate_key(data))
         serving.serve(reactor, Single(reactor, data, config, sockets), lambda: on_ready(config))

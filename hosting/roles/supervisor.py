@@ -162,5 +162,6 @@ def run(data: Path, config_path: Path, *, on_ready: Callable[[Config], None]) ->
     with only_server(data):
         supervisor = Supervisor(reactor, data, config_path, text, config)
         privileges.become(config.server.user)
+        privileges.become_owner(data)  # as commands do: files of root would be of no use to them
         tls.check_pair(config.certificate(data), config.certificate_key(data))
         serving.serve(reactor, supervisor, lambda: on_ready(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -59,3 +60,16 @@ def test_an_error_gives_them_back_too(folder: Path) -> None:
         raise KeyError
     assert os.getresuid() == (0, 0, 0)
     assert os.getgroups() == before
+
+
+def test_an_installation_that_root_makes_is_of_whom_its_folder_is_of() -> None:
+    run = "import sys, hosting.cli.server; from hosting import cli; sys.exit(cli.run(['--data', sys.argv[1], 'init']))"
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o711)
+        data = Path(place, "data")
+        data.mkdir(mode=0o700)
+        os.chown(data, OWNER, OWNER)
+        done = subprocess.run([sys.executable, "-c", run, data], capture_output=True, text=True, check=False)
+        made = [data, *data.rglob("*")]
+        assert done.returncode == 0, done.stderr
+        assert len(made) > 5 and {path.lstat().st_uid for path in made} == {OWNER}
