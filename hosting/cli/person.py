@@ -64,6 +64,8 @@ def report(
         if transcripts:  # the auth role asks who that is
             stack.enter_context(privileges.acting_as_owner(run.data))
         administration = stack.enter_context(run.administration())
+        if staff and _is_customers(run):
+            raise NotPermitted("What the provider's people did is told to themselves, by the provider.")
         sought = _sought(run, administration, address, tenant, staff)
         if target != "-" and _is_customers(run):
             raise NotPermitted("Say - instead of a folder: only the provider's people write files on this machine.")
@@ -185,11 +187,17 @@ def requests(
     """List what people asked for about themselves and what was done: the audit records of it."""
     run = invocation.of(context)
     with run.administration() as administration:
+        audit = administration.installation.audit
         if address:
-            records = list(made.made(_sought(run, administration, address, tenant)))
+            sought = _sought(run, administration, address, tenant)
+            whose = (sought.tenant_id, sought.account_id) if sought.account_id is not None else (sought.only, None)
+            details = {"action": made.NOUN, made.PERSON: sought.mark}
+            audit.append("audit.read", run.operator, *whose, details=details)
+            records = list(made.made(sought))
         else:
             only = invocation.find_tenant(administration, tenant).tenant_id if tenant else _own_tenant(run)
-            records = list(administration.installation.audit.read(action=made.NOUN, tenant_id=only))
+            audit.append("audit.read", run.operator, only, None, {"action": made.NOUN})
+            records = list(audit.read(action=made.NOUN, tenant_id=only))
     rows = [
         {
             "number": each.number,

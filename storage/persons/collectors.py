@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import select
 
 from storage.database.prepared import prepare
+from storage.directory.approvals import Kind
 from storage.filter.rules import of_account
 from storage.logs.classes import TRANSCRIPTS
 from storage.logs.segments import subject_segments
-from storage.logs.traces import HORIZON
+from storage.logs.traces import HORIZON, details_for
 from storage.logs.transcript_log import TranscriptQuery
 from storage.mail.account import Account
 from storage.persons.sought import Sought
@@ -312,6 +313,7 @@ def _traces(sought: Sought) -> Iterator[Item]:
         sent, received = names(event.sender), names(event.recipient)
         told = any(names(text) for text in event.details.values())
         if sent or received or told:
+            details = details_for(event, sought.account_id)
             yield {
                 "record": "logs.traces",
                 "time": moment(event.time),
@@ -320,13 +322,14 @@ def _traces(sought: Sought) -> Iterator[Item]:
                 "tenant": slugs.get(int(event.tenant_id)) if event.tenant_id is not None else None,
                 "sender": event.sender,
                 "recipient": event.recipient if sent or received else "",
-                "details": {name: text for name, text in event.details.items() if "@" not in text or names(text)},
+                "details": {name: text for name, text in details.items() if "@" not in text or names(text)},
             }
 
 
 def _audit(sought: Sought) -> Iterator[Item]:
+    """Who acted is told by his role, as in the access journal; by his name to himself alone."""
     names = sought.namer()
-    cases = {case.case_id for case in _secret_cases(sought)}
+    cases = {case.case_id: case.tenant_id for case in _secret_cases(sought)}
     for record in sought.installation.audit.read(tenant_id=sought.only):
         details = record.details or {}
         about = sought.account_id is not None and record.account_id == sought.account_id
@@ -336,15 +339,21 @@ def _audit(sought: Sought) -> Iterator[Item]:
         until = details.get("secret_until", "")  # as storage.directory.disclosures has it
         if (until.isdecimal() and int(until) > sought.secrecy_at) or any(text in cases for text in details.values()):
             continue
+        if _is_of_hold(record.action, details) and record.tenant_id in cases.values():
+            continue
         yield {
             "record": "audit.record",
             "number": record.number,
             "time": moment(record.time),
             "action": record.action,
-            "by": record.actor,
+            "by": record.actor if by else None,
             "role": record.role,
             "details": dict(details) if about or by else {k: v for k, v in details.items() if names(v)},
         }
+
+
+def _is_of_hold(action: str, details: Mapping[str, str]) -> bool:
+    return action.startswith("hold.") or details.get("kind") == Kind.HOLD
 
 
 def _contracts(sought: Sought) -> Iterator[Item]:
@@ -407,9 +416,11 @@ def _disclosures(sought: Sought) -> Iterator[Item]:
 
 
 def _approvals(sought: Sought) -> Iterator[Item]:
-    secret = {case.case_id for case in _secret_cases(sought)}
+    secret = {case.case_id: case.tenant_id for case in _secret_cases(sought)}
     for approval in sought.installation.control.approvals.all(_MOST):
-        if not sought.in_scope(approval.tenant_id) or secret & set((approval.scope or {}).values()):
+        if not sought.in_scope(approval.tenant_id) or secret.keys() & set((approval.scope or {}).values()):
+            continue
+        if approval.kind is Kind.HOLD and approval.tenant_id in secret.values():
             continue
         about = sought.account_id is not None and approval.account_id == sought.account_id
         by = bool(sought.staff) and sought.staff in {approval.asked_by, approval.decided_by}

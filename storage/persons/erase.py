@@ -16,7 +16,7 @@ Standards: GDPR Art. 17 (1) and (3), revFADP Art. 32 (2).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -189,12 +189,19 @@ def _approval(sought: Sought, by: str) -> Approval | None:
             and found.asked_by == by
             and scope.get("erase") == LOGS
             and scope.get(requests.PERSON) == sought.mark
+            and _is_same_account(sought, scope)
             and sought.in_scope(found.tenant_id)
             and found.expires > now
             and found.state in {ApprovalState.APPROVED, ApprovalState.USED}
         ):
             return found
     return None
+
+
+def _is_same_account(sought: Sought, scope: Mapping[str, str]) -> bool:
+    """Somebody else may have the address by now."""
+    tenant_id, account_id = sought.tenant_id, sought.account_id
+    return tenant_id is None or account_id is None or dict(scope) == logs_scope(sought, tenant_id, account_id)
 
 
 def _use(sought: Sought, approval: Approval, by: str) -> None:

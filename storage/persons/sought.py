@@ -19,6 +19,8 @@ from storage.installation import Installation
 from storage.persons.whose import owner
 from storage.values import AccountId, EmailAddress, TenantId
 
+_IN_NAMES = re.escape("!#$%&'*/?^`{|}~")  # RFC 5322 §3.2.3; after = an address begins anew (SRS, BATV)
+
 
 @dataclass
 class Sought:
@@ -57,7 +59,8 @@ class Sought:
     def namer(self) -> Callable[[str], bool]:
         """Whether a text names one of the addresses."""
         sought = "|".join(re.escape(key) for key in sorted({str(each).casefold() for each in self.addresses}))
-        pattern = re.compile(rf"(?<![\w.+-])(?:{sought})(?![\w-])")
+        # Not the end of a longer name (o'neill@ is not neill@), nor the beginning of a longer domain.
+        pattern = re.compile(rf"(?<![\w.+-])(?<!\w[{_IN_NAMES}])(?:{sought})(?![\w-]|\.\w)")
         return lambda text: pattern.search(text.casefold()) is not None
 
     def in_scope(self, tenant_id: TenantId | int | None) -> bool:

@@ -142,12 +142,16 @@ def test_an_administrator_of_another_customer_gets_nothing(town: StaffTown, tmp_
     for command in (
         ["person", "report", STRANGER, str(tmp_path / "x")],
         ["person", "report", STRANGER, "-", "--tenant", "acme"],
+        ["person", "report", STRANGER, "-", "--staff", "olga"],
         ["person", "erase", "ben@bolt.test", "--reason", "x", "--yes"],
         ["person", "correct", "ann@acme.test", "--name", "x"],
     ):
         assert town.run(*command).status == 1, command
     assert not (tmp_path / "x").exists()
+    before = len(town.audited("audit.read"))
     assert town.run("person", "requests", "--json").json != []
+    assert town.run("person", "requests", "ben@bolt.test", "--json").json != []
+    assert town.audited("audit.read")[before:] == [("audit.read", "tina")] * 2
 
 
 def test_support_may_not(town: StaffTown) -> None:

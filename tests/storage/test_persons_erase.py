@@ -22,7 +22,8 @@ from storage.persons.erase import ask_for_logs, erase, erase_logs, left_in_logs
 from storage.persons.report import stream_report
 from storage.persons.sought import Sought, seek
 from storage.quarantine.store import Quarantine
-from storage.quarantine.values import Query
+from storage.quarantine.values import NewWithheld, Onward, Query, Way, WithheldFor
+from storage.queue.entries import EnvelopeParameters, new_queue_id
 from storage.schema import control as control_schema
 from storage.schema import queue as queue_schema
 from storage.schema import tenant as tenant_schema
@@ -177,6 +178,27 @@ def test_an_approval_counts_after_the_account_has_ended(town: PersonTown) -> Non
     assert CLIENT in records(town)  # by law; the certificate says so
     erase(sought(town, ADA), BY, "reason", logs=True)
     assert CLIENT not in records(town) and str(ADA) not in records(town)
+
+
+def test_an_approval_is_not_for_who_got_the_address_afterwards(town: PersonTown) -> None:
+    approved(town, ADA)
+    erase(sought(town, ADA), BY, "reason", logs=True)
+    town.end(town.acme, town.ada)
+    town.provisioning.create_account(town.acme, ADA, name="Another")
+    with pytest.raises(NotPermitted):
+        erase(sought(town, ADA), BY, "reason", logs=True)
+
+
+def test_mail_of_who_has_a_longer_name_stays(town: PersonTown) -> None:
+    other = EmailAddress.parse(f"o'{STRANGER}")
+    data = f"From: <{other}>\r\nSubject: x\r\n\r\nx\r\n".encode()
+    held = WithheldFor(BO, Onward(Way.MAILBOX, town.bo), "spam", "It is spam.")
+    expires = town.clock.now() + 1000
+    new = NewWithheld(new_queue_id(town.clock), other, EnvelopeParameters(), (held,), expires, b"", data)
+    Quarantine(town.installation).keep(town.acme, new)
+    erase(sought(town, STRANGER), BY, "reason")
+    left = Quarantine(town.installation).of(town.acme).each(Query())
+    assert [str(message.sender) for message in left] == [str(other)]
 
 
 def test_strangers_have_no_keys_in_records(town: PersonTown) -> None:

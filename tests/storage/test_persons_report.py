@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from person_town import ADA, ALIAS, BO, CLIENT, STRANGER, PersonTown
 
+from storage.directory.approvals import Kind
 from storage.errors import InvalidInput
 from storage.export.verify import verify_archive
+from storage.logs.trace import TraceEvent, TraceKind
 from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
 from storage.persons.report import searched_classes, stream_report, verify_report, write_report
 from storage.persons.sought import Sought, seek
@@ -108,6 +110,55 @@ def test_what_an_order_keeps_secret_is_not_told(town: PersonTown) -> None:
     assert authorities() == ["District court"]
     about.secrecy_at += 2 * 86_400
     assert authorities() == ["District court", "Secret court k1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f"<{STRANGER}>", True),
+        (f"'{STRANGER}'.", True),
+        (f"SRS0=ab=cd={STRANGER}", True),
+        (f"to:{str(STRANGER).upper()},", True),
+        (f"x.{STRANGER}", False),
+        (f"o'{STRANGER}", False),
+        (f"a/{STRANGER}", False),
+        (f"{STRANGER}.example", False),
+        (f"{STRANGER}-x", False),
+    ],
+)
+def test_who_has_a_longer_name_is_somebody_else(town: PersonTown, text: str, named: bool) -> None:
+    assert sought(town, STRANGER).namer()(text) is named
+
+
+def test_a_hold_is_not_told_while_a_case_is_secret_that_it_may_be_for(town: PersonTown) -> None:
+    approvals, audit = town.installation.control.approvals, town.installation.audit
+    approvals.ask(Kind.HOLD, {"tenant": "1"}, "the prosecutor", "olga", town.acme, town.ada)
+    audit.append("hold.make", "olga", town.acme, town.ada, {"reason": "the prosecutor"})
+    about = sought(town, ADA)
+    found = collected(about)
+    assert "prosecutor" not in json.dumps(found) and "approvals" not in found
+    about.secrecy_at += 2 * 86_400
+    found = collected(about)
+    assert "prosecutor" in json.dumps(found) and [item["kind"] for item in found["approvals"]] == ["hold"]
+
+
+def test_who_acted_is_told_by_role_and_to_himself_by_name(town: PersonTown) -> None:
+    [shown] = [item for item in collected(sought(town, ADA))["audit"] if item["action"] == "account.show"]
+    assert shown["by"] is None
+    own = seek(town.installation, STRANGER, staff="root")
+    assert {item["by"] for item in collected(own)["audit"]} == {"root"}
+
+
+def test_from_where_others_send_is_theirs(town: PersonTown) -> None:
+    facts = {"client": "198.51.100.9", "hello": "bos-laptop", "size": "7"}
+    now = town.clock.now()
+    town.installation.traces.record(
+        TraceEvent(now, "q8", TraceKind.RECEIVED, town.acme, town.bo, str(BO), str(ADA), facts)
+    )
+    town.installation.flush_logs()
+    [of_ada] = [item for item in collected(sought(town, ADA))["traces"] if item["id"] == "q8"]
+    [of_bo] = [item for item in collected(sought(town, BO))["traces"] if item["id"] == "q8"]
+    assert of_ada["details"] == {"size": "7"} and of_bo["details"] == facts
 
 
 class TestPackage:
