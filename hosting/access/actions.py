@@ -157,6 +157,7 @@ COMMANDS: dict[str, Action] = {
     "upgrade": Action.MACHINE,
     "keys status": Action.KEYS_SEE,
     "keys backups": Action.KEYS_SEE,
+    "keys saved": Action.KEYS_CHANGE,
     "keys rotate": Action.KEYS_CHANGE,
     "keys backup": Action.KEYS_CHANGE,
     "keys restore": Action.MACHINE,  # nothing can be asked for while there are no keys
@@ -294,6 +295,7 @@ COMMANDS: dict[str, Action] = {
     "request show": Action.REQUEST_SEE,
     "request approve": Action.REQUEST_DECIDE,
     "request refuse": Action.REQUEST_DECIDE,
+    "request withdraw": Action.REQUEST_ASK,
     "staff add": Action.STAFF_CHANGE,
     "staff list": Action.STAFF_SEE,
     "staff show": Action.STAFF_SEE,

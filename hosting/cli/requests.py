@@ -12,6 +12,7 @@ import typer
 from hosting.cli import invocation
 from hosting.cli.contracts import last_moment
 from hosting.cli.invocation import Invocation
+from hosting.cli.messages import mark_of
 from hosting.cli.output import moment
 from hosting.cli.recording import NOBODY, Subject, record_all
 from hosting.composition import Administration
@@ -22,7 +23,9 @@ from storage.errors import InvalidInput, NotPermitted
 from storage.values import AccountId, TenantId
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="What needs a second person: ask, list, show, approve, refuse."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What needs a second person: ask, list, show, approve, refuse, withdraw.",
 )
 
 # What a scope says by options: a detail of that name would make the request one for something else than it is about.
@@ -67,6 +70,8 @@ def ask(
         else:
             if case:
                 more |= resumption(administration.installation, administration.control.disclosures.find(case))
+            if kind is Kind.BODY_ACCESS and tenant_id is not None and account_id is not None:
+                more |= {"message": mark_of(administration, tenant_id, account_id, more["folder"], int(more["uid"]))}
             scope = scope_of(tenant_id, account_id, **more)
             approvals = administration.control.approvals
             made = approvals.ask(kind, scope, reason, tenant_id=tenant_id, account_id=account_id, days=days, **who)
@@ -125,6 +130,15 @@ def approve(context: typer.Context, request: Number) -> None:
 def refuse(context: typer.Context, request: Number) -> None:
     """Refuse what another person asked for."""
     _decide(context, request, approved=False)
+
+
+@app.command()
+def withdraw(context: typer.Context, request: Number) -> None:
+    """Withdraw what you asked for yourself, approved or not."""
+    run = invocation.of(context)
+    with run.administration() as administration:
+        done = administration.control.approvals.withdraw(request, run.operator, unix=run.person.name)
+    run.output.done(f"Request {done.approval_id} is withdrawn.", _values(done))
 
 
 def _decide(context: typer.Context, request: str, *, approved: bool) -> None:

@@ -49,6 +49,7 @@ class ApprovalState(StrEnum):
     WAITING = "waiting"
     APPROVED = "approved"
     REFUSED = "refused"
+    WITHDRAWN = "withdrawn"  # by who asked, before it was used
     USED = "used"
     EXPIRED = "expired"  # its time was over before it was used
 
@@ -106,6 +107,14 @@ _DECIDE = prepare(
         approval.c.expires > bindparam("now"),
     )
     .values(state=bindparam("following"), decided=bindparam("now"), decided_by=bindparam("person"))
+)
+_WITHDRAW = prepare(
+    update(approval)
+    .where(
+        approval.c.approval_id == bindparam("id"),
+        or_(approval.c.state == ApprovalState.WAITING.value, approval.c.state == ApprovalState.APPROVED.value),
+    )
+    .values(state=ApprovalState.WITHDRAWN.value)
 )
 _USE = prepare(
     update(approval)
@@ -210,6 +219,18 @@ class Approvals:
             raise Conflict("Somebody else decided this request meanwhile.")
         return self.find(approval_id)
 
+    def withdraw(self, approval_id: str, by: str, *, unix: str = "") -> Approval:
+        """By who asked, approved or not: nobody approves or uses it any more."""
+        found = self.find(approval_id)
+        if found.asked_by != by:
+            raise NotPermitted("Only who asked can withdraw a request; others refuse it.")
+        if found.state not in {ApprovalState.WAITING, ApprovalState.APPROVED}:
+            raise Conflict(f"This request is over already: {found.state}.")
+        self._record("approval.withdraw", by, unix, found)
+        if not self._database.write(lambda t: _WITHDRAW.run(t, id=approval_id)):
+            raise Conflict("This request was decided or used meanwhile.")
+        return self.find(approval_id)
+
     def use(self, kind: Kind, scope: Mapping[str, str], by: str) -> Approval:
         """The approval of exactly this, which `by` asked for: used up when it returns.
 
@@ -302,8 +323,8 @@ class Approvals:
 def scope_of(tenant_id: TenantId | None = None, account_id: AccountId | None = None, **more: str) -> dict[str, str]:
     """How a scope is written, so that what is asked for and what is used are the same: {"tenant": "1", "account": "5"}.
 
-    Beside them, by kind: `folder` and `uid` for body_access, `case` for disclosure. Nothing of these names another
-    subject than the one under whose key the request is sealed and recorded.
+    Beside them, by kind: `folder`, `uid` and `message` for body_access, `case` for disclosure. Nothing of these names
+    another subject than the one under whose key the request is sealed and recorded.
     """
     subject = {"tenant": tenant_id, "account": account_id}
     if not more.keys().isdisjoint(subject):

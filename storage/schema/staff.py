@@ -58,7 +58,7 @@ approval = Table(
     Column("asked_by", Text, nullable=False, info=personal("staff", "who asked")),
     Column("asked_as", Text, nullable=False, info=personal("staff", "the Unix user of who asked")),
     Column("expires", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),  # waiting, approved, refused, used, expired
+    Column("state", Text, nullable=False),  # waiting, approved, refused, withdrawn, used, expired
     Column("decided", BigInteger, nullable=True),
     Column("decided_by", Text, nullable=True, info=personal("staff", "who approved or refused")),
     Column("used", BigInteger, nullable=True),

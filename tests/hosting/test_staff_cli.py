@@ -421,6 +421,32 @@ class TestRequests:
             assert record.details is not None
             assert (record.details["approved_by"], record.details["reason"]) == ("bert", "bombs")
 
+    def test_an_approval_is_for_the_message_that_was_there(self, people: StaffTown) -> None:
+        """Not for one that comes to its place later; nor is it told at the request whether there is one."""
+        asked = {}
+        for place in ("INBOX/1", "INBOX/2", "Divorce/1"):
+            ask = ["request", "ask", "body_access", "--account", "ann@acme.test", "--message", place]
+            asked[place] = people.run(*ask, "--reason", "bombs", "--json").json
+        assert len({each["scope"]["message"] for each in asked.values()}) == 3
+        assert {len(each["scope"]["message"]) for each in asked.values()} == {32}
+        self.sit(people, ADAM, "bert")
+        for each in asked.values():
+            assert people.run("request", "approve", each["id"]).status == 0
+        with people.installation() as installation, installation.account(1, 1) as account:  # type: ignore[arg-type]
+            for mailbox in (account.mailboxes.find("INBOX"), account.mailboxes.create("Divorce")):
+                account.messages.append(mailbox.id, b"Subject: later\r\n\r\nbody-4712\r\n")
+        people.become(RITA)
+        assert people.run("message", "show", "ann@acme.test", "INBOX", "2").status == 1
+        assert people.run("message", "show", "ann@acme.test", "Divorce", "1").status == 1
+        assert people.run("message", "show", "ann@acme.test", "INBOX", "1").status == 0
+
+    def test_who_asked_withdraws_it(self, people: StaffTown) -> None:
+        ask = ["request", "ask", "body_access", "--account", "ann@acme.test", "--message", "INBOX/1"]
+        number = people.run(*ask, "--reason", "bombs", "--json").json["id"]
+        assert people.run("request", "withdraw", number, "--json").json["state"] == "withdrawn"
+        assert people.run("request", "list", "--json").json == []
+        assert people.run("request", "withdraw", number).status == 1
+
     def test_the_asker_does_not_approve_in_any_disguise(self, people: StaffTown) -> None:
         people.person("olga", "operator")
         self.sit(people, EVE, "olga")

@@ -101,6 +101,22 @@ def test_the_same_person_cannot_answer(
         assert approvals.decide(asked.approval_id, decider[0], True, unix=decider[1]).state is ApprovalState.APPROVED
 
 
+@pytest.mark.parametrize("decided", [False, True])
+def test_who_asked_withdraws_it(premises: DirectoryPremises, approvals: Approvals, decided: bool) -> None:
+    number = approved(approvals) if decided else approvals.ask(Kind.BODY_ACCESS, SCOPE, "why", "anna").approval_id
+    for other in ("bert", "eve"):
+        with pytest.raises(NotPermitted, match="Only who asked"):
+            approvals.withdraw(number, other)
+    assert approvals.withdraw(number, "anna", unix="ops").state is ApprovalState.WITHDRAWN
+    with pytest.raises(Conflict, match="withdrawn"):
+        approvals.withdraw(number, "anna")
+    with pytest.raises(Conflict, match="withdrawn"):
+        approvals.decide(number, "bert", True)
+    with pytest.raises(NotPermitted):
+        approvals.use(Kind.BODY_ACCESS, SCOPE, "anna")
+    assert [(r.action, r.actor) for r in premises.audit.read()][-1] == ("approval.withdraw", "anna")
+
+
 def test_what_was_answered_is_not_answered_again(approvals: Approvals) -> None:
     asked = approvals.ask(Kind.HOLD, SCOPE, "why", "anna")
     assert approvals.decide(asked.approval_id, "bert", False).state is ApprovalState.REFUSED
