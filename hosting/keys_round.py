@@ -2,7 +2,8 @@
 
 A copy that no generation of the master opens any more is removed too, and after such a change the scheduled copy
 ([keys] backup_copies) is made anew at once. The mirror ([keys] backup) is compared with keys/ each hour and made whole.
-Whoever has to look after the copies is told by an error in the log and by metrics as long as something is wrong. A
+Whoever has to look after the copies is told by an error in the log and by metrics as long as something is wrong; so is
+he each hour, while the master in use is a file of which nobody said that it was saved ([keys] saved_within). A
 round may be repeated at any time and after any crash; with a clock that is not believed nothing is removed. Blocking.
 """
 
@@ -17,6 +18,7 @@ from hosting.metrics import Metrics
 from storage.clock import Clock
 from storage.clock_guard import ClockGuard
 from storage.directory.key_backups import KeyBackup, KeyBackups
+from storage.directory.marks import MasterSaved
 from storage.errors import CleanmailError, Unavailable
 from storage.installation import Installation
 from storage.keys import copies
@@ -27,6 +29,7 @@ log = logging.getLogger("keys")
 
 EVERY = 60.0  # seconds between two rounds
 MIRROR_EVERY = 60  # rounds between two comparisons of the mirror: it reads every key file twice
+TELL_EVERY = 60  # rounds between two warnings of a master that nobody has saved
 
 DAY = 86_400
 
@@ -47,6 +50,7 @@ class KeysRound:
         self._clock = ClockGuard(installation.data, installation.clock)
         self._until_mirror = 0
         self._mirror_broken = False
+        self._until_warning = 0
         self._told: tuple[str, ...] = ()
 
     def look(self) -> None:
@@ -69,6 +73,18 @@ class KeysRound:
         if self._mirror_broken and Path(self._settings.backup).is_dir():
             state = CopiesState(state.newest, (*state.alarms, "The mirror of the keys cannot be made whole."))
         self._tell(state, now)
+        self._tell_of_master(now)
+
+    def _tell_of_master(self, now: int) -> None:
+        if not kept_by_people(self._settings):
+            return
+        generation = copies.master_generation(self._installation.data / "keys")
+        saved = self._installation.control.marks.master_saved(generation)
+        self._metrics.master_unsaved.set(unsaved_for(saved, now))
+        self._until_warning -= 1
+        if self._until_warning < 0 and (alarm := unsaved(saved, generation, self._settings, now)):
+            self._until_warning = TELL_EVERY - 1
+            log.warning("%s", alarm)
 
     def _tell(self, state: CopiesState, now: int) -> None:
         left = state.newest.expires - now if state.newest is not None else 0
@@ -91,7 +107,7 @@ def make(keys: Path, backups: KeyBackups, place: Path, days: int, clock: Clock) 
     try:
         copies.make_copy(keys, recorded.folder, made=recorded.made, expires=recorded.expires)
     except CleanmailError:
-        if not recorded.folder.exists():
+        if copies.is_gone(recorded.folder):
             backups.removed(recorded.backup_id)
         raise
     return recorded
@@ -163,3 +179,24 @@ def state_of(keys: Path, backups: KeyBackups, settings: Keys, now: int) -> Copie
     if settings.backup and not Path(settings.backup).is_dir():
         alarms.append("The folder of the keys' mirror ([keys] backup) is not there; no new key is made without it.")
     return CopiesState(newest, tuple(alarms))
+
+
+def kept_by_people(settings: Keys) -> bool:
+    """Whether somebody has to save each generation of the master: not where it comes from a key store of theirs."""
+    return not settings.master_command
+
+
+def unsaved_for(saved: MasterSaved, now: int) -> int:
+    """Seconds."""
+    return 0 if saved.unsaved_since is None else max(0, now - saved.unsaved_since)
+
+
+def unsaved(saved: MasterSaved, generation: int, settings: Keys, now: int) -> str:
+    """What somebody has to do about the master in use, if it is time; else nothing."""
+    if unsaved_for(saved, now) <= settings.saved_within * DAY:
+        return ""
+    had = "none" if saved.generation is None else f"{saved.generation}, which opens nothing any more"
+    return (
+        f"Nobody has said that generation {generation} of the master is saved (the last one: {had}): without it a lost "
+        "disk takes all backups with it; save it, then: cleanmail keys saved."
+    )

@@ -105,6 +105,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.master_unsaved = Gauge(
+            "cleanmail_master_unsaved_seconds",
+            "Since when nobody has said that he saved the master key in use (cleanmail keys saved); 0: it is saved",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.quarantine_fill = Gauge(
             "cleanmail_quarantine_fill",
             "How much of its limits the fullest tenant's quarantine has used up (1 is full)",

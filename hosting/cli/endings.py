@@ -16,6 +16,7 @@ from rich.progress import Progress, TaskID
 from hosting.auth.client import AuthClient
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
+from hosting.cli.keys import replace_saved
 from hosting.cli.output import moment
 from hosting.composition import Administration
 from hosting.ending import ServerProcesses
@@ -89,6 +90,8 @@ def finish(run: Invocation, administration: Administration, ending_id: str, *, w
         run.output.done(
             f"It is out of use, and goes on by itself; see: cleanmail ending show {ending_id}.", {"ending": ending_id}
         )
+        if (replace := replace_saved(run)) is not None:
+            run.output.note(replace)
         return
     with run.output.progress() as bar:
         shown = _Shown(bar)
@@ -108,6 +111,8 @@ def finish(run: Invocation, administration: Administration, ending_id: str, *, w
         f"{sentence}; its certificate is {ending_id}: {place}.json and {place}.pdf.",
         {"ending": ending_id, "certificate": ending_id, "json": f"{place}.json", "pdf": f"{place}.pdf"},
     )
+    if (replace := replace_saved(run)) is not None:
+        run.output.note(replace)
 
 
 def _watch(administration: Administration, ending_id: str, shown: _Shown) -> None:

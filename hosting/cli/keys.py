@@ -1,4 +1,4 @@
-"""cleanmail keys: how the keys stand, a new generation of the master, dated copies, and keys that come back.
+"""cleanmail keys: how the keys stand, generations of the master and who saved them, dated copies, keys that come back.
 
 Whatever is changed or copied is an audit record. Restoring is for a data directory whose keys are lost; keys that were
 destroyed since the copy was made are destroyed again.
@@ -16,12 +16,14 @@ import typer
 from hosting import composition, keys_round
 from hosting.auth.client import AuthClient
 from hosting.cli import invocation
+from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.roles import privileges
 from storage.clock import SystemClock
 from storage.directory.key_backups import KeyBackup
+from storage.directory.marks import MasterSaved
 from storage.ending.steps import Step
-from storage.errors import CleanmailError, InvalidInput, NotFound
+from storage.errors import CleanmailError, Conflict, InvalidInput, NotFound
 from storage.installation import Installation
 from storage.keys import copies
 from storage.keys.mirror import Mirror
@@ -41,12 +43,16 @@ _DAYS_MAX = 90
 def status(context: typer.Context) -> None:
     """Show the master's generation and place, the mirror, the newest copy, and what somebody has to do."""
     run = invocation.of(context)
-    keys, settings = run.data / "keys", run.config.keys
+    keys, settings, now = run.data / "keys", run.config.keys, int(time.time())
+    generation = copies.master_generation(keys)
     with run.administration() as administration:
-        state = keys_round.state_of(keys, administration.control.key_backups, settings, int(time.time()))
+        state = keys_round.state_of(keys, administration.control.key_backups, settings, now)
+        saved = administration.control.marks.master_saved(generation)
     place = composition.place_of_master(run.data, run.config)
-    mirror, differing = _mirror(keys, settings.backup)
-    alarms = [*state.alarms, *([] if differing is None or not differing else [mirror])]
+    mirror, wrong = _mirror(keys, settings.backup)
+    alarms = [*state.alarms, *([mirror] if wrong else [])]
+    if keys_round.kept_by_people(settings) and (alarm := keys_round.unsaved(saved, generation, settings, now)):
+        alarms.append(alarm)
     if not place.can_store():
         alarms.append(
             "The master cannot be replaced where it lives, so that destroyed keys stay openable to whoever has it "
@@ -56,15 +62,46 @@ def status(context: typer.Context) -> None:
     newest = state.newest
     run.output.record(
         {
-            "master_generation": copies.master_generation(keys),
+            "master_generation": generation,
             "master": composition.master_place(run.data, run.config),
             "kind": kind,
             "destroying_reaches": reached if place.can_store() else "clear",
+            "saved": _saved(saved) if keys_round.kept_by_people(settings) else "by the key store that it comes from",
             "mirror": mirror,
             "newest_copy": str(newest.folder) if newest is not None else None,
             "expires": moment(newest.expires) if newest is not None else None,
             "alarms": alarms,
         }
+    )
+
+
+@app.command()
+def saved(
+    context: typer.Context,
+    generation: Annotated[
+        int | None, typer.Argument(help="The number before the colon in what you saved; the one in use if not given.")
+    ] = None,
+) -> None:
+    """Say that you have saved the master key that is in use, in a place that outlives this machine.
+
+    With a master that is a file each erasure makes a new generation, and copies of before open nothing any more.
+    """
+    run = invocation.of(context)
+    place = composition.master_place(run.data, run.config)
+    if not keys_round.kept_by_people(run.config.keys):
+        raise Conflict(f"The master is {place}: the key store that it comes from keeps it, and nobody has to save it.")
+    with run.administration() as administration:
+        in_use = copies.master_generation(run.data / "keys")
+        number = in_use if generation is None else generation
+        if number != in_use:
+            raise Conflict(f"Generation {number} of the master opens nothing; save generation {in_use} of {place}.")
+        installation = administration.installation
+        record = installation.audit.append("keys.saved", run.operator, details={"generation": str(number)})
+        installation.control.marks.save_master(number, in_use)
+    run.output.done(
+        f"Generation {number} of the master, from {place}, counts as saved; this is audit record {record}. Destroy "
+        "copies of generations before.",
+        {"generation": number, "master": place, "audit_record": record},
     )
 
 
@@ -95,6 +132,8 @@ def rotate(context: typer.Context) -> None:
             "audit_record": number,
         },
     )
+    if (replace := replace_saved(run)) is not None:
+        run.output.note(replace)
 
 
 @app.command()
@@ -183,22 +222,44 @@ def _destroy_again(installation: Installation) -> None:
                 installation.keys.destroy_account_key(ending.tenant_id, ending.account_id)
 
 
+def replace_saved(run: Invocation) -> str | None:
+    """What people have to do after a generation of the master, if they keep copies of it."""
+    place = composition.place_of_master(run.data, run.config)
+    if not keys_round.kept_by_people(run.config.keys) or not place.can_store():
+        return None
+    file = composition.master_place(run.data, run.config)
+    return (
+        f"The master key in {file} gets a new generation with each erasure and rotation: save it in the place of your "
+        "saved copy, which opens nothing any more, then say so: cleanmail keys saved."
+    )
+
+
+def _saved(saved: MasterSaved) -> str:
+    had = "never" if saved.generation is None else f"generation {saved.generation}, {moment(saved.at)}"
+    return had if saved.unsaved_since is None else f"{had}; not the one in use, since {moment(saved.unsaved_since)}"
+
+
 def _rotate(keys: KeySource) -> int:
     assert isinstance(keys, (AuthClient, LocalKeys))
     return keys.rotate_keys()
 
 
-def _mirror(keys: Path, place: str) -> tuple[str, int | None]:
-    """What to say of it, and how many files differ."""
+def _mirror(keys: Path, place: str) -> tuple[str, bool]:
+    """What to say of it, and whether that is an alarm; that its folder is missing is one of the round's."""
     if not place:
-        return "none ([keys] backup)", None
+        return "none ([keys] backup)", False
+    if not Path(place).is_dir():
+        return f"missing: {place}", False
     try:
         differing = len(Mirror(Path(place)).differences(keys))
     except CleanmailError as error:
-        return error.public, 1
+        return error.public, True
     if differing:
-        return f"{differing} files in {place} differ from keys/; cleanmail keys rotate or the next round repairs it.", 1
-    return f"the same in {place}", 0
+        return (
+            f"{differing} files in {place} differ from keys/; cleanmail keys rotate or the next round repairs it.",
+            True,
+        )
+    return f"the same in {place}", False
 
 
 def _values(backup: KeyBackup) -> dict[str, Any]:

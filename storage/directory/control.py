@@ -33,6 +33,7 @@ from storage.directory.disclosures import Disclosures
 from storage.directory.endings import Endings
 from storage.directory.holds import Holds
 from storage.directory.key_backups import KeyBackups
+from storage.directory.marks import Marks
 from storage.directory.ownership import TxtLookup
 from storage.directory.receipts import Receipts
 from storage.directory.reviews import Reviews
@@ -150,6 +151,7 @@ class Control:
         self.contracts = Contracts(database, keys, clock)
         self.holds = Holds(database, keys, clock)
         self.key_backups = KeyBackups(database, clock)
+        self.marks = Marks(database, clock)
         self.receipts = Receipts(database, clock)
         self.approvals = Approvals(database, keys, clock)
         self.staff = StaffDirectory(database, keys, clock)

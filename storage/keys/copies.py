@@ -70,7 +70,7 @@ def make_copy(keys: Path, folder: Path, *, made: int, expires: int) -> Manifest:
         raise Unavailable(f"The folder {folder.parent} is not there: mount its disk, or make it.")
     if folder.exists():
         raise AlreadyExists(f"There is {folder} already.")
-    partial = folder.with_name(f".{folder.name}")
+    partial = _partial(folder)
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         with KeyFiles(keys).locked():
@@ -84,6 +84,9 @@ def make_copy(keys: Path, folder: Path, *, made: int, expires: int) -> Manifest:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise Unavailable(f"{folder.parent} cannot be written: {error.strerror}.") from None
+    except CleanmailError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return manifest
 
 
@@ -116,13 +119,21 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
+def is_gone(folder: Path) -> bool:
+    """Whether nothing of a copy is left, nor of one that was not finished. Not, if that cannot be seen."""
+    try:
+        return not any(os.path.lexists(root) for root in (folder, _partial(folder))) and folder.parent.is_dir()
+    except OSError:
+        return False
+
+
 def remove_copy(folder: Path) -> None:
     """Overwritten and gone, for good. Raises Unavailable if its place is not there to be looked at."""
     if not _FOLDER.match(folder.name):
         raise InvalidInput(f"{folder} is no copy of keys.")
     if not folder.parent.is_dir():
         raise Unavailable(f"The folder {folder.parent} is not there, so the copy in it cannot be removed.")
-    for root in (folder, folder.with_name(f".{folder.name}")):
+    for root in (folder, _partial(folder)):
         try:
             for path, _, files in os.walk(root):
                 for name in files:
@@ -162,6 +173,11 @@ def restore(folder: Path, keys: Path, master: MasterPlace, clock: Clock, *, tell
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return manifest
+
+
+def _partial(folder: Path) -> Path:
+    """Where it is written until it is whole."""
+    return folder.with_name(f".{folder.name}")
 
 
 def _check_nothing_is_to_go(keys: Path) -> None:

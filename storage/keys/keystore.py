@@ -17,7 +17,8 @@ Destroying (`destroy_tenant`, `destroy_account`) is over when the generation of 
 destroyed where it lives, so that no copy of keys/ from before opens it again.
 
 Raises: NotFound (never made), Gone (destroyed), AlreadyExists, Corrupt (does not open: wrong master, changed file),
-Unavailable (the generation of the master that it needs is not there, the mirror cannot be written).
+Unavailable (the generation of the master that it needs is not there, the mirror cannot be written), Conflict (the
+master can never be replaced where it lives).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.clock import Clock
-from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, NotFound, Unavailable
+from storage.errors import AlreadyExists, CleanmailError, Conflict, Corrupt, Gone, NotFound, Unavailable
 from storage.files import durable
 from storage.keys import names, unfinished
 from storage.keys.destruction import Destroyed, Marker
@@ -195,7 +196,7 @@ class KeyStore:
                 unfinished.add(self._directory, change)
                 self._carry_out(change)
             elif not self._renewal.under_newest():
-                raise Unavailable(
+                raise Conflict(  # trying again would not help
                     "Everything is under the newest generation of the master already, and no new one can be stored "
                     "where it lives: set [keys] master_store_command, or add a line to its text."
                 )

@@ -20,8 +20,9 @@ from storage.clock_guard import ClockGuard
 from storage.directory.endings import new_ending_id
 from storage.directory.provisioning import Provisioning
 from storage.ending.steps import Step
-from storage.errors import CleanmailError, Gone, InvalidInput, Unavailable
+from storage.errors import CleanmailError, Conflict, Gone, InvalidInput, StorageFull, Unavailable
 from storage.installation import Installation
+from storage.keys import copies
 from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, write_master_file
 from storage.keys.places import MasterFile
@@ -77,8 +78,34 @@ def test_the_state_of_the_keys(run: Run, base: Path) -> None:
     assert run("rotate")["generation"] == 2
     assert run("status")["mirror"].startswith("the same in")
     (base / "disk" / "mirror").rename(base / "away")
-    assert len(run("status")["alarms"]) == 2
+    state = run("status")
+    assert len(state["alarms"]) == 1 and state["mirror"].startswith("missing")
     assert "[keys] backup" in str(run("rotate", fails=3))
+
+
+def test_a_saved_master_is_said_to_be_saved(run: Run, base: Path) -> None:
+    assert run("status")["saved"].startswith("never; not the one in use")
+    assert run("saved", "1")["generation"] == 1
+    assert run("status")["saved"].startswith("generation 1, 20") and "not the one" not in run("status")["saved"]
+    run("rotate")
+    assert "not the one in use" in run("status")["saved"]
+    assert "save generation 2" in str(run("saved", "1", fails=1))
+    said = run("saved")
+    assert said["generation"] == 2 and said["master"].endswith("keys/master")
+    data = base / "data"
+    with composition.administration(data, config.load(data / "cleanmail.toml")) as administration:
+        records = list(administration.installation.audit.read())
+    assert [record.action for record in records] == ["keys.saved", "keys.rotate", "keys.saved"]
+    master = base / "master"
+    shutil.move(data / "keys" / "master", master)
+    (data / "cleanmail.toml").write_text(
+        f'[keys]\nmaster_command = ["cat", "{master}"]\nmaster_store_command = ["tee", "{master}"]\n'
+    )
+    assert "nobody has to save it" in str(run("saved", fails=1))
+    assert run("status")["saved"] == "by the key store that it comes from"
+    assert run("rotate")["generation"] == 3
+    (data / "cleanmail.toml").write_text(f'[keys]\nmaster_command = ["cat", "{master}"]\n')
+    assert "no new one can be stored" in str(run("rotate", fails=1))
 
 
 def test_copies_are_made_listed_and_come_back(run: Run, base: Path) -> None:
@@ -243,6 +270,40 @@ def test_with_a_clock_that_is_not_believed_nothing_is_removed(place: Place) -> N
     assert first[0] in place.folders()
 
 
+def test_a_master_that_nobody_saved_is_told_each_hour(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where a new generation came each day: the time counts from the first that nobody saved."""
+    marks = place.installation.control.marks
+
+    def warnings(rounds: int = 1) -> list[str]:
+        caplog.clear()
+        for _ in range(rounds):
+            place.round.look()
+        return [record.message for record in caplog.records if "keys saved" in record.message]
+
+    def seconds() -> float | None:
+        return place.metrics.registry.get_sample_value("cleanmail_master_unsaved_seconds")
+
+    assert warnings() == [] and seconds() == 0
+    for _ in range(3):
+        place.pass_days(1)
+        place.store.rotate()
+        assert warnings() == []
+    assert seconds() == 3 * DAY
+    place.clock.advance(1)
+    assert len(warnings(60)) == 1 and len(warnings(60)) == 1
+    [alarm] = warnings(60)
+    assert "generation 4" in alarm and "the last one: none" in alarm
+    with pytest.raises(Conflict):
+        marks.save_master(3, 4)
+    marks.save_master(4, 4)
+    assert warnings(60) == [] and seconds() == 0
+    place.store.rotate()
+    place.clock.advance(5)
+    assert warnings() == [] and seconds() == 0  # seen now
+    place.pass_days(4)
+    assert "4, which opens nothing any more" in warnings()[0]
+
+
 def test_the_mirror_is_made_whole_each_hour(place: Place) -> None:
     (place.mirror / "service.key").unlink()
     for _ in range(keys_round.MIRROR_EVERY):
@@ -268,6 +329,29 @@ def test_settings_that_cannot_be_meant(text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         config.parse(text)
     assert replace(Keys(), backup_days=3).backup_days == 3
+
+
+def test_what_is_left_of_a_copy_that_was_not_finished_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its octets may be keys: until they are gone, a certificate names when they expire."""
+    backups = place.installation.control.key_backups
+    before = {backup.backup_id for backup in backups.left()}
+    place.clock.advance(60)
+    folder = copies.folder_of(place.copies, place.clock.now())
+    partial = folder.with_name(f".{folder.name}")
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "_write", full)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)  # a disk that went away
+        with pytest.raises(StorageFull):
+            keys_round.make(place.data / "keys", backups, place.copies, 7, place.clock)
+    assert partial.is_dir()
+    [left] = [backup for backup in backups.left() if backup.backup_id not in before]
+    place.pass_days(8)
+    place.look()
+    assert not partial.exists() and left.backup_id not in {backup.backup_id for backup in backups.left()}
 
 
 def test_a_copy_that_cannot_be_made_is_recorded_as_none(place: Place) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from key_tree import KeyPlace, every_key, fill, old_layout, openable
 
 from storage.clock import FixedClock
-from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, NotFound, Unavailable
+from storage.errors import AlreadyExists, CleanmailError, Conflict, Corrupt, Gone, NotFound
 from storage.keys import unfinished
 from storage.keys.destruction import Destroyed
 from storage.keys.keystore import KeyStore
@@ -212,7 +212,7 @@ def test_a_master_that_cannot_be_replaced_stays_and_that_is_said(tmp_path: Path)
     facts = store.destroy_tenant(ONE)
     assert (facts.master_before, facts.master_after, facts.old_master_destroyed) == (1, None, False)
     assert facts.sanitization == "clear" and store.tenants() == []
-    with pytest.raises(Unavailable, match="master_store_command"):
+    with pytest.raises(Conflict, match="master_store_command"):
         store.rotate()
 
 
