@@ -12,10 +12,10 @@ import hashlib
 import os
 import pwd
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from hosting.roles import privileges
 from storage.errors import NotPermitted, Unavailable
 
 _LENGTH_MAX = 200
@@ -23,7 +23,7 @@ _LENGTH_MAX = 200
 
 def read(data: Path, uid: int) -> str:
     """The token for this data directory; empty if there is none."""
-    with _acting_as(uid):
+    with privileges.acting_as(uid):
         for folder in _folders(uid):
             try:
                 descriptor = os.open(
@@ -48,7 +48,7 @@ def read(data: Path, uid: int) -> str:
 
 def write(data: Path, uid: int, token: str) -> Path:
     """Durable enough for a session: whole when it returns, or not there."""
-    with _acting_as(uid):
+    with privileges.acting_as(uid):
         for folder in _folders(uid):
             path = folder / _name(data, uid)
             temporary = path.with_name(f"{path.name}.{os.getpid()}")
@@ -66,7 +66,7 @@ def write(data: Path, uid: int, token: str) -> Path:
 
 
 def remove(data: Path, uid: int) -> None:
-    with _acting_as(uid):
+    with privileges.acting_as(uid):
         for folder in _folders(uid):
             with suppress(OSError):
                 (folder / _name(data, uid)).unlink()
@@ -89,25 +89,3 @@ def _folders(uid: int) -> list[Path]:
     with suppress(KeyError):
         places.append(Path(pwd.getpwuid(uid).pw_dir) / ".local" / "state")
     return [place / "cleanmail" for place in places if place.is_dir() or place.name == "state"]
-
-
-@contextmanager
-def _acting_as(uid: int) -> Iterator[None]:
-    """Root's program, for somebody else, has no more rights here than he."""
-    if os.geteuid() != 0 or uid == 0:
-        yield
-        return
-    gid, groups = os.getegid(), os.getgroups()
-    try:
-        group = pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        group = uid
-    os.setgroups([group])
-    os.setegid(group)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)

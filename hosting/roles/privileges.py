@@ -49,25 +49,44 @@ def become_owner(path: Path) -> None:
 
 @contextmanager
 def acting_as_owner(path: Path, *, wholly: bool = False) -> Iterator[None]:
-    """As `become_owner`, while the context lasts; the real user stays, so that others can see who it is.
-
-    `wholly`: he does not, and programs that are started meanwhile can never be root again.
-    """
+    """As `become_owner`, while the context lasts (see `acting_as`)."""
     owner = path.stat() if path.exists() else None
-    if os.geteuid() != 0 or owner is None or owner.st_uid == 0:
+    if owner is None:
         yield
         return
+    with acting_as(owner.st_uid, owner.st_gid, wholly=wholly):
+        yield
+
+
+@contextmanager
+def acting_as(uid: int, gid: int | None = None, *, wholly: bool = False) -> Iterator[None]:
+    """Root's program has no more rights than this user, while the context lasts; nothing happens if it is not root.
+
+    `gid`: None is the user's own. The real user stays, so that others can see who it is. `wholly`: he does not, and
+    programs that are started meanwhile can never be root again.
+    """
+    if os.geteuid() != 0 or uid == 0:
+        yield
+        return
+    group = _group_of(uid) if gid is None else gid
     gids, uids, groups = os.getresgid(), os.getresuid(), os.getgroups()
-    real_gid, real_uid = (owner.st_gid, owner.st_uid) if wholly else (gids[0], uids[0])
-    os.setgroups(_groups_of(owner.st_uid, owner.st_gid))
-    os.setresgid(real_gid, owner.st_gid, gids[2])
-    os.setresuid(real_uid, owner.st_uid, 0)
+    real_gid, real_uid = (group, uid) if wholly else (gids[0], uids[0])
     try:
+        os.setgroups(_groups_of(uid, group))
+        os.setresgid(real_gid, group, gids[2])
+        os.setresuid(real_uid, uid, 0)
         yield
     finally:
         os.setresuid(*uids)
         os.setresgid(*gids)
         os.setgroups(groups)
+
+
+def _group_of(uid: int) -> int:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
 
 
 def _groups_of(uid: int, gid: int) -> list[int]:
