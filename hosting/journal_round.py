@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 
 from hosting.journal_records import of_accounts
-from hosting.journal_words import entry_of, is_told
+from hosting.journal_words import entry_of, is_told, told_from
 from storage.audit import AuditRecord
 from storage.directory.rows import AccountRow, State
 from storage.errors import CleanmailError, Gone, NotFound
@@ -77,20 +77,26 @@ class JournalRound:
         now, oldest = self._installation.clock.now(), self._oldest
         accounts: dict[tuple[TenantId, AccountId], list[AuditRecord]] = {}
         concerned = chain.from_iterable(
-            of_accounts(self._installation, each) for each in records if each.time >= oldest
+            of_accounts(self._installation, each) for each in records if told_from(each) >= oldest
         )
+        damaged: dict[AccountId, int] = {}
         for record in concerned:
             tenant_id, account_id = record.tenant_id, record.account_id
-            if tenant_id and account_id and only in {None, account_id} and is_told(record, now):
+            if record.unreadable and account_id and only in {None, account_id}:
+                damaged.setdefault(account_id, record.number - 1)
+            elif tenant_id and account_id and only in {None, account_id} and is_told(record, now):
                 accounts.setdefault((tenant_id, account_id), []).append(record)
-        done = True
+        behind = dict(damaged)
         for (tenant_id, account_id), told in accounts.items():
             if not self._write_to(tenant_id, account_id, told):
-                done = False
-                audit, before = self._installation.audit, told[0].number - 1
-                known = audit.positions(_BEHIND).get(str(account_id), before)
-                audit.set_position(f"{_BEHIND}{account_id}", min(known, before))
-        return done
+                behind[account_id] = min(told[0].number - 1, behind.get(account_id, told[0].number))
+        for account_id, before in behind.items():
+            audit = self._installation.audit
+            if account_id in damaged:
+                log.error("records of account %d cannot be read: they, or its key, are damaged", account_id)
+            known = audit.positions(_BEHIND).get(str(account_id), before)
+            audit.set_position(f"{_BEHIND}{account_id}", min(known, before))
+        return not behind
 
     def _write_to(self, tenant_id: TenantId, account_id: AccountId, records: Iterable[AuditRecord]) -> bool:
         try:

@@ -95,8 +95,13 @@ def is_told(record: AuditRecord, now: int) -> bool:
     """Whether the owner of the record's account is told of it now."""
     if record.account_id is None or record.details is None or record.action.partition(".")[0] in _NO_ACCESS:
         return False
-    until = record.details.get(SECRET_UNTIL, "")
-    return not until.isdecimal() or int(until) <= now
+    return told_from(record) <= now or not record.details.get(SECRET_UNTIL)
+
+
+def told_from(record: AuditRecord) -> int:
+    """When its owner may be told of it at the earliest; his journal keeps it from then on."""
+    until = (record.details or {}).get(SECRET_UNTIL, "")
+    return max(record.time, int(until)) if until.isdecimal() else record.time
 
 
 def role_of(record: AuditRecord) -> str:
@@ -153,7 +158,8 @@ def entry_of(record: AuditRecord, address: str, hostname: str) -> JournalEntry:
         "",
         "",
     ]
-    return JournalEntry(record.number, record.time, "\r\n".join(header).encode("utf-8", "replace") + body)
+    octets = "\r\n".join(header).encode("utf-8", "replace") + body
+    return JournalEntry(record.number, record.time, octets, told_from(record))
 
 
 def _in_one_line(text: str) -> str:

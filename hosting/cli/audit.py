@@ -19,7 +19,7 @@ from hosting.cli import invocation, output, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.names import Names
 from hosting.cli.output import moment
-from hosting.cli.recording import record
+from hosting.cli.recording import NOBODY, record, record_all
 from hosting.composition import Administration
 from hosting.journal_records import of_accounts
 from storage.audit import AuditRecord, Checkpoint, read_anchor, write_anchor
@@ -105,7 +105,8 @@ def show(context: typer.Context, number: Annotated[int, typer.Argument(help="The
     with run.administration() as administration:
         chain = administration.installation.audit
         found = chain.find(number)
-        record(run, administration, "audit.read", details={"number": str(number)})
+        subject = NOBODY if found.details is None else (found.tenant_id, found.account_id)
+        record_all(run, administration, "audit.read", [subject], {"number": str(number)}, owner_too=True)
         values = _values(found, Names(administration))
     details = {} if found.details is None else dict(found.details)
     if run.output.as_json:
@@ -113,7 +114,9 @@ def show(context: typer.Context, number: Annotated[int, typer.Argument(help="The
         return
     del values["text"], values["details"]
     run.output.record({**values, **details})
-    if found.details is None:
+    if found.unreadable:
+        run.output.note("Its details are damaged, or their key is; see: cleanmail audit verify, cleanmail check.")
+    elif found.details is None:
         run.output.note("Its details were erased with whom it is about.")
 
 
@@ -244,11 +247,17 @@ def _values(found: AuditRecord, names: Names) -> dict[str, Any]:
         "account": names.of(tenant_id, account_id) if tenant_id is not None and account_id is not None else None,
         "account_number": account_id,
         "tenant_number": tenant_id,
-        "text": f"erased with the {'tenant' if account_id is None else 'account'}"
+        "text": _without_details(found)
         if details is None
         else ", ".join(f"{name} {value}" for name, value in details.items() if value),
         "details": None if details is None else dict(details),
     }
+
+
+def _without_details(found: AuditRecord) -> str:
+    if found.unreadable:
+        return "damaged: it does not open"
+    return f"erased with the {'tenant' if found.account_id is None else 'account'}"
 
 
 def _told(found: AuditRecord, *, as_json: bool) -> dict[str, Any]:

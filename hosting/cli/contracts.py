@@ -15,6 +15,7 @@ import typer
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
+from hosting.cli.recording import record_all
 from hosting.composition import Administration
 from hosting.contracts.reminders import Reminders
 from storage.changes import TenantChanged
@@ -49,6 +50,8 @@ def show(context: typer.Context, slug: Slug) -> None:
     run = invocation.of(context)
     with run.administration() as administration:
         row = invocation.find_tenant(administration, slug)
+        whose = (row.tenant_id if row.state is not State.ENDED else None, None)  # of an ended one there is no key
+        record_all(run, administration, "contract.show", [whose], {"tenant": str(int(row.tenant_id))})
         run.output.record(_values(administration, row))
 
 

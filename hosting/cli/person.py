@@ -192,7 +192,7 @@ def requests(
             sought = _sought(run, administration, address, tenant)
             whose = (sought.tenant_id, sought.account_id) if sought.account_id is not None else (sought.only, None)
             details = {"action": made.NOUN, made.PERSON: sought.mark}
-            audit.append("audit.read", run.operator, *whose, details=details)
+            audit.append("audit.read", run.operator, whose[0], whose[1], details)
             records = list(made.made(sought))
         else:
             only = invocation.find_tenant(administration, tenant).tenant_id if tenant else _own_tenant(run)

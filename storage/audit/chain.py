@@ -100,6 +100,7 @@ class AuditRecord:
     account_id: AccountId | None
     details: Mapping[str, str] | None = field(repr=False)  # None: they ended with the account or the tenant
     role: str = ""  # in which the actor acted (hosting.access.roles); empty: not known, or it ended likewise
+    unreadable: bool = False  # the details are there, and do not open: they, or the key they are under, are damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class Audit:
         after: int = 0,
     ) -> Iterator[AuditRecord]:
         """Records with since <= time < until, behind number `after`, in order; `action` may be the noun alone."""
-        keys: dict[tuple[TenantId | None, AccountId | None], bytes | None] = {}
+        keys: dict[tuple[TenantId | None, AccountId | None], _Opener] = {}
         for row in self._rows(after):
             _, time, what, who, tenant, account, box, _, _ = row
             if (
@@ -254,8 +255,8 @@ class Audit:
             ):
                 subject = _subject(tenant, account, box)
                 if subject not in keys:
-                    keys[subject] = self._key_if_there(*subject)
-                yield _opened(row, keys[subject])
+                    keys[subject] = self._opener(*subject)
+                yield keys[subject](row)
 
     def find(self, number: int) -> AuditRecord:
         """One record. Raises NotFound."""
@@ -263,7 +264,7 @@ class Audit:
             rows = _AFTER.rows(connection, number=number - 1, most=1)
         if not rows or rows[0][0] != number:
             raise NotFound("There is no such audit record.")
-        return _opened(rows[0], self._key_if_there(*_subject(*rows[0][4:7])))
+        return self._opener(*_subject(*rows[0][4:7]))(rows[0])
 
     def head(self) -> Head:
         with self._database.reading() as connection:
@@ -443,11 +444,13 @@ class Audit:
         row = _LAST.one(connection)
         return Head(0, _BEGIN) if row is None else Head(row[0], row[1])
 
-    def _key_if_there(self, tenant_id: TenantId | None, account_id: AccountId | None) -> bytes | None:
+    def _opener(self, tenant_id: TenantId | None, account_id: AccountId | None) -> _Opener:
         try:
-            return self._key(tenant_id, account_id)
+            return _Opener(self._key(tenant_id, account_id))
         except (Gone, NotFound):
-            return None
+            return _Opener(None)
+        except Corrupt:  # of one subject: others' records are read
+            return _Opener(None, damaged=True)
 
     def _key(self, tenant_id: TenantId | None, account_id: AccountId | None) -> bytes:
         if tenant_id is None:
@@ -469,10 +472,26 @@ def _subject(
     return tenant_id, account_id if box[:1] == _BY_SUBJECT else None
 
 
-def _opened(row: tuple[Any, ...], key: bytes | None) -> AuditRecord:
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens the records of one subject."""
+
+    key: bytes | None = field(repr=False)  # None: it is destroyed, or does not open
+    damaged: bool = False
+
+    def __call__(self, row: tuple[Any, ...]) -> AuditRecord:
+        if self.key is not None:
+            try:
+                return _opened(row, self.key)
+            except (Corrupt, ValueError):
+                pass
+        number, time, what, who, tenant, account, *_ = row
+        damaged = self.damaged or self.key is not None
+        return AuditRecord(number, time, what, who, tenant, account, None, unreadable=damaged)
+
+
+def _opened(row: tuple[Any, ...], key: bytes) -> AuditRecord:
     number, time, what, who, tenant, account, box, _, _ = row
-    if key is None:
-        return AuditRecord(number, time, what, who, tenant, account, None)
     if box[:1] != _BY_SUBJECT:
         details = json.loads(open_sealed(key, box, _context(number, b"")))
         return AuditRecord(number, time, what, who, tenant, account, details)

@@ -45,6 +45,7 @@ class JournalEntry:
     number: int  # of what it tells of; no two entries of an account have the same
     time: int  # Unix seconds, when that was
     data: bytes  # the message, with CRLF line ends
+    since: int = 0  # from when on it is kept, if that is later: it had to be kept secret
 
 
 def find(account: Account) -> Mailbox | None:
@@ -61,7 +62,9 @@ def write(account: Account, entries: Sequence[JournalEntry]) -> int:
     ids = {delivery_id(entry.number): entry for entry in entries}
     there = account.messages.delivered(list(ids))
     new = [
-        NewMessage(entry.data, flags=SEEN, internal_date=entry.time, delivery_id=name, saved=entry.time)
+        NewMessage(
+            entry.data, flags=SEEN, internal_date=entry.time, delivery_id=name, saved=max(entry.time, entry.since)
+        )
         for name, entry in ids.items()
         if name not in there
     ]
@@ -72,7 +75,7 @@ def write(account: Account, entries: Sequence[JournalEntry]) -> int:
 
 
 def expire(account: Account, before: int) -> int:
-    """Removes entries of what was before then (Unix seconds); how many."""
+    """Removes entries that are kept since before then (Unix seconds); how many."""
     removed = 0
     mailbox = find(account)
     while mailbox is not None and mailbox.messages:

@@ -20,6 +20,7 @@ from hosting.journal_round import JournalRound
 from storage.audit import SCHEMA, AuditRecord
 from storage.clock import SystemClock
 from storage.database.database import Database
+from storage.directory.approvals import Kind
 from storage.logs.access import AccessEvent
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.mail import journal
@@ -88,6 +89,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         installation.traces.record(
             TraceEvent(now, "q1", TraceKind.DELIVERED, TENANT, ADA, "x@far.test", "ada@acme.test")
         )
+        approvals = administration.control.approvals
+        asked = approvals.ask(Kind.BODY_ACCESS, {"account": "1"}, "he asked", "eve", TENANT, ADA)
+    (data.parent / "request").write_text(asked.approval_id)
+    (data.parent / "message.eml").write_bytes(b"From: x@far.test\r\nSubject: x\r\n\r\nx\r\n")
     return data
 
 
@@ -99,7 +104,8 @@ def place(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     def run(*arguments: str) -> Said:
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
         capsys.readouterr()
-        status = cli.run(["--data", str(data), *arguments])
+        there = {MESSAGE: str(template.parent / "message.eml"), REQUEST: (template.parent / "request").read_text()}
+        status = cli.run(["--data", str(data), *(there.get(each, each) for each in arguments)])
         said = capsys.readouterr()
         return Said(status, said.out, said.err)
 
@@ -107,6 +113,7 @@ def place(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
 
 
 # What each command that shows data of persons records: its arguments, the action, and of whom the records are.
+MESSAGE, REQUEST = "{message}", "{request}"  # stand for what a place has
 EVERYBODY, OF_TENANT, OF_ADA, OF_BOTH = (
     {(None, None)},
     {(TENANT, None)},
@@ -129,6 +136,13 @@ READINGS: dict[str, tuple[list[str], str, set[tuple[TenantId | None, AccountId |
     "audit list": (["--tenant", "acme"], "audit.read", OF_TENANT),
     "audit show": (["1"], "audit.read", EVERYBODY),
     "audit mine": (["ada@acme.test"], "journal.read", OF_ADA),
+    "filter explain": ([MESSAGE, "--to", "ada@acme.test", "--offline"], "filter.explain", OF_ADA),
+    "person report": (["ada@acme.test", "-"], "person.report", OF_ADA),
+    "person requests": (["ada@acme.test"], "audit.read", OF_ADA),
+    "request list": ([], "approval.list", EVERYBODY),
+    "request show": ([REQUEST], "approval.show", OF_ADA),
+    "disclosure list": ([], "disclosure-case.list", EVERYBODY),
+    "contract show": (["acme"], "contract.show", OF_TENANT),
 }
 
 # Shown elsewhere, since they need more than this place has; and what shows nothing of a person.
@@ -143,6 +157,10 @@ ELSEWHERE = {
     "queue destinations": "other servers",
     "quarantine summary": "counts",
     "filter policy show": "rules, without senders",
+    "filter report": "counts",
+    "disclosure show": "test_disclosure_cli",
+    "disclosure report": "counts",
+    "contract list": "limits and ends, without contacts",
     "audit verify": "hashes",
     "audit anchor": "hashes",
 }
@@ -158,6 +176,11 @@ _READING = {
     Action.AUDIT_SEE,
     Action.JOURNAL_SEE,
     Action.TRANSCRIPTS_READ,
+    Action.FILTER_EXPLAIN,
+    Action.PERSON_SEE,
+    Action.REQUEST_SEE,
+    Action.DISCLOSURE_SEE,
+    Action.CONTRACT_SEE,
 }
 
 
@@ -261,6 +284,8 @@ def test_one_record_with_all_that_it_says(place: Place) -> None:
     assert said["details"] == {"reason": "sends spam"} and said["actor"] == ME
     assert "sends spam" in place.run("audit", "show", str(number)).out
     assert place.run("audit", "show", "9999").status == 1
+    [read] = place.records(after=number)[:1]
+    assert (read.action, read.account_id, read.details) == ("audit.read", ADA, {"number": str(number)})
 
 
 def test_from_a_command_to_the_owners_mailbox(place: Place) -> None:

@@ -97,6 +97,7 @@ def test_from_the_letter_to_the_report(place: Place, tmp_path: Path) -> None:
     assert "handed data about you to an authority" in {each["what"] for each in told}
     assert [each["case"] for each in place.json("disclosure", "list")] == [made["case"]]
     shown = place.json("disclosure", "show", made["case"])
+    assert "disclosure-case.show" in {each["action"] for each in place.json("audit", "list", "--account", ACCOUNT)}
     assert shown["what"] == ["access", "account"] and shown["from"].startswith("2026-01-01")
     year = str(time.gmtime().tm_year)
     assert place.json("disclosure", "report", "--year", year)["by_outcome"]["disclosed"] == 1
@@ -130,7 +131,13 @@ def test_what_is_no_demand(place: Place, options: dict[str, str], said: str) -> 
 def test_refused(place: Place) -> None:
     made = json.loads(place.record()[1])
     assert place.json("disclosure", "challenge", made["case"], "--reason", "too wide")["state"] == "challenged"
-    assert place.json("disclosure", "resume", made["case"], "--reason", "confirmed")["state"] == "recorded"
+    resumed = place.json("disclosure", "resume", made["case"], "--reason", "confirmed")
+    assert resumed["state"] == "recorded" and resumed["request"] != made["request"]
+    # Asked for by hand, since a request expires, it is for the case as it went on.
+    again = place.json(
+        "request", "ask", "disclosure", "--case", made["case"], "--account", ACCOUNT, "--reason", "once more"
+    )
+    assert again["scope"] == place.json("request", "show", resumed["request"])["scope"]
     assert place.json("disclosure", "refuse", made["case"], "--reason", "no basis")["state"] == "refused"
     status, _, err = place.run("disclosure", "extract", made["case"], str(place.data.parent / "out"))
     assert status == 1 and "refused" in err

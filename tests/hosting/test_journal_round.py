@@ -17,6 +17,8 @@ from quarantine_place import Place as QuarantinePlace
 
 from hosting.journal_round import JournalRound
 from hosting.journal_words import SECRET_UNTIL, sentence
+from storage.audit import SCHEMA
+from storage.database.database import Database, Transaction
 from storage.directory.disclosures import Authority, Scope, What
 from storage.mail import journal
 
@@ -171,6 +173,54 @@ def test_what_an_order_keeps_secret_is_told_when_it_is_over(town: MailTown) -> N
     assert subjects(town)[1:] == ["An operator handed data about you to an authority"]
     assert disclosures.find("c1").told == town.clock.now() and disclosures.to_tell() == []
     assert "secret" not in entries(town)[1].get_content()
+
+
+def test_what_was_secret_for_longer_than_access_events_are_kept(town: MailTown) -> None:
+    tenant_id, account_id = town.accounts[ALICE]
+    until = town.clock.now() + 500 * DAY
+    town.installation.control.disclosures.record(
+        "c1",
+        Authority.COURT,
+        "A court",
+        "A law",
+        bytes(32),
+        Scope(frozenset({What.ACCESS}), 1, 9),
+        "ada",
+        tenant_id,
+        account_id,
+        secret_until=until,
+    )
+    record(town, "disclosure.extract", ALICE, case="c1", **{SECRET_UNTIL: str(until)})
+    run(town)
+    town.clock.advance(500 * DAY)
+    run(town)
+    assert subjects(town) == ["An operator handed data about you to an authority"]
+    with town.account(ALICE) as account:
+        assert journal.expire(account, until - DAY) == 0
+        assert journal.expire(account, until + DAY) == 1
+
+
+def test_a_record_that_does_not_open_keeps_no_other_journal_from_being_written(town: MailTown) -> None:
+    number = record(town, "account.show", ALICE)
+    record(town, "account.freeze", ALICE)
+    record(town, "account.show", BOB)
+    database = Database.open(town.data / "audit.db", town.keys.service_key("audit"), SCHEMA, town.clock)
+
+    def flip(transaction: Transaction) -> None:
+        (box,) = transaction.driver.execute("SELECT details FROM record WHERE number = ?", (number,)).fetchone()
+        changed = box[:-1] + bytes([box[-1] ^ 1])
+        transaction.driver.execute("UPDATE record SET details = ? WHERE number = ?", (changed, number))
+
+    database.write(flip)
+    run(town)
+    assert subjects(town) == ["An operator stopped your sending"] and len(entries(town, BOB)) == 1
+    [damaged, *_] = town.installation.audit.read()
+    assert damaged.unreadable and damaged.details is None
+    database.write(flip)  # mended
+    database.close()
+    run(town)
+    assert sorted(subjects(town)) == ["An operator looked at your account", "An operator stopped your sending"]
+    assert town.installation.audit.positions("journal of ") == {}
 
 
 def test_the_chain_is_signed_each_hour(town: MailTown) -> None:
