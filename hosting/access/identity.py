@@ -1,8 +1,9 @@
 """Who somebody is: a member of staff who signed in, or the Unix user whom the kernel names, with the roles of either.
 
-While nobody is staff and [staff] unix is empty, whoever can read the keys is an operator. Afterwards Unix users have
+While nobody was staff and [staff] unix is empty, whoever can read the keys is an operator. Afterwards Unix users have
 the roles that [staff] unix gives them; root and the user that the server runs as go on as operators, so that scripts
-work, unless [staff] required demands a session of everybody.
+work, unless [staff] required demands a session of everybody. That there were roles once is remembered in control.db:
+who names another configuration, or loses it, is no operator because it says nothing of people.
 
 Raises: NotPermitted (see `hosting.auth.persons`).
 """
@@ -33,6 +34,11 @@ class Premises:
     settings: Settings
     server_users: Collection[str]  # whom the server's own processes belong to
     auditors: Collection[str] = ()  # [logs] auditors
+
+    def remember(self) -> None:
+        """To be called by a server, and for an operator: if there are roles now, there were for good."""
+        if self.settings.unix or self.control.staff.exist():
+            self.control.marks.use_roles()
 
     def by_token(self, person: Person, token: str, *, machine: bool) -> Who:
         """For who shows the token of a session; empty, if there is none."""
@@ -76,7 +82,9 @@ class Premises:
         )
         if person.name in self.settings.unix:
             return replace(known, roles=parse_roles(self.settings.unix[person.name].split()))
-        if not (people or self.settings.unix) or known.root or known.server:
+        if known.root or known.server:
+            return replace(known, roles=_AS_EVER)
+        if not (people or self.settings.unix or self.control.marks.roles_are_in_use()):
             return replace(known, roles=_AS_EVER)
         return replace(known, roles=frozenset({StaffRole.REVIEWER}))
 

@@ -118,7 +118,10 @@ class Invocation:
             self._opened = self._door.enter_context(composition.administration(self.data, self.config))
             users = composition.server_users(self.data, self.config)
             premises = Premises(self._opened.control, self.config.staff, users, self.config.logs.auditors)
-            return premises.by_token(self.person, token, machine=machine)
+            who = premises.by_token(self.person, token, machine=machine)
+            if StaffRole.OPERATOR in who.roles:
+                premises.remember()
+            return who
 
     def _narrow(self, administration: Administration) -> None:
         administration.installation.acting_as = self._role

@@ -27,6 +27,7 @@ def make_service(parts: Parts) -> RoleService:
     staff = parts.config.staff
     desk = ReviewDesk(parts.installation, parts.keys, parts.clock, server_users=server_users, staff=staff)
     entrance = composition.make_entrance(parts.installation, parts.data, parts.config, parts.clock, parts.verifier)
+    entrance.premises.remember()
     auditors = parts.config.logs.auditors
     holders = Holders(parts.data / "run" / "holders")
     ends = parts.installation.control.endings.is_ordered

@@ -71,6 +71,16 @@ def test_unix_users_once_there_are_staff(place: DirectoryPremises) -> None:
     assert roles(place, ALICE) == {REVIEWER}
 
 
+def test_with_another_configuration_roles_are_not_unlearned(place: DirectoryPremises) -> None:
+    premises(place).remember()  # nobody has a role yet
+    assert roles(place, ALICE) == {OPERATOR}
+    premises(place, alice="support").remember()
+    assert roles(place, ALICE) == roles(place, ALICE, bob="operator") == set()
+    assert (roles(place, ROOT), roles(place, MAIL)) == ({OPERATOR}, {OPERATOR})
+    assert roles(place, ALICE, alice="operator") == {OPERATOR}  # as the configuration of the installation says again
+    assert roles(place, Person(7, "carol")) == {AUDITOR}
+
+
 def test_a_session_is_demanded(place: DirectoryPremises) -> None:
     join(place)
     for person in (ROOT, MAIL, ALICE):

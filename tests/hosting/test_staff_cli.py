@@ -218,6 +218,24 @@ class TestSigningIn:
         mine.chmod(0o666)
         assert town.run("--config", str(mine), "tenant", "list").status == 1
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    def test_an_empty_configuration_of_root_s_makes_nobody_an_operator(self, town: StaffTown, tmp_path: Path) -> None:
+        """Where no staff but [staff.unix] alone gives roles, by sudo."""
+        empty = tmp_path / "empty.toml"
+        empty.write_text("")
+        home = town.uid
+        town.become(EVE)
+        assert town.run("--config", str(empty), "tenant", "list").status == 0  # nobody has a role yet
+        town.configure(f'[staff.unix]\n{ADAM} = "operator"\n')
+        town.become(ADAM)
+        assert town.run("tenant", "list").status == 0
+        for uid in (EVE, ADAM):
+            town.become(uid)
+            refused = town.run("--config", str(empty), "tenant", "list")
+            assert (refused.status, "has no such role" in refused.err) == (1, True)
+        town.become(home)
+        assert town.run("--config", str(empty), "hold", "list").status == 0  # root at the console
+
     def test_a_configuration_that_is_not_there_is_not_the_defaults(self, town: StaffTown, tmp_path: Path) -> None:
         """Roles of Unix users stand in it; without them everybody would be an operator."""
         town.configure(f'[staff.unix]\n{ADAM} = "billing"\n')
