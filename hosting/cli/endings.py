@@ -107,11 +107,18 @@ def finish(run: Invocation, administration: Administration, ending_id: str, *, w
                 issuer=run.config.server.name,
             )
     place = run.data / FOLDER / ending_id
+    replace = replace_saved(run)
     run.output.done(
         f"{sentence}; its certificate is {ending_id}: {place}.json and {place}.pdf.",
-        {"ending": ending_id, "certificate": ending_id, "json": f"{place}.json", "pdf": f"{place}.pdf"},
+        {
+            "ending": ending_id,
+            "certificate": ending_id,
+            "json": f"{place}.json",
+            "pdf": f"{place}.pdf",
+            "save_master": replace is not None,
+        },
     )
-    if (replace := replace_saved(run)) is not None:
+    if replace is not None:
         run.output.note(replace)
 
 

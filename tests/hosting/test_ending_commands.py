@@ -72,6 +72,22 @@ def test_an_account_is_deleted_with_a_certificate(cleanmail: Run) -> None:
     assert shown
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_whoever_keeps_copies_of_the_master_is_told_to_replace_them(
+    cleanmail: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], stored: bool
+) -> None:
+    """Not where a key store keeps it."""
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    if stored:
+        (data / "keys" / "master").rename(kept)
+        keys = f'[keys]\nmaster_command = ["cat", "{kept}"]\nmaster_store_command = ["tee", "{kept}"]\n'
+        (data / "cleanmail.toml").write_text(CHEAP + keys)
+    assert cli.run(["--data", str(data), "account", "delete", "ann@zebrafink.test", "--yes"]) == 0
+    assert ("cleanmail keys saved" in capsys.readouterr().err) is not stored
+    assert cleanmail("tenant", "end", "zebrafink", "--yes")[1]["save_master"] is not stored
+    assert cleanmail("keys", "status")[1]["master_generation"] == 3
+
+
 def test_a_contract_that_runs_on_needs_a_second_person(cleanmail: Run) -> None:
     status, _, err = cleanmail("contract", "set", "zebrafink", "--accounts", "5")
     assert status == 0, err
