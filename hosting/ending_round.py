@@ -1,7 +1,8 @@
 """The jobs role carries out endings: those that are open when it starts, those that are ordered, and again each minute.
 
 What keeps one from going on (a legal hold, a process that does not let go, a full disk, remains) is logged, written
-down for whoever looks at the ending, and tried again. When contracts have ended, every process that ever held keys of
+down for whoever looks at the ending, and tried again; it keeps no other from going on, and a gauge tells for how long
+the oldest has waited. When contracts have ended, every process that ever held keys of
 them is replaced; this one last, by ending itself when all is certified.
 """
 
@@ -89,14 +90,21 @@ class EndingRound(Service):
     def round(self) -> None:
         """Blocking: everything that is open, the oldest first."""
         tidy(self._installation)
+        self._show()
         contracts = 0
         for row in self._installation.control.endings.open():
             if self._stopping:
                 return
             contracts += self._carry_out(row) and row.account_id is None
+            self._show()
         if contracts and isinstance(self._parts.keys, AuthClient):
             log.info("this process held keys of what ended, and is replaced")
             os.kill(os.getpid(), signal.SIGTERM)  # a clean stop; the supervisor starts it again
+
+    def _show(self) -> None:
+        oldest = next(iter(self._installation.control.endings.open()), None)
+        waits = 0 if oldest is None else max(0, self._installation.clock.now() - oldest.begun)
+        self._parts.metrics.ending_waits.set(waits)
 
     def _carry_out(self, row: EndingRow) -> bool:
         try:
@@ -113,6 +121,9 @@ class EndingRound(Service):
             return False
         except CleanmailError as error:
             log.error("ending %s cannot go on: %s", row.ending_id, error.detail or error.public)
+            return False
+        except Exception:  # of this one alone: those behind it go on
+            log_failure(log, f"ending {row.ending_id} cannot go on", Failure())
             return False
         log.info("ending %s is certified: %d files", row.ending_id, certificate.counts.files)
         return True

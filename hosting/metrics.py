@@ -131,6 +131,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.ending_waits = Gauge(
+            "cleanmail_ending_waits_seconds",
+            "How long the oldest erasure that is not certified was ordered ago (0: none is open)",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.clock_doubted = Gauge(
             "cleanmail_clock_doubted",
             "1 while the clock is not believed, so that nothing is removed by time (cleanmail clock confirm)",

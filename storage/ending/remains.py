@@ -23,9 +23,10 @@ from typing import Any
 from storage.ending.pages import PAGE, Border, EncryptedPages, Page
 from storage.ending.terms import LEAST_AMONG_RANDOM, KeyTerm, Search
 
-FOUND_MAX = 1000  # places that are told
+FOUND_MAX = 1000  # terms that are told of one place; of places none is left out, since one of them decides
 _CHUNK = 1 << 20
 _TOGETHER = 64  # pages
+_HITS_MAX = 100_000  # in memory
 _TELL_EACH = 1 << 26  # octets
 
 # Where something stands
@@ -85,6 +86,7 @@ class Remains:
         others = [bytes.fromhex(text) for text in order.others]
         self._search = Search(texts, keys, others=others)
         self._search_files = Search(texts, keys, LEAST_AMONG_RANDOM, others)
+        self._found: dict[tuple[str, str, str, bool], set[Found]] = {}
         self.result = Result(terms=len(self._search), unsearched=self._search.unsearched)
 
     def search(self) -> Result:
@@ -152,7 +154,7 @@ class Remains:
         hits: list[tuple[int, int, bytes | KeyTerm]] = []  # number of a page, frame
         last: Page | None = None
         every = pages.all()
-        while len(hits) <= FOUND_MAX and (together := list(islice(every, _TOGETHER))):
+        while together := list(islice(every, _TOGETHER)):
             for page in together:
                 self.result.pages += 1
                 self.result.unverified += not page.verified
@@ -165,6 +167,14 @@ class Remains:
                 for border in pages.borders(page, before)
             )
             last = together[-1]
+            if len(hits) > _HITS_MAX:
+                self._add_hits(database, pages, hits)
+                hits.clear()
+        self._add_hits(database, pages, hits)
+
+    def _add_hits(
+        self, database: SoughtDatabase, pages: EncryptedPages, hits: list[tuple[int, int, bytes | KeyTerm]]
+    ) -> None:
         tables = pages.tables({number for number, _, _ in hits}) if hits else {}
         for number, frame, term in hits:
             table = tables.get(number, "")
@@ -190,7 +200,9 @@ class Remains:
 
     def _add(self, where: str, kind: str, table: str, term: str) -> None:
         found = Found(where, kind, table, term)
-        if len(self.result.found) < FOUND_MAX and found not in self.result.found:
+        there = self._found.setdefault((where, kind, table, term.startswith("key ")), set())
+        if found not in there and len(there) < FOUND_MAX:
+            there.add(found)
             self.result.found.append(found)
 
     def _read(self, octets: int) -> None:

@@ -96,7 +96,7 @@ def search(
             else:
                 progress(values["files"], values["octets"])
         process.wait(_ENDS_AFTER)
-    except (OSError, ValueError):
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         raise _failed(scope) from None
     finally:
         process.kill()

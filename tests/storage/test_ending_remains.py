@@ -136,6 +136,16 @@ def test_a_text_over_a_border_is_named_by_its_table_or_as_free(place: Place) -> 
     assert place.found()
 
 
+def test_however_much_there_is_where_it_may_be_what_is_elsewhere_is_found(place: Place) -> None:
+    tokens = [f"{TOKEN}-{number}." for number in range(1200)]
+    place.driver.execute("BEGIN")
+    place.driver.executemany("INSERT INTO contract VALUES (?, ?)", [(token, "x" * 3500) for token in tokens])
+    place.driver.execute("INSERT INTO domain VALUES ('last', ?)", ("x" * 9000 + tokens[7],))
+    place.driver.execute("COMMIT")
+    place.checkpoint()
+    assert place.found(*tokens) == {("control.db", "row", "contract"), ("control.db", "row", "domain")}
+
+
 def test_the_log_holds_what_was_deleted_until_it_is_cut(place: Place) -> None:
     place.driver.execute("INSERT INTO domain VALUES (?, '')", (TOKEN,))
     place.driver.execute("DELETE FROM domain WHERE name = ?", (TOKEN,))
