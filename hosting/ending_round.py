@@ -122,7 +122,7 @@ class EndingRound(Service):
         except CleanmailError as error:
             log.error("ending %s cannot go on: %s", row.ending_id, error.detail or error.public)
             return False
-        except Exception:  # of this one alone: those behind it go on
+        except Exception:  # noqa: BLE001 - of this one alone: those behind it go on
             log_failure(log, f"ending {row.ending_id} cannot go on", Failure())
             return False
         log.info("ending %s is certified: %d files", row.ending_id, certificate.counts.files)
