@@ -7,6 +7,7 @@ administrator of a customer sees and corrects what lies with that customer alone
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from hosting import composition
+from hosting.auth.client import AuthClient
 from hosting.cli import endings, invocation
 from hosting.cli.export import read_key
 from hosting.cli.invocation import Invocation
@@ -24,7 +26,7 @@ from storage.ending.ending import order_account
 from storage.errors import InvalidInput, NotPermitted
 from storage.persons import requests as made
 from storage.persons.correct import correct_address, correct_name
-from storage.persons.erase import Erased, ask_for_logs, erase_logs, may_erase_logs
+from storage.persons.erase import Erased, ask_for_logs, erase_last_logs, may_erase_logs
 from storage.persons.erase import erase as erase_person
 from storage.persons.report import Report, stream_report, verify_report, write_report
 from storage.persons.sought import Sought, seek
@@ -36,6 +38,7 @@ app = typer.Typer(
     help="Rights of persons: what is stored about an address; correct and erase it; what was asked for.",
 )
 
+_WRITTEN = 3.0  # seconds in which every process has written its records; it does so each second
 INCOMPLETE = 4  # exit status: something could not be read, or erased
 
 _Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The person's address, here or elsewhere.")]
@@ -150,6 +153,8 @@ def erase(
     What the law keeps stays, and is listed with its reason and its end. Exit status 4: something could not be erased.
     """
     run = invocation.of(context)
+    if logs and not wait:
+        raise InvalidInput("Records are erased when the account's last sessions are over: leave out --no-wait.")
     with run.administration() as administration:
         installation = administration.installation
         sought = _sought(run, administration, address, tenant)
@@ -172,8 +177,8 @@ def erase(
         if account_id is not None and tenant_id is not None:
             ending_id = order_account(installation, tenant_id, account_id, run.operator, reason)
             endings.finish(run, administration, ending_id, wait=wait, sentence=f"The account {address} is gone")
-            if logs:  # what its last sessions left
-                erase_logs(sought, account_id, erased)
+            if logs:
+                erase_last_logs(sought, account_id, erased, lambda: _written(administration))
     if erased.failed:
         raise typer.Exit(INCOMPLETE)
 
@@ -212,6 +217,12 @@ def requests(
     ]
     columns = {"number": "number", "time": "time", "action": "action", "by": "by", "person": "person"}
     run.output.rows(columns | {"reason": "reason"}, rows, "Nobody has asked for anything.")
+
+
+def _written(administration: Administration) -> None:
+    """Returns when every process of a server has written what it had in memory of records."""
+    if isinstance(administration.installation.keys, AuthClient):
+        threading.Event().wait(_WRITTEN)
 
 
 def _sought(run: Invocation, administration: Administration, address: str, tenant: str, staff: str = "") -> Sought:

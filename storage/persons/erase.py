@@ -151,11 +151,17 @@ def erase(
 
 
 def erase_logs(sought: Sought, account_id: AccountId, erased: Erased) -> None:
-    """The account's texts in records end, whatever is there now; called again after the account's sessions ended."""
+    """The account's texts in records end, whatever is there now; `erase_last_logs` follows the account's end."""
     installation = sought.installation
     installation.flush_logs()
     for kind in CLASSES:
         erased.add(kind.of, erase_subject(installation.data, kind, account_id))
+
+
+def erase_last_logs(sought: Sought, account_id: AccountId, erased: Erased, written: Callable[[], None]) -> None:
+    """What the account's last sessions left, when `written` returns: other processes have it in memory till then."""
+    written()
+    erase_logs(sought, account_id, erased)
 
 
 def left_in_logs(installation: Installation, account_id: AccountId) -> dict[str, int]:

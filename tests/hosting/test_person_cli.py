@@ -93,6 +93,7 @@ def test_an_erasure_asks_a_second_person_for_records(town: StaffTown) -> None:
     town.become(OLGA)
     town.signed_in("olga")
     erase = ["person", "erase", "ann@acme.test", "--reason", "letter of 4 May", "--logs", "--yes"]
+    assert "--no-wait" in town.run(*erase, "--no-wait").err
     asked = town.run(*erase, "--json").json["request"]
     again = town.run("person", "report", "ann@acme.test", "-")
     assert CLIENT in again.out

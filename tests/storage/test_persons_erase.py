@@ -15,10 +15,11 @@ from sqlalchemy import MetaData, select
 from storage.database.prepared import prepare
 from storage.directory.approvals import Approval
 from storage.errors import AlreadyExists, Conflict, InvalidInput, NotFound, NotPermitted
+from storage.logs.access import AccessEvent
 from storage.logs.subjects import ERASED
 from storage.persons import requests
 from storage.persons.correct import correct_address, correct_name
-from storage.persons.erase import ask_for_logs, erase, erase_logs, left_in_logs
+from storage.persons.erase import ask_for_logs, erase, erase_last_logs, erase_logs, left_in_logs
 from storage.persons.report import stream_report
 from storage.persons.sought import Sought, seek
 from storage.quarantine.store import Quarantine
@@ -199,6 +200,18 @@ def test_mail_of_who_has_a_longer_name_stays(town: PersonTown) -> None:
     erase(sought(town, STRANGER), BY, "reason")
     left = Quarantine(town.installation).of(town.acme).each(Query())
     assert [str(message.sender) for message in left] == [str(other)]
+
+
+def test_what_other_processes_have_in_memory_of_the_last_sessions_goes_too(town: PersonTown) -> None:
+    approved(town, ADA)
+    about, other = sought(town, ADA), town.another()
+    event = AccessEvent(town.clock.now(), "sign_out", "success", "imap", town.acme, town.ada, b"", CLIENT)
+    other.access_log.record(event)
+    erased = erase(about, BY, "reason", logs=True)
+    town.end(town.acme, town.ada)
+    erase_last_logs(about, town.ada, erased, other.flush_logs)
+    assert CLIENT not in records(town)
+    other.close()
 
 
 def test_strangers_have_no_keys_in_records(town: PersonTown) -> None:
