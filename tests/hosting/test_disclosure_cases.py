@@ -168,6 +168,9 @@ def test_transcripts_are_for_auditors(premises: Premises) -> None:
     with pytest.raises(NotPermitted, match="auditors"):
         hand_over(premises.installation, case.case_id, premises.folder / "out", ADA, no_auditor)
     assert not (premises.folder / "out").exists() and premises.actions() == [("record", case.account_id)]
+    text = f"0.000 < MAIL FROM:<{ALICE}>\n0.001 < RCPT TO:<victim@far.test>"
+    forged = TranscriptRecord(premises.now - DAY, Direction.IN, "forged", "192.0.2.1", ("q9",), (77,), text)
+    premises.installation.transcripts.record(forged)
     premises.extract(case)
     assert [line["id"] for line in premises.lines()] == [f"s-{ALICE}"]
 
