@@ -209,8 +209,8 @@ def _transcripts(source: _Source, case: Case, account: AccountRow) -> Lines:
     query = TranscriptQuery(address=str(account.login))
     log, scope = source.installation.transcripts, source.scope
     for record in log.read(source.auditor_key, scope.since, scope.until, query):
-        if int(case.tenant_id) not in record.tenants:
-            continue  # his address stands in others' dialogues, as anybody can write it
+        if record.tenants and int(case.tenant_id) not in record.tenants:
+            continue  # others' dialogue, in which somebody wrote his address; of one without a message nobody knows
         yield {
             "id": record.id,
             "time": _time(record.time),

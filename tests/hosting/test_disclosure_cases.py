@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,10 @@ def test_transcripts_are_for_auditors(premises: Premises) -> None:
     assert not (premises.folder / "out").exists() and premises.actions() == [("record", case.account_id)]
     text = f"0.000 < MAIL FROM:<{ALICE}>\n0.001 < RCPT TO:<victim@far.test>"
     forged = TranscriptRecord(premises.now - DAY, Direction.IN, "forged", "192.0.2.1", ("q9",), (77,), text)
-    premises.installation.transcripts.record(forged)
+    for record in (forged, replace(forged, id="refused", queue_ids=(), tenants=())):
+        premises.installation.transcripts.record(record)
     premises.extract(case)
-    assert [line["id"] for line in premises.lines()] == [f"s-{ALICE}"]
+    assert [line["id"] for line in premises.lines()] == [f"s-{ALICE}", "refused"]
 
 
 def test_messages_by_name_alone(premises: Premises) -> None:
