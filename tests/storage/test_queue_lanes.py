@@ -246,7 +246,9 @@ def test_no_statement_reads_a_whole_table_or_sorts(place: Place, name: str, stat
         return
     if plan and " recipient " in plan[0]:
         assert plan[0].partition("(")[2].startswith(NARROW), plan
-    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"], plan
+    # A list that the statement was given is no table: json_each.
+    harmless = ("SCAN CONSTANT ROW", "SCAN anon_1 VIRTUAL TABLE INDEX 1:")
+    assert not [step for step in plan if step.startswith("SCAN") and step not in harmless], plan
     if not name.endswith(("_DESTINATIONS", "_STATES")):  # these sort the recipients of one entry
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
 
