@@ -503,7 +503,7 @@ def _check_follows(row: tuple[Any, ...], head: Head) -> None:
     """Raises Corrupt unless it is the record behind `head`, as it was appended."""
     try:
         fits = row[0] == head.number + 1 and row[7] == head.hash and row[8] == _hash(*row[:8])
-    except TypeError:  # something else than a text, say
+    except (TypeError, AttributeError):  # something else than a text, or nothing, say
         fits = False
     if not fits:
         raise Corrupt(f"The audit chain is broken at record {head.number + 1}.")
