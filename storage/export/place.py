@@ -109,7 +109,7 @@ def claim(target: Path, data: Path, identity: Mapping[str, Any]) -> Iterator[Pla
     with sentences():
         made = not place.exists()
         if made:
-            durable.make_directory(place)
+            _make(place)
         elif not place.is_dir():
             raise InvalidInput(f"{target} is not a folder.")
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -124,6 +124,14 @@ def claim(target: Path, data: Path, identity: Mapping[str, Any]) -> Iterator[Pla
             yield Place(place, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make(place: Path) -> None:
+    """Raises OSError as the kernel does: what the installation's own folders say of it helps nobody here."""
+    try:
+        durable.make_directory(place)
+    except Unavailable as error:
+        raise error.__cause__ or error from None
 
 
 def _outside(target: Path, data: Path) -> Path:

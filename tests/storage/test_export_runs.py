@@ -14,7 +14,7 @@ from account_ending import end_account
 from export_place import ExportPlace, index_of, uids
 from export_place import view as view_of
 
-from storage.errors import AlreadyExists, CleanmailError, Conflict, InvalidInput, NotPermitted, StorageFull
+from storage.errors import AlreadyExists, CleanmailError, Conflict, InvalidInput, NotPermitted, StorageFull, Unavailable
 from storage.export import mail
 from storage.export.account import export_account
 from storage.export.manifest import Manifest
@@ -191,6 +191,7 @@ def test_targets_that_are_not_ones_own_are_refused_and_left_alone(
     assert "neither empty" in refused(place, account_id, tmp_path / "full", Conflict)
     (tmp_path / "file").write_text("x")
     assert "not a folder" in refused(place, account_id, tmp_path / "file", InvalidInput)
+    assert "target cannot be written" in refused(place, account_id, tmp_path / "file" / "below", Unavailable)
     assert "outside" in refused(place, account_id, place.data / "to", InvalidInput)
     (tmp_path / "link").symlink_to(place.data)
     assert "outside" in refused(place, account_id, tmp_path / "link" / "to", InvalidInput)
