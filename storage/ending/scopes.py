@@ -32,6 +32,20 @@ PURPOSE = "ending"  # why keys are asked for
 _KEYS_MAX = 1000  # accounts' keys that are searched for: each is asked for, and all end with the tenant's
 
 
+@contextmanager
+def _as_far_as_it_opens() -> Iterator[None]:
+    """What is damaged, or made by half, ends all the same. What cannot be reached now is gathered later.
+
+    Else nobody would look for what was not gathered, and it would be certified.
+    """
+    try:
+        yield
+    except Unavailable:
+        raise
+    except CleanmailError:
+        pass
+
+
 class Scope(ABC):
     holds_keys = False  # whether processes that hold keys of it have to say that they forgot them
 
@@ -125,7 +139,7 @@ class TenantScope(Scope):
 
     def gather(self, sought: Sought) -> Sought:
         texts, keys, accounts = {sought.slug, *sought.domains}, list[KeyTerm](), self._account_folders()
-        with suppress(CleanmailError):  # damaged, or made by half: it ends all the same
+        with _as_far_as_it_opens():
             key = self.installation.keys.tenant_key(self.tenant_id, PURPOSE)
             keys.append(KeyTerm.of(key.id, key.secret))
             tenant = Tenant.open(self.folder / "tenant.db", self.tenant_id, key, self.installation.clock)
@@ -136,7 +150,7 @@ class TenantScope(Scope):
             finally:
                 tenant.close()
         for account_id in sorted(accounts)[:_KEYS_MAX]:
-            with suppress(CleanmailError):
+            with _as_far_as_it_opens():
                 key = self.installation.keys.account_key(self.tenant_id, AccountId(account_id), PURPOSE)
                 keys.append(KeyTerm.of(key.id, key.secret))
         self.installation.keys.forget(self.tenant_id)
@@ -209,7 +223,7 @@ class AccountScope(Scope):
 
     def gather(self, sought: Sought) -> Sought:
         texts, others, keys = set[str](), set[str](), list[KeyTerm]()
-        with suppress(CleanmailError):
+        with _as_far_as_it_opens():
             tenant = self.installation.tenant(self.tenant_id)
             for row in tenant.accounts():
                 whose = texts if row.account_id == self.account_id else others
@@ -217,7 +231,7 @@ class AccountScope(Scope):
             own, shared = _aliases(tenant.addresses.aliases(), self.account_id)
             texts |= own
             others |= shared
-        with suppress(CleanmailError):
+        with _as_far_as_it_opens():
             key = self.installation.keys.account_key(self.tenant_id, self.account_id, PURPOSE)
             keys.append(KeyTerm.of(key.id, key.secret))
         return sought.with_texts(texts, keys, {self.account_id}, others)

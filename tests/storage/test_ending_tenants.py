@@ -520,3 +520,24 @@ def test_a_slug_in_use_is_not_taken(town: EndingTown) -> None:
     with pytest.raises(AlreadyExists):
         town.tenant()
     assert town.installation.control.domain(Domain.parse(f"{TOKEN}.test")).verified
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_cannot_be_reached_now_is_gathered_before_keys_are_destroyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    town = EndingTown(tmp_path)
+    tenant_id = town.tenant()
+    account_id = town.account(tenant_id)
+    number = town.order(tenant_id, None if whole else account_id)
+
+    def away(*_: object) -> None:
+        raise Unavailable("The auth role is being started again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(town.keys, "tenant_key" if whole else "account_key", away)
+        with pytest.raises(Unavailable):
+            town.carry_out(number)
+    assert not town.installation.control.endings.find(number).has(Step.ALONE)
+    assert town.carry_out(number).search.terms >= 3
+    town.close()
