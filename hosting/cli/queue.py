@@ -133,7 +133,7 @@ def show(context: typer.Context, queue_id: Id) -> None:
 def hold(context: typer.Context, queue_id: Id) -> None:
     """Keep an entry from being sent.
 
-    It waits for `queue release`, beyond its retry time too.
+    It waits for `queue release`, beyond its retry time too; after 30 days it goes back to its sender.
     """
     run = invocation.of(context)
     with run.administration() as administration:

@@ -1,4 +1,4 @@
-"""What operators do with many entries: retry them, hold what an account has sent.
+"""What is done with many entries: operators retry them, what an account has sent is held, and old holds end.
 
 Each is durable on return, in transactions of some 1,000 rows, so that nobody who accepts mail waits; interrupted, the
 same call goes on where it stopped. It is safe while the runner works on the same entries.
@@ -8,7 +8,8 @@ Raises: NotFound (no such entry), Unavailable, StorageFull.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy import bindparam, case, delete, func, select, update
@@ -20,7 +21,7 @@ from storage.queue.destinations import forget_all_destinations, forget_destinati
 from storage.queue.entries import RecipientState
 from storage.queue.lanes import Lanes
 from storage.queue.operations import found_entry, hold_entry, release_entry
-from storage.queue.rows import FREE, WITH_ACCOUNT, next_news
+from storage.queue.rows import BY_OPERATOR, FREE, WITH_ACCOUNT, next_news
 from storage.schema import queue as schema
 from storage.values import AccountId, TenantId
 
@@ -41,6 +42,23 @@ _PAGE_OF_TENANT = prepare(
     )
     .order_by(_entry.c.queue_id)
     .limit(SLICE)
+)
+_spared = select(func.json_each(bindparam("spared")).table_valued("value").c.value)
+_PAGE_OF_OLD = prepare(
+    select(*_SHOWN)
+    .where(
+        _entry.c.held == bindparam("how"),
+        _entry.c.queue_id > bindparam("after"),
+        _entry.c.arrived < bindparam("before"),
+        _entry.c.tenant_id.not_in(_spared),
+    )
+    .order_by(_entry.c.queue_id)
+    .limit(SLICE)
+)
+_EXPIRE = prepare(
+    update(_entry)
+    .where(_entry.c.queue_id == bindparam("id"), _entry.c.expires > bindparam("now"))
+    .values(expires=bindparam("now"))
 )
 _at_once = case((_recipient.c.next_attempt > bindparam("now"), bindparam("now")), else_=_recipient.c.next_attempt)
 _RETRY = prepare(
@@ -145,6 +163,37 @@ class BulkOperations(Lanes):
         if released:
             self._changed()
         return released
+
+    def end_holds(self, before: int, spared: Collection[TenantId] = ()) -> int:
+        """Ends the holds of what arrived before then, but of these tenants; how many entries.
+
+        Their time is over: the runner returns them to their senders, as all that expired.
+        """
+        ended = 0
+        for how in (BY_OPERATOR, WITH_ACCOUNT):
+
+            def work(queue_ids: Sequence[str], transaction: Transaction, how: int = how) -> int:
+                number, now, count = next_news(transaction), self._clock.now(), 0
+                for queue_id in queue_ids:
+                    if release_entry(transaction, queue_id, how, number):
+                        _EXPIRE.run(transaction, id=queue_id, now=now)
+                        count += 1
+                return count
+
+            ended += self.in_slices(self._old_pages(how, before, spared), work)
+        if ended:
+            self._changed()
+        return ended
+
+    def _old_pages(self, how: int, before: int, spared: Collection[TenantId]) -> Iterable[list[Row]]:
+        after, but = "", json.dumps(sorted(spared))
+        while True:
+            with self._database.reading() as connection:
+                rows = _PAGE_OF_OLD.rows(connection, how=how, after=after, before=before, spared=but)
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield rows
 
     def _retry_entries(self, queue_ids: Sequence[str], transaction: Transaction) -> int:
         number, now, retried = next_news(transaction), self._clock.now(), 0

@@ -50,7 +50,7 @@ class Operations(QueueStore):
     """A part of Queue."""
 
     def hold(self, queue_id: str) -> bool:
-        """Its recipients wait until `release`, beyond its retry time too; False if they do already."""
+        """Its recipients wait until `release` or `end_holds`, beyond its retry time too; False if they do already."""
 
         def work(transaction: Transaction) -> bool:
             held = found_entry(transaction, queue_id)[2]

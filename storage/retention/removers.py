@@ -3,7 +3,8 @@
 A `Remover` takes care of one part of one class: of the whole installation, or of each tenant in turn. Every class
 whose period has days has at least one (a test demands it). A remover may be called again at any time, after a crash in
 the middle of itself too, and finds by itself what there is to do. What another part of the program removes at the
-right time (the queue's runner, backups) has one all the same: it removes nothing, but tells how old what is left is.
+right time (backups, copies of keys) has one all the same: it removes nothing, but tells how old what is left is. The
+queue's runner returns to their senders all messages whose time is over; where one is held, its hold ends here.
 
 A legal hold spares the rows of its tenant. Segments of records hold all tenants' and go at their ceiling whoever is
 held: what a case needs of them is extracted while they are there (docs/decisions/0027). Counts of verdicts name nobody.
@@ -181,7 +182,7 @@ def _cut_audit(due: Due) -> int:
 
 # Rows of queue.db
 
-_WAITING = Rows(queue.entry, queue.entry.c.arrived)
+_WAITING = Rows(queue.entry, queue.entry.c.arrived, tenant=queue.entry.c.tenant_id)
 _SENT = Rows(queue.sent, queue.sent.c.hour * HOUR, tenant=queue.sent.c.tenant_id)
 _TLS = Rows(queue.tls_result, queue.tls_result.c.day * DAY)
 _DESTINATIONS = Rows(queue.destination, queue.destination.c.retry_at)
@@ -196,7 +197,12 @@ INSTALLATION: tuple[Remover, ...] = (
     _log(ACCESS, lambda installation: installation.access_log),
     _log(TRANSCRIPTS, lambda installation: installation.transcripts),
     _log(TRACES, lambda installation: installation.traces),
-    Remover(classes.QUEUE, "queue", lambda due: 0, _oldest_in_queue(_WAITING)),
+    Remover(
+        classes.QUEUE,
+        "queue",
+        lambda due: due.installation.queue.end_holds(due.cut_off, due.held),
+        _oldest_in_queue(_WAITING),
+    ),
     Remover(
         classes.SENDING,
         "what was sent",

@@ -170,6 +170,23 @@ def test_an_operator_returns_an_entry_with_his_reason(town: RunnerTown) -> None:
     assert "returned by an administrator: too much" in " ".join(town.inbox("alice")[0].decode().split())
 
 
+def test_a_hold_ends_with_the_time_of_the_queue_and_the_sender_is_told(town: RunnerTown) -> None:
+    old, spared = town.submit("x@far.example"), town.submit("x@far.example", sender="mallory")
+    town.queue.hold(old)
+    town.queue.hold(spared)
+    town.clock.advance(10 * DAY)
+    new = town.submit("y@far.example")
+    town.queue.hold(new)
+    town.run(later=20 * DAY)
+    assert len(town.queued()) == 3
+    assert town.queue.end_holds(town.clock.now() - 30 * DAY + 1, {town.owner("mallory")[0]}) == 1
+    town.run()
+    assert town.queued() == [spared, new] and town.relay.sent == []
+    [report] = town.reports("alice")
+    assert (fields(report)[1]["Action"], fields(report)[1]["Status"]) == ("failed", "5.4.7")
+    assert town.traces.kinds(old)[0] == "failed" and town.traces.kinds(new) == []
+
+
 # Whose report it is
 
 

@@ -153,6 +153,27 @@ def test_an_entry_is_given_up(place: Place) -> None:
     assert not entry.given_up
 
 
+def test_holds_end(place: Place) -> None:
+    other = place.enqueued(place.entry(TWO))
+    ours = [place.enqueued().queue_id for _ in range(3)]
+    place.queue.hold_account(ONE, ACCOUNT)
+    place.queue.release(ours[2])
+    for queue_id in (ours[0], other.queue_id):
+        place.queue.hold(queue_id)
+    place.clock.advance(10)
+    young = place.enqueued().queue_id  # its account is held
+    now, since = place.clock.now(), place.queue.news(0).upto
+    told(place)
+    assert place.queue.end_holds(now - 10) == 0 and told(place) == 0
+    assert place.queue.end_holds(now, {TWO}) == 2 and told(place) == 1
+    assert place.queue.expired(now, 9) == ours[:2]  # what was not held has the time that it had
+    assert [states(place, queue_id) for queue_id in ours] == [[QUEUED, QUEUED]] * 3
+    assert states(place, young) == states(place, other.queue_id) == [HELD, HELD]
+    assert place.queue.news(since).lanes != ()
+    assert place.queue.end_holds(now, {TWO}) == 0
+    assert place.queue.end_holds(now) == 1
+
+
 def test_withdrawn(place: Place) -> None:
     entry, other = place.enqueued(), place.enqueued()
     place.queue.withdraw(entry.queue_id)

@@ -13,6 +13,7 @@ from storage.database.prepared import prepare
 from storage.errors import StorageFull, Unavailable
 from storage.filter.counts import Judged
 from storage.logs.access import AccessEvent
+from storage.queue.entries import EnvelopeParameters, NewEntry, NewRecipient, Origin, new_queue_id
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import Periods
 from storage.register.values import Kept
@@ -254,6 +255,27 @@ def test_what_stands_elsewhere_about_a_held_tenant_stays_too(place: Place) -> No
     place.clock.advance(51 * DAY)
     removed = remove_due(installation)
     assert (removed_of(removed, "reviews"), removed_of(removed, "sending")) == (1, 1)
+
+
+def test_mail_that_an_operator_holds_has_its_time_in_the_queue_as_well(place: Place) -> None:
+    queue, [to] = place.installation.queue, [NewRecipient(EmailAddress.parse("x@far.test"))]
+    ids = []
+    for tenant_id in (ONE, TWO):
+        ids.append(new_queue_id(place.clock))
+        expires, parameters = place.clock.now() + 5 * DAY, EnvelopeParameters()
+        queue.enqueue([NewEntry(ids[-1], tenant_id, None, Origin.MX, None, parameters, (to,), expires, b"x", True)])
+    insert(place, "legal_hold", hold_id="h", tenant_id=ONE, begun=0, ends=place.clock.now() + 60 * DAY)
+    place.clock.advance(30 * DAY)
+    assert removed_of(remove_due(place.installation), "queue") == 0
+    place.clock.advance(1)
+    removed = remove_due(place.installation)
+    assert removed_of(removed, "queue") == 1 and queue.expired(place.clock.now(), 9) == ids[1:]
+    queue.withdraw(ids[1])  # as the runner settles it
+    place.clock.advance(5 * DAY)
+    removed = remove_due(place.installation)
+    assert not any(each.overdue for each in [*removed.receipts, *measure(place.installation)])
+    place.clock.advance(30 * DAY)
+    assert removed_of(remove_due(place.installation), "queue") == 1
 
 
 def during_a_pass(place: Place, do: Callable[[], object]) -> Callable[[], bool]:
