@@ -197,9 +197,9 @@ class Reputation:
         now = self._clock.now()
         return _faded(found.get(first), now), _faded(found.get(second), now)
 
-    def remove_expired(self) -> int:
-        """Subjects that sent nothing for long, and those that are too many; how many were removed."""
-        before = self._clock.now() - KEPT
+    def remove_expired(self, before: int | None = None) -> int:
+        """Subjects that sent nothing for long, or since that time, and those that are too many; how many."""
+        before = max(before or 0, self._clock.now() - KEPT)
         return self._database.write(lambda t: _EXPIRE.run(t, before=before) + self._make_room(t))
 
     def withdraw(self, transaction: Transaction, voices: Iterable[tuple[bytes, bool, int]]) -> None:

@@ -31,8 +31,8 @@ class Retention(SentCounts):
         now = self._clock.now()
         return self.forget_sent((now - SENT_DAYS * DAY) // HOUR, held) + self.tls_results.forget(now // DAY - TLS_DAYS)
 
-    def expire_servers(self) -> int:
-        """What is known of other servers."""
+    def expire_servers(self, before: int = 0) -> int:
+        """What is known of other servers: what is over, and policies that were fetched before that time."""
         now = self._clock.now()
         removed = self._database.write(lambda transaction: forget_stale_destinations(transaction, now), durable=False)
-        return self.sts.forget_expired(now) + removed
+        return self.sts.forget_expired(now, before) + removed

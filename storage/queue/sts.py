@@ -52,7 +52,9 @@ _PUT = prepare(
         index_elements=[sts_policy.c.domain], set_={column.name: _new.excluded[column.name] for column in _COLUMNS}
     )
 )
-_FORGET = prepare(delete(sts_policy).where(sts_policy.c.expires <= bindparam("now")))
+_FORGET = prepare(
+    delete(sts_policy).where((sts_policy.c.expires <= bindparam("now")) | (sts_policy.c.fetched < bindparam("before")))
+)
 
 
 class StsStore:
@@ -81,6 +83,6 @@ class StsStore:
         # NORMAL: what a power loss takes is fetched again.
         self._database.write(lambda transaction: _PUT.run(transaction, **values), durable=False)
 
-    def forget_expired(self, now: int) -> int:
-        """How many were removed."""
-        return self._database.write(lambda transaction: _FORGET.run(transaction, now=now), durable=False)
+    def forget_expired(self, now: int, before: int = 0) -> int:
+        """Also what was fetched before that time; how many were removed."""
+        return self._database.write(lambda transaction: _FORGET.run(transaction, now=now, before=before), durable=False)

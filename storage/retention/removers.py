@@ -212,7 +212,7 @@ INSTALLATION: tuple[Remover, ...] = (
     Remover(
         classes.OTHER_SERVERS,
         "other servers",
-        lambda due: due.installation.queue.expire_servers(),
+        lambda due: due.installation.queue.expire_servers(due.cut_off),
         _oldest_in_queue(_DESTINATIONS, _STS),
     ),
     Remover(
@@ -294,7 +294,7 @@ TENANT: tuple[TenantRemover, ...] = (
     TenantRemover(
         classes.EXPERIENCE,
         "reputation",
-        lambda due, tenant_id: due.installation.tenant(tenant_id).reputation.remove_expired(),
+        lambda due, tenant_id: due.installation.tenant(tenant_id).reputation.remove_expired(due.cut_off),
         _oldest_in_tenant(_REPUTATION),
     ),
     TenantRemover(classes.WITHHELD, "quarantine", _expire_withheld, _oldest_in_tenant(_WITHHELD)),

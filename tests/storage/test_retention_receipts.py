@@ -12,8 +12,10 @@ from sqlalchemy import insert as sql_insert
 from storage.database.prepared import prepare
 from storage.errors import StorageFull, Unavailable
 from storage.filter.counts import Judged
+from storage.filter.reputation import domain_subject
 from storage.logs.access import AccessEvent
 from storage.queue.entries import EnvelopeParameters, NewEntry, NewRecipient, Origin, new_queue_id
+from storage.queue.sts import StsMode, StsPolicy
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import Periods
 from storage.register.values import Kept
@@ -21,7 +23,7 @@ from storage.retention import Removed, measure, remove_due
 from storage.retention.removers import INSTALLATION, TENANT
 from storage.schema.control import metadata
 from storage.schema.queue import sent
-from storage.values import UID_MAX, AccountId, EmailAddress, TenantId
+from storage.values import UID_MAX, AccountId, Domain, EmailAddress, TenantId
 
 BUSINESS = 3654 * DAY
 
@@ -207,6 +209,21 @@ def test_shorter_periods_are_kept(place: Place) -> None:
     place.installation.periods = Periods.of_preset("standard", {Kept.ACCESS: 30})
     place.clock.advance(31 * DAY)
     assert "access" in remove_due(place.installation).days
+
+
+def test_what_is_known_of_senders_and_servers_has_the_period_that_was_chosen(place: Place) -> None:
+    installation, now, far = place.installation, place.clock.now(), Domain("far.test")
+    installation.periods = Periods.of_preset("standard", {Kept.EXPERIENCE: 60})
+    policy = StsPolicy(far, "1", StsMode.ENFORCE, 365 * DAY, ("mx.far.test",), now, now + 365 * DAY)
+    installation.queue.sts.put(policy)
+    reputation = installation.tenant(ONE).reputation
+    reputation.record([domain_subject(far)], ham=1.0)
+    reputation.flush()
+    place.clock.advance(59 * DAY)
+    assert remove_due(installation).rows == 0
+    place.clock.advance(1)
+    removed = remove_due(installation)
+    assert (removed_of(removed, "other_servers"), removed_of(removed, "experience")) == (1, 1)
 
 
 def hold(place: Place, tenant_id: TenantId, account_id: AccountId) -> None:
