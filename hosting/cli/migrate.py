@@ -48,7 +48,9 @@ def migrate(
     ] = "",
     user: Annotated[str, typer.Option(metavar="LOGIN", help="Who signs in there.")] = "",
     password_file: Annotated[Path | None, typer.Option(help="Its first line is the password there.")] = None,
-    password_fd: Annotated[int, typer.Option(help="An open file descriptor with the password there.")] = -1,
+    password_fd: Annotated[
+        int, typer.Option(show_default=False, help="An open file descriptor with the password there.")
+    ] = -1,
     master_user: Annotated[
         str, typer.Option(metavar="LOGIN", help="Sign in as this user, whose password it is, on behalf of --user.")
     ] = "",
@@ -182,6 +184,10 @@ class _Speed:
         self._first = 0
 
     def __call__(self, progress: Progress) -> None:
+        if progress.waits:
+            waits = f"{self._address} lost the connection; it is tried again in {progress.waits:.0f} s"
+            self._bar.update(self._task, description=waits)
+            return
         now = time.monotonic()
         if progress.folder != self._folder:
             self._folder, self._begun, self._first = progress.folder, now, progress.done

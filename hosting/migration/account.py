@@ -1,17 +1,19 @@
 """Moves one account in: all folders, over as many connections as it takes.
 
-A connection that breaks is made again, after a pause that grows while nothing comes of it; what came before counts.
-When `migrate` returns, what the report counts as here is durable. Run again, it goes on, and later it brings what is
-new. One move at a time writes to an account.
+The first connection is tried once, and why it cannot be made is said. One that breaks later is made again, after a
+pause that grows while nothing comes of it, and is told; what came before counts. When `migrate` returns, what the
+report counts as here is durable. Run again, it goes on, and later it brings what is new. One move at a time writes to
+an account.
 
 Raises: InvalidInput, AuthenticationFailed (nothing was changed), NotPermitted (the contract), Conflict (another move is
-at work), Unavailable (nothing more can be stored here for the moment).
+at work), Unavailable (the other server cannot be reached, or nothing more can be stored here, for the moment).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,10 +23,10 @@ from typing import TypeVar
 from hosting.migration.client import Refused, Server
 from hosting.migration.folders import Planned, plan
 from hosting.migration.pull import Attempts, FolderPull, Orders, Shown, Stopped
-from hosting.migration.report import FolderReport, Report, Tell
+from hosting.migration.report import FolderReport, Progress, Report, Tell
 from hosting.migration.source import Login, Source
 from hosting.migration.wire import ServerLost
-from storage.errors import AuthenticationFailed, Conflict, NotPermitted
+from storage.errors import AuthenticationFailed, Conflict, NotPermitted, Unavailable
 from storage.mail.account import Account
 from storage.mail.moving import Moving
 
@@ -154,7 +156,7 @@ class _Move:
     # Connections
 
     def _again(self, work: Callable[[Server], T]) -> T:
-        """Until it is done. Raises Stopped if it never is."""
+        """Until it is done. Raises Stopped if it never is, Unavailable if nothing could be begun."""
         while True:
             try:
                 if self._server is None:
@@ -164,13 +166,21 @@ class _Move:
                 if self._server is not None:
                     self._server.abandon()
                     self._server = None
+                if not self.report.connections:  # a wrong name or port: nothing gets better by waiting
+                    raise Unavailable(f"{self._source} cannot be used: {_why(lost)}") from None
                 if self._failures >= len(PAUSES):
                     raise Stopped(f"{self._source}: {lost.said} Run it again later to go on.") from None
-                self._wait(PAUSES[self._failures])
+                self._pause(PAUSES[self._failures], lost)
                 self._failures += 1
             else:
                 self._failures = 0
                 return done
+
+    def _pause(self, seconds: float, lost: ServerLost) -> None:
+        self.report.note(f"{self._source}: {_why(lost)} It was tried again after {seconds:.0f} seconds.")
+        if self._tell is not None:
+            self._tell(Progress("", 0, 0, self.report.total("octets"), waits=seconds))
+        self._wait(seconds)
 
     def _connect(self) -> Server:
         try:
@@ -183,3 +193,11 @@ class _Move:
             raise
         self.report.connections += 1
         return server
+
+
+def _why(lost: ServerLost) -> str:
+    """What became of the connection; what the system says of it, where that is for people."""
+    error = lost.__context__
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.strerror:
+        return f"{error.strerror}."
+    return lost.said

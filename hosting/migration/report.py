@@ -109,6 +109,7 @@ class Progress:
     done: int
     total: int  # of this folder
     octets: int  # of all folders so far
+    waits: float = 0.0  # seconds until a connection that broke is made again
 
 
 Tell = Callable[[Progress], None]

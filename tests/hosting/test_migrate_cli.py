@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,23 @@ def test_what_is_missing_gives_a_status_of_its_own(place: Place) -> None:
     assert status == 5 and "missing 1." in out and "INBOX: 1 messages are missing: the server says" in err
     place.server.drop_after = 3
     status, _, err = place.move("--json")
-    assert status == 5
+    assert status == 3 and "It ended the connection" in err
     assert not place.server.asked(b"secret")
+
+
+def test_a_server_that_cannot_be_reached_is_told_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for minutes because of a wrong port."""
+    monkeypatch.setattr(moves, "PAUSES", (600.0,))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    place.url = f"imap://127.0.0.1:{port}"
+    status, out, err = place.move()
+    assert (status, out) == (3, "")
+    assert err == f"cleanmail: 127.0.0.1:{port} cannot be used: Connection refused.\n"
+
+
+def test_a_descriptor_has_no_number_unless_one_is_given(place: Place) -> None:
+    assert "[default: -1]" not in place.run("migrate", "--help")[1]
 
 
 def test_passwords_come_from_files_and_descriptors_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
