@@ -12,6 +12,7 @@ from hosting.imap.commands import Create, Delete, Rename, Subscribe, Unsubscribe
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
+from storage.mail import journal
 
 SPECIAL_USES: Final = {
     use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important")
@@ -27,6 +28,7 @@ def create(session: Session, _: bytes, command: Create) -> Flow[bytes]:
             raise Refused(b"USEATTR", "This special use is not supported.")
         uses.append(use)
     name = command.mailbox.rstrip("/")  # a trailing delimiter announces children (RFC 9051 §6.3.4)
+    _check_name(name)
     mailboxes = session.mail.mailboxes
     mailbox = yield from blocking(lambda: mailboxes.create(name, tuple(uses)))
     if session.rev2 and name != command.mailbox:
@@ -49,6 +51,7 @@ def delete(session: Session, _: bytes, command: Delete) -> Flow[bytes]:
 def rename(session: Session, _: bytes, command: Rename) -> Flow[bytes]:
     mailboxes = session.mail.mailboxes
     new = command.new.rstrip("/")
+    _check_name(new)
     yield from blocking(lambda: mailboxes.rename(command.mailbox, new))
     selected = session.selected
     if selected is not None and command.mailbox != "INBOX":
@@ -62,6 +65,11 @@ def rename(session: Session, _: bytes, command: Rename) -> Flow[bytes]:
             encode.mailbox(command.mailbox, utf8=True),
         )
     return b"Renamed."
+
+
+def _check_name(name: str) -> None:
+    if journal.is_kept(name):
+        raise Refused(b"CANNOT", f"The server keeps the name {journal.NAME} for itself.")
 
 
 def subscribe(session: Session, _: bytes, command: Subscribe) -> Flow[bytes]:

@@ -3,7 +3,8 @@ r"""Which folders of the other server move, and into which mailboxes: pure.
 The user's own namespace moves, without its prefix; what others share with him stays. Folders that only show messages of
 others (\All, \Flagged, \Important: labels and searches) stay too, unless they are named. Levels are those of the other
 server's delimiter; what a name cannot have here becomes "_". The folders for sent, deleted … mail are found by their
-attributes, else by the names that programs give them, and become the ones that are here. Two folders never become one.
+attributes, else by the names that programs give them, and become the ones that are here. Two folders never become one,
+and none becomes the access journal, which only the server writes.
 
 Standards: RFC 6154 and RFC 8457 (attributes), RFC 2342 (namespaces), RFC 9051 §5.1 (names).
 """
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field, replace
 
 from hosting.migration.client import Listed, Namespaces
 from storage.errors import InvalidInput
+from storage.mail import journal
 from storage.mail.names import INBOX, SEPARATOR, nearest_name, new_name
 
 USES = {"\\sent": "Sent", "\\drafts": "Drafts", "\\junk": "Junk", "\\trash": "Trash", "\\archive": "Archive"}
 _VIRTUAL = {"\\all", "\\flagged", "\\important"}
 _CLOSED = {"\\noselect", "\\nonexistent"}
+_KEPT = f"the name {journal.NAME} is kept for what this server writes; --map gives it another one"
 
 # By which use a folder is known without attributes, in small letters; the first one that is there counts.
 WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -98,6 +101,8 @@ def plan(
     for each in sorted(named, key=lambda one: not (_asked(one, choice) or one.path in places or one.path == INBOX)):
         reason = _left_out(each, choice)
         target, use = _target(each, choice, places)
+        if not reason and journal.is_kept(target):
+            reason = _KEPT
         if not reason:
             target = _free(target, here)
             here.add(target)
@@ -159,6 +164,8 @@ def _check(choice: Choice, named: Sequence[_Named]) -> None:
     for name in (*choice.only, *choice.without, *choice.places):
         if name not in there:
             raise InvalidInput(f"The other server shows no folder {name[:80]!r}.")
+    if any(journal.is_kept(place) for place in choice.places.values()):
+        raise InvalidInput(f"Only the server writes into {journal.NAME}.")
 
 
 def _uses(named: Sequence[_Named], used: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -19,6 +19,7 @@ from storage.database.prepared import prepare
 from storage.errors import AlreadyExists
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
+from storage.mail.names import SEPARATOR, canonical
 from storage.mail.outcomes import NewMessage
 from storage.schema.account import membership
 from storage.values import SEEN, UidSet
@@ -38,6 +39,11 @@ _OLD = prepare(
     .order_by(membership.c.uid)
     .limit(_SLICE)
 )
+
+
+def is_kept(name: str) -> bool:
+    """Whether nobody but the server may give a mailbox this name, or one below it: it would pass for the journal."""
+    return canonical(name).partition(SEPARATOR)[0].strip().casefold() == NAME.casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def is_entry(delivery_id: str | None) -> bool:
 
 
 def _create(account: Account) -> Mailbox:
-    """Of another name, if its owner has a mailbox of this one."""
+    """Of another name, if there is a mailbox of this one: of an import, or of a time when its owner could make it."""
     names = [NAME, *(f"{NAME} ({number})" for number in range(2, 100))]
     for name in names:
         with suppress(AlreadyExists):

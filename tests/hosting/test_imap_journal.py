@@ -172,11 +172,36 @@ def test_from_another_mailbox(town: MailTown) -> None:
         C: d MOVE 1 "Access journal"
         S: d NO [NOPERM] {READ_ONLY}
         C: e RENAME INBOX "Access journal/x"
-        S: e OK …
+        S: e NO [CANNOT] The server keeps the name Access journal for itself.
         C: f CREATE "Access journal"
-        S: f NO [ALREADYEXISTS] …
+        S: f NO [CANNOT] …
         """,
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'CREATE "Access journal"',
+        'CREATE "access JOURNAL/"',
+        'CREATE "Access journal/x"',
+        'RENAME Archive "Access journal"',
+        'RENAME INBOX "Access journal"',
+        'RENAME Archive "Access journal/x"',
+    ],
+)
+def test_nobody_makes_a_mailbox_that_would_pass_for_it(town: MailTown, command: str) -> None:
+    """Before the server made its own, too."""
+    one = CoreClient(town.services)
+    one.send(f'x LOGIN bob@example.test "{PASSWORD}"\r\n'.encode())
+    assert one.receive(0)[-1].startswith("x OK")
+    assert tagged(one, f"a {command}") == "a NO [CANNOT] The server keeps the name Access journal for itself."
+    assert tagged(one, 'b CREATE "Access journals"').startswith("b OK")
+    with town.account("bob@example.test") as account:
+        assert not any(journal.is_kept(each.name) for each in account.mailboxes.list())
+        journal.write(account, [entry(town, 1)])
+        found = journal.find(account)
+        assert found is not None and found.name == journal.NAME
 
 
 def test_entries_may_be_copied_out(town: MailTown) -> None:

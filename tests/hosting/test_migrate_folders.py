@@ -69,10 +69,24 @@ def test_what_was_asked_for_goes_before_what_would_be() -> None:
 
 
 def test_mailboxes_that_are_here() -> None:
-    planned = plan(
-        [listed("Papierkorb"), listed("Access journal")], None, Choice(), {"\\Trash": "Bin"}, {"Access journal"}
-    )
-    assert targets(planned) == {"Papierkorb": "Bin", "Access journal": "Access journal (2)"}
+    planned = plan([listed("Papierkorb"), listed("Ledger")], None, Choice(), {"\\Trash": "Bin"}, {"Ledger"})
+    assert targets(planned) == {"Papierkorb": "Bin", "Ledger": "Ledger (2)"}
+
+
+def test_no_folder_becomes_the_access_journal() -> None:
+    """Whoever fills one there could forge what the server tells its owner here."""
+    there = [listed(name) for name in ("Access journal", "access Journal/x", "Access journals", "a")]
+    planned = plan(there, None, Choice())
+    assert targets(planned) == {"Access journals": "Access journals", "a": "a"}
+    assert {each.listed.name for each in planned if "kept for what this server writes" in each.left_out} == {
+        "Access journal",
+        "access Journal/x",
+    }
+    assert targets(plan(there, None, Choice(only=frozenset({"Access journal"})))) == {}
+    assert targets(plan(there[:1], None, Choice(places={"Access journal": "Old"}))) == {"Access journal": "Old"}
+    for place in ("Access journal", "access journal/x"):
+        with pytest.raises(InvalidInput, match="Only the server"):
+            plan(there, None, Choice(places={"a": place}))
 
 
 @given(
