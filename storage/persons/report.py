@@ -8,12 +8,14 @@
 The package appears under its name when it is whole. Memory does not grow with what is found. Whoever calls this leaves
 the audit record first.
 
-Raises: InvalidInput (the target is not empty, or inside the data directory), StorageFull, Unavailable, and of export.
+Raises: InvalidInput (the target is not empty, or inside the data directory), NotPermitted (it cannot be written),
+StorageFull, Unavailable, and of export.
 Standards: GDPR Art. 15 and 20, revFADP Art. 25 and 28.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +29,7 @@ from typing import IO, Any, Protocol
 
 from storage.certificates.certificate import canonical
 from storage.certificates.signing import key_id
-from storage.errors import Corrupt, InvalidInput
+from storage.errors import Corrupt, InvalidInput, NotPermitted, StorageFull, Unavailable
 from storage.export.account import export_account
 from storage.export.manifest import program
 from storage.files import durable
@@ -314,19 +316,26 @@ def _plain(text: str) -> str:
 
 
 def _check_target(data: Path, target: Path) -> None:
-    resolved, inside = target.resolve(), data.resolve()
+    with _translated():
+        resolved, inside = target.resolve(), data.resolve()
+        is_taken = target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir())))
     if resolved == inside or inside in resolved.parents:
         raise InvalidInput("The report goes to a folder outside of the data directory.")
-    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+    if is_taken:
         raise InvalidInput(f"{target} is there already, and no empty folder.")
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """What the file system of the target says, as one sentence."""
     try:
         yield
     except OSError as error:
-        raise durable.translated(error) from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The target has no space left; make room there and run the same command again.") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise NotPermitted("The target cannot be written by the user that the server runs as.") from None
+        raise Unavailable(f"The target cannot be written ({error.strerror}).") from None
 
 
 def _create(path: Path) -> IO[str]:

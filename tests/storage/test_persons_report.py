@@ -12,7 +12,7 @@ import pytest
 from person_town import ADA, ALIAS, BO, CLIENT, STRANGER, PersonTown
 
 from storage.directory.approvals import Kind
-from storage.errors import InvalidInput
+from storage.errors import InvalidInput, Unavailable
 from storage.export.verify import verify_archive
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
@@ -205,6 +205,15 @@ class TestPackage:
             with pytest.raises(InvalidInput):
                 write_report(sought(town, STRANGER), target)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "link"]
+
+    @pytest.mark.parametrize("below", ["file/report", "file/a/report", "missing/" + "n" * 300])
+    def test_a_target_that_cannot_be_written_is_told_as_such(
+        self, town: PersonTown, tmp_path: Path, below: str
+    ) -> None:
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(Unavailable) as refused:
+            write_report(sought(town, STRANGER), tmp_path / below)
+        assert "target cannot be written" in refused.value.public
 
     def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
         town = PersonTown.made(tmp_path / "data")
