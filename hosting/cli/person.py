@@ -173,7 +173,7 @@ def erase(
             installation.control.holds.check(tenant_id, account_id)
         endings.confirm(f"{address} will be erased, with an account and its mail if there is one.", address, yes=yes)
         erased = erase_person(sought, run.operator, reason, logs=logs)
-        _tell(run, address, erased)
+        _tell(run, address, erased, with_account=account_id is not None)
         if account_id is not None and tenant_id is not None:
             ending_id = order_account(installation, tenant_id, account_id, run.operator, reason)
             endings.finish(run, administration, ending_id, wait=wait, sentence=f"The account {address} is gone")
@@ -251,13 +251,18 @@ def _collected(run: Invocation, sought: Sought, target: str, with_mail: bool, re
         return write_report(sought, Path(target).absolute(), tell, with_mail=with_mail, reason=reason)
 
 
-def _tell(run: Invocation, address: str, erased: Erased) -> None:
+def _tell(run: Invocation, address: str, erased: Erased, *, with_account: bool) -> None:
+    """What was erased beside the account, if there is one: that is told when it has ended."""
     found = {name: count for name, count in erased.counts.items() if count}
-    said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in found.items()) or "nothing was found"
+    said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in found.items())
+    if with_account:
+        sentence = f"Erased of {address} beside the account: {said or 'nothing else was found'}."
+    else:
+        sentence = f"Erased of {address}: {said or 'nothing was found'}."
     stays = [
         {"class": each.of.name, "title": each.of.title, "why": each.why, "until": each.until} for each in erased.stays
     ]
-    run.output.done(f"Erased of {address}: {said}.", {"erased": found, "stays": stays, "failed": erased.failed})
+    run.output.done(sentence, {"erased": found, "stays": stays, "failed": erased.failed})
     for each in erased.stays:
         run.output.note(f"Stays: {each.of.title}: {each.why}; {each.until}.")
     for failure in erased.failed:

@@ -121,6 +121,18 @@ def test_a_stranger(town: StaffTown) -> None:
     assert STRANGER not in town.run("person", "requests").out
 
 
+def test_what_is_said_of_an_account_is_no_contradiction(town: StaffTown) -> None:
+    for address, beside in (("ann@acme.test", "settings 1"), ("ben@bolt.test", "nothing else was found")):
+        if address.startswith("ann"):
+            assert town.run("filter", "deny", "add", address, "--tenant", "bolt").status == 0
+        done = town.run("person", "erase", address, "--reason", "a letter", "--yes")
+        assert done.status == 0, done.err
+        assert f"Erased of {address} beside the account: {beside}." in done.out
+        assert f"The account {address} is gone" in done.out
+    done = town.run("person", "erase", STRANGER, "--reason", "a letter", "--yes")
+    assert f"Erased of {STRANGER}: nothing was found." in done.out
+
+
 def test_it_is_typed_where_nobody_said_yes(town: StaffTown) -> None:
     refused = town.run("person", "erase", STRANGER, "--reason", "a letter")
     assert refused.status == 1 and "--yes" in refused.err
