@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting import composition
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
@@ -112,11 +113,7 @@ def verify(
     run = invocation.of(context)
     octets = _read(file)
     document = attachment.attached(octets) if attachment.is_pdf(octets) else octets
-    if key:
-        public = _key(key)
-    else:
-        with run.keys() as keys:
-            public = keys.verifying_key("certificate")
+    public = _key(key) if key else _own_key(run)
     certificate = signing.verify(document, public, installation_id=installation or None)
     pages = issuing.pages_match(octets, document) if attachment.is_pdf(octets) else None
     values = {"genuine": True, "pages_match": pages, "signed_with_key": signing.key_id(public), **_values(certificate)}
@@ -166,6 +163,15 @@ def _read(file: Path) -> bytes:
     if len(octets) > _FILE_MAX:
         raise InvalidInput(f"{file} is too large for a certificate of erasure.")
     return octets
+
+
+def _own_key(run: Invocation) -> bytes:
+    """This installation's. Raises InvalidInput where there is none."""
+    privileges.become_owner(run.data)
+    if not composition.is_initialised(run.data):
+        raise InvalidInput(f"There is no installation in {run.data}: name the issuer's public key: --key FILE|HEX.")
+    with run.keys() as keys:
+        return keys.verifying_key("certificate")
 
 
 def _key(text: str) -> bytes:

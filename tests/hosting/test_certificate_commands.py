@@ -104,6 +104,15 @@ def test_what_does_not_verify_gets_one_sentence(
     assert err.count("\n") == 1
 
 
+def test_who_has_no_installation_is_told_to_name_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.json").write_bytes(DOCUMENT)
+    arguments = ["certificate", "verify", str(tmp_path / "c.json")]
+    assert cli.run(["--data", str(tmp_path / "none"), *arguments]) == 1
+    said = capsys.readouterr()
+    assert "--key FILE|HEX" in said.err and "init" not in said.err and said.out == ""
+    assert not (tmp_path / "none").exists()
+
+
 def test_changed_pages_are_told(run: Run, tmp_path: Path) -> None:
     """The attachment is genuine; what is printed around it was not made by this program."""
     changed = PDF.replace(b"/Title (Certificate", b"/Title (Certified!!")
