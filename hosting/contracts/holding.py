@@ -27,10 +27,16 @@ def ask_for_hold(
     unix: str,
     days: int,
 ) -> Approval:
-    """A request that another person has to approve within so many days; nothing is held before."""
+    """A request that another person has to approve within so many days; nothing is held before.
+
+    Where one waits already for the same hold it is that one, whoever asked.
+    """
     check_new(ends, reason, installation.clock.now())
-    scope = scope_of(tenant_id, account_id, **{_ENDS: str(ends)})
-    return installation.control.approvals.ask(Kind.HOLD, scope, reason, by, tenant_id, account_id, unix=unix, days=days)
+    approvals, scope = installation.control.approvals, scope_of(tenant_id, account_id, **{_ENDS: str(ends)})
+    for waiting in approvals.waiting():
+        if waiting.kind is Kind.HOLD and waiting.scope == scope:
+            return waiting
+    return approvals.ask(Kind.HOLD, scope, reason, by, tenant_id, account_id, unix=unix, days=days)
 
 
 def make_holds(installation: Installation) -> list[Hold]:

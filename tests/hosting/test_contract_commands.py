@@ -155,6 +155,12 @@ def test_less_notice_needs_another_person_too(town: StaffTown) -> None:
 def test_a_hold_is_asked_for_by_one_and_approved_by_another(town: StaffTown) -> None:
     town.become(ADAM)
     asked = town.run("hold", "add", "acme", "--until", day(30), "--reason", "case 12/34", "--json").json
+    for command in (["hold", "add", "acme"], ["request", "ask", "hold", "--tenant", "acme"]):
+        again = town.run(*command, "--until", day(30), "--reason", "case 12/34, again")
+        assert again.status == 0 and asked["request"] in again.out
+    other = town.run("hold", "add", "acme", "--until", day(31), "--reason", "case 12/34", "--json").json
+    assert {each["id"] for each in town.run("request", "list", "--json").json} == {asked["request"], other["request"]}
+    assert town.run("request", "withdraw", other["request"]).status == 0
     assert town.run("hold", "list", "--json").json == []
     assert town.run("request", "approve", asked["request"]).status == 1
     town.become(EVE)
