@@ -51,7 +51,7 @@ def record(
     ],
     scope: Annotated[str, typer.Option(help=f"What, with commas between: {', '.join(What)}.")],
     begin: Annotated[str, typer.Option("--from", help="From when: 2026-05-01, 2026-05-01T12:30.")],
-    end: Annotated[str, typer.Option("--to", help="Until when.")],
+    end: Annotated[str, typer.Option("--to", help="Until when; a day that is named alone is included.")],
     reason: Annotated[str, typer.Option(help="Why it is to be answered: the second person decides by it.")],
     kind: Annotated[Authority, typer.Option(help="Which kind of authority, for the report.")] = Authority.OTHER,
     account: Annotated[str, typer.Option(help="The address of the account that it is about.")] = "",
@@ -69,7 +69,7 @@ def record(
     asked = Scope(
         _classes(scope),
         quantities.moment(begin, now),
-        quantities.moment(end, now),
+        quantities.end(end, now),
         tuple(_message(each) for each in message or []),
     )
     if bool(account) == bool(tenant):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from storage.errors import InvalidInput
 
@@ -36,3 +36,12 @@ def moment(text: str, now: int) -> int:
             f"'{text[:40]}' is no time; write 2026-05-01, 2026-05-01T12:30, or 3d for three days ago."
         ) from None
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
+
+
+def end(text: str, now: int) -> int:
+    """The end of a time, itself outside: of a day that is named alone its last midnight, so that the day is inside."""
+    try:
+        date.fromisoformat(text.strip())
+    except ValueError:
+        return moment(text, now)
+    return moment(text, now) + 86400

@@ -99,6 +99,7 @@ def test_from_the_letter_to_the_report(place: Place, tmp_path: Path) -> None:
     shown = place.json("disclosure", "show", made["case"])
     assert "disclosure-case.show" in {each["action"] for each in place.json("audit", "list", "--account", ACCOUNT)}
     assert shown["what"] == ["access", "account"] and shown["from"].startswith("2026-01-01")
+    assert shown["to"] == "2027-01-02T00:00:00Z"  # the last day is included
     year = str(time.gmtime().tm_year)
     assert place.json("disclosure", "report", "--year", year)["by_outcome"]["disclosed"] == 1
     text = place.run("disclosure", "report", "--year", year)[1]
