@@ -15,8 +15,9 @@ from hosting.config import Config
 from hosting.contracts.holding import make_holds
 from hosting.contracts.reminders import Reminders
 from storage.changes import TenantChanged
-from storage.directory.contracts import DAY, Contract, Contracts
+from storage.directory.contracts import Contracts
 from storage.directory.resolve import Resolver
+from storage.directory.terms import DAY, Contract
 from storage.ending.ending import CONTRACT, order_tenant
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.replies import SmtpReply, reply_for
-from storage.directory.contracts import Intake
 from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Route
 from storage.directory.rows import State
+from storage.directory.terms import Intake
 from storage.errors import OverQuota
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 

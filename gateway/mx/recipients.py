@@ -16,10 +16,10 @@ from gateway.acceptance.targets import FULL, NOT_NOW, Suspended, refusal
 from gateway.mx.srs import Rewriting, is_rewritten
 from gateway.relay.outcome import OwnServer, TlsDemand
 from gateway.smtp.replies import SmtpReply
-from storage.directory.contracts import Intake
 from storage.directory.resolve import LocalMailbox, Outcome, Resolution, Resolver, Route, RoutedAddress
 from storage.directory.routes import Route as MailRoute
 from storage.directory.rows import State
+from storage.directory.terms import Intake
 from storage.errors import Busy, CleanmailError, Gone, NotFound, Unavailable
 from storage.installation import Installation
 from storage.values import EmailAddress, TenantId

@@ -21,10 +21,10 @@ from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import LOGIN_MAX, PASSWORD_MAX, Principal, SignIn
 from hosting.auth.throttle import Attempt, Throttle
 from storage.clock import Clock
-from storage.directory.contracts import Contract, Feature
 from storage.directory.resolve import Directory
 from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
+from storage.directory.terms import Contract, Feature
 from storage.errors import (
     AuthenticationFailed,
     CleanmailError,

@@ -20,9 +20,9 @@ from hosting.composition import Administration
 from hosting.contracts.reminders import Reminders
 from storage.changes import TenantChanged
 from storage.directory.approvals import Kind, scope_of
-from storage.directory.contracts import Contract, ContractLimits, Feature, Intake, check_end, is_early, parse_features
 from storage.directory.resolve import Resolver
 from storage.directory.rows import State, TenantRow
+from storage.directory.terms import Contract, ContractLimits, Feature, Intake, check_end, is_early, parse_features
 from storage.errors import Conflict, Gone, InvalidInput, NotPermitted
 from storage.values import EmailAddress, TenantId
 

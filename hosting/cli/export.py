@@ -17,8 +17,8 @@ from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.composition import Administration
 from storage.certificates import signing
-from storage.directory.contracts import Feature
 from storage.directory.rows import AccountRow
+from storage.directory.terms import Feature
 from storage.errors import InvalidInput
 from storage.export.account import export_account
 from storage.export.manifest import Manifest

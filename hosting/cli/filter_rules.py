@@ -17,8 +17,8 @@ from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.cli.recording import record_all
 from hosting.composition import Administration
-from storage.directory.contracts import Feature
 from storage.directory.tenant import Tenant
+from storage.directory.terms import Feature
 from storage.errors import InvalidInput, NotFound
 from storage.filter.patterns import parse_pattern
 from storage.filter.rules import WHOLE_TENANT, FilterRules, ListEntry, ListKind, RuleScope, of_account, of_domain

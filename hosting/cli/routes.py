@@ -15,9 +15,9 @@ from hosting.cli import invocation, resolving
 from hosting.cli.invocation import Invocation
 from hosting.composition import Administration
 from hosting.outgoing import own_ports, reachable
-from storage.directory.contracts import Feature
 from storage.directory.routes import Mode, Route, RouteTls, check
 from storage.directory.rows import DomainRow, State, TenantRow
+from storage.directory.terms import Feature
 from storage.errors import InvalidInput
 from storage.values import Domain
 

@@ -20,9 +20,9 @@ from gateway.acceptance.targets import Suspended, Targets, targets
 from gateway.dsn.report import Sending
 from gateway.smtp.address import ForwardPath
 from hosting.contracts.notice import EndOfContract, notice
-from storage.directory.contracts import DAY, Contract, Intake
 from storage.directory.resolve import Outcome, Resolution, Resolver, Route
 from storage.directory.rows import DomainState
+from storage.directory.terms import DAY, Contract, Intake
 from storage.errors import CleanmailError, NotFound, OverQuota
 from storage.installation import Installation
 from storage.keys.sealing import keyed_hash

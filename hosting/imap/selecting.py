@@ -18,7 +18,7 @@ from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Bad, printable
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
-from storage.directory.contracts import READ_ONLY
+from storage.directory.terms import READ_ONLY
 from storage.errors import Unavailable
 from storage.mail.ledger import READ_ONLY as KEPT_BY_SERVER
 from storage.mail.mailboxes import Mailbox

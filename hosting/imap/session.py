@@ -28,7 +28,7 @@ from hosting.imap.registry import Registry
 from hosting.imap.selected import Selected
 from hosting.imap.threads import Threads
 from storage.clock import Clock
-from storage.directory.contracts import READ_ONLY
+from storage.directory.terms import READ_ONLY
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.logs.access import AccessEvent, AccessResult, AccessType

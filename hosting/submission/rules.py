@@ -15,7 +15,7 @@ from email.utils import format_datetime
 
 from gateway.acceptance.border import RETURN_PATH, without_border
 from gateway.smtp.replies import Refused, SmtpReply
-from storage.directory.contracts import READ_ONLY
+from storage.directory.terms import READ_ONLY
 from storage.errors import InvalidInput
 from storage.mime.addresses import parse_addresses
 from storage.mime.fields import Header, read_header

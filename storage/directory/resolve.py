@@ -24,11 +24,11 @@ from enum import Enum
 from typing import Protocol
 
 from storage.directory.addresses import ALIAS, Entry, Target, catch_all_key
-from storage.directory.contracts import Intake
 from storage.directory.control import Control
 from storage.directory.routes import Mode
 from storage.directory.rows import DomainState, State
 from storage.directory.tenant import Tenant
+from storage.directory.terms import Intake
 from storage.errors import Gone, InvalidInput, LimitReached, NotFound, Unavailable
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 

@@ -16,9 +16,10 @@ from hosting.contracts.holding import ask_for_hold
 from hosting.contracts.notice import FIELD
 from storage.certificates.signing import verify
 from storage.certificates.store import Certificates
-from storage.directory.contracts import ContractLimits, Contracts, Intake
+from storage.directory.contracts import Contracts
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State
+from storage.directory.terms import ContractLimits, Intake
 from storage.ending.ending import carry_out
 from storage.ending.processes import Nobody
 from storage.errors import InvalidInput, NotPermitted

@@ -10,9 +10,10 @@ from quarantine_place import DAY, ONE, Place
 
 from hosting.config import parse
 from hosting.contract_round import ContractRound
-from storage.directory.contracts import Contract, ContractLimits, Contracts
+from storage.directory.contracts import Contracts
 from storage.directory.provisioning import Provisioning
 from storage.directory.rows import State
+from storage.directory.terms import Contract, ContractLimits
 from storage.values import TenantId
 
 CONFIG = parse('[server]\nhostname = "mail.test"\n')

@@ -19,8 +19,8 @@ from gateway.smtp.replies import SmtpReply
 from hosting.auth.signin import SignIn
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.rules import CONTRACT_ENDS
-from storage.directory.contracts import READ_ONLY, ContractLimits, Feature
 from storage.directory.resolve import Resolver
+from storage.directory.terms import READ_ONLY, ContractLimits, Feature
 from storage.errors import AuthenticationFailed, NotIncluded
 from storage.values import AccountId, EmailAddress, TenantId
 

@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 from directory_premises import DirectoryPremises
 
-from storage.directory.contracts import (
-    GRACE,
-    Contract,
-    ContractLimits,
-    Contracts,
-    Feature,
-    Intake,
-    is_early,
-    parse_features,
-)
+from storage.directory.contracts import Contracts
 from storage.directory.provisioning import Provisioning
+from storage.directory.terms import GRACE, Contract, ContractLimits, Feature, Intake, is_early, parse_features
 from storage.errors import Conflict, InvalidInput, LimitReached, NotFound, NotPermitted
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
