@@ -1,5 +1,6 @@
 """Moving in: pulls an account from another provider's IMAP server, again and again until the cut-over.
 
-`source` says where and as whom, `wire` bounds what the other server may send, `client` speaks with it, `folders`
-decides what goes where, `pull` brings one folder up to date, `account` all of them, `table` reads a list of accounts.
+`source` says where and as whom, `wire` bounds what the other server may send, `connecting` signs in, `client` speaks
+with it, `answers` reads what it says, `folders` decides what goes where, `pull` brings one folder up to date, `account`
+all of them, `table` reads a list of accounts.
 """

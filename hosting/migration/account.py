@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from hosting.migration.client import Refused, Server
+from hosting.migration.answers import Refused
+from hosting.migration.client import Server
 from hosting.migration.folders import Planned, plan
 from hosting.migration.pull import Attempts, FolderPull, Orders, Shown, Stopped
 from hosting.migration.report import FolderReport, Progress, Report, Tell

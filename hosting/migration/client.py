@@ -12,92 +12,45 @@ Standards: RFC 9051 and RFC 3501, RFC 2342, RFC 4959, RFC 5161, RFC 5258, RFC 61
 from __future__ import annotations
 
 import imaplib
-import re
-import socket
-import ssl
 from array import array
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import date
 from types import NoneType
 from typing import Any, cast
 
-from imapclient.response_parser import parse_fetch_response, parse_response
+from imapclient.response_parser import parse_response
 
 from hosting.imap import utf7
+from hosting.migration.answers import (
+    Attributes,
+    Bodies,
+    Listed,
+    Namespaces,
+    Opened,
+    Refused,
+    fetched,
+    octets_of,
+    responses,
+    seconds_of,
+    tags_of,
+)
+from hosting.migration.connecting import connect, guarded, sign_in
 from hosting.migration.source import Login, Source
 from hosting.migration.wire import BoundedClient, ServerLost
-from storage.errors import AuthenticationFailed, InvalidInput
+from storage.errors import InvalidInput
 from storage.mail.moving import Tags
-from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, UID_MAX, UidSet
+from storage.values import UID_MAX, UidSet
 
 FOLDERS_MAX = 10_000
 MESSAGES_MAX = 5_000_000  # of one folder
 MESSAGE_OCTETS_MAX = 256 * 1024 * 1024
-KEYWORDS_MAX = 100  # of one message
 CHUNK = 4 * 1024 * 1024
 _LIST_MAX = 16 * 1024 * 1024
 _ROW = 4096  # octets that the flags, size and date of a message may take
 _SLACK = 1024 * 1024
 
-_SYSTEM = {b"\\seen": SEEN, b"\\answered": ANSWERED, b"\\flagged": FLAGGED, b"\\deleted": DELETED, b"\\draft": DRAFT}
-_KEYWORD = re.compile(rb"[!#$&'+\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,200}\Z")  # atoms (RFC 9051 §9)
-_CODE = re.compile(r"\[([A-Z]+)")
-_PERMANENT = {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "ALERT"}
-_TEMPORARY = {"UNAVAILABLE", "INUSE", "LIMIT", "OVERQUOTA", "SERVERBUG"}
-_NONSENSE = "It sends what is no IMAP."
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-class Refused(Exception):  # noqa: N818 - an answer
-    """The server said NO or BAD to a command, or what it offers cannot be used. `said` is for people."""
-
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A mailbox as LIST tells of it."""
-
-    raw: bytes  # its name, to ask for it
-    name: str
-    delimiter: str  # "": it has no levels
-    attributes: frozenset[str]  # small letters
-    subscribed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Namespaces:
-    """Prefixes (RFC 2342) of what is the user's own, and of what is not."""
-
-    personal: tuple[str, ...] = ("",)
-    others: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    uidvalidity: int
-    messages: int
-    highest_modseq: int  # 0: it has none
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    size: int
-    tags: Tags
-    internal_date: int | None
-
-
-@dataclass(slots=True)
-class Bodies:
-    """What came of a FETCH. `lost`: the connection ended meanwhile."""
-
-    octets: dict[int, bytes] = field(default_factory=dict)
-    empty: set[int] = field(default_factory=set)  # the server says NIL
-    lost: ServerLost | None = None
 
 
 class Server:
@@ -113,11 +66,11 @@ class Server:
 
     @classmethod
     def connect(cls, source: Source, login: Login) -> Server:
-        with _guarded():
-            client = _connected(source)
+        with guarded():
+            client = connect(source)
         try:
-            with _guarded():
-                _sign_in(client, source, login)
+            with guarded():
+                sign_in(client, source, login)
                 server = cls(client)
                 server._prepare()
         except BaseException:
@@ -128,7 +81,7 @@ class Server:
 
     def close(self) -> None:
         """Say goodbye if that is possible."""
-        with suppress(ServerLost, Refused), _guarded():
+        with suppress(ServerLost, Refused), guarded():
             self._wire.reader.allow(_SLACK)
             self._client.logout()
         with suppress(OSError):
@@ -162,7 +115,7 @@ class Server:
         """None: the server does not tell."""
         if not self._client.has_capability("NAMESPACE"):
             return None
-        with _guarded():
+        with guarded():
             self._wire.reader.allow(_SLACK)
             try:
                 found = self._client.namespace()
@@ -170,7 +123,7 @@ class Server:
                 raise
             except (imaplib.IMAP4.error, ValueError, TypeError):
                 return None
-            prefixes = [tuple(self._decoded(_octets(each[0])) for each in kind or ()) for kind in found]
+            prefixes = [tuple(self._decoded(octets_of(each[0])) for each in kind or ()) for kind in found]
         if not prefixes[0]:
             return None
         return Namespaces(prefixes[0], prefixes[1] + prefixes[2])
@@ -179,7 +132,7 @@ class Server:
         """All mailboxes that it shows. Raises Refused if there are more than can be meant."""
         extended = self._client.has_capability("LIST-EXTENDED")
         wanted = ["SUBSCRIBED", *(["SPECIAL-USE"] if self._client.has_capability("SPECIAL-USE") else [])]
-        with _guarded():
+        with guarded():
             try:
                 if not extended:
                     raise Refused("")
@@ -204,7 +157,7 @@ class Server:
                 return []
             raise Refused("" if extra else "It does not list its folders.")
         found: dict[bytes, Listed] = {}
-        for each in _responses(self._wire.untagged_responses.pop(command, [])):
+        for each in responses(self._wire.untagged_responses.pop(command, [])):
             one = self._one_listed(each, subscribed)
             if one is not None:
                 found.setdefault(one.raw, one)
@@ -219,11 +172,11 @@ class Server:
             return None
         if not isinstance(flags, tuple) or raw is None or isinstance(raw, tuple):
             return None
-        raw = _octets(raw)
+        raw = octets_of(raw)
         if not raw:
             return None
-        attributes = frozenset(_octets(flag).decode("ascii", "replace").lower() for flag in flags if flag is not None)
-        separator = b"" if delimiter is None or isinstance(delimiter, tuple) else _octets(delimiter)
+        attributes = frozenset(octets_of(flag).decode("ascii", "replace").lower() for flag in flags if flag is not None)
+        separator = b"" if delimiter is None or isinstance(delimiter, tuple) else octets_of(delimiter)
         is_subscribed = "\\subscribed" in attributes if subscribed is None else raw in subscribed
         return Listed(raw, self._decoded(raw), separator.decode("latin-1")[:1], attributes, is_subscribed)
 
@@ -244,7 +197,7 @@ class Server:
         """Raises Refused if it does not open."""
         if any(octet in raw for octet in b"\r\n\0"):
             raise Refused("The name cannot be asked for.")
-        with _guarded():
+        with guarded():
             self._wire.reader.allow(_SLACK)
             self._wire.untagged_responses.clear()
             try:
@@ -271,7 +224,7 @@ class Server:
     def uids(self, messages: int, since: date | None = None) -> array[int]:
         """All, or those that came on that day or later; ascending."""
         criteria = ["ALL"] if since is None else ["SINCE", f"{since.day}-{_MONTHS[since.month - 1]}-{since.year:04}"]
-        with _guarded():
+        with guarded():
             self._wire.reader.allow(messages * 12 + _SLACK)
             self._wire.untagged_responses.clear()
             kind, _ = self._wire._simple_command("UID", "SEARCH", *criteria)
@@ -280,7 +233,7 @@ class Server:
             found = {
                 int(word)
                 for line in self._wire.untagged_responses.pop("SEARCH", [])
-                for word in _octets(line).split()
+                for word in octets_of(line).split()
                 if word.isdigit() and len(word) <= 10
             }
             self._settled()
@@ -292,7 +245,7 @@ class Server:
         for uid, items in self._fetch(uids, "(UID RFC822.SIZE FLAGS INTERNALDATE)", len(uids) * _ROW):
             size, flags = items.get(b"RFC822.SIZE"), items.get(b"FLAGS")
             if isinstance(size, int) and isinstance(flags, tuple):
-                found[uid] = Attributes(size, tags_of(flags), _seconds(items.get(b"INTERNALDATE")))
+                found[uid] = Attributes(size, tags_of(flags), seconds_of(items.get(b"INTERNALDATE")))
         return found
 
     def sizes(self, uids: Sequence[int]) -> dict[int, int]:
@@ -307,7 +260,7 @@ class Server:
 
     def ask_bodies(self, uids: Sequence[int], allowed: int) -> bytes:
         """Send for them; `receive` in the same order. `allowed`: octets of all that was asked for and not received."""
-        with _guarded():
+        with guarded():
             self._wire.reader.allow(allowed + len(uids) * _ROW + _SLACK)
             tag: bytes = self._wire._command("UID", "FETCH", _set_of(uids), "(UID BODY.PEEK[])")
         self._asked[tag] = set(uids)
@@ -316,7 +269,7 @@ class Server:
     def receive(self, tag: bytes) -> Bodies:
         bodies = Bodies()
         try:
-            with _guarded():
+            with guarded():
                 try:
                     self._wire._command_complete("FETCH", tag)
                 except imaplib.IMAP4.abort:
@@ -326,7 +279,7 @@ class Server:
         except ServerLost as lost:
             bodies.lost = lost
         wanted = set().union(*self._asked.values())
-        for uid, items in _fetched(self._wire.untagged_responses.pop("FETCH", [])):
+        for uid, items in fetched(self._wire.untagged_responses.pop("FETCH", [])):
             text = items.get(b"BODY[]", ())
             if uid in wanted and isinstance(text, (bytes, int, NoneType)):
                 self._early.setdefault(uid, text)
@@ -335,7 +288,7 @@ class Server:
             if text is None:
                 bodies.empty.add(uid)
             else:
-                bodies.octets[uid] = _octets(text)
+                bodies.octets[uid] = octets_of(text)
         if bodies.lost is None:
             try:
                 self._settled()
@@ -353,7 +306,7 @@ class Server:
             part = next((value for name, value in items.items() if name.startswith(b"BODY[]")), None)
             if not isinstance(part, (bytes, int)):
                 return b"".join(parts) if parts and part is None and uid in found else None
-            part = _octets(part)[:CHUNK]
+            part = octets_of(part)[:CHUNK]
             parts.append(part)
             start += len(part)
             if len(part) < CHUNK:
@@ -367,13 +320,13 @@ class Server:
         if not uids:
             return []
         asked = set(uids)
-        with _guarded():
+        with guarded():
             self._wire.reader.allow(allowed + _SLACK)
             self._wire.untagged_responses.clear()
             kind, _ = self._wire._simple_command(
                 "UID", "FETCH", _set_of(uids), items, *([modifier] if modifier else [])
             )
-            found = list(_fetched(self._wire.untagged_responses.pop("FETCH", [])))
+            found = list(fetched(self._wire.untagged_responses.pop("FETCH", [])))
             self._settled()
             if kind != "OK" and not found:
                 raise ServerLost("It does not give its messages for the moment.")
@@ -383,142 +336,8 @@ class Server:
         """Nothing is kept of what nobody asked for. Raises ServerLost if the numbers of messages are others now."""
         told = self._wire.untagged_responses.get("UIDVALIDITY")
         self._wire.untagged_responses.clear()
-        if told and _octets(told[-1]) != str(self._selected).encode():
+        if told and octets_of(told[-1]) != str(self._selected).encode():
             raise ServerLost("It gave the messages other numbers meanwhile.")
-
-
-def tags_of(flags: Collection[Any]) -> Tags:
-    r"""Known system flags and keywords; \Recent and what is no keyword are left out."""
-    bits = 0
-    words: set[str] = set()
-    for flag in flags:
-        if flag is None or isinstance(flag, tuple):
-            continue
-        octets = _octets(flag)
-        if octets.startswith(b"\\"):
-            bits |= _SYSTEM.get(octets.lower(), 0)
-        elif _KEYWORD.match(octets) and len(words) < KEYWORDS_MAX:
-            words.add(octets.decode("ascii"))
-    return Tags(bits, frozenset(words))
-
-
-# Connecting
-
-
-def _connected(source: Source) -> BoundedClient:
-    try:
-        client = BoundedClient(source)
-    except ssl.SSLCertVerificationError as error:
-        raise InvalidInput(
-            f"The certificate of {source} does not verify ({error.verify_message}); with --ca FILE its authority's is"
-            " trusted."
-        ) from None
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_NONAME:
-            raise InvalidInput(f"There is no server named {source.host}.") from None
-        raise
-    if source.tls:
-        return client
-    try:
-        if client.has_capability("STARTTLS"):
-            client.wire.starttls(source.context())
-            client._starttls_done = True
-        elif not source.is_loopback:
-            raise InvalidInput("The server does not encrypt connections; no password is sent to it.")
-    except ssl.SSLCertVerificationError as error:
-        client.wire.shutdown()
-        raise InvalidInput(f"The certificate of {source} does not verify ({error.verify_message}).") from None
-    except BaseException:
-        with suppress(OSError):
-            client.wire.shutdown()
-        raise
-    return client
-
-
-def _sign_in(client: BoundedClient, source: Source, login: Login) -> None:
-    secret = login.secret()
-    try:
-        if login.is_token:
-            if client.has_capability("AUTH=OAUTHBEARER"):
-                client.oauthbearer_login(login.user, secret)
-            else:
-                client.oauth2_login(login.user, secret)
-        elif login.master:
-            client.plain_login(login.master, secret, login.user)
-        elif client.has_capability("AUTH=PLAIN") or not (login.user.isascii() and secret.isascii()):
-            client.plain_login(login.user, secret)
-        else:
-            client.login(login.user, secret)
-    except imaplib.IMAP4.abort:
-        raise
-    except imaplib.IMAP4.error as error:
-        if isinstance(error.__context__, imaplib.IMAP4.abort):  # IMAPClient makes one of both
-            raise error.__context__ from None
-        code = next((code for code in _CODE.findall(str(error)) if code in _PERMANENT | _TEMPORARY), "")
-        if code in _TEMPORARY:
-            raise ServerLost("It signs nobody in for the moment.") from None
-        raise AuthenticationFailed(f"{source} does not sign this user in; nothing more was tried.") from None
-
-
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """Whatever goes wrong on the way is ServerLost or Refused; what the server said is not shown."""
-    try:
-        yield
-    except (ServerLost, Refused):
-        raise
-    except imaplib.IMAP4.abort:
-        raise ServerLost("It ended the connection.") from None
-    except imaplib.IMAP4.error:
-        raise ServerLost("It refused a command that every server knows.") from None
-    except TimeoutError:
-        raise ServerLost("It does not answer.") from None
-    except OSError:
-        raise ServerLost("The connection failed.") from None
-    except (ValueError, TypeError, LookupError, AssertionError, AttributeError, RecursionError):
-        raise ServerLost(_NONSENSE) from None
-
-
-# Answers
-
-
-def _responses(data: Sequence[Any]) -> Iterator[list[Any]]:
-    """imaplib's records, a list for each response: its literals are tuples, and it ends with a line."""
-    response: list[Any] = []
-    for record in data:
-        if record is None:
-            continue
-        response.append(record)
-        if not isinstance(record, tuple):
-            yield response
-            response = []
-
-
-def _fetched(data: Sequence[Any]) -> Iterator[tuple[int, dict[bytes, Any]]]:
-    """UID and items of each response to FETCH that can be read and has one."""
-    for response in _responses(data):
-        try:
-            for items in parse_fetch_response(response, False, False).values():
-                uid = items.get(b"UID")
-                if isinstance(uid, int) and 0 < uid <= UID_MAX:
-                    yield uid, items
-        except (imaplib.IMAP4.error, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            continue
-
-
-def _octets(value: Any) -> bytes:
-    """The lexer makes numbers of what looks like one."""
-    return value if isinstance(value, bytes) else str(value).encode("ascii", "replace")
-
-
-def _seconds(value: Any) -> int | None:
-    if not isinstance(value, datetime):
-        return None
-    try:
-        seconds = int(value.timestamp())
-    except (ValueError, OverflowError, OSError):
-        return None
-    return seconds if 0 <= seconds < 1 << 40 else None
 
 
 def _set_of(uids: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hosting.migration.client import Listed, Namespaces
+from hosting.migration.answers import Listed, Namespaces
 from storage.errors import InvalidInput
 from storage.mail import journal
 from storage.mail.names import INBOX, SEPARATOR, nearest_name, new_name

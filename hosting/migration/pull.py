@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from hosting.migration.client import CHUNK, Attributes, Listed, Namespaces, Opened, Refused, Server
+from hosting.migration.answers import Attributes, Listed, Namespaces, Opened, Refused
+from hosting.migration.client import CHUNK, Server
 from hosting.migration.folders import Choice, Planned, plan
 from hosting.migration.report import FolderReport, Progress, Report, Tell
 from hosting.migration.wire import ServerLost

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosting.migration.client import Listed, Namespaces
+from hosting.migration.answers import Listed, Namespaces
 from hosting.migration.folders import Choice, Planned, plan
 from storage.errors import InvalidInput
 from storage.mail.names import new_name
