@@ -40,12 +40,13 @@ def show(
         tenant_id, account_id = whose.tenant.tenant_id, whose.account.account_id
         message = mark_of(administration, tenant_id, account_id, folder, uid)
         scope = scope_of(tenant_id, account_id, folder=folder, uid=str(uid), message=message)
-        administration.control.approvals.check(Kind.BODY_ACCESS, scope, run.operator)
+        options = ("--account", address, "--message", f"{folder}/{uid}")
+        administration.control.approvals.check(Kind.BODY_ACCESS, scope, run.operator, options)
         with administration.installation.account(tenant_id, account_id) as account:
             rows = account.messages.fetch_rows(account.mailboxes.find(folder).id, uid, uid, ("message_id",))
             if not rows:  # before an approval is used up for nothing
                 raise NotFound("There is no such message.")
-            used = administration.control.approvals.use(Kind.BODY_ACCESS, scope, run.operator)
+            used = administration.control.approvals.use(Kind.BODY_ACCESS, scope, run.operator, options)
             details = {
                 "folder": folder,
                 "uid": str(uid),

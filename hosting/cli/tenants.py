@@ -140,7 +140,7 @@ def end(
         else:
             administration.control.holds.check(row.tenant_id)  # before anything is asked
             endings.confirm(f"All data of the tenant '{row.slug}' will be erased.", row.slug, yes=yes)
-            _use_approval(run, administration, row)
+            _use_approval(run, administration, row, reason)
             ending_id = order_tenant(
                 administration.installation, row.tenant_id, run.operator, reason, thorough=thorough
             )
@@ -157,10 +157,11 @@ def _runs_on(administration: Administration, row: TenantRow) -> bool:
     )
 
 
-def _use_approval(run: Invocation, administration: Administration, row: TenantRow) -> None:
+def _use_approval(run: Invocation, administration: Administration, row: TenantRow, reason: str) -> None:
     """Raises NotPermitted, saying how to ask for it, where a second person is needed and has not approved."""
     if _runs_on(administration, row):
-        administration.control.approvals.use(Kind.EARLY_ERASURE, scope_of(row.tenant_id), run.operator)
+        options = ("--tenant", row.slug, *(("--reason", reason) if reason else ()))
+        administration.control.approvals.use(Kind.EARLY_ERASURE, scope_of(row.tenant_id), run.operator, options)
 
 
 @app.command()

@@ -157,7 +157,16 @@ def _use_approval(installation: Installation, case: Case, by: Person) -> Approva
         used = found.state is ApprovalState.USED and found.kind is Kind.DISCLOSURE and found.asked_by == by.name
         if used and found.scope == scope:
             return found
-    return approvals.use(Kind.DISCLOSURE, scope, by.name)
+    return approvals.use(Kind.DISCLOSURE, scope, by.name, _options(installation, case))
+
+
+def _options(installation: Installation, case: Case) -> tuple[str, ...]:
+    """Of `cleanmail request ask`, for this case."""
+    if case.account_id is None:
+        whose = ("--tenant", installation.control.tenant(case.tenant_id).slug)
+    else:
+        whose = ("--account", str(installation.tenant(case.tenant_id).account(case.account_id).login))
+    return ("--case", case.case_id, *whose)
 
 
 def _approved_scope(installation: Installation, case: Case) -> dict[str, str]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -231,21 +232,28 @@ class Approvals:
             raise Conflict("This request was decided or used meanwhile.")
         return self.find(approval_id)
 
-    def use(self, kind: Kind, scope: Mapping[str, str], by: str) -> Approval:
+    def use(self, kind: Kind, scope: Mapping[str, str], by: str, options: Sequence[str] = ()) -> Approval:
         """The approval of exactly this, which `by` asked for: used up when it returns.
 
-        Raises NotPermitted, with the command to ask by, if there is none.
+        Raises NotPermitted if there is none, with the command to ask by; its `options` say what the scope says.
         """
         for found in self._usable(kind, scope, by):
             self._record("approval.use", by, "", found)
             if self._use_up(found.approval_id):
                 return self.find(found.approval_id)
-        raise _needed(kind)
+        for waiting in self.waiting():
+            if waiting.kind is kind and waiting.asked_by == by and waiting.scope == dict(scope):
+                number = waiting.approval_id
+                raise NotPermitted(f"Request {number} waits for a second person: cleanmail request approve {number}.")
+        raise _needed(kind, options)
 
-    def check(self, kind: Kind, scope: Mapping[str, str], by: str) -> None:
-        """As `use`, which is asked later, but nothing is used up: before anything is told about the scope."""
+    def check(self, kind: Kind, scope: Mapping[str, str], by: str, options: Sequence[str] = ()) -> None:
+        """As `use`, which is asked later, but nothing is used up: before anything is told about the scope.
+
+        Nor is a request that waits: the scope of what is not there is never the same.
+        """
         if not self._usable(kind, scope, by):
-            raise _needed(kind)
+            raise _needed(kind, options)
 
     def _usable(self, kind: Kind, scope: Mapping[str, str], by: str) -> list[Approval]:
         found = self.approved(kind)
@@ -332,10 +340,10 @@ def scope_of(tenant_id: TenantId | None = None, account_id: AccountId | None = N
     return {name: str(int(value)) for name, value in subject.items() if value is not None} | more
 
 
-def _needed(kind: Kind) -> NotPermitted:
-    return NotPermitted(
-        f"This needs a second person: 'cleanmail request ask {kind.value}', then another person has to approve it."
-    )
+def _needed(kind: Kind, options: Sequence[str]) -> NotPermitted:
+    reason = () if "--reason" in options else ("--reason", "say why here")
+    command = shlex.join(["cleanmail", "request", "ask", kind.value, *options, *reason])
+    return NotPermitted(f"This needs a second person. Ask, then another person has to approve it: {command}")
 
 
 def _same_person(asked: Approval, by: str, unix: str) -> bool:

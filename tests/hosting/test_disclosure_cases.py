@@ -206,7 +206,7 @@ def test_a_whole_tenant(premises: Premises) -> None:
 
 def test_nothing_without_a_second_person(premises: Premises) -> None:
     case = premises.record(What.ACCESS)
-    with pytest.raises(NotPermitted, match="request ask disclosure"):
+    with pytest.raises(NotPermitted, match="waits for a second person"):
         premises.extract(case)
     with pytest.raises(NotPermitted):
         premises.installation.control.approvals.decide(premises.request, ADA.name, True)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pwd
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,12 @@ def test_from_the_letter_to_the_report(place: Place, tmp_path: Path) -> None:
     assert made["document_sha256"] == hashlib.sha256(b"We demand ...").hexdigest() and made["state"] == "recorded"
     target = tmp_path / "handed"
     status, _, err = place.run("disclosure", "extract", made["case"], str(target))
-    assert status == 1 and "request ask disclosure" in err and not target.exists()
+    assert status == 1 and f"Request {made['request']} waits for a second person" in err and not target.exists()
+    assert place.run("request", "withdraw", made["request"])[0] == 0
+    _, _, err = place.run("disclosure", "extract", made["case"], str(target))
+    command = shlex.split(err.partition(": cleanmail ")[2])
+    assert command[2:7] == ["disclosure", "--case", made["case"], "--account", ACCOUNT]
+    made["request"] = place.json(*command)["id"]
     assert place.run("request", "approve", made["request"])[0] == 1  # who asked is not the second person
     place.approve(made["request"])
     done = place.json("disclosure", "extract", made["case"], str(target))

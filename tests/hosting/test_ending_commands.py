@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,5 +94,13 @@ def test_a_contract_that_runs_on_needs_a_second_person(cleanmail: Run) -> None:
     assert status == 0, err
     status, _, err = cleanmail("tenant", "end", "zebrafink", "--yes")
     assert status != 0
-    assert "request" in err
+    said = json.loads(err)["message"]
+    assert said.endswith("cleanmail request ask early_erasure --tenant zebrafink --reason 'say why here'")
+    _, _, err = cleanmail("tenant", "end", "zebrafink", "--yes", "--reason", "they're gone")
+    command = shlex.split(json.loads(err)["message"].partition(": cleanmail ")[2])
+    assert command[-1] == "they're gone"
+    asked = cleanmail(*command)
+    assert asked[0] == 0
+    _, _, err = cleanmail("tenant", "end", "zebrafink", "--yes")
+    assert f"Request {asked[1]['id']} waits for a second person" in err
     assert [row["state"] for row in cleanmail("tenant", "list")[1]] == ["active"]

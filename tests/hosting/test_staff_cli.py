@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -410,9 +411,11 @@ class TestRequests:
         assert (refused.status, "request ask body_access" in refused.err) == (1, True)
         assert "body-4711" not in refused.out
         for folder, uid in (("INBOX", "2"), ("Divorce", "1")):  # nor is it told what there is
-            assert people.run("message", "show", "ann@acme.test", folder, uid).err == refused.err
+            said = people.run("message", "show", "ann@acme.test", folder, uid).err
+            assert said == refused.err.replace("INBOX/1", f"{folder}/{uid}")
+        assert shlex.join([*ask, "--reason", "say why here"]) in refused.err
         asked = people.run(*ask, "--reason", "bombs", "--json").json
-        assert people.run(*read).status == 1
+        assert people.run(*read).err == refused.err  # nor by its having been asked for
         assert people.run("request", "approve", asked["id"]).status == 1  # support is no approver
         self.sit(people, ADAM, "bert")
         (waiting,) = people.run("request", "list", "--json").json

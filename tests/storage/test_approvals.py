@@ -40,11 +40,13 @@ def approved(approvals: Approvals, scope: dict[str, str] | None = None) -> str:
 def test_one_asks_another_approves_and_the_first_uses_it_once(
     premises: DirectoryPremises, approvals: Approvals
 ) -> None:
+    with pytest.raises(NotPermitted, match="request ask body_access --message 'a b/1' --reason 'say why here'"):
+        approvals.use(Kind.BODY_ACCESS, SCOPE, "anna", ("--message", "a b/1"))
     asked = approvals.ask(Kind.BODY_ACCESS, SCOPE, " a mailbox on fire ", "anna", unix="ops")
     assert (asked.state, asked.expires) == (ApprovalState.WAITING, asked.asked + DAYS * DAY)
     assert approvals.waiting() == [asked]
     assert (asked.scope, asked.reason, asked.asked_by, asked.asked_as) == (SCOPE, "a mailbox on fire", "anna", "ops")
-    with pytest.raises(NotPermitted, match="request ask body_access"):
+    with pytest.raises(NotPermitted, match=f"{asked.approval_id} waits for a second person"):
         approvals.use(Kind.BODY_ACCESS, SCOPE, "anna")
     decided = approvals.decide(asked.approval_id, "bert", True)
     assert (decided.state, decided.decided_by) == (ApprovalState.APPROVED, "bert")
