@@ -103,6 +103,26 @@ def restore_archive(
         return run.restored
 
 
+def would_be_restored(archive: ArchiveFolder) -> Restored:
+    """What would come into an account that is not there yet."""
+    restored, known, is_left_out = Restored(), set[str](), False
+    there = {name for name, _ in FIRST_MAILBOXES}
+    with archive.index() as lines:
+        for line in lines:
+            if isinstance(line, FolderLine):
+                is_left_out = bool(line.gone) or line.read_only
+                if line.read_only and not line.gone:
+                    restored.note(_left_out(line))
+                restored.folders += not is_left_out and line.folder not in there
+            elif isinstance(line, MessageLine) and not is_left_out:
+                restored.imported += 1
+                restored.octets += line.size
+                if line.places > 1:
+                    restored.placed += line.email_id in known
+                    known.add(line.email_id)
+    return restored
+
+
 @dataclass(slots=True)
 class _Batch:
     """Messages of one folder, in their order: new ones, or known ones that stand in it too."""
@@ -139,7 +159,7 @@ class _Restore:
                 if not isinstance(line, FolderLine) or line.gone:
                     continue
                 if line.read_only:
-                    self.restored.note(f"{line.folder} is written by the server; it stays in the archive.")
+                    self.restored.note(_left_out(line))
                     continue
                 wanted.append(WantedMailbox(line.folder, line.special_use, line.keep_days, line.keywords))
         mailboxes = self._account.mailboxes.list()
@@ -335,6 +355,10 @@ class _Restore:
         self.restored.imported += len(new) + len(known)
         self.restored.placed += len(known)
         self.restored.octets += sum(len(each.data) for each in new) + sum(each.size for each in known)
+
+
+def _left_out(line: FolderLine) -> str:
+    return f"{line.folder} is written by the server; it stays in the archive."
 
 
 def restore_filter(

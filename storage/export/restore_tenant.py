@@ -21,7 +21,7 @@ from storage.directory.rows import AccountRow, State
 from storage.errors import AlreadyExists, CleanmailError, Conflict, InvalidInput, NotFound, Unavailable
 from storage.export import names
 from storage.export.archive import ArchiveFolder
-from storage.export.restore import CheckRule, Restored, restore_archive, restore_filter
+from storage.export.restore import CheckRule, Restored, restore_archive, restore_filter, would_be_restored
 from storage.export.values import ACCOUNT, ACCOUNTS, TENANT, Progress, Tell
 from storage.export.verify import verify_archive
 from storage.filter.rules import RuleScope
@@ -123,7 +123,10 @@ class _Restore:
             with ArchiveFolder(path, self._key) as archive:
                 document = archive.document(ACCOUNT)
                 manifest = archive.signed.manifest
-            if row := self._account(address, document):
+                row = self._account(address, document)
+                if row is None:  # a dry run
+                    self.restored.accounts[str(address)] = would_be_restored(archive)
+            if row is not None:
                 self.restored.accounts[str(address)] = restore_archive(
                     self._installation,
                     self._tenant_id,
@@ -135,8 +138,6 @@ class _Restore:
                     check_rule=self._check_rule,
                     progress=self._told,
                 )
-            else:  # a dry run
-                self.restored.accounts[str(address)] = Restored(imported=manifest.messages, octets=manifest.octets)
             self._done += manifest.messages
             self._octets += manifest.octets
 

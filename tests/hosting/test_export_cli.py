@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from hosting import cli, composition, config
 from storage.installation import Installation
+from storage.schema.account import mailbox
 from storage.values import SEEN, AccountId, TenantId
 
 CHEAP = "[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n"
@@ -110,8 +112,21 @@ def test_an_account_goes_out_is_verified_offline_and_comes_back(place: Place, tm
     assert place.audited()[-1] == ("account.import", AccountId(2))
 
 
+def write_journal(data: Path) -> None:
+    """A folder that the server writes, with a message: nothing of it is imported."""
+    with (
+        composition.administration(data, config.load(data / "cleanmail.toml")) as administration,
+        administration.installation.account(TenantId(1), AccountId(1)) as account,
+    ):
+        journal = account.mailboxes.create("Access journal").id
+        account.messages.append(journal, LETTER % 99)
+        statement = update(mailbox).where(mailbox.c.mailbox_id == journal).values(read_only=1)
+        account.database.write(lambda transaction: transaction.execute(statement))
+
+
 def test_a_tenant_comes_back_with_accounts_aliases_and_settings(place: Place, tmp_path: Path) -> None:
     to = str(tmp_path / "acme")
+    write_journal(place.data)
     assert place.run("export", "--tenant", "acme", to, "--format", "mbox").status == 0
     actions = [action for action, _ in place.audited()]
     assert actions[-3:] == ["tenant.export", "account.export", "account.export"]
@@ -133,6 +148,7 @@ def test_a_tenant_comes_back_with_accounts_aliases_and_settings(place: Place, tm
         ["acme.test"],
     )
     said = moved.run("import", "--tenant", "new", to)
+    assert said.out.startswith("3 messages")
     assert said.status == 0 and "cleanmail account passwd ada@acme.test" in said.err and "domain verify" in said.err
     again = moved.run("import", "--tenant", "new", to, "--json").json
     assert (again["imported"], again["present"], again["made"], again["aliases"]) == (0, 3, [], 0)

@@ -19,7 +19,8 @@ from storage.errors import CleanmailError
 from storage.export import form as forms
 from storage.export import names
 from storage.export.account import export_account
-from storage.export.restore import restore_archive
+from storage.export.archive import ArchiveFolder
+from storage.export.restore import restore_archive, would_be_restored
 from storage.export.values import Form
 from storage.export.verify import verify_archive
 from storage.mail.account import Account
@@ -48,6 +49,8 @@ def test_an_account_comes_back_as_it_was(place: ExportPlace, tmp_path: Path, for
     restored = restore_archive(place.installation, place.tenant_id, other, tmp_path / "one")
     assert (restored.imported, restored.present, restored.notes) == (manifest.messages, 0, [])
     assert (dry.imported, dry.placed, dry.folders) == (restored.imported, restored.placed, restored.folders)
+    with ArchiveFolder(tmp_path / "one") as archive:
+        assert would_be_restored(archive) == restored
     assert place.view(other) == wanted
     export_account(place.installation, place.tenant_id, other, tmp_path / "other", form)
     assert index_of(tmp_path / "other") == index_of(tmp_path / "one")
@@ -191,6 +194,9 @@ def test_a_folder_that_the_server_writes_stays_in_the_archive(place: ExportPlace
         account.mailboxes.create("Archive", ("\\Archive",))
     export_account(place.installation, place.tenant_id, one, tmp_path / "one")
     restored = restore_archive(place.installation, place.tenant_id, other, tmp_path / "one")
+    with ArchiveFolder(tmp_path / "one") as archive:
+        would = would_be_restored(archive)
+    assert (would.imported, would.octets, would.folders, would.notes) == (0, 0, 0, restored.notes)
     assert (restored.imported, restored.present) == (0, 0)
     assert restored.notes == ["Access journal is written by the server; it stays in the archive."]
     assert place.view(other) == place.view(one)  # it never had mail of its own: Archive is gone there too
