@@ -6,8 +6,9 @@ finish. `ServerProcesses` is what the jobs role, or a command, knows of the othe
 the kernel who has files open.
 
 Memory that was freed may show traces of a key until it is written over. So the processes that held keys are replaced:
-after a contract's end at once, the auth role last; after the end of one account, for which nobody else's sessions are
-to be ended, in the following night, each at a moment of its own.
+after a contract's end at once, one after the other so that those who stay are served by the others meanwhile, the auth
+role last; after the end of one account, for which nobody else's sessions are to be ended, in the following night, each
+at a moment of its own.
 """
 
 # ruff: noqa: N802 - Twisted calls these methods by these names
@@ -17,7 +18,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,13 @@ _DAY = 86_400
 _NIGHT = 3 * 3600  # seconds after midnight UTC
 _SPREAD = 3600  # seconds over which processes are replaced, so that they are not all new at once
 _STOPPING = 600  # seconds that the last one may take to stop
+_TURN = 20.0  # seconds for which the others wait for one to be replaced
+_POLL = 0.1
+_ORDER = (
+    "imap",
+    "smtp",
+    "queue",
+)  # sessions that people have open first, while all others can take them; then the rest
 
 
 class LettingGo(Service):
@@ -134,8 +143,10 @@ def replaced_until(now: int) -> int:
 class ServerProcesses:
     """`storage.ending.processes.Processes`, with keys from the auth role; with the key store itself there is nobody."""
 
-    def __init__(self, keys: KeySource) -> None:
+    def __init__(self, keys: KeySource, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises what is to end a wait for others."""
         self._auth = keys if isinstance(keys, AuthClient) else None
+        self._check = check
 
     def holding(self, tenant_id: TenantId, folder: Path, *, keys: bool) -> frozenset[int]:
         if self._auth is None:
@@ -151,22 +162,66 @@ class ServerProcesses:
         return replaced_until(now) if self._auth is not None else None
 
     def recycle(self, tenant_id: TenantId) -> int:
-        """The supervisor starts them again. Not this process: whoever runs it sees to it; nor commands, which end."""
+        """The supervisor starts them again, one after the other. Not this process: whoever runs it sees to it; nor
+        commands, which end."""
         if self._auth is None:
             return 0
-        workers = {pid for pid in self._auth.ever_held(tenant_id) if _is_worker(pid)}
-        return len(self._auth.recycle(tenant_id, workers - {os.getpid()}))
+        roles = {pid: role for pid in self._auth.ever_held(tenant_id) if (role := _role_of(pid))}
+        roles.pop(os.getpid(), None)
+        auth = self._auth
+
+        def present(role: str) -> set[int]:
+            return {*auth.present(role), *(pid for pid, each in roles.items() if each == role and _role_of(pid))}
+
+        return replace_in_turn(
+            roles, stop=lambda pid: bool(auth.recycle(tenant_id, {pid})), present=present, wait=self._wait
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self._check()
+        time.sleep(seconds)
 
     def recycle_key_holder(self) -> int:
         """The auth role, which has not only this tenant's keys; whoever asks it meanwhile waits for the next one."""
         return int(self._auth.retire()) if self._auth is not None else 0
 
 
-def _is_worker(pid: int) -> bool:
+def replace_in_turn(
+    roles: Mapping[int, str],
+    *,
+    stop: Callable[[int], bool],
+    present: Callable[[str], Collection[int]],
+    wait: Callable[[float], None],
+) -> int:
+    """Stops each of these processes, whose roles are named, once the one before it was replaced; how many were stopped.
+
+    Who is not replaced within `_TURN` seconds keeps the others waiting no longer. `present` are the processes of a role
+    that are up: those that are to go until they are gone, the others once they are ready.
+    """
+    stopped = 0
+    for pid in sorted(roles, key=lambda pid: (_ORDER.index(roles[pid]) if roles[pid] in _ORDER else len(_ORDER), pid)):
+        role = roles[pid]
+        before = {*roles, *present(role)}  # an auth role that was started anew does not know all of them
+        if not stop(pid):
+            continue  # it ended by itself
+        stopped += 1
+        for _ in range(round(_TURN / _POLL)):
+            now = set(present(role))
+            if pid not in now and now - before:
+                break
+            wait(_POLL)
+        else:
+            log.warning("the process %d of %s was told to stop, and is not replaced yet", pid, role)
+    return stopped
+
+
+def _role_of(pid: int) -> str:
+    """Of a worker; "" of any other process."""
     try:
-        return b"hosting.roles" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:  # it is gone
-        return False
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[words.index(b"hosting.roles") + 1].decode("ascii", "replace")
+    except (OSError, ValueError, IndexError):  # it is gone, or none
+        return ""
 
 
 def _has_open(pid: int, below: str) -> bool:

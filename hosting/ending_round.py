@@ -45,7 +45,7 @@ class EndingRound(Service):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._installation = parts.installation
-        self._people = ServerProcesses(parts.keys)
+        self._people = ServerProcesses(parts.keys, self._check_going_on)
         self._feed = FeedReader(parts.reactor, parts.subscribe(mailboxes=False), self._changed)
         self._loop = LoopingCall(self.look)
         self._loop.clock = parts.reactor
@@ -129,5 +129,8 @@ class EndingRound(Service):
         return True
 
     def _progress(self, step: Step, done: int, total: int) -> None:
+        self._check_going_on()
+
+    def _check_going_on(self) -> None:
         if self._stopping:
             raise Stopped

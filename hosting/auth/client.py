@@ -126,6 +126,14 @@ class AuthClient:
         """The living processes that were given keys of the tenant, whatever they said since."""
         return _pids(self._ask({"op": "holders", "tenant": tenant, "ever": True}))
 
+    def ready(self) -> None:
+        """Say that this process does its work from now on."""
+        self._ask({"op": "ready"})
+
+    def present(self, role: str) -> frozenset[int]:
+        """The living processes of a role that said that they are ready, since the auth role was started."""
+        return _pids(self._ask({"op": "present", "of": role}))
+
     def recycle(self, tenant: TenantId, pids: Collection[int]) -> frozenset[int]:
         """Have those of them that ever held keys of the tenant told to stop (the supervisor starts them again).
 

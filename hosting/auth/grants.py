@@ -64,6 +64,7 @@ _COLUMN = {
     "rotate_keys": "endings",
     "sign": "endings",
     "holders": "endings",
+    "present": "endings",
     "recycle": "endings",
     "retire": "endings",
     "kill": "endings",

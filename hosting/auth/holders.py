@@ -1,4 +1,4 @@
-"""Which processes hold keys of which tenants, and ended because of it.
+"""Which processes hold keys of which tenants, and ended because of it; and which workers are ready.
 
 A process is known by its id and by when it was started, so that a number that is used again is nobody's. What is known
 stands in a file too, a line for each first lease, since the auth role may be started anew while others hold keys; it
@@ -30,11 +30,25 @@ class Holders:
         self._lock = threading.Lock()
         self._holding: dict[TenantId, set[_Process]] = {}
         self._ever: dict[TenantId, set[_Process]] = {}
+        self._ready: dict[str, set[_Process]] = {}  # by role
         self._path: Path | None = None
         self._file: int | None = None
         self._lines, self._lines_max = 0, _LINES
         if path is not None:
             self._recall(path)
+
+    def ready(self, role: str, pid: int) -> None:
+        """A process of a role said that it is."""
+        with self._lock:
+            known = self._ready.setdefault(role, set())
+            if (process := (pid, _started(pid))) not in known:
+                _living(known)
+                known.add(process)
+
+    def all_ready(self, role: str) -> set[int]:
+        """The living ones that said that they are ready, since this auth role was started."""
+        with self._lock:
+            return _living(self._ready.get(role, set()))
 
     def took(self, tenant_id: TenantId, pid: int) -> None:
         """Before the key is given away."""

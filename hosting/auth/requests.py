@@ -6,8 +6,9 @@ making or destroying of a key is logged, with ids only; so is every process that
 (`hosting.auth.holders`).
 
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
-create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, holders, recycle,
-kill, retire; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key, decide_review.
+create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, ready, present,
+holders, recycle, kill, retire; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key,
+decide_review.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class Requests:
             "verifying_key": self._verifying_key,
             "forget": self._forget,
             "holders": self._holders_of,
+            "ready": self._ready,
+            "present": self._present,
             "recycle": self._recycle,
             "kill": self._kill,
             "retire": self._retire,
@@ -238,6 +241,13 @@ class Requests:
         tenant_id = TenantId(number(fields, "tenant"))
         ever = fields.get("ever") is True
         return {"pids": sorted(self._holders.ever(tenant_id) if ever else self._holders.of(tenant_id))}
+
+    def _ready(self, caller: Caller, fields: Fields) -> Fields:
+        self._holders.ready(caller.role.value, caller.pid)
+        return {}
+
+    def _present(self, caller: Caller, fields: Fields) -> Fields:
+        return {"pids": sorted(self._holders.all_ready(text(fields, "of")))}
 
     def _recycle(self, caller: Caller, fields: Fields) -> Fields:
         return self._end(caller, fields, signal.SIGTERM)

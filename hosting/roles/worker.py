@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ class Worker(Protocol):
 
     transport: Any
 
-    def __init__(self, service: RoleService, stop_within: float) -> None:
+    def __init__(self, service: RoleService, stop_within: float, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called in a thread once it works."""
         self._service = service
         self._stop_within = stop_within
+        self._ready = ready
         self._lines = channel.Lines()
         self._ending = False
         self.failed = False
@@ -53,7 +56,7 @@ class Worker(Protocol):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(self.end))
         starting = maybeDeferred(self._service.start)
-        starting.addCallbacks(lambda _: self._say(channel.READY), self._not_started)
+        starting.addCallbacks(self._started, self._not_started)
 
     def stop(self) -> Deferred[Any]:
         stopping = maybeDeferred(self._service.stop)
@@ -85,6 +88,10 @@ class Worker(Protocol):
         except CleanmailError as error:
             log.error("not reloaded: %s", error.public)
 
+    def _started(self, _: Any) -> None:
+        self._say(channel.READY)
+        reactor.callInThread(self._ready)
+
     def _not_started(self, failure: Failure) -> None:
         error = failure.value
         self.failed = True
@@ -106,7 +113,7 @@ def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     sockets = channel_sockets(start)
     parts = Parts.of_worker(reactor, role, index, Path(start.data), config, sockets)
     service: RoleService = import_module(f"hosting.roles.{role}").make_service(parts)
-    worker = Worker(service, config.server.stop_within)
+    worker = Worker(service, config.server.stop_within, parts.tell_ready)
     standard_io(worker, stdin=0, stdout=channel.UP, reactor=reactor)
     reactor.callWhenRunning(worker.start)
     reactor.addSystemEventTrigger("before", "shutdown", worker.stop)

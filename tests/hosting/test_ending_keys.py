@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hosting.auth.grants import Role
 from hosting.auth.holders import Holders
 from hosting.auth.messages import error_of
 from hosting.auth.requests import Caller, Requests
-from hosting.ending import Replacement, following_night, replaced_until
+from hosting.ending import Replacement, following_night, replace_in_turn, replaced_until
 from storage.clock import FixedClock
 from storage.errors import Gone, NotFound, NotPermitted
 from storage.values import AccountId, TenantId
@@ -119,6 +120,73 @@ def test_a_process_that_held_a_key_is_replaced_once_in_the_next_night() -> None:
     reactor.advance(replaced_until(begun) - begun - 60)
     assert ended == [1]
     replacement.cancel()
+
+
+class Street:
+    """Workers of a server: who is stopped is gone after some waits, and replaced after more."""
+
+    def __init__(self, roles: dict[int, str], *, never: int = 0) -> None:
+        self.up = dict(roles)
+        self.stopped: list[int] = []
+        self.waits = self._since = 0
+        self._gone = ""
+        self._all = Counter(roles.values())
+        self._never = never  # is not replaced
+        self._next = 1000
+
+    def stop(self, pid: int) -> bool:
+        away = self._all - Counter(self.up.values()) - Counter({self._of(self._never): 1} if self._never else {})
+        assert not away, "another one is not back yet"
+        if pid not in self.up:
+            return False
+        self.stopped.append(pid)
+        self._since = self.waits
+        return True
+
+    def present(self, role: str) -> set[int]:
+        return {pid for pid, each in self.up.items() if each == role}
+
+    def wait(self, seconds: float) -> None:
+        assert 0 < seconds <= 1
+        self.waits += 1
+        pid = self.stopped[-1]
+        if self.waits == self._since + 2:
+            self._gone = self.up.pop(pid)
+        if self.waits == self._since + 5 and pid != self._never:
+            self._next += 1
+            self.up[self._next] = self._gone
+
+    def _of(self, pid: int) -> str:
+        return self.up.get(pid) or self._gone
+
+
+def test_workers_are_replaced_one_after_the_other() -> None:
+    """Who is connected to the others notices nothing of it."""
+    roles = {9: "imap", 2: "jobs", 3: "queue", 4: "smtp", 5: "imap", 6: "smtp"}
+    street = Street(roles)
+    del street.up[6]  # it ended by itself, and another one is there
+    street.up[7] = "smtp"
+    told = replace_in_turn(roles, stop=street.stop, present=street.present, wait=street.wait)
+    assert street.stopped == [5, 9, 4, 3, 2] and told == 5
+    assert street.waits == 5 * 5
+    assert not roles.keys() & street.up.keys()
+
+
+def test_one_that_does_not_come_back_keeps_the_others_waiting_for_some_seconds_only() -> None:
+    street = Street({5: "imap", 9: "imap", 4: "smtp"}, never=5)
+    assert replace_in_turn(dict(street.up), stop=street.stop, present=street.present, wait=street.wait) == 3
+    assert street.stopped == [5, 9, 4] and street.waits == 200 + 5 + 5
+
+
+def test_a_wait_for_the_next_one_ends_with_who_waits() -> None:
+    street = Street({5: "imap", 9: "imap"})
+
+    def wait(seconds: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        replace_in_turn(dict(street.up), stop=street.stop, present=street.present, wait=wait)
+    assert street.stopped == [5]
 
 
 def test_a_process_that_stops_before_is_not_replaced() -> None:

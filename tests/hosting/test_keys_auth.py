@@ -98,6 +98,7 @@ def test_keys_end_and_are_wrapped_anew_for_jobs_and_administrators_alone(auth: A
         {"op": "destroy_tenant_key", "tenant": TENANT},
         {"op": "rotate_keys"},
         {"op": "holders", "tenant": TENANT},
+        {"op": "present", "of": "imap"},
         {"op": "recycle", "tenant": TENANT, "pids": []},
         {"op": "kill", "tenant": TENANT, "pids": []},
     )
@@ -141,6 +142,18 @@ class TestHolders:
         finally:
             other.kill()
             other.wait(10)
+
+    def test_who_is_ready_is_known_by_its_role_while_it_lives(
+        self, auth: Auth, holder: subprocess.Popen[bytes]
+    ) -> None:
+        for pid in (holder.pid, os.getpid(), 0):
+            for _ in range(2):
+                auth.ask(Role.IMAP, pid, op="ready")
+        assert auth.ask(op="present", of="imap") == {"pids": sorted([holder.pid, os.getpid()])}
+        assert auth.ask(op="present", of="smtp") == {"pids": []}
+        holder.kill()
+        holder.wait(10)
+        assert auth.ask(op="present", of="imap") == {"pids": [os.getpid()]}
 
     def test_who_forgot_held_it_once(self, auth: Auth, holder: subprocess.Popen[bytes]) -> None:
         auth.lease(holder.pid)

@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,20 @@ WARM = 12  # writes acknowledged to each account before anything ends
 _OLD = 300  # messages that are imported again and again
 
 
+def check_in_turn(log: str) -> None:
+    """Of the processes that serve people and mail, never two are away at the same time."""
+    away: set[str] = set()
+    replaced: set[str] = set()
+    for name, what in re.findall(r"\b((?:imap|smtp|queue)\[\d+\]) (ended|is ready)", log):
+        if what == "ended":
+            away.add(name)
+        else:
+            away.discard(name)
+            replaced.add(name.partition("[")[0])
+        assert len(away) <= 1, log[-4000:]
+    assert replaced == {"imap", "smtp", "queue"} and not away
+
+
 @contextmanager
 def premises(folder: Path) -> Iterator[Rounds]:
     """A running server."""
@@ -52,7 +67,7 @@ def premises(folder: Path) -> Iterator[Rounds]:
             "[sending]\naccount_per_hour = 0\naccount_per_day = 0\nfreeze_above = 0\n"
             "[jobs]\nindex_pause = 0.2\n"
         )
-        server = WholeServer(folder, TOWN, settings=settings)
+        server = WholeServer(folder, TOWN, settings=settings, workers=2)
         with running(server):
             yield Rounds(server, hop, folder)
 
@@ -88,6 +103,7 @@ class Rounds:
     def end_tenant(self, seed: int) -> str:
         gone = list(BUSY[:2])
         before = {role: set(self.server.pids(role)) for role in HOLDERS}
+        logged = len(self.server.log())
         commands = [
             ("import", gone[0], str(self.folder / "old.mbox")),
             ("export", "archive", "--tenant", "busy", str(self.folder / "tenant-{number}")),
@@ -98,6 +114,7 @@ class Rounds:
         self._check_kept(ledger, [STAYS])
         for role in HOLDERS:
             until(lambda role=role: self._is_new(role, before[role]), f"a new process of {role}")  # type: ignore[misc]
+        check_in_turn(self.server.log()[logged:])
         self._check_clean(f"tenants/{self.server.accounts[gone[0]]['tenant']}")
         waiting = json.loads(self.server.cleanmail("queue", "list", "--json").stdout)
         assert {each["tenant"] for each in waiting} == {"stay"}, waiting
@@ -108,10 +125,10 @@ class Rounds:
         now = set(self.server.pids(role))
         return bool(now) and not before & now
 
-    def kill(self, seed: int) -> Iterator[str]:
+    def kill(self, seed: int, slugs: Sequence[str] = KILLED) -> Iterator[str]:
         """Each of the others ends, and everything is killed at some moment of it."""
         chance = random.Random(seed)
-        for slug in KILLED:
+        for slug in slugs:
             account = f"ann@{slug}.test"
             done = self.server.cleanmail("import", account, str(mbox(self.folder / "old.mbox", _OLD)))
             assert done.returncode == 0, done.stderr
