@@ -29,8 +29,8 @@ from hosting.cli.output import size
 from hosting.composition import Administration
 from hosting.migration.account import migrate as move
 from hosting.migration.folders import Choice
-from hosting.migration.pull import Orders, Stopped
 from hosting.migration.report import Progress, Report
+from hosting.migration.run import Orders, Stopped
 from hosting.migration.source import Login, Source, secret_in, secret_of, source_of
 from hosting.migration.table import Row, read_table
 from storage.errors import CleanmailError, InvalidInput

@@ -23,8 +23,9 @@ from typing import TypeVar
 from hosting.migration.answers import Refused
 from hosting.migration.client import Server
 from hosting.migration.folders import Planned, plan
-from hosting.migration.pull import Attempts, FolderPull, Orders, Shown, Stopped
+from hosting.migration.pull import FolderPull
 from hosting.migration.report import FolderReport, Progress, Report, Tell
+from hosting.migration.run import Attempts, Destination, Orders, Shown, Stopped
 from hosting.migration.source import Login, Source
 from hosting.migration.wire import ServerLost
 from storage.errors import AuthenticationFailed, Conflict, NotPermitted, Unavailable
@@ -96,7 +97,8 @@ class _Move:
         try:
             shown = self._again(self._look)
             planned = self._plan(shown)
-            pull = FolderPull(self._account, self._moving, self._orders, shown, self.report, self._check, self._tell)
+            destination = Destination(self._account, self._moving, self.report, self._check, self._tell)
+            pull = FolderPull(destination, self._orders, shown)
             for each in planned:
                 self._folder(pull, each)
             self._tell_of_gone_folders(shown)

@@ -28,7 +28,7 @@ from archive import made_up
 from peers import PASSWORD, dovecot
 
 from hosting.migration.account import migrate
-from hosting.migration.pull import Orders
+from hosting.migration.run import Orders
 from hosting.migration.source import Login, Source
 from storage.archives.archive import Found
 from storage.clock import SystemClock

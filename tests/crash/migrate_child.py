@@ -12,8 +12,9 @@ from typing import Any
 from crash_child import Steps, hear, say
 from crash_town import opened
 
-from hosting.migration import pull
+from hosting.migration import arrivals
 from hosting.migration.account import migrate
+from hosting.migration.run import Orders
 from hosting.migration.source import Login, Source
 from storage.directory.provisioning import Provisioning
 from storage.errors import CleanmailError
@@ -26,7 +27,7 @@ TENANT = TenantId(1)
 def bring(installation: Installation, request: dict[str, Any]) -> dict[str, Any]:
     source = Source("127.0.0.1", request["port"], tls=False)
     login = Login("ada", lambda: "secret")
-    orders = pull.Orders(delete_gone=request["delete"])
+    orders = Orders(delete_gone=request["delete"])
     with installation.account(TENANT, AccountId(request["account"])) as account:
         report = migrate(account, source, login, orders, run=installation.data / "run", wait=lambda _: None)
     return {name: report.total(name) for name in ("there", "here", "missing", "pulled", "present")} | {
@@ -57,7 +58,7 @@ OPERATIONS: dict[str, Callable[[Installation, dict[str, Any]], dict[str, Any]]] 
 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
-    pull._BATCH_MESSAGES = 2  # more batches, more steps between them
+    arrivals._BATCH_MESSAGES = 2  # more batches, more steps between them
     with opened(data) as installation:
         if "account" in request:
             with installation.account(TENANT, AccountId(request["account"])):

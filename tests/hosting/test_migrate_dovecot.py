@@ -14,8 +14,8 @@ from other_server import held
 
 from hosting.migration.account import migrate
 from hosting.migration.folders import Choice
-from hosting.migration.pull import Orders
 from hosting.migration.report import FolderReport, Report
+from hosting.migration.run import Orders
 from hosting.migration.source import Login, Source
 from storage.errors import AuthenticationFailed, InvalidInput
 from storage.values import FLAGGED, SEEN, UidSet

@@ -12,8 +12,8 @@ from other_server import CUT, Box, Kept, Lie, OtherServer, held, letters
 
 from hosting.migration import client
 from hosting.migration.account import migrate
-from hosting.migration.pull import Orders
 from hosting.migration.report import Progress, Report
+from hosting.migration.run import Orders
 from hosting.migration.source import Login, Source
 from storage.errors import AuthenticationFailed, InvalidInput, Unavailable
 from storage.mail.quota import Limits
