@@ -62,15 +62,11 @@ def status(context: typer.Context) -> None:
                 "state": "overdue" if standing.overdue else "unknown" if standing.failed else "kept",
             }
         )
-    columns = {
-        "class": "class",
-        "ceiling_days": "days at most",
-        "oldest": "oldest",
-        "last_run": "last run",
-        "removed": "removed then",
-        "state": "state",
-    }
+    # One pass removes of all classes: when that was is no column, so that a line has room on a terminal.
+    columns = {"class": "class", "ceiling_days": "days at most", "oldest": "oldest", "state": "state"}
     invoked.output.rows(columns, rows, "Nothing is kept by time.")
+    newest = max((receipt.time for receipt in last.values()), default=None)
+    invoked.output.note(f"The last run was at {moment(newest)}." if newest is not None else "Nothing has run so far.")
     if reading.doubt is not None:
         invoked.output.note(f"{reading.sentence} Nothing is removed by time until: cleanmail clock confirm")
     if reading.doubt is not None or any(row["state"] != "kept" for row in rows):
@@ -96,7 +92,7 @@ def receipts(
 
 @app.command()
 def periods(context: typer.Context) -> None:
-    """Show the periods in force, and between which ones a provider may choose."""
+    """Show the periods in force, and from and to how many days a provider may choose."""
     invoked = invocation.of(context)
     policy = invoked.config.retention.periods
     rows = []
@@ -113,16 +109,12 @@ def periods(context: typer.Context) -> None:
                 "classes": " ".join(each.name for each in REGISTER.classes if each.kept is period.kept),
             }
         )
-    columns = {
-        "period": "period",
-        "floor_days": "days at least",
-        "ceiling_days": "days at most",
-        "least": "not under",
-        "most": "not over",
-        "classes": "classes of data",
-    }
+    columns = {"period": "period", "ceiling_days": "days at most", "least": "from", "most": "to"}
+    columns |= {"classes": "classes of data"}
     invoked.output.rows(columns, rows, "There are no periods.")
-    invoked.output.note(f"The preset is {policy.preset}; [retention] of the configuration chooses.")
+    invoked.output.note(
+        f"The preset is {policy.preset}; [retention] of the configuration chooses, from and to so many days."
+    )
 
 
 _RECEIPT_COLUMNS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,25 @@ def test_a_run_leaves_receipts_and_status_says_that_all_is_kept(run: Run) -> Non
     periods = {row["period"]: row for row in run("--json", "retention", "periods").json}
     assert periods["access"]["ceiling_days"] == 90 and periods["account"]["ceiling_days"] is None
     assert [row["action"] for row in run("--json", "log", "audit").json] == ["retention.run"]
+
+
+def test_tables_of_retention_fit_a_terminal_of_80_columns(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert run("retention", "run").status == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    for command, last in (("status", "withheld"), ("periods", "installation")):
+        terminal = Terminal()
+        with monkeypatch.context() as shown:
+            shown.setattr("sys.stdout", terminal)
+            assert cli.run(["--data", str(tmp_path / "data"), "retention", command]) == 0
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in terminal.getvalue().splitlines()]
+        assert max(map(len, lines)) <= 80 and any(last in line for line in lines), lines
+    assert "The last run was at 20" in run("retention", "status").err
 
 
 def test_a_clock_that_is_not_believed_is_confirmed_by_a_person_and_recorded(run: Run, tmp_path: Path) -> None:
