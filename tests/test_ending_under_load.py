@@ -32,6 +32,6 @@ def test_a_busy_tenant_ends_and_the_others_go_on(rounds: Rounds) -> None:
 
 
 def test_an_ending_goes_on_by_itself_when_everything_was_killed(rounds: Rounds) -> None:
-    """At random moments of it."""
-    assert len(list(rounds.kill(SEED))) == len(KILLED)
+    """At some moment of it: tests/crash has each step, and scripts/erasure_check more moments."""
+    assert len(list(rounds.kill(SEED, KILLED[:1]))) == 1
     assert rounds.server.stop() == 0
