@@ -35,7 +35,8 @@ from storage.export.manifest import program
 from storage.files import durable
 from storage.keys import signing
 from storage.keys.source import KeySource
-from storage.persons.collectors import COLLECTORS, NOT_SEARCHED, Item, moment
+from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
+from storage.persons.item import Item, moment
 from storage.persons.sought import Sought
 from storage.register import words
 from storage.register.classes import GROUPS
