@@ -1,4 +1,4 @@
-"""The look of the jobs role at contracts: reminders, storage in use, approved holds, and contracts that are over.
+"""The look of the jobs role at contracts: reminders, storage in use, holds that were approved, contracts that are over.
 
 A round may be repeated at any time and after any crash. A contract that has reached its end is ended by ordering the
 tenant's ending (`storage.ending`), which another part of the role carries out; a legal hold, or a clock that is not
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hosting.config import Config
-from hosting.contracts.holding import make_holds
+from hosting.contracts.holding import lift_holds, make_holds
 from hosting.contracts.reminders import Reminders
 from storage.changes import TenantChanged
 from storage.directory.contracts import Contracts
@@ -77,6 +77,8 @@ class ContractRound:
     def _make_holds(self) -> None:
         for hold in make_holds(self._installation):
             log.info("tenant %d: the legal hold %s is in force", hold.tenant_id, hold.hold_id)
+        for hold in lift_holds(self._installation):
+            log.info("tenant %d: the legal hold %s is lifted", hold.tenant_id, hold.hold_id)
 
     def _remind(self, contract: Contract) -> None:
         resolver = Resolver(self._installation, self._config.postmaster)

@@ -1,7 +1,7 @@
 """cleanmail hold: legal holds, which keep what they cover from being erased by anybody or anything.
 
-Two persons make one: who asks, and who approves (`cleanmail request approve`), and it is in force from then on. One
-person lifts it, and it ends by itself. Every step is an audit record.
+Two persons make one: who asks, and who approves (`cleanmail request approve`), and it is in force from then on. It ends
+by itself, or two persons lift it before, in the same way. Every step is an audit record.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from hosting.cli import invocation
 from hosting.cli.contracts import last_moment
 from hosting.cli.output import moment
 from hosting.composition import Administration
-from hosting.contracts.holding import ask_for_hold
+from hosting.contracts.holding import ask_for_hold, ask_to_lift
 from storage.directory.holds import Hold
-from storage.errors import NotFound
 from storage.values import AccountId, TenantId
 
 app = typer.Typer(
@@ -93,19 +92,28 @@ def list_(
 def lift(
     context: typer.Context,
     number: Annotated[str, typer.Argument(metavar="HOLD", help="Its number, from: cleanmail hold list.")],
+    reason: Annotated[str, typer.Option(help="Why; the second person decides by it, and audit records keep it.")],
 ) -> None:
-    """End a hold before its day: what it kept may be erased from now on."""
+    """Ask for the end of a hold before its day; it is lifted once another person approves that.
+
+    Until then it holds. Afterwards what it kept may be erased.
+    """
     run = invocation.of(context)
     with run.administration() as administration:
-        installation, holds = administration.installation, administration.control.holds
-        found = holds.show(number)
-        if not found.in_force(installation.clock.now()):
-            raise NotFound(f"The hold {found.hold_id} is not in force.")
-        details = {"hold": found.hold_id, "tenant": str(int(found.tenant_id)), "until": str(moment(found.ends))}
-        record = installation.audit.append("hold.lift", run.operator, None, None, details)
-        lifted = holds.lift(number, run.operator)
-        values = _values(lifted, installation.clock.now())
-    run.output.done(f"The hold {number} is lifted; this is audit record {record}.", {**values, "audit_record": record})
+        found = administration.control.holds.show(number)
+        made = ask_to_lift(
+            administration.installation,
+            found,
+            reason=reason,
+            by=run.operator,
+            unix=run.person.name,
+            days=run.config.staff.approval_days,
+        )
+    run.output.done(
+        f"The hold {found.hold_id} is in force. Another person has to approve that it ends:"
+        f" cleanmail request approve {made.approval_id}.",
+        {"request": made.approval_id, "expires": moment(made.expires)},
+    )
 
 
 def _subject(administration: Administration, text: str) -> tuple[TenantId, AccountId | None]:

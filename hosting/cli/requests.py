@@ -16,7 +16,7 @@ from hosting.cli.messages import mark_of
 from hosting.cli.output import moment
 from hosting.cli.recording import NOBODY, Subject, record_all
 from hosting.composition import Administration
-from hosting.contracts.holding import ask_for_hold, make_hold
+from hosting.contracts.holding import ask_for_hold, lift_hold, make_hold
 from hosting.disclosure.cases import resumption
 from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of
 from storage.errors import InvalidInput, NotPermitted
@@ -147,10 +147,15 @@ def _decide(context: typer.Context, request: str, *, approved: bool) -> None:
     with run.administration() as administration:
         done = administration.control.approvals.decide(request, run.operator, approved, unix=run.person.name)
         hold = make_hold(administration.installation, done) if approved else None
+        lifted = lift_hold(administration.installation, done) if approved else None
         done = administration.control.approvals.find(request)
     sentence = f"{done.asked_by} may do it, once, until {moment(done.expires)}." if approved else "It was refused."
     if hold is not None:
         sentence = f"The legal hold {hold.hold_id} is in force until {moment(hold.ends)}."
+    elif lifted is not None:
+        sentence = f"The legal hold {lifted.hold_id} is lifted: what it kept may be erased from now on."
+    elif approved and done.kind is Kind.HOLD:
+        sentence = "It came too late: nothing is changed."
     run.output.done(sentence, _values(done))
 
 

@@ -1,7 +1,7 @@
 """Legal holds, in control.db: what must not be removed, by time or by order, until when.
 
 A hold covers a tenant or one account. While it is in force nothing in its scope is removed by retention, no erasure
-begins and no key is destroyed: `check` stops who would. Two persons make one; it ends by itself, or is lifted by one.
+begins and no key is destroyed: `check` stops who would. Two persons make one; it ends by itself, or two lift it.
 Its reason is sealed under the tenant's key. Ended holds stay: a certificate says which ones delayed it. Every change is
 durable on return.
 
@@ -185,13 +185,13 @@ class Holds:
         return added
 
     def lift(self, hold_id: str, by: str) -> Hold:
-        """From now on it holds nothing. Raises Conflict if it was over already."""
+        """From now on it holds nothing, because `by` asked for it and somebody else approved. Raises Conflict if it was
+        over already."""
         now = self._clock.now()
 
         def work(transaction: Transaction) -> Hold:
             found = _find(transaction, hold_id)
-            if not found.in_force(now):
-                raise Conflict(f"The hold {found.hold_id} is over since {_day(found.over)}.")
+            check_in_force(found, now)
             _LIFT.run(transaction, id=hold_id, time=now, person=by)
             return replace(found, lifted=now, lifted_by=by)
 
@@ -224,6 +224,12 @@ def check_new(ends: int, reason: str, now: int) -> None:
         raise InvalidInput("A legal hold ends on a day ahead, at most ten years from now.")
     if not reason.strip() or len(reason) > _REASON_MAX:
         raise InvalidInput(f"A legal hold needs a reason, of at most {_REASON_MAX} characters.")
+
+
+def check_in_force(found: Hold, now: int) -> None:
+    """Raises Conflict for one that is over."""
+    if not found.in_force(now):
+        raise Conflict(f"The hold {found.hold_id} is over since {_day(found.over)}.")
 
 
 def _find(connection: Connection, hold_id: str) -> Hold:

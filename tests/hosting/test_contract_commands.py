@@ -175,12 +175,46 @@ def test_a_hold_is_asked_for_by_one_and_approved_by_another(town: StaffTown) -> 
         True,
     )
     assert (hold["asked_by"], hold["approved_by"]) == (str(ADAM), str(EVE))
-    assert "is lifted" in town.run("hold", "lift", hold["hold"]).out
+
+
+def held(town: StaffTown) -> str:
+    """The number of a hold on a customer, which ADAM asked for and EVE approved."""
+    town.become(ADAM)
+    asked = town.run("hold", "add", "acme", "--until", day(30), "--reason", "case 12/34", "--json").json
+    town.become(EVE)
+    assert town.run("request", "approve", asked["request"]).status == 0
+    return str(asked["request"])
+
+
+def test_a_hold_is_lifted_by_two_persons_too(town: StaffTown) -> None:
+    """Otherwise one person lifts it, then ends the tenant, and all is erased that had to be kept."""
+    number = held(town)
+    assert town.run("hold", "lift", number).status == 2  # no reason
+    assert town.run("hold", "lift", number, "--reason", " ").status == 1
+    asked = town.run("hold", "lift", number, "--reason", "the case is closed", "--json").json
+    again = town.run("hold", "lift", number, "--reason", "the case is closed", "--json").json
+    assert again["request"] == asked["request"]
+    assert town.run("request", "approve", asked["request"]).status == 1  # who asked
+    [hold] = town.run("hold", "list", "--json").json
+    assert hold["in_force"] and "legal hold" in town.run("tenant", "end", "acme", "--yes").err
+    town.become(ADAM)
+    assert "is lifted" in town.run("request", "approve", asked["request"]).out
     assert town.run("hold", "list", "--json").json == []
-    assert town.run("hold", "list", "--all", "--json").json[0]["lifted_by"] == str(EVE)
-    assert town.run("hold", "lift", hold["hold"]).status == 1
-    assert town.run("hold", "lift", "none").status == 1
+    [lifted] = town.run("hold", "list", "--all", "--json").json
+    assert (lifted["hold"], lifted["lifted_by"], lifted["in_force"]) == (number, str(EVE), False)
     assert town.audited("hold.lift") == [("hold.lift", str(EVE))]
+    assert town.run("request", "show", asked["request"], "--json").json["state"] == "used"
+    assert "is over" in town.run("hold", "lift", number, "--reason", "again").err
+    assert town.run("hold", "lift", "none", "--reason", "again").status == 1
+
+
+def test_a_lifting_that_is_refused_changes_nothing(town: StaffTown) -> None:
+    number = held(town)
+    asked = town.run("hold", "lift", number, "--reason", "no longer needed", "--json").json
+    town.become(ADAM)
+    assert town.run("request", "refuse", asked["request"]).status == 0
+    assert [each["hold"] for each in town.run("hold", "list", "--json").json] == [number]
+    assert town.audited("hold.lift") == []
 
 
 @pytest.mark.parametrize(

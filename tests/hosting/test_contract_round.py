@@ -12,17 +12,18 @@ from quarantine_place import ALICE, BOB, DAY, MALLORY, ONE, TWO, Place, mail
 
 from hosting.config import Config, parse
 from hosting.contract_round import ContractRound
-from hosting.contracts.holding import ask_for_hold
+from hosting.contracts.holding import ask_for_hold, ask_to_lift
 from hosting.contracts.notice import FIELD
 from storage.certificates.signing import verify
 from storage.certificates.store import Certificates
+from storage.directory.approvals import ApprovalState
 from storage.directory.contracts import Contracts
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State
 from storage.directory.terms import ContractLimits, Intake
 from storage.ending.ending import carry_out
 from storage.ending.processes import Nobody
-from storage.errors import InvalidInput, NotPermitted
+from storage.errors import Conflict, InvalidInput, NotPermitted
 from storage.queue.entries import Origin
 from storage.queue.queue import Queue
 from storage.values import AccountId, EmailAddress, TenantId
@@ -238,6 +239,41 @@ def test_a_hold_keeps_a_contract_from_being_ended_until_it_is_over(place: Place)
     pass_days(place, 6)
     look(place)
     assert installation.control.tenant_state(ONE)[0] is State.ENDED
+
+
+def test_a_hold_is_lifted_when_another_person_approved_and_not_before(place: Place) -> None:
+    """The round does what a crash kept the command from doing, once."""
+    installation = place.installation
+    hold = installation.control.holds.add(
+        ONE, None, ends=place.clock.now() + 10 * DAY, reason="case 1", asked_by="olga", approved_by="paul"
+    )
+    asked = ask_to_lift(installation, hold, reason="closed", by="olga", unix="olga", days=7)
+    look(place)
+    assert installation.control.holds.covers(ONE)
+    installation.control.approvals.decide(asked.approval_id, "paul", True)
+    for _ in range(2):
+        look(place)
+        assert not installation.control.holds.covers(ONE)
+    [record] = [each for each in installation.audit.read() if each.action == "hold.lift"]
+    assert record.actor == "olga" and record.details is not None
+    assert (record.details["approved_by"], record.details["request"]) == ("paul", asked.approval_id)
+    assert installation.control.approvals.find(asked.approval_id).state is ApprovalState.USED
+    lifted = installation.control.holds.show(hold.hold_id)
+    with pytest.raises(Conflict, match="is over"):
+        ask_to_lift(installation, lifted, reason="closed", by="olga", unix="olga", days=7)
+
+
+def test_an_approval_to_lift_that_comes_too_late_is_used_up(place: Place) -> None:
+    installation = place.installation
+    hold = installation.control.holds.add(
+        ONE, None, ends=place.clock.now() + DAY, reason="case 1", asked_by="olga", approved_by="paul"
+    )
+    asked = ask_to_lift(installation, hold, reason="closed", by="olga", unix="olga", days=7)
+    installation.control.approvals.decide(asked.approval_id, "paul", True)
+    place.clock.advance(2 * DAY)
+    look(place)
+    assert installation.control.approvals.find(asked.approval_id).state is ApprovalState.USED
+    assert not [each for each in installation.audit.read() if each.action == "hold.lift"]
 
 
 def test_an_approval_that_comes_too_late_makes_no_hold(place: Place) -> None:
