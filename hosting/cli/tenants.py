@@ -127,6 +127,7 @@ def end(
     """End the contract for good: all that its users stored is erased, and a certificate says so. There is no way back.
 
     A contract that runs on needs a second person first: cleanmail request ask early_erasure --tenant SLUG.
+    Where nothing was agreed (cleanmail contract set), one operator ends it, also while the clock is not believed.
     """
     run = invocation.of(context)
     with run.administration() as administration:

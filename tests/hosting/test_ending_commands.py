@@ -39,6 +39,13 @@ def cleanmail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+def test_the_help_says_how_many_persons_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["tenant", "end", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "A contract that runs on needs a second person first" in said
+    assert "Where nothing was agreed (cleanmail contract set), one operator ends it, also while the clock" in said
+
+
 def test_a_contract_is_ended_by_a_command(cleanmail: Run, tmp_path: Path) -> None:
     status, _, err = cleanmail("tenant", "end", "zebrafink")
     assert status != 0
