@@ -222,9 +222,9 @@ def statements() -> list[tuple[str, Prepared]]:
     ]
 
 
-# They look at all rows, and say so: counts for the metrics, and forgetting every destination's failures. The oldest
-# entry is the first that there is.
-WHOLE = {"listing._COUNTS", "listing._FAILING", "listing._OLDEST", "destinations._FORGET_ALL"}
+# They look at all rows, and say so: counts for the metrics, forgetting every destination's failures, and once an hour
+# what is known of other domains. The oldest entry is the first that there is.
+WHOLE = {"listing._COUNTS", "listing._FAILING", "listing._OLDEST", "destinations._FORGET_ALL", "sts._FORGET"}
 
 
 # Recipients are found by their entry, by their lane, or by their news: "all that are queued" is never a way to them.
