@@ -67,7 +67,7 @@ def premises(folder: Path) -> Iterator[Rounds]:
             "[sending]\naccount_per_hour = 0\naccount_per_day = 0\nfreeze_above = 0\n"
             "[jobs]\nindex_pause = 0.2\n"
         )
-        server = WholeServer(folder, TOWN, settings=settings, workers=2)
+        server = WholeServer(folder, TOWN, settings=settings)
         with running(server):
             yield Rounds(server, hop, folder)
 
