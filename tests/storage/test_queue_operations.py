@@ -166,7 +166,7 @@ def test_holds_end(place: Place) -> None:
     told(place)
     assert place.queue.end_holds(now - 10) == 0 and told(place) == 0
     assert place.queue.end_holds(now, {TWO}) == 2 and told(place) == 1
-    assert place.queue.expired(now, 9) == ours[:2]  # what was not held has the time that it had
+    assert sorted(place.queue.expired(now, 9)) == sorted(ours[:2])  # what was not held has the time that it had
     assert [states(place, queue_id) for queue_id in ours] == [[QUEUED, QUEUED]] * 3
     assert states(place, young) == states(place, other.queue_id) == [HELD, HELD]
     assert place.queue.news(since).lanes != ()
