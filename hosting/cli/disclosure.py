@@ -60,7 +60,7 @@ def record(
         list[str] | None, typer.Option(metavar="FOLDER/UID", help="A message, for headers or messages; several times.")
     ] = None,
     secret_until: Annotated[
-        str, typer.Option(help="The day until which an order forbids to tell the owner; he is told then.")
+        str, typer.Option(help="The last day on which an order forbids to tell the owner; he is told then.")
     ] = "",
 ) -> None:
     """Record a demand, and ask for the approval of a second person."""
@@ -77,7 +77,7 @@ def record(
     hashed = _hash(document)
     with run.administration() as administration:
         tenant_id, account_id = _subject(administration, tenant, account)
-        secret = quantities.moment(secret_until, now) if secret_until else None
+        secret = quantities.end(secret_until, now) if secret_until else None
         demand = Demand(kind, authority, legal_basis, hashed, tenant_id, account_id, asked, secret)
         days = run.config.staff.approval_days
         case, request = record_case(administration.installation, demand, _person(run), reason, days)

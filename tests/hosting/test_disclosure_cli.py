@@ -112,6 +112,11 @@ def test_from_the_letter_to_the_report(place: Place, tmp_path: Path) -> None:
     assert "| Art. 269 StPO | 1 |" in text and "District court" not in text
 
 
+def test_the_last_day_of_secrecy_is_secret(place: Place) -> None:
+    status, out, err = place.record(secret_until="2099-05-31")
+    assert status == 0 and json.loads(out)["secret_until"] == "2099-06-01T00:00:00Z", err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
