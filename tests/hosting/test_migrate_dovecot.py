@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from accounts import AccountPlace
 from dovecot import MASTER, MASTER_PASSWORD, PASSWORD, Dovecot, letter, missing
 from other_server import held
+from whole_server import until
 
 from hosting.migration.account import migrate
 from hosting.migration.folders import Choice
@@ -153,7 +155,9 @@ def test_other_numbers_another_name_and_another_way_in(move: Move) -> None:
         client.select_folder("INBOX")
         client.add_flags(client.search()[0], [b"\\Flagged"])
         client.rename_folder("Old", "New")
+        numbered = client.folder_status("INBOX", ["UIDVALIDITY"])[b"UIDVALIDITY"]
     dovecot.stop()
+    until(lambda: time.time() >= numbered + 1, "a second in which Dovecot gives another UIDVALIDITY")
     for each in (dovecot.folder / "mail" / user).glob("dovecot*"):  # Dovecot numbers INBOX anew
         each.unlink()
     dovecot.start()
