@@ -109,7 +109,7 @@ class TestRole:
         """Every request that there is, with a view recorded and all its fields right."""
         place.agree()
         fields = {"tenant": 1, "account": 1, "purpose": purpose_of(place.view()), "protocol": "imap"}
-        operations = set(place.requests._operations) - allowed() - {"forget", "still_valid", "verifying_key"}
+        operations = set(place.requests._operations) - allowed() - {"forget", "ready", "still_valid", "verifying_key"}
         assert {"tenant_key", "account_key", "auditor_key", "service_key", "create_tenant_key", "verify"} <= operations
         for operation in operations:
             for name in get_args(ServiceName) if operation == "service_key" else ("",):

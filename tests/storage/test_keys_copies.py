@@ -272,22 +272,20 @@ class TestPlaces:
         assert MasterCommand(["x"], ["y"]).describe(keys)[1] == "purge"
 
     @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
-    def test_a_file_in_memory_is_not_replaced(self, tmp_path: Path) -> None:
+    def test_a_file_in_memory_is_not_replaced(self) -> None:
         """At the next start of the machine it holds the old generation again, which would open nothing any more."""
-        if tmp_path.stat().st_dev == Path("/dev/shm").stat().st_dev:
-            pytest.skip("the data would be in memory, too")
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
-            path = Path(memory) / "master"
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+            path, keys = Path(memory) / "master", Path(disk) / "keys"
             write_master_file(path, Master.generate())
             at_boot = path.read_text()
-            keystore = KeyStore.create(tmp_path / "keys", MasterFile(path, tmp_path / "keys"), FixedClock())
+            keystore = KeyStore.create(keys, MasterFile(path, keys), FixedClock())
             key = keystore.create_tenant(FAR)
             keystore.create_tenant(TENANT)
             facts = keystore.destroy_tenant(TENANT)
             assert (facts.old_master_destroyed, facts.master_after, facts.sanitization) == (False, None, "clear")
             assert "in memory" in facts.master_place
             path.write_text(at_boot)
-            again = KeyStore(tmp_path / "keys", MasterFile(path, tmp_path / "keys"), FixedClock())
+            again = KeyStore(keys, MasterFile(path, keys), FixedClock())
             assert again.tenant(FAR) == key
             assert MasterFile(path, Path(memory) / "keys").can_store()  # where the data are in memory, too
 
