@@ -16,11 +16,8 @@ Raises: Unavailable, StorageFull, Corrupt; for the subject's key in `append` als
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,13 +25,28 @@ from sqlalchemy import LargeBinary, bindparam, cast, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.audit.checkpoints import Checkpoint, Origin, check, signed_checkpoint, signed_origin
+from storage.audit.records import (
+    BEGIN,
+    BY_SUBJECT,
+    AuditRecord,
+    Entry,
+    Head,
+    Opener,
+    Verified,
+    check_follows,
+    context_of,
+    hash_of,
+    plain_of,
+    replaced,
+    subject_of,
+)
 from storage.clock import Clock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import prepare
 from storage.errors import AlreadyExists, CleanmailError, Corrupt, Gone, NotFound, Unavailable
-from storage.keys.sealing import derive, open_sealed, seal
+from storage.keys.sealing import derive, seal
 from storage.keys.source import KeySource
 from storage.register import classes
 from storage.register.values import database_files
@@ -48,9 +60,7 @@ PURPOSE = "audit"  # why a subject's key is asked for
 CHECKPOINT_EVERY = 256  # records
 CUT, SYSTEM = "audit.cut", "system"  # the record of a cut, and by whom it is
 
-_BEGIN = bytes(32)  # the hash before the first record
 _PAGE = 1000
-_BY_SUBJECT = b"\x12"  # details begin with it that are sealed under the account's key, if there is an account
 
 _record, _checkpoint, _origin, _info = schema.record, schema.checkpoint, schema.origin, schema.info
 _COLUMNS = (
@@ -88,48 +98,6 @@ _ALL_INFO = prepare(select(_info.c.name, _info.c.value))
 _REMOVE_INFO = prepare(delete(_info).where(_info.c.name == bindparam("which")))
 _new_info = upsert(_info)
 _SET_INFO = prepare(_new_info.on_conflict_do_update(index_elements=["name"], set_={"value": _new_info.excluded.value}))
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    number: int  # from 1, without a gap
-    time: int  # Unix seconds
-    action: str  # of a noun and a verb: queue.hold, account.freeze, transcripts.read
-    actor: str = field(repr=False)  # the member of staff, else the Unix user
-    tenant_id: TenantId | None
-    account_id: AccountId | None
-    details: Mapping[str, str] | None = field(repr=False)  # None: they ended with the account or the tenant
-    role: str = ""  # in which the actor acted (hosting.access.roles); empty: not known, or it ended likewise
-    unreadable: bool = False  # the details are there, and do not open: they, or the key they are under, are damaged
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What is to be recorded."""
-
-    action: str
-    actor: str = field(repr=False)
-    tenant_id: TenantId | None = None
-    account_id: AccountId | None = None
-    details: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """How long the chain is, and the hash that stands for all of it."""
-
-    number: int
-    hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What was found to be whole."""
-
-    head: Head
-    first: int  # the first record that is still there
-    checkpoints: int  # signatures that were verified
-    signed: int  # the last record that a checkpoint signs
 
 
 class Audit:
@@ -200,7 +168,7 @@ class Audit:
             subject = (entry.tenant_id, entry.account_id)
             if subject not in keys:
                 keys[subject] = self._key(*subject)
-            sealed.append((entry, keys[subject], _plain(entry, self._role())))
+            sealed.append((entry, keys[subject], plain_of(entry, self._role())))
         numbers = self._database.write(
             lambda transaction: [self._append(transaction, *each) for each in sealed],
         )
@@ -212,7 +180,7 @@ class Audit:
     def _append(self, transaction: Transaction, entry: Entry, key: bytes, plain: bytes) -> int:
         head = self._head(transaction)
         number, time = head.number + 1, self._clock.now()
-        box = _BY_SUBJECT + seal(key, plain, _context(number, _BY_SUBJECT))
+        box = BY_SUBJECT + seal(key, plain, context_of(number, BY_SUBJECT))
         fields = (number, time, entry.action, entry.actor, entry.tenant_id, entry.account_id, box, head.hash)
         _INSERT.run(
             transaction,
@@ -224,7 +192,7 @@ class Audit:
             account_id=entry.account_id,
             details=box,
             previous=head.hash,
-            hash=_hash(*fields),
+            hash=hash_of(*fields),
         )
         return number
 
@@ -242,7 +210,7 @@ class Audit:
         after: int = 0,
     ) -> Iterator[AuditRecord]:
         """Records with since <= time < until, behind number `after`, in order; `action` may be the noun alone."""
-        keys: dict[tuple[TenantId | None, AccountId | None], _Opener] = {}
+        keys: dict[tuple[TenantId | None, AccountId | None], Opener] = {}
         for row in self._rows(after):
             _, time, what, who, tenant, account, box, _, _ = row
             if (
@@ -253,7 +221,7 @@ class Audit:
                 and tenant_id in {None, tenant}
                 and account_id in {None, account}
             ):
-                subject = _subject(tenant, account, box)
+                subject = subject_of(tenant, account, box)
                 if subject not in keys:
                     keys[subject] = self._opener(*subject)
                 yield keys[subject](row)
@@ -264,7 +232,7 @@ class Audit:
             rows = _AFTER.rows(connection, number=number - 1, most=1)
         if not rows or rows[0][0] != number:
             raise NotFound("There is no such audit record.")
-        return self._opener(*_subject(*rows[0][4:7]))(rows[0])
+        return self._opener(*subject_of(*rows[0][4:7]))(rows[0])
 
     def head(self) -> Head:
         with self._database.reading() as connection:
@@ -297,7 +265,7 @@ class Audit:
     ) -> Verified:
         marks: list[Checkpoint | Origin] = [*checkpoints, *origins]
         self._check_signatures(marks)
-        begin = Head(origins[-1].number, origins[-1].hash) if origins else Head(0, _BEGIN)
+        begin = Head(origins[-1].number, origins[-1].hash) if origins else Head(0, BEGIN)
         signed = {each.number: each.hash for each in marks}
         anchored = {each.number: each.hash for each in anchors}
         for number, hashed in anchored.items():
@@ -309,13 +277,13 @@ class Audit:
         fitting, head = 0, begin
         for row in self._rows(0):
             number, *_, hashed = row
-            _check_follows(row, head)
+            check_follows(row, head)
             head = Head(number, hashed)
             if signed.get(number, hashed) != hashed:
                 raise Corrupt(f"The audit chain is broken at record {number}: a signed checkpoint says another hash.")
             if number in anchored:
                 if anchored[number] != hashed:
-                    raise Corrupt(_replaced(number, fitting))
+                    raise Corrupt(replaced(number, fitting))
                 fitting = number
         for named, what in ((anchored, "an anchor"), (signed, "a signed checkpoint")):
             if named and max(named) > head.number:
@@ -376,12 +344,12 @@ class Audit:
         is. The signed origin, the record of the cut and the removal are one commit.
         """
         begin = self.origin()
-        head = first = Head(begin.number, begin.hash) if begin else Head(0, _BEGIN)
+        head = first = Head(begin.number, begin.hash) if begin else Head(0, BEGIN)
         for row in self._rows(0):
             number, time, tenant, hashed = row[0], row[1], row[4], row[8]
             if time >= before or tenant in held:
                 break
-            _check_follows(row, head)
+            check_follows(row, head)
             head = Head(number, hashed)
         if head == first:
             return 0
@@ -392,7 +360,7 @@ class Audit:
         )
 
         def work(transaction: Transaction) -> int:
-            self._append(transaction, entry, key, _plain(entry, ""))
+            self._append(transaction, entry, key, plain_of(entry, ""))
             _INSERT_ORIGIN.run(
                 transaction,
                 number=made.number,
@@ -442,15 +410,15 @@ class Audit:
     @staticmethod
     def _head(connection: Any) -> Head:
         row = _LAST.one(connection)
-        return Head(0, _BEGIN) if row is None else Head(row[0], row[1])
+        return Head(0, BEGIN) if row is None else Head(row[0], row[1])
 
-    def _opener(self, tenant_id: TenantId | None, account_id: AccountId | None) -> _Opener:
+    def _opener(self, tenant_id: TenantId | None, account_id: AccountId | None) -> Opener:
         try:
-            return _Opener(self._key(tenant_id, account_id))
+            return Opener(self._key(tenant_id, account_id))
         except (Gone, NotFound):
-            return _Opener(None)
+            return Opener(None)
         except Corrupt:  # of one subject: others' records are read
-            return _Opener(None, damaged=True)
+            return Opener(None, damaged=True)
 
     def _key(self, tenant_id: TenantId | None, account_id: AccountId | None) -> bytes:
         if tenant_id is None:
@@ -458,76 +426,3 @@ class Audit:
         if account_id is None:
             return derive(self._keys.tenant_key(tenant_id, PURPOSE).secret, "audit")
         return derive(self._keys.account_key(tenant_id, account_id, PURPOSE).secret, "audit")
-
-
-def _plain(entry: Entry, role: str) -> bytes:
-    values = {"details": dict(entry.details), "role": role}
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _subject(
-    tenant_id: TenantId | None, account_id: AccountId | None, box: bytes
-) -> tuple[TenantId | None, AccountId | None]:
-    """Under whose key the details are: of a program before, the tenant's."""
-    return tenant_id, account_id if box[:1] == _BY_SUBJECT else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Opener:
-    """Opens the records of one subject."""
-
-    key: bytes | None = field(repr=False)  # None: it is destroyed, or does not open
-    damaged: bool = False
-
-    def __call__(self, row: tuple[Any, ...]) -> AuditRecord:
-        if self.key is not None:
-            try:
-                return _opened(row, self.key)
-            except (Corrupt, ValueError):
-                pass
-        number, time, what, who, tenant, account, *_ = row
-        damaged = self.damaged or self.key is not None
-        return AuditRecord(number, time, what, who, tenant, account, None, unreadable=damaged)
-
-
-def _opened(row: tuple[Any, ...], key: bytes) -> AuditRecord:
-    number, time, what, who, tenant, account, box, _, _ = row
-    if box[:1] != _BY_SUBJECT:
-        details = json.loads(open_sealed(key, box, _context(number, b"")))
-        return AuditRecord(number, time, what, who, tenant, account, details)
-    values = json.loads(open_sealed(key, box[1:], _context(number, _BY_SUBJECT)))
-    return AuditRecord(number, time, what, who, tenant, account, values["details"], values["role"])
-
-
-def _check_follows(row: tuple[Any, ...], head: Head) -> None:
-    """Raises Corrupt unless it is the record behind `head`, as it was appended."""
-    try:
-        fits = row[0] == head.number + 1 and row[7] == head.hash and row[8] == _hash(*row[:8])
-    except (TypeError, AttributeError):  # something else than a text, or nothing, say
-        fits = False
-    if not fits:
-        raise Corrupt(f"The audit chain is broken at record {head.number + 1}.")
-
-
-def _replaced(number: int, fitting: int) -> str:
-    before = f"the last that fits before it is record {fitting}" if fitting else "it, or one before it, was replaced"
-    return f"The audit chain is broken at record {number}: it is not the one that was anchored; {before}."
-
-
-def _hash(
-    number: int,
-    time: int,
-    action: str,
-    actor: str,
-    tenant_id: int | None,
-    account_id: int | None,
-    box: bytes,
-    previous: bytes,
-) -> bytes:
-    """SHA-256 over the record as it is stored and the hash before it; a JSON list leaves no doubt where fields end."""
-    fields = [number, time, action, actor, tenant_id, account_id, box.hex(), previous.hex()]
-    return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode("ascii")).digest()
-
-
-def _context(number: int, layout: bytes) -> bytes:
-    return b"audit %d%b" % (number, b" of its subject" if layout else b"")
