@@ -5,15 +5,15 @@ A fork server like crash_child.py, with its steps and its lines.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backup_town import ALICE, ONE
-from crash_child import Steps, hear, say
+from crash_child import Steps, serve
 
 from storage.backup.backup import BackupRun
 from storage.backup.place import Place
@@ -60,26 +60,5 @@ def carry_out(data: Path, place: Place, request: dict[str, Any], steps: Steps) -
         steps.counting = False
 
 
-def main(data: Path, place: Place) -> None:
-    while True:
-        request = hear()
-        steps = Steps(request["stop"], "kill")
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                steps.watch()
-                carry_out(data, place, request, steps)
-                say({"steps": steps.count})
-                status = 0
-            finally:
-                if status:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                sys.stderr.flush()
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        say({"ended": os.waitstatus_to_exitcode(ended)})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Place(Path(sys.argv[2])))
+    serve(partial(carry_out, Path(sys.argv[1]), Place(Path(sys.argv[2]))))

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,17 +166,19 @@ def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
             steps.counting = False
 
 
-def main(data: Path) -> None:
+def serve(carry_out: Callable[[dict[str, Any], Steps], None], *, counted: bool = True) -> None:
+    """Carry out each request in a fork that dies at the step it names; `counted`: who comes through says its steps."""
     while True:
         request = hear()
-        steps = Steps(request["stop"], request.get("at", "kill"))
+        steps = Steps(request.get("stop", 0), request.get("at", "kill"))
         child = os.fork()
         if not child:
             steps.watch()
             status = 1
             try:
-                carry_out(data, request, steps)
-                say({"steps": steps.count})
+                carry_out(request, steps)
+                if counted:
+                    say({"steps": steps.count})
                 status = 0
             finally:
                 sys.stderr.flush()
@@ -187,4 +190,4 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(partial(carry_out, Path(sys.argv[1])))

@@ -5,12 +5,10 @@ A fork server: `python keys_child.py`; as crash_child, with the base of a `KeyPl
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from crash_child import Steps, hear, say
+from crash_child import Steps, serve
 from key_tree import ACCOUNT, TENANT, perform
 
 from storage.clock import FixedClock
@@ -27,25 +25,5 @@ def carry_out(request: dict[str, Any], steps: Steps) -> None:
     steps.counting = False
 
 
-def main() -> None:
-    while True:
-        request = hear()
-        steps = Steps(request["stop"], "kill")
-        child = os.fork()
-        if not child:
-            steps.watch()
-            status = 1
-            try:
-                carry_out(request, steps)
-                status = 0
-            finally:
-                sys.stderr.flush()
-                if status:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        say({"ended": os.waitstatus_to_exitcode(ended)})
-
-
 if __name__ == "__main__":
-    main()
+    serve(carry_out, counted=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crash_child import Steps, hear, say
+from crash_child import Steps, say, serve
 from crash_town import opened
 
 from hosting.migration import arrivals
@@ -73,25 +73,5 @@ def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
         steps.counting = False
 
 
-def main(data: Path) -> None:
-    while True:
-        request = hear()
-        steps = Steps(request.get("stop", 0), request.get("at", "kill"))
-        child = os.fork()
-        if not child:
-            steps.watch()
-            status = 1
-            try:
-                carry_out(data, request, steps)
-                status = 0
-            finally:
-                sys.stderr.flush()
-                if status:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        say({"ended": os.waitstatus_to_exitcode(ended)})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(partial(carry_out, Path(sys.argv[1])), counted=False)

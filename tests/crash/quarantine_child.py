@@ -5,12 +5,12 @@ A fork server: `python quarantine_child.py DATA`; as crash_child, with these ope
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crash_child import Steps, hear, say
+from crash_child import Steps, say, serve
 from crash_quarantine import ONE, digest, keep, opened, release
 
 from storage.errors import CleanmailError
@@ -33,26 +33,5 @@ def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
         steps.counting = False
 
 
-def main(data: Path) -> None:
-    while True:
-        request = hear()
-        steps = Steps(request["stop"], request["at"])
-        child = os.fork()
-        if not child:
-            steps.watch()
-            status = 1
-            try:
-                carry_out(data, request, steps)
-                say({"steps": steps.count})
-                status = 0
-            finally:
-                sys.stderr.flush()
-                if status:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        say({"ended": os.waitstatus_to_exitcode(ended)})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(partial(carry_out, Path(sys.argv[1])))

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from crash_child import Steps, hear, say
+from crash_child import Steps, say, serve
 from crash_queue import opened, work_queue
 
 from gateway.queue import runner
@@ -26,26 +25,5 @@ def carry_out(data: Path, steps: Steps) -> None:
         say({"acknowledged": {}})
 
 
-def main(data: Path) -> None:
-    while True:
-        request = hear()
-        steps = Steps(request["stop"], request["at"])
-        child = os.fork()
-        if not child:
-            steps.watch()
-            status = 1
-            try:
-                carry_out(data, steps)
-                say({"steps": steps.count})
-                status = 0
-            finally:
-                sys.stderr.flush()
-                if status:
-                    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        say({"ended": os.waitstatus_to_exitcode(ended)})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(lambda _, steps: carry_out(Path(sys.argv[1]), steps))
