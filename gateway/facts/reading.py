@@ -16,6 +16,7 @@ from gateway.authentication.collection import PreparedMessage, prepare
 from gateway.classifier.features import Features, features_of
 from gateway.classifier.model import Maturity, SharedModel, maturity_of
 from gateway.content_facts import ContentFacts, ContentLimits, Incomplete, content_facts
+from gateway.content_facts.header_checks import FIELDS_MAX
 from storage.mime.fields import Header, header_end, read_header
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def read(
             unknown.append(name)
             return None
 
-    header: Header = read_header(data)
+    header: Header = read_header(data, most=FIELDS_MAX + 1)  # whoever sends more is refused for it
     prepared = part("authentication", lambda: prepare(data, header))
     content = part("content", lambda: content_facts(data, header, now, smtputf8=smtputf8, limits=limits))
     features = shared = None

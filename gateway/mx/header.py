@@ -50,7 +50,7 @@ def read_arriving_header(data: bytes) -> Header:
     end = header_end(data, 0, len(data))
     if end > HEADER_MAX:
         raise Refused(TOO_MUCH_HEADER)
-    header = fields_between(data, 0, end)
+    header = fields_between(data, 0, end, most=FIELDS_MAX + 1)
     if len(header.fields) > FIELDS_MAX:
         raise Refused(TOO_MUCH_HEADER)
     return header

@@ -42,21 +42,17 @@ class Field(NamedTuple):
 
 
 class Header:
-    """The fields of one header inside `data`. `end` is where the body starts."""
+    """The fields of one header inside `data`. `end` is where the body starts; `is_cut`: there may be further fields."""
 
-    __slots__ = ("_first", "data", "end", "fields", "start")
+    __slots__ = ("_first", "data", "end", "fields", "is_cut", "start")
 
-    def __init__(self, data: bytes, start: int, end: int, fields: list[Field]) -> None:
+    def __init__(self, data: bytes, start: int, end: int, fields: list[Field], *, is_cut: bool = False) -> None:
         self.data = data
         self.start = start
         self.end = end
         self.fields = fields
+        self.is_cut = is_cut
         self._first: dict[bytes, Field] | None = None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether there are fields beyond the ones told apart."""
-        return len(self.fields) >= FIELDS_MAX
 
     def first(self, name: bytes) -> Field | None:
         """The first field called `name` (lower case)."""
@@ -89,11 +85,14 @@ def unfold(raw: bytes) -> bytes:
     return raw
 
 
-def read_header(data: bytes, start: int = 0, end: int | None = None) -> Header:
-    """The header that begins at `start`; it ends after its first empty line, at the latest at `end`."""
+def read_header(data: bytes, start: int = 0, end: int | None = None, *, most: int = FIELDS_MAX) -> Header:
+    """The header that begins at `start`; it ends after its first empty line, at the latest at `end`.
+
+    Of `most` fields at most: each takes some 300 octets of memory.
+    """
     if end is None:
         end = len(data)
-    return fields_between(data, start, header_end(data, start, end))
+    return fields_between(data, start, header_end(data, start, end), most=most)
 
 
 def header_end(data: bytes, start: int, end: int) -> int:
@@ -104,7 +103,7 @@ def header_end(data: bytes, start: int, end: int) -> int:
     return found.end() if found else end
 
 
-def fields_between(data: bytes, start: int, end: int) -> Header:
+def fields_between(data: bytes, start: int, end: int, *, most: int = FIELDS_MAX) -> Header:
     """The header [start, end) whose end is known already."""
     fields: list[Field] = []
     for match in _FIELD.finditer(data, start, end):
@@ -118,9 +117,9 @@ def fields_between(data: bytes, start: int, end: int) -> Header:
         elif name[-1] in b" \t\r":
             name = name.rstrip(b" \t\r")
         fields.append(Field(name.lower(), first, match.end(2), last))
-        if len(fields) >= FIELDS_MAX:
+        if len(fields) >= most:
             break
-    return Header(data, start, end, fields)
+    return Header(data, start, end, fields, is_cut=len(fields) >= most)
 
 
 def select_fields(header: bytes, names: frozenset[bytes], *, negate: bool = False) -> bytes:

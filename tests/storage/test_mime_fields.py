@@ -122,3 +122,10 @@ def test_tokens_and_languages() -> None:
     assert parse_token(b" (c) Quoted-Printable (d)") == b"quoted-printable"
     assert parse_token(b'"7bit"') == b""
     assert parse_languages(b"de, en-GB (British), ,fr") == (b"de", b"en-GB", b"fr")
+
+
+def test_no_more_fields_are_read_than_are_wanted() -> None:
+    data = b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(10)) + b"\r\nText\r\n"
+    some, all_ = read_header(data, most=4), read_header(data)
+    assert [field.name for field in some.fields] == [b"x-0", b"x-1", b"x-2", b"x-3"] and some.is_cut
+    assert len(all_.fields) == 10 and not all_.is_cut and some.end == all_.end == data.index(b"Text")
