@@ -139,6 +139,11 @@ TECHNICAL = {
     "control.staff_session.token_hash control.approval.approval_id control.approval.kind control.approval.state",
     "control.disclosure.case_id control.disclosure.kind control.disclosure.authority control.disclosure.legal_basis",
     "control.disclosure.document control.disclosure.state control.disclosure.approval_id control.disclosure.extract",
+    "account.collection.kind account.collection.color account.collection.timezone account.collection.components",
+    "account.collection.source account.object.component account.object.etag account.object.schedule_tag",
+    "account.object.content_type account.object_data.file account.dav_lock.token account.object_unlink.file",
+    "account.scheduling.method account.scheduled.key account.feed.validators account.feed.problem",
+    "tenant.share.kind tenant.share.state tenant.share.name tenant.share.color control.public_link.digest",
     "audit.checkpoint.hash audit.checkpoint.signature audit.origin.hash audit.origin.signature",
 }
 

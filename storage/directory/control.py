@@ -63,6 +63,7 @@ SCHEMA = Schema(
             staff.approval,
             staff.disclosure,
         ),
+        new_tables(4, schema.public_link),
     ],
 )
 

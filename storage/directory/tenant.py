@@ -61,6 +61,7 @@ SCHEMA = Schema(
             schema.correction,
             schema.lesson,
         ),
+        new_tables(4, schema.share),
     ],
 )
 

@@ -48,6 +48,7 @@ from storage.mail.views import Views
 from storage.register import classes
 from storage.register.values import database_files
 from storage.schema import account as schema
+from storage.schema import collections
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
@@ -65,6 +66,7 @@ SCHEMA = Schema(
             schema.moved,
             columns=[schema.mailbox.c.keep_days, schema.mailbox.c.read_only],
         ),
+        new_tables(4, *collections.TABLES),
     ],
 )
 

@@ -36,6 +36,7 @@ from storage.register.values import DataClass, FileClass
 from storage.schema import (
     account,
     audit,
+    collections,  # noqa: F401 - adds its tables to account's
     contracts,  # noqa: F401 - adds its tables to control's
     control,
     queue,

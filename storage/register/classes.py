@@ -57,6 +57,28 @@ MOVING = DataClass(
     _OWNER,
     sealed=True,
 )
+COLLECTIONS = DataClass(
+    "collections",
+    "Calendars, tasks, notes, contacts and files",
+    _BOTH,
+    "keeping them for their owner",
+    Basis.CONTRACT,
+    Kept.ACCOUNT,
+    Erasure.ACCOUNT_KEY,
+    _OWNER,
+    sealed=True,
+)
+SCHEDULING = DataClass(
+    "scheduling",
+    "Invitations and answers under way, and which ones were worked on",
+    _BOTH,
+    "bringing invitations to those invited, once",
+    Basis.CONTRACT,
+    Kept.ACCOUNT,
+    Erasure.ACCOUNT_KEY,
+    _PROGRAMS,
+    sealed=True,
+)
 OPINIONS = DataClass(
     "opinions",
     "Which messages their owner called spam, or not",
@@ -102,6 +124,17 @@ SETTINGS = DataClass(
     Kept.CONTRACT,
     Erasure.TENANT_KEY,
     _TENANT | _HELP,
+    sealed=True,
+)
+SHARES = DataClass(
+    "shares",
+    "Which calendars and address books are shared with whom, and which have a public link",
+    _USER,
+    "letting those see them whom their owner chose",
+    Basis.CONTRACT,
+    Kept.ACCOUNT,
+    Erasure.ROW,
+    _OWNER | _TENANT | _HELP,
     sealed=True,
 )
 STOPPED_SENDERS = DataClass(
@@ -463,13 +496,14 @@ INSTALLATION = DataClass(
 
 # How the register is told to people: every class stands in one group (a test demands it).
 GROUPS: tuple[tuple[str, tuple[DataClass, ...]], ...] = (
-    ("What users store", (MAIL, SEARCH_INDEX, OPINIONS, MOVING, ACCOUNT_STATE)),
+    ("What users store", (MAIL, COLLECTIONS, SCHEDULING, SEARCH_INDEX, OPINIONS, MOVING, ACCOUNT_STATE)),
     (
         "Customers, their users and their settings",
         (
             DIRECTORY,
             ACCOUNTS,
             SETTINGS,
+            SHARES,
             STOPPED_SENDERS,
             CORRECTIONS,
             EXPERIENCE,

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 

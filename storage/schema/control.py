@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 
@@ -114,3 +114,17 @@ judged = Table(
     info=technical("counts of verdicts", of=classes.VERDICT_COUNTS),
     sqlite_with_rowid=False,
 )
+
+# Links under which anybody who has one may read a calendar, until it is revoked.
+public_link = Table(
+    "public_link",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of the link's secret; the secret itself is shown once
+    Column("tenant_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("collection_id", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    info=technical("public links to calendars", of=classes.SHARES),
+    sqlite_with_rowid=False,
+)
+Index("public_link_by_collection", public_link.c.account_id, public_link.c.collection_id)

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Large
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 
@@ -273,3 +273,25 @@ lesson = Table(
     sqlite_with_rowid=False,
 )
 Index("lesson_by_age", lesson.c.learned)
+
+# Collections that their owner shares with other accounts of the tenant; they lie in the database of his account.
+share = Table(
+    "share",
+    metadata,
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),  # account
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("sharee_id", BigInteger, primary_key=True, autoincrement=False),  # account
+    Column("kind", Text, nullable=False),  # calendar or address_book
+    Column("may_write", Boolean, nullable=False),
+    Column("state", Text, nullable=False),  # invited, accepted, declined
+    Column("name", Text, nullable=False),  # last segment of its path in the sharee's home
+    Column("display_name", Text, nullable=False, info=personal("user", "as the sharee calls it; empty: as its owner")),
+    Column("summary", Text, nullable=False, info=personal("user", "what the invitation says")),
+    Column("color", Text, nullable=False),  # the sharee's; empty: the owner's
+    Column("transparent", Boolean, nullable=False),  # the sharee's
+    Column("invited", BigInteger, nullable=False),  # Unix seconds
+    Column("answered", BigInteger, nullable=True),
+    info=technical("collections shared inside the tenant", of=classes.SHARES),
+    sqlite_with_rowid=False,
+)
+Index("share_by_sharee", share.c.sharee_id, share.c.kind, share.c.name)
