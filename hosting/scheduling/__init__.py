@@ -1,0 +1,1 @@
+"""Scheduling between accounts and by mail (RFC 6638, RFC 6047)."""

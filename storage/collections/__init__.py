@@ -1,0 +1,1 @@
+"""What lies beside the mail in an account: calendars, address books, scheduling boxes, folders of files."""
