@@ -1,4 +1,4 @@
-"""Preconditions of WebDAV and its extensions that a request did not meet: names that stand in the answer (RFC 4918 §16).
+"""Preconditions of WebDAV and its extensions that a request did not meet, as the answer names them (RFC 4918 §16).
 
 Raised by what checks bodies and by the stores; hosting.dav answers 403 or 409 with the element, or 412.
 """
