@@ -1,0 +1,1 @@
+"""The methods of WebDAV, one module for each or for those that do nearly the same."""

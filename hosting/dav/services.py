@@ -1,0 +1,72 @@
+"""What the DAV layer works with, given once when the server is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hosting.dav.resources import Share
+from hosting.dav.scheduling import Scheduler
+from storage.clock import Clock
+from storage.collections.values import CollectionId, Kind
+from storage.installation import Installation
+from storage.values import AccountId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class DavLimits:
+    """What one request may ask for."""
+
+    xml_body: int = 4 << 20  # octets of a body that is XML
+    file_size: int = 1 << 30
+    properties: int = 500  # that one request asks for or sets
+    property_size: int = 64 << 10  # octets of one property that clients keep here
+    infinite_members: int = 1000  # a PROPFIND of infinite depth on more is refused (RFC 4918 §9.1.1)
+    report_results: int = 50_000
+    path: int = 4096  # octets of a path, percent-encoded
+    segment: int = 255  # octets of one name
+    depth: int = 32  # of folders in folders
+    lock_seconds: int = 3600  # longest life of a lock that is not refreshed
+    locks: int = 1000  # of one account
+
+
+class Shares(Protocol):
+    """Collections that their owners share with others of the tenant."""
+
+    def of_sharee(self, tenant_id: TenantId, sharee_id: AccountId) -> Sequence[Share]:
+        """What was shared with him and taken by him, in the order of names."""
+        ...
+
+    def of_collection(self, tenant_id: TenantId, owner_id: AccountId, collection_id: CollectionId) -> Sequence[Share]:
+        """With whom it is shared."""
+        ...
+
+    def leave(self, tenant_id: TenantId, share: Share) -> None:
+        """The sharee removed it from his home."""
+        ...
+
+
+class NoShares:
+    """Where nothing is shared."""
+
+    def of_sharee(self, tenant_id: TenantId, sharee_id: AccountId) -> Sequence[Share]:
+        return ()
+
+    def of_collection(self, tenant_id: TenantId, owner_id: AccountId, collection_id: CollectionId) -> Sequence[Share]:
+        return ()
+
+    def leave(self, tenant_id: TenantId, share: Share) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DavServices:
+    installation: Installation
+    clock: Clock
+    limits: DavLimits = field(default_factory=DavLimits)
+    shares: Shares = field(default_factory=NoShares)
+    scheduler: Scheduler | None = None
+
+
+HOME_KINDS = {Kind.CALENDAR, Kind.ADDRESS_BOOK, Kind.FOLDER}
