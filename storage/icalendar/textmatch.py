@@ -78,33 +78,3 @@ class TextMatch:
                 return value.startswith(self._folded)
             case MatchType.ENDS_WITH:
                 return value.endswith(self._folded)
-
-
-def unescaped(value: str) -> str:
-    r"""A value of type TEXT as people read it: \n, \, \; and \\ undone (RFC 5545 §3.3.11, RFC 6350 §4)."""
-    if "\\" not in value:
-        return value
-    pieces = value.split("\\")
-    out = [pieces[0]]
-    at = 1
-    while at < len(pieces):
-        piece = pieces[at]
-        if not piece and at + 1 < len(pieces):  # an escaped backslash: what follows is plain
-            out.append("\\" + pieces[at + 1])
-            at += 2
-            continue
-        out.append("\n" + piece[1:] if piece[:1] in ("n", "N") else piece)
-        at += 1
-    return "".join(out)
-
-
-def escaped(text: str) -> str:
-    """`text` as a value of type TEXT."""
-    return (
-        text.replace("\\", "\\\\")
-        .replace(",", "\\,")
-        .replace(";", "\\;")
-        .replace("\r\n", "\\n")
-        .replace("\n", "\\n")
-        .replace("\r", "\\n")
-    )

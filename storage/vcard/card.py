@@ -12,17 +12,14 @@ Standards: RFC 6350, RFC 2426, RFC 6352 §6.3.2.1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from storage.collections.conditions import Namespace, Violated
-from storage.icalendar.textmatch import unescaped
-from storage.vcard.lines import Field, LineError, compound, read_fields, without_bom
+from storage.icalendar.contentlines import BOM, LineLimits, Malformed, Property, read_all, split, text
+from storage.vcard.properties import repaired
 
 VERSIONS = ("3.0", "4.0")
-
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +27,30 @@ class CardLimits:
     """What one card may be."""
 
     max_size: int = 4 << 20  # octets: a photo of a telephone in base64
-    max_fields: int = 20_000  # a group names each member in a field of its own
+    max_properties: int = 20_000  # a group names each member in a line of its own
     max_uid: int = 1000  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A vCard. `fields` are without BEGIN and END."""
+    """A vCard. `data` is what the spans of its properties are of: what was read, or that with its base64 folded."""
 
     version: str
-    fields: tuple[Field, ...] = field(repr=False)
+    properties: tuple[Property, ...] = field(repr=False)
+    data: bytes = field(default=b"", repr=False, compare=False)
 
-    def all(self, *names: str) -> Iterator[Field]:
-        """The fields of these names, in their order."""
-        return (one for one in self.fields if one.name in names)
+    def all(self, *names: str) -> Iterator[Property]:
+        """The properties of these names, in their order."""
+        return (one for one in self.properties if one.name in names)
 
-    def first(self, name: str) -> Field | None:
-        """The first field of a name that says anything."""
-        return next((one for one in self.fields if one.name == name and one.value.strip()), None)
+    def first(self, name: str) -> Property | None:
+        """The first property of a name that says anything."""
+        return next((one for one in self.properties if one.name == name and one.value.strip()), None)
 
     def text(self, name: str) -> str:
-        """The text of the first field of a name; empty: there is none."""
+        """The text of the first property of a name; empty: there is none."""
         found = self.first(name)
-        return unescaped(found.value).strip() if found else ""
+        return text(found.value).strip() if found else ""
 
     @property
     def uid(self) -> str:
@@ -63,11 +61,12 @@ class Card:
         """What it is called, whichever of its properties says so; empty: nothing does."""
         name = self.text("FN")
         if not name and (structured := self.first("N")):
-            parts = [_words(part) for part in compound(structured.value)]
-            family, given, more, before, after = (parts + [""] * 5)[:5]
+            family, given, more, before, after = ([_words(part) for part in split(structured.value, ";")] + [""] * 5)[
+                :5
+            ]
             name = " ".join(part for part in (before, given, more, family, after) if part)
         if not name and (organisation := self.first("ORG")):
-            name = ", ".join(part for part in map(unescaped, compound(organisation.value)) if part.strip())
+            name = ", ".join(part for part in map(text, split(organisation.value, ";")) if part.strip())
         return name or self.text("NICKNAME") or self.text("EMAIL") or self.text("TEL")
 
     @property
@@ -83,7 +82,7 @@ class Card:
 
 def _words(part: str) -> str:
     """A part of a name, which may be a list."""
-    return " ".join(filter(None, (unescaped(word).strip() for word in compound(part, ","))))
+    return " ".join(filter(None, (text(word).strip() for word in split(part))))
 
 
 def refused(why: str, condition: str = "valid-address-data") -> Violated:
@@ -96,41 +95,18 @@ def read_card(data: bytes, limits: CardLimits | None = None) -> Card:
     limits = limits or CardLimits()
     if len(data) > limits.max_size:
         raise refused("The card is larger than this server takes.", "max-resource-size")
-    found = _CONTROL.search(data)
-    if found is not None:
-        raise refused("The card contains control characters.")
-    fields = _fields(data, limits)
-    if not fields or fields[0].name != "BEGIN" or fields[0].value.strip().upper() != "VCARD":
-        raise refused("This is not a vCard: it does not begin with BEGIN:VCARD.")
-    if fields[-1].name != "END" or fields[-1].value.strip().upper() != "VCARD":
-        raise refused("The vCard is cut off: it does not end with END:VCARD.")
-    inner = fields[1:-1]
-    if any(one.name in ("BEGIN", "END") for one in inner):
-        raise refused("One address object holds exactly one vCard.")
-    return Card(_version(inner), tuple(inner))
-
-
-def _fields(data: bytes, limits: CardLimits) -> list[Field]:
-    fields: list[Field] = []
+    data = repaired(data)
+    most = limits.max_properties
     try:
-        for one in read_fields(data):
-            fields.append(one)
-            if len(fields) > limits.max_fields:
-                raise refused(f"A card has at most {limits.max_fields} properties here.")
-    except LineError as error:
-        raise refused(f"Line {error.number} is not one of a vCard.") from None
-    except UnicodeDecodeError:
-        raise refused("The card is not in UTF-8.") from None
-    return fields
-
-
-def _version(fields: list[Field]) -> str:
-    versions = {one.value.strip() for one in fields if one.name == "VERSION"}
-    if not versions:
-        raise refused("The vCard does not say its VERSION.")
-    if len(versions) > 1:
-        raise refused("The vCard says two versions.")
-    return versions.pop()
+        found = read_all(data, LineLimits(lines=most + 3, parameters=10 * most, depth=1))
+    except Malformed as error:
+        raise refused(f"This is not a vCard. {error.public}") from None
+    if [one.name for one in found] != ["VCARD"]:
+        raise refused("One address object holds exactly one vCard, and nothing else.")
+    versions = {one.value.strip() for one in found[0].all("VERSION")}
+    if len(versions) != 1:
+        raise refused("The vCard says two versions." if versions else "The vCard does not say its VERSION.")
+    return Card(versions.pop(), tuple(found[0].properties), data)
 
 
 def checked(data: bytes, limits: CardLimits | None = None) -> Card:
@@ -139,16 +115,14 @@ def checked(data: bytes, limits: CardLimits | None = None) -> Card:
     card = read_card(data, limits)
     if card.version not in VERSIONS:
         raise refused(
-            "This server keeps vCard 3.0 and 4.0; import vCard 2.1 with the provider's import, which converts it."
+            "This server keeps vCard 3.0 and 4.0; vCard 2.1 is taken by the import, which converts it."
             if card.version == "2.1"
             else "This server keeps vCard 3.0 and 4.0.",
             "supported-address-data",
         )
-    uids = {unescaped(one.value).strip() for one in card.all("UID")} - {""}
-    if not uids:
-        raise refused("The vCard has no UID.")
-    if len(uids) > 1:
-        raise refused("The vCard has two UIDs.")
+    uids = {text(one.value).strip() for one in card.all("UID")} - {""}
+    if len(uids) != 1:
+        raise refused("The vCard has two UIDs." if uids else "The vCard has no UID.")
     if len(next(iter(uids))) > limits.max_uid:
         raise refused("The UID of the vCard is too long.")
     return card
@@ -156,4 +130,4 @@ def checked(data: bytes, limits: CardLimits | None = None) -> Card:
 
 def begins_like_a_card(data: bytes) -> bool:
     """Whether it may be a vCard at all, for who has to tell files apart."""
-    return data[without_bom(data) :][:200].lstrip().upper().startswith(b"BEGIN:VCARD")
+    return data.removeprefix(BOM)[:200].lstrip().upper().startswith(b"BEGIN:VCARD")
