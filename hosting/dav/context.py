@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from hosting.dav.errors import needs
 from hosting.dav.reach import Reach
 from hosting.dav.request import DavRequest
-from hosting.dav.resources import Person, Resource
+from hosting.dav.resources import Person, Resource, Share
 from hosting.dav.services import DavServices
 from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
@@ -28,6 +29,7 @@ class Context:
         self._held = ExitStack()
         self._accounts: dict[AccountId, Account] = {}
         self._rows: dict[AccountId, AccountRow] = {}
+        self._shares: Sequence[Share] | None = None
 
     def close(self) -> None:
         """Let go of the accounts; may be called again."""
@@ -51,6 +53,13 @@ class Context:
             lease = self.services.installation.account(principal.tenant_id, account_id, limits=limits)
             found = self._accounts[account_id] = self._held.enter_context(lease)
         return found
+
+    @property
+    def shares(self) -> Sequence[Share]:
+        """What others share with who asks."""
+        if self._shares is None:
+            self._shares = self.services.shares.of_sharee(self.me.tenant_id, self.me.account_id)
+        return self._shares
 
     # Principals: the accounts of the tenant, and no others
 
