@@ -13,9 +13,11 @@ from storage.icalendar.contentlines import Property, folded, write_property
 
 ENCODINGS = ("BASE64", "QUOTED-PRINTABLE", "8BIT", "7BIT")
 
+# Names as Apple's programs write them, in case one of them compares octets.
+_AS_APPLE = {"X-ABLABEL": "X-ABLabel", "X-ABSHOWAS": "X-ABShowAs"}
+
 _PHYSICAL = re.compile(rb"[^\n]*\n?")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}[ \t\r]*\n?\Z")
-_ENCODED = re.compile(rb"[^\n]{0,80}?;[^:\n]{0,200}?(?:BASE64|ENCODING=\"?B)", re.IGNORECASE)
 _MAY_BE_ENCODED = re.compile(rb"BASE64|ENCODING=\"?B", re.IGNORECASE)
 
 
@@ -32,9 +34,14 @@ def repaired(data: bytes) -> bytes:
         elif encoded and _BASE64.match(line):
             pieces.append(b" " + line)
         else:
-            encoded = _ENCODED.match(line) is not None
+            encoded = _begins_base64(line)
             pieces.append(line)
     return b"".join(pieces)
+
+
+def _begins_base64(line: bytes) -> bool:
+    head = line[:300].partition(b":")[0].upper()
+    return b";" in head and (b"BASE64" in head or b"ENCODING=B" in head or b'ENCODING="B' in head)
 
 
 def types(one: Property) -> list[str]:
@@ -83,11 +90,12 @@ def having(
 
 def written(one: Property, version: str) -> bytes:
     """A line with its end. Before vCard 4 a parameter can hold neither quotes nor line ends (RFC 6868 §1)."""
+    name = _AS_APPLE.get(one.name, one.name)
     if version == "4.0" or not one.parameters:
-        return write_property(one)
-    pieces = [f"{one.group}.{one.name}" if one.group else one.name]
-    for name, values in one.parameters:
+        return write_property(Property(name, one.value, one.parameters, one.group))
+    pieces = [f"{one.group}.{name}" if one.group else name]
+    for key, values in one.parameters:
         plain = (value.replace("\n", " ").replace('"', "'") for value in values)
         said = ",".join(f'"{value}"' if any(mark in value for mark in ",;:") else value for value in plain)
-        pieces.append(f";{name}={said}" if values else f";{name}")
+        pieces.append(f";{key}={said}" if values else f";{key}")
     return folded(f"{''.join(pieces)}:{one.value}")
