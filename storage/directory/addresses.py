@@ -45,6 +45,17 @@ _JOINED = select(
 
 _FIND = prepare(_JOINED.where(_address.c.address_key == bindparam("key")).order_by(_target.c.position))
 _ALIASES = prepare(_JOINED.where(_address.c.kind != ACCOUNT).order_by(_address.c.address_key, _target.c.position))
+_other = _target.alias("other")
+_OWN = prepare(
+    select(_address.c.address)
+    .select_from(_target.join(_address, _address.c.address_key == _target.c.address_key))
+    .where(
+        _target.c.account_id == bindparam("id"),
+        _address.c.kind == ALIAS,
+        ~exists().where(_other.c.address_key == _target.c.address_key, _other.c.position != _target.c.position),
+    )
+    .order_by(_address.c.address_key)
+)
 _EXISTS = prepare(select(_address.c.kind).where(_address.c.address_key == bindparam("key")))
 _INSERT = prepare(insert(_address))
 _INSERT_TARGET = prepare(insert(_target))
@@ -81,6 +92,11 @@ class Addresses:
                 )
             )
         return aliases
+
+    def own_aliases(self, account_id: AccountId) -> list[str]:
+        """Aliases that lead to this account and nowhere else."""
+        with self._database.reading() as connection:
+            return [row[0] for row in _OWN.rows(connection, id=account_id)]
 
     def add_alias(self, address: EmailAddress, targets: Sequence[Target]) -> None:
         self._add(address.key, str(address), ALIAS, targets)
