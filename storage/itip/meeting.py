@@ -1,0 +1,218 @@
+"""A calendar object as scheduling sees it: a master, overridden instances, an organizer and attendees. Pure.
+
+Nothing is copied: what is changed in its parts is changed in `calendar`.
+Standards: RFC 5546 §1.1.3, §2.1.3 (instances), RFC 6638 §3.1 (scheduling objects).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from storage.collections.conditions import Violated
+from storage.itip.draft import Line, Part, read
+from storage.itip.moments import Moment, Moments, duration
+from storage.itip.users import calendar_user
+
+Own = Callable[[str], bool]  # whether a calendar user, as `calendar_user` has him, is the one whose calendar it is
+
+KINDS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VPOLL")
+_RECURRENCE = ("RRULE", "RDATE", "EXDATE", "EXRULE")
+
+
+class Meeting:
+    def __init__(self, calendar: Part) -> None:
+        """Raises Violated if it holds nothing, or the same instance twice."""
+        self.calendar = calendar
+        self.moments = Moments(calendar)
+        self.master: Part | None = None
+        self.overrides: dict[Moment, Part] = {}
+        for part in calendar.parts(*KINDS):
+            self._enter(part)
+        if not self.parts:
+            raise Violated("valid-calendar-object-resource", "The calendar object holds nothing.")
+
+    @classmethod
+    def read(cls, data: bytes) -> Meeting:
+        return cls(read(data))
+
+    def _enter(self, part: Part) -> None:
+        line = part.line("RECURRENCE-ID")
+        moment = None if line is None else self.moments.of(line)
+        if line is not None and moment is None:
+            raise Violated("valid-calendar-data", "A RECURRENCE-ID is no time.")
+        if moment is None:
+            if self.master is not None:
+                raise Violated("valid-calendar-object-resource", "The calendar object has two masters.")
+            self.master = part
+        elif moment in self.overrides:
+            raise Violated("valid-calendar-object-resource", "An instance is there twice.")
+        else:
+            self.overrides[moment] = part
+
+    # What it is
+
+    @property
+    def parts(self) -> list[Part]:
+        """The master first."""
+        return ([] if self.master is None else [self.master]) + list(self.overrides.values())
+
+    @property
+    def any_part(self) -> Part:
+        return self.parts[0]
+
+    @property
+    def kind(self) -> str:
+        return self.any_part.name
+
+    @property
+    def method(self) -> str:
+        return self.calendar.value("METHOD").strip().upper()
+
+    @property
+    def uid(self) -> str:
+        return self.any_part.value("UID")
+
+    @property
+    def sequence(self) -> int:
+        return max(sequence_of(part) for part in self.parts)
+
+    @property
+    def stamp(self) -> int:
+        """The latest DTSTAMP, Unix seconds; 0: none says one."""
+        stamps = [self.moments.of(line) for part in self.parts for line in part.lines("DTSTAMP")]
+        return max((int(each.at.replace(tzinfo=UTC).timestamp()) for each in stamps if each), default=0)
+
+    @property
+    def organizers(self) -> set[str]:
+        """Of all parts; empty text for one that has none."""
+        return {organizer_of(part) for part in self.parts}
+
+    @property
+    def organizer(self) -> str:
+        """As `calendar_user` has it; empty: it has none."""
+        return next((user for user in (organizer_of(part) for part in self.parts) if user), "")
+
+    @property
+    def organizer_line(self) -> Line | None:
+        return next((line for part in self.parts for line in part.lines("ORGANIZER")), None)
+
+    def attendees(self) -> dict[str, Line]:
+        """Of all parts, each with the first line that names him."""
+        found: dict[str, Line] = {}
+        for part in self.parts:
+            for line in part.lines("ATTENDEE"):
+                found.setdefault(calendar_user(line.value), line)
+        return found
+
+    def attendee(self, part: Part, whose: Own) -> Line | None:
+        return next((line for line in part.lines("ATTENDEE") if whose(calendar_user(line.value))), None)
+
+    def is_organized_by(self, own: Own) -> bool:
+        return bool(self.organizer) and own(self.organizer)
+
+    # Recurrence
+
+    @property
+    def recurs(self) -> bool:
+        return self.master is not None and bool(self.master.lines("RRULE", "RDATE"))
+
+    def excluded(self) -> set[Moment]:
+        """EXDATEs of the master."""
+        lines = [] if self.master is None else self.master.lines("EXDATE")
+        return {moment for line in lines for moment in self.moments.all_of(line)}
+
+    def start(self, part: Part) -> Moment | None:
+        line = part.line("DTSTART") or part.line("DUE")
+        return None if line is None else self.moments.of(line)
+
+    def derived(self, moment: Moment) -> Part | None:
+        """The instance as the master makes it; None: there is no such instance."""
+        master = self.master
+        if master is None or not self.recurs or moment in self.excluded() or not self._recurs_at(moment):
+            return None
+        start = master.line("DTSTART")
+        if start is None:
+            return None
+        instance = master.copy()
+        instance.remove(*_RECURRENCE)
+        instance.put(self.moments.written("DTSTART", moment, start))
+        self._move_end(master, instance)
+        at = next((n for n, item in enumerate(instance.items) if item.name == "UID"), -1) + 1
+        instance.items.insert(at, self.moments.written("RECURRENCE-ID", moment, start))
+        return instance
+
+    def add_override(self, moment: Moment, part: Part) -> None:
+        """In place of what is there for the same instance."""
+        old = self.overrides.get(moment)
+        items = self.calendar.items
+        if old is None:
+            last = max((n for n, item in enumerate(items) if isinstance(item, Part) and item.name in KINDS), default=-1)
+            items.insert(last + 1, part)
+        else:
+            items[next(n for n, item in enumerate(items) if item is old)] = part
+        self.overrides[moment] = part
+
+    def remove_override(self, moment: Moment) -> None:
+        old = self.overrides.pop(moment, None)
+        if old is not None:
+            self.calendar.items = [item for item in self.calendar.items if item is not old]
+
+    def exclude(self, moment: Moment) -> None:
+        """The instance does not take place any more."""
+        self.remove_override(moment)
+        start = None if self.master is None else self.master.line("DTSTART")
+        if self.master is not None and start is not None and moment not in self.excluded():
+            self.master.add(self.moments.written("EXDATE", moment, start))
+
+    def adopt_zones(self, other: Meeting) -> None:
+        """The VTIMEZONEs that only the other has."""
+        known = {zone.value("TZID") for zone in self.calendar.parts("VTIMEZONE")}
+        new: list[Line | Part] = [zone for zone in other.calendar.parts("VTIMEZONE") if zone.value("TZID") not in known]
+        at = next((n for n, item in enumerate(self.calendar.items) if isinstance(item, Part)), len(self.calendar.items))
+        self.calendar.items[at:at] = new
+
+    def _move_end(self, master: Part, instance: Part) -> None:
+        """Its end lies as far behind its start, on the clocks of their zones, as the master's does."""
+        old = master.line("DTSTART")
+        new = instance.line("DTSTART")
+        assert old is not None and new is not None
+        began, begins = self.moments.clock(old), self.moments.clock(new)
+        for name in ("DTEND", "DUE"):
+            line = instance.line(name)
+            ended = None if line is None else self.moments.clock(line)
+            if line is None or ended is None or began is None or begins is None:
+                continue
+            ends = ended + (begins - began)
+            text = ends.strftime("%Y%m%d" if len(line.value.strip()) == 8 else "%Y%m%dT%H%M%S")
+            line.set_value(text + ("Z" if line.value.strip().endswith("Z") else ""))
+
+    def _recurs_at(self, moment: Moment) -> bool:
+        return recurs_at(self, moment)
+
+
+def recurs_at(meeting: Meeting, moment: Moment) -> bool:
+    return True
+
+
+def sequence_of(part: Part) -> int:
+    text = part.value("SEQUENCE", "0").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def organizer_of(part: Part) -> str:
+    value = part.value("ORGANIZER")
+    return calendar_user(value) if value else ""
+
+
+def length_of(part: Part, moments: Moments) -> timedelta | None:
+    """From its start to its end."""
+    if part.line("DURATION") is not None:
+        return duration(part.value("DURATION"))
+    start, end = part.line("DTSTART"), part.line("DTEND") or part.line("DUE")
+    first, last = (None if line is None else moments.of(line) for line in (start, end))
+    return None if first is None or last is None else last.at - first.at
+
+
+def utc_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")

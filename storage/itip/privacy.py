@@ -1,0 +1,53 @@
+"""What others see of a calendar object that its owner calls private: that he is busy, and when. Pure.
+
+Standards: RFC 5545 §3.8.1.3 (CLASS).
+"""
+
+from __future__ import annotations
+
+from storage.itip.draft import Line, Part, read
+
+_PRIVATE = frozenset({"PRIVATE", "CONFIDENTIAL"})
+_KINDS = frozenset({"VEVENT", "VTODO", "VJOURNAL"})
+_SEEN = frozenset(
+    {
+        *("UID", "DTSTAMP", "CREATED", "LAST-MODIFIED", "SEQUENCE", "CLASS", "STATUS", "TRANSP"),
+        *("DTSTART", "DTEND", "DUE", "DURATION", "RECURRENCE-ID", "RRULE", "RDATE", "EXDATE", "EXRULE"),
+    }
+)
+
+
+def as_seen_by_others(data: bytes) -> bytes:
+    """`data` with nothing but the times of its private components; the same octets if it has none.
+
+    A CLASS that nobody knows counts as private, as RFC 5545 has it. Raises Violated for what is no calendar object.
+    """
+    calendar = read(data)
+    series = any(_is_private(part) for part in calendar.parts(*_KINDS) if part.line("RECURRENCE-ID") is None)
+    changed = False
+    for part in calendar.parts(*_KINDS):
+        # An instance that says nothing is as private as its series.
+        if _is_private(part) or (series and part.line("CLASS") is None):
+            _hide(part)
+            changed = True
+    if changed:
+        calendar.items = [item for item in calendar.items if item.name in _KEPT]
+    return bytes(calendar) if changed else data
+
+
+_KEPT = frozenset({"VERSION", "PRODID", "CALSCALE", "METHOD", "VTIMEZONE", *_KINDS})
+
+
+def is_private(data: bytes) -> bool:
+    """Whether others see only its times, at least of a part of it."""
+    return any(_is_private(part) for part in read(data).parts(*_KINDS))
+
+
+def _is_private(part: Part) -> bool:
+    value = part.value("CLASS", "PUBLIC").strip().upper()
+    return value in _PRIVATE or value != "PUBLIC"
+
+
+def _hide(part: Part) -> None:
+    kept: list[Line | Part] = [item for item in part.items if isinstance(item, Line) and item.name in _SEEN]
+    part.items = [*kept, Line.of("SUMMARY", "Busy")]

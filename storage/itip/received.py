@@ -1,0 +1,207 @@
+"""Applies a scheduling message to what is stored: REQUEST and CANCEL on an attendee's object, REPLY on the organizer's.
+
+Pure: from octets to octets. What is the owner's own (alarms, TRANSP, X- properties, his answer where the time is the
+same) stays when the organizer's update comes. Whether the message may do that, and whether it is newer than what was
+worked on before, others have decided (`newer` says which of two is).
+
+Standards: RFC 5546 §2.1.4, §2.1.5 (SEQUENCE and DTSTAMP), §3.2; RFC 6638 §4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from storage.itip.draft import Line, Part
+from storage.itip.meeting import Meeting, Own, sequence_of
+from storage.itip.moments import Moment
+from storage.itip.outgoing import is_cancelled, same_times, status_of
+from storage.itip.users import calendar_user
+
+_OWN_PROPERTIES = ("TRANSP", "COMPLETED", "PERCENT-COMPLETE")  # of an attendee's copy
+_SERVERS = ("SCHEDULE-STATUS", "SCHEDULE-FORCE-SEND", "SCHEDULE-AGENT")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`data` None: nothing changes. `rescheduled`: what it says is new to its owner, as Schedule-Tag tells."""
+
+    data: bytes | None = field(repr=False)
+    rescheduled: bool = True
+
+
+NOTHING = Applied(None)
+
+
+def newer(sequence: int, stamp: int, known: tuple[int, int] | None, *, again: bool = False) -> bool:
+    """Whether a message of this SEQUENCE and DTSTAMP is to be worked on after that of `known`.
+
+    `again`: also one that equals it.
+    """
+    return known is None or (sequence, stamp) > known or (again and (sequence, stamp) == known)
+
+
+# An attendee's object
+
+
+def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
+    """Raises Violated where what is stored is no calendar object."""
+    new = Meeting(message.calendar.copy())
+    new.calendar.remove("METHOD")
+    for part in new.parts:
+        for line in part.lines("ATTENDEE", "ORGANIZER"):
+            for name in _SERVERS:
+                line.set_parameter(name, None)
+    if stored is None:
+        return Applied(bytes(new.calendar))
+    old = Meeting.read(stored)
+    if new.master is None:
+        return _instances(old, new, own)
+    if old.master is not None and sequence_of(new.master) < sequence_of(old.master):
+        return NOTHING
+    for at, part in [(None, new.master), *new.overrides.items()]:
+        _keep_own(_known(old, at), part, old, new, own)
+    for at, part in old.overrides.items():  # an instance that the owner answered by itself
+        if at in new.overrides:
+            continue
+        if is_cancelled(part) and at in new.excluded():
+            new.add_override(at, part.copy())
+            continue
+        derived = new.derived(at)
+        if derived is not None and not is_cancelled(part):
+            _keep_own(part, derived, old, new, own)
+            if _differs_for_owner(derived, new.master, new, own):
+                new.add_override(at, derived)
+    return Applied(bytes(new.calendar))
+
+
+def _instances(old: Meeting, new: Meeting, own: Own) -> Applied:
+    """A request for single instances."""
+    changed = False
+    for at, part in new.overrides.items():
+        known = _known(old, at)
+        if known is not None and sequence_of(part) < sequence_of(known):
+            continue
+        _keep_own(known, part, old, new, own)
+        old.add_override(at, part)
+        changed = True
+    old.adopt_zones(new)
+    return Applied(bytes(old.calendar)) if changed else NOTHING
+
+
+def cancel(stored: bytes, message: Meeting) -> Applied:
+    """What is cancelled stays visible as such; its owner removes it."""
+    old = Meeting.read(stored)
+    changed = False
+    if message.master is not None:
+        if sequence_of(message.master) < sequence_of(old.any_part):
+            return NOTHING
+        for part in old.parts:
+            changed |= _cancel(part, sequence_of(message.master))
+    for at, part in message.overrides.items():
+        known = old.overrides.get(at)
+        if known is None:
+            derived = old.derived(at)
+            if derived is None:
+                continue
+            old.add_override(at, derived)
+            known = derived
+        if sequence_of(part) >= sequence_of(known):
+            changed |= _cancel(known, sequence_of(part))
+    return Applied(bytes(old.calendar)) if changed else NOTHING
+
+
+def _cancel(part: Part, sequence: int) -> bool:
+    if is_cancelled(part) and sequence_of(part) == sequence:
+        return False
+    part.set_value("STATUS", "CANCELLED")
+    part.set_value("SEQUENCE", str(sequence))
+    return True
+
+
+def _keep_own(old: Part | None, new: Part, before: Meeting, after: Meeting, own: Own) -> None:
+    """What its owner said and set for himself goes over to the organizer's update."""
+    if old is None:
+        return
+    kept: list[Line | Part] = [
+        item.copy() for item in old.items if isinstance(item, Line) and item.name in _OWN_PROPERTIES
+    ]
+    names = {line.name for line in new.lines()}
+    kept += [line.copy() for line in old.lines() if line.name.startswith("X-") and line.name not in names]
+    alarms = [alarm.copy() for alarm in old.parts("VALARM")]
+    new.remove(*(item.name for item in kept), "VALARM")
+    for item in kept:
+        if isinstance(item, Line):
+            new.add(item)
+    new.items += alarms
+    mine, was = after.attendee(new, own), before.attendee(old, own)
+    if mine is None or was is None or status_of(mine) != "NEEDS-ACTION" or status_of(was) == "NEEDS-ACTION":
+        return
+    if same_times(before, old, after, new):
+        mine.set_parameter("PARTSTAT", status_of(was))
+        mine.set_parameter("RSVP", None)
+
+
+def _differs_for_owner(part: Part, master: Part, meeting: Meeting, own: Own) -> bool:
+    mine, of_all = meeting.attendee(part, own), meeting.attendee(master, own)
+    if mine is not None and of_all is not None and status_of(mine) != status_of(of_all):
+        return True
+    return [bytes(each) for each in part.parts("VALARM")] != [bytes(each) for each in master.parts("VALARM")]
+
+
+def _known(meeting: Meeting, at: Moment | None) -> Part | None:
+    return meeting.master if at is None else meeting.overrides.get(at) or meeting.derived(at)
+
+
+# The organizer's object
+
+
+def reply(stored: bytes, message: Meeting) -> Applied:
+    """The attendee's answer, with the status that he says, in the organizer's object."""
+    meeting = Meeting.read(stored)
+    answers = [(at, part, part.lines("ATTENDEE")) for at, part in _all(message)]
+    users = {calendar_user(line.value) for _, _, lines in answers for line in lines}
+    if len(users) != 1:
+        return NOTHING  # RFC 5546 §3.2.3: exactly one
+    user = users.pop()
+    changed = False
+    for at, answer, lines in answers:
+        known = meeting.master if at is None else meeting.overrides.get(at)
+        if at is None and known is None:
+            continue
+        if known is None:
+            assert at is not None
+            known = meeting.derived(at)
+            if known is None or not any(calendar_user(line.value) == user for line in known.lines("ATTENDEE")):
+                continue
+            meeting.add_override(at, known)
+        if _is_outdated(answer, known, message, meeting):
+            continue
+        status = ",".join(line.value.partition(";")[0].strip() for line in answer.lines("REQUEST-STATUS")) or "2.0"
+        for line in known.lines("ATTENDEE"):
+            if calendar_user(line.value) == user:
+                changed |= _answer(line, status_of(lines[0]), status)
+    return Applied(bytes(meeting.calendar), rescheduled=False) if changed else NOTHING
+
+
+def _is_outdated(answer: Part, known: Part, message: Meeting, meeting: Meeting) -> bool:
+    """Whether it answers what is not so any more (RFC 5546 §2.1.5).
+
+    An older SEQUENCE alone does not say so: who had one instance of a series cancelled answers the series as he has it.
+    """
+    if sequence_of(answer) >= sequence_of(known):
+        return False
+    return answer.line("DTSTART") is None or message.start(answer) != meeting.start(known)
+
+
+def _answer(line: Line, partstat: str, status: str) -> bool:
+    changed = status_of(line) != partstat
+    line.set_parameter("PARTSTAT", partstat)
+    line.set_parameter("SCHEDULE-STATUS", status[:100])
+    if changed:
+        line.set_parameter("RSVP", None)
+    return True
+
+
+def _all(meeting: Meeting) -> list[tuple[Moment | None, Part]]:
+    first: list[tuple[Moment | None, Part]] = [] if meeting.master is None else [(None, meeting.master)]
+    return first + list(meeting.overrides.items())
