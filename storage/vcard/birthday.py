@@ -19,7 +19,7 @@ from storage.vcard.labels import Labels
 
 _NAMESPACE = uuid.UUID("7d2f4c0e-8f0a-5a51-9d0b-6b0f6a1f3c52")  # of the UIDs of these events
 _WITHOUT_YEAR = 1972  # when events of days without a year begin: a leap year
-_EARLIEST = 1800
+_YEARS = range(1800, 3000)  # what a year of birth may be
 _ANNIVERSARIES = ("ANNIVERSARY", "X-ANNIVERSARY", "X-EVOLUTION-ANNIVERSARY")
 
 
@@ -75,20 +75,21 @@ def _candidates(card: Card) -> Iterator[tuple[Occasion, Property]]:
 
 def anniversary_event(one: Anniversary, stamp: str = "19700101T000000Z") -> bytes:
     """An all-day event that comes back every year. `stamp` is its DTSTAMP."""
-    year = one.year if one.year is not None and one.year >= _EARLIEST else _WITHOUT_YEAR
+    year = one.year if one.year in _YEARS else _WITHOUT_YEAR
+    assert year is not None
     rule = "FREQ=YEARLY"
     if (one.month, one.day) == (2, 29):  # in other years on the last day of February
         rule = "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=-1"
     first = date(year, one.month, one.day)
     what = "Birthday" if one.occasion is Occasion.BIRTHDAY else "Anniversary"
-    summary = f"{what}: {one.name}" + (f" ({one.year})" if one.year is not None else "")
+    summary = f"{what}: {one.name}" + (f" ({year})" if year == one.year else "")
     event = Component(
         "VEVENT",
         [
             Property("UID", one.uid),
             Property("DTSTAMP", stamp),
-            Property("DTSTART", f"{first:%Y%m%d}".zfill(8), [("VALUE", ("DATE",))]),
-            Property("DTEND", f"{first + timedelta(days=1):%Y%m%d}".zfill(8), [("VALUE", ("DATE",))]),
+            Property("DTSTART", f"{first:%Y%m%d}", [("VALUE", ("DATE",))]),
+            Property("DTEND", f"{first + timedelta(days=1):%Y%m%d}", [("VALUE", ("DATE",))]),
             Property("RRULE", rule),
             Property("SUMMARY", escaped(summary)),
             Property("CATEGORIES", what),
