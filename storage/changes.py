@@ -2,8 +2,9 @@
 
 A publisher sends each commit's changes to the sockets in run/feed/, as datagrams that carry its name and a running
 number of this receiver's, and a heartbeat each second. It never waits and never fails: what a receiver cannot take yet
-(kernels queue as few as 10 datagrams) is kept for it, the newest of each mailbox, and sent again within milliseconds.
-Changes of mailboxes, and of the queue, go only to subscribers that asked for them, so that a flag wakes nobody in vain.
+(kernels queue as few as 10 datagrams) is kept for it, the newest of each mailbox and collection, and sent again within
+milliseconds. Changes of mailboxes, of collections and of the queue go only to subscribers that asked for them, so that
+a flag wakes nobody in vain.
 
 A subscriber gets `Gap` when a number is missing, a publisher has fallen silent without a farewell, or a datagram cannot
 be read; then it looks again at whatever it watches. A change only says that something happened; what happened is asked
@@ -25,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 from storage.clock import Clock
+from storage.collections.values import CollectionId
 from storage.files import durable
 from storage.register import classes
 from storage.register.values import FileClass
@@ -36,7 +38,13 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
 _IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE, _IS_TENANT_END, _IS_ACCOUNT_END = range(1, 8)
-_MAIL, _QUEUE, _SOCKET = ".mail", ".queue", ".sock"  # how the sockets' names end: what is asked for, and this
+_IS_COLLECTION = 8
+_MAIL, _DAV, _QUEUE, _SOCKET = (
+    ".mail",
+    ".dav",
+    ".queue",
+    ".sock",
+)  # how the sockets' names end: what is asked for, and this
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
@@ -52,6 +60,15 @@ class Change:
 
     account_id: AccountId
     mailbox_id: MailboxId
+    modseq: ModSeq
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionChanged:
+    """A calendar, address book or folder has come to this modseq, or beyond, or its name or colour has changed."""
+
+    account_id: AccountId
+    collection_id: CollectionId
     modseq: ModSeq
 
 
@@ -95,7 +112,7 @@ class Gap:
     """Something may have been missed: look again."""
 
 
-Published = Change | AccountChanged | TenantChanged | QueueChanged | TenantEnded | AccountEnded
+Published = Change | CollectionChanged | AccountChanged | TenantChanged | QueueChanged | TenantEnded | AccountEnded
 
 
 class Publisher:
@@ -214,7 +231,7 @@ class _Receiver:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        asked = ((_MAIL, Change), (_QUEUE, QueueChanged))
+        asked = ((_MAIL, Change), (_DAV, CollectionChanged), (_QUEUE, QueueChanged))
         self.unwanted: tuple[type[Published], ...] = tuple(kind for part, kind in asked if part not in name)
         self.number = 0  # of the last datagram that it took
         self.kept: dict[Hashable, Published] = {}  # by what they are about: the newest counts
@@ -231,17 +248,24 @@ class _Receiver:
 
 def _subject(change: Published) -> Hashable:
     """What a change is about: of several about the same, the last says all."""
-    return (change.account_id, change.mailbox_id) if isinstance(change, Change) else change
+    match change:
+        case Change(account, mailbox, _):
+            return account, mailbox
+        case CollectionChanged(account, collection, _):
+            return account, "collection", collection
+    return change
 
 
 class Subscriber:
     """One for each process that watches; used by one thread, its event loop's."""
 
-    def __init__(self, data: Path, clock: Clock, *, mailboxes: bool = True, queue: bool = False) -> None:
-        """`mailboxes`, `queue`: changes of these too, not of accounts and tenants alone."""
+    def __init__(
+        self, data: Path, clock: Clock, *, mailboxes: bool = True, queue: bool = False, collections: bool = False
+    ) -> None:
+        """`mailboxes`, `queue`, `collections`: changes of these too, not of accounts and tenants alone."""
         directory = _feed(data)
         self._clock = clock
-        asked = (_MAIL if mailboxes else "") + (_QUEUE if queue else "")
+        asked = (_MAIL if mailboxes else "") + (_QUEUE if queue else "") + (_DAV if collections else "")
         self._path = directory / (secrets.token_hex(8) + asked + _SOCKET)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
@@ -320,6 +344,8 @@ def _pack(change: Published) -> bytes:
     match change:
         case Change(account, mailbox, modseq):
             return _CHANGE.pack(_IS_CHANGE, account, mailbox, modseq)
+        case CollectionChanged(account, collection, modseq):
+            return _CHANGE.pack(_IS_COLLECTION, account, collection, modseq)
         case AccountChanged(tenant, account):
             return _CHANGE.pack(_IS_ACCOUNT, tenant, account, 0)
         case TenantChanged(tenant):
@@ -339,6 +365,8 @@ def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
         kind, first, second, third = _CHANGE.unpack_from(datagram, start)
         if kind == _IS_CHANGE:
             changes.append(Change(AccountId(first), MailboxId(second), ModSeq(third)))
+        elif kind == _IS_COLLECTION:
+            changes.append(CollectionChanged(AccountId(first), CollectionId(second), ModSeq(third)))
         elif kind == _IS_ACCOUNT:
             changes.append(AccountChanged(TenantId(first), AccountId(second)))
         elif kind == _IS_TENANT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -97,3 +98,61 @@ class Content:
 def file_content(data: bytes, content_type: str) -> Content:
     """The body of a file in a folder: anything."""
     return Content(data, content_type or "application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class NewCollection:
+    """A collection to be made; `properties` are dead ones that it has from the beginning (RFC 5689, MKCALENDAR)."""
+
+    kind: Kind
+    name: str = field(repr=False)
+    parent_id: int = 0  # 0: its kind's home
+    display_name: str = field(default="", repr=False)
+    description: str = field(default="", repr=False)
+    color: str = ""
+    position: int | None = None
+    timezone: str = field(default="", repr=False)
+    components: tuple[str, ...] = ()
+    transparent: bool = False
+    source: str = ""
+    properties: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What became of a PUT, COPY or MOVE of one object."""
+
+    stored: Stored
+    created: bool  # nothing was there under its name
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of a COPY or MOVE of a collection."""
+
+    collection: Collection
+    created: bool  # nothing was there under its name
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a sync-collection report tells (RFC 6578 §3.2); `storage.collections.tokens` makes its token."""
+
+    changed: Sequence[Stored]  # in the order of their modseqs
+    gone: Sequence[str] = field(repr=False)  # names
+    token_modseq: ModSeq
+    begun: int  # not 0: a first listing goes on; it began when the collection was here
+    more: bool  # the rest comes when asked again with the new token
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLimits:
+    """What an account may have at most, beside its quota."""
+
+    collections: int = 1_000
+    depth: int = 20  # folders in folders
+    objects: int = 100_000  # of one collection
+    copied: int = 10_000  # objects and folders that one COPY may make
+    properties: int = 100  # dead ones of one resource
+    property_size: int = 64 * 1024
+    locks: int = 1_000

@@ -16,8 +16,19 @@ from pathlib import Path
 from typing import Self
 
 from storage.background import Background
-from storage.changes import Change
+from storage.changes import Change, CollectionChanged
 from storage.clock import Clock, boot_id
+from storage.collections.collections import Collections
+from storage.collections.defaults import ensure_defaults, make_defaults
+from storage.collections.dying import DyingCollections
+from storage.collections.ledger import CollectionLedger
+from storage.collections.locks import Locks
+from storage.collections.objects import Objects
+from storage.collections.octets import Octets
+from storage.collections.properties import Properties
+from storage.collections.tombstones import ObjectTombstones
+from storage.collections.transfers import CollectionTransfers
+from storage.collections.values import CollectionId
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
@@ -136,6 +147,22 @@ class Account:
         )
         self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
         self.index = SearchIndex(database, account_id, reading.read_message, clock)
+        self._compose_collections(surroundings)
+
+    def _compose_collections(self, surroundings: Surroundings) -> None:
+        account_id, database, background = self.account_id, self.database, surroundings.background
+        ledger = CollectionLedger(self.ledger, surroundings.clock, self._tell_collections)
+        self.octets = Octets(self.root, database, account_id, self.key, surroundings.incarnation, background)
+        self.properties, self.locks = Properties(ledger), Locks(ledger)
+        tombstones = ObjectTombstones(database, account_id, background)
+        self.objects = Objects(ledger, self.octets, tombstones, self.properties, self.locks)
+        self._dying_collections = DyingCollections(
+            ledger, self.objects, tombstones, self.properties, self.locks, background
+        )
+        self.collections = Collections(ledger, self.properties, self._dying_collections)
+        self.transfers = CollectionTransfers(
+            ledger, self.collections, self.objects, self.octets, self.properties, self.locks
+        )
 
     @classmethod
     def create(
@@ -145,6 +172,7 @@ class Account:
         durable.make_directory(root)
         account = cls(root, tenant_id, account_id, key, surroundings)
         account.maildir.create()
+        account.octets.create()
         made = Database.create(
             root / DATABASE, key.secret, SCHEMA, surroundings.clock, fill=account._fill(surroundings)
         )
@@ -159,6 +187,7 @@ class Account:
             for name, special_use in FIRST_MAILBOXES:
                 self.mailboxes.insert(transaction, name, special_use)
                 self.mailboxes.insert_subscription(transaction, name)
+            make_defaults(transaction, self.account_id, self.collections)
 
         return fill
 
@@ -177,6 +206,7 @@ class Account:
         account = cls(root, tenant_id, account_id, key, surroundings)
         try:
             ledgers.go_on_behind_blocks(account.database, account_id, surroundings.boot or boot_id())
+            ensure_defaults(account.database, account_id, account.collections)
             account._resume()
         except BaseException:
             account.database.close()
@@ -190,6 +220,10 @@ class Account:
             self._dying.schedule()
         if self._removals.has_files():
             self._removals.schedule()
+        if self._dying_collections.has_any():
+            self._dying_collections.schedule()
+        if self.octets.has_files():
+            self.octets.schedule()
 
     @property
     def limits(self) -> Limits:
@@ -220,6 +254,15 @@ class Account:
 
     def _tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
         self.views.tell(mailbox_id, delta)
+
+    def _tell_collections(self, changes: Mapping[CollectionId, int]) -> None:
+        """Called after a commit, as `_publish` is."""
+        if self._feed is None:
+            return
+        try:
+            self._feed(*(CollectionChanged(self.account_id, each, ModSeq(at)) for each, at in changes.items()))
+        except (CleanmailError, OSError) as error:
+            _log.warning("account %d: a change was not told: %s", self.account_id, type(error).__name__)
 
     def _publish(self, changes: Mapping[MailboxId, ModSeq]) -> None:
         """Called after a commit, so nothing that happens here may look like a failure of the commit."""

@@ -1,4 +1,5 @@
-"""What an account may store and what it stores: a message's RFC 822 size counts once for each membership.
+"""What an account may store and what it stores: a message's RFC 822 size counts once for each membership, an object of
+a collection with the octets that its client sent, a dead property with its name and value.
 
 Usage changes in the transaction that inserts or deletes, so it is exact and two writers cannot both take the last
 octet.
@@ -76,7 +77,7 @@ def charge(
         used_octets, used_messages = used_octets - octets + 1, used_messages - messages + 1
     if limits.bytes and used_octets > limits.bytes:
         raise OverQuota
-    if limits.messages and used_messages > limits.messages:
+    if messages and limits.messages and used_messages > limits.messages:
         raise OverQuota("The mailbox has as many messages as it may have.")
 
 

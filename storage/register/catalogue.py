@@ -19,6 +19,7 @@ from storage import audit as audit_chain
 from storage import changes, clock_guard, greylist, leases, rebuild
 from storage.backup import declared as backup_files
 from storage.certificates import store as certificates
+from storage.collections import octets
 from storage.directory import control as control_store
 from storage.directory import tenant as tenant_store
 from storage.ending import declared as ending_files
@@ -170,6 +171,7 @@ CATALOGUE = Catalogue(
         *tenant_store.FILES,
         *account_store.FILES,
         *maildir.FILES,
+        *octets.FILES,
         *spool.FILES,
         *quarantine_files.FILES,
         *segments.FILES,

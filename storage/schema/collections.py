@@ -25,7 +25,8 @@ collection = Table(
     _account(),
     Column("collection_id", BigInteger, primary_key=True, autoincrement=False),  # counter "collection_id", from 1
     Column("kind", Text, nullable=False),  # storage.collections.values.Kind
-    Column("parent_id", BigInteger, nullable=False),  # 0: its kind's home; else a collection of kind folder
+    # 0: its kind's home; else a collection of kind folder; -1: deleted, emptied in the background.
+    Column("parent_id", BigInteger, nullable=False),
     Column("name", Text, nullable=False, info=personal("user", "last segment of its path")),
     Column("display_name", Text, nullable=False, info=personal("user", "shown by clients")),
     Column("description", Text, nullable=False, info=personal("user", "shown by clients")),
@@ -89,8 +90,15 @@ object_data = Table(
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),
     # zstd of the octets; None: they are in `file`, below objects/, in the format of message files.
     Column("data", LargeBinary, nullable=True, info=personal("user", "content", sealed=True)),
-    Column("file", Text, nullable=True),
+    Column("file", Text, nullable=True),  # copies share one
     info=technical("the octets of an object", of=classes.COLLECTIONS) | {"rowid": "object_id"},
+)
+Index(
+    "object_data_by_file",
+    object_data.c.account_id,
+    object_data.c.file,
+    sqlite_where=object_data.c.file.is_not(None),
+    postgresql_where=object_data.c.file.is_not(None),
 )
 
 # What a time-range query asks (RFC 4791 §9.9). Times are Unix seconds; of an object without a zone as if it were UTC.
@@ -133,9 +141,11 @@ property_ = Table(
     "property",
     metadata,
     _account(),
-    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),  # 0: of the account's home
+    # 0: of a home, or of the principal; then object_id says which (storage.collections.properties).
+    Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),  # 0: of the collection itself
     Column("name", Text, primary_key=True, info=personal("user", "{namespace}name")),
+    Column("size", BigInteger, nullable=False),  # octets of name and value: what the quota counts
     Column("value", LargeBinary, nullable=False, info=personal("user", "the element as XML", sealed=True)),
     info=technical("properties that clients keep here (RFC 4918 §4)", of=classes.COLLECTIONS),
     sqlite_with_rowid=False,
@@ -179,22 +189,45 @@ note = Table(
     metadata,
     _account(),
     Column("note_id", BigInteger, primary_key=True, autoincrement=False),  # counter "note_id"
-    Column("uid", Text, nullable=False, info=personal("user", "UID and X-Universally-Unique-Identifier")),
-    Column("revision", BigInteger, nullable=False),  # rises with each change; both faces carry it
-    Column("object_id", BigInteger, nullable=True),  # None: the journal face is still to be made
+    Column("uid", Text, nullable=False, info=personal("user", "UID of the journal entry")),
+    Column("identifier", Text, nullable=False, info=personal("user", "X-Universally-Unique-Identifier")),
+    Column("revision", BigInteger, nullable=False),  # rises with each change …
+    Column("journal_revision", BigInteger, nullable=False),  # … and both faces come to it in the same commit
+    Column("message_revision", BigInteger, nullable=False),
+    Column("collection_id", BigInteger, nullable=True),
+    Column("object_id", BigInteger, nullable=True),  # in that collection; None: it is still to be made, or it is gone
     Column("mailbox_id", BigInteger, nullable=True),
-    Column("message_uid", BigInteger, nullable=True),  # in that mailbox; None: the message is still to be made
+    Column("message_uid", BigInteger, nullable=True),  # in that mailbox; None: likewise
     Column("title", Text, nullable=False, info=personal("user", "first line", sealed=True)),
     Column("text", LargeBinary, nullable=False, info=personal("user", "zstd of the text", sealed=True)),
     Column("html", LargeBinary, nullable=True, info=personal("user", "zstd of the formatted text", sealed=True)),
-    Column("created", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),  # Unix seconds
     Column("modified", BigInteger, nullable=False),
+    # Set when its message went and no other has come: for a few minutes, since some clients remove before they append.
+    Column("gone", BigInteger, nullable=True),  # Unix seconds
+    Column("last_name", Text, nullable=True, info=personal("user", "last segment of its path")),
+    Column("last_journal", LargeBinary, nullable=True, info=personal("user", "zstd of the octets", sealed=True)),
     info=technical("notes", of=classes.COLLECTIONS),
     sqlite_with_rowid=False,
 )
 Index("note_by_uid", note.c.account_id, note.c.uid, unique=True)
+Index("note_by_identifier", note.c.account_id, note.c.identifier, unique=True)
 Index("note_by_object", note.c.account_id, note.c.object_id)
 Index("note_by_message", note.c.account_id, note.c.mailbox_id, note.c.message_uid)
+Index("note_by_gone", note.c.account_id, note.c.gone, sqlite_where=note.c.gone.is_not(None))
+
+# Messages of earlier revisions that still stand beside the current one: their client removes them, or they conflict.
+note_earlier = Table(
+    "note_earlier",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_uid", BigInteger, primary_key=True, autoincrement=False),
+    Column("note_id", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),  # Unix seconds
+    info=technical("messages of earlier revisions of notes", of=classes.COLLECTIONS),
+    sqlite_with_rowid=False,
+)
 
 # iTIP messages that a change has caused and that are still to be brought to somebody (RFC 6638 §3.2).
 scheduling = Table(
@@ -257,6 +290,7 @@ TABLES = (
     dav_lock,
     object_unlink,
     note,
+    note_earlier,
     scheduling,
     scheduled,
     feed,

@@ -1,0 +1,615 @@
+"""The objects of an account's collections: found, read, put and deleted.
+
+When `put` or `delete` returns, it is durable. Conditions are checked in the writing transaction, so of writers that
+race with one ETag exactly one wins. Followers (storage.collections.follow) and the caller's `within` write in the same
+transaction. Who has a transaction already uses the methods that end in `_in`, with a body that `packed` has made ready
+before.
+
+Raises: NotFound, PreconditionFailed, Violated (a precondition of CalDAV or CardDAV), NotPermitted (the server writes
+it), Conflict (a folder stands there), OverQuota, LimitReached, StorageFull, Unavailable.
+Standards: RFC 4791 §5.3.2.1, RFC 6352 §6.3.2.1, RFC 6638 §3.2.10, RFC 9110 §13.1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from storage.collections.conditions import ANYTHING, Conditions, Namespace, Violated, conditions_of
+from storage.collections.follow import Follower
+from storage.collections.ledger import CollectionLedger
+from storage.collections.locks import Locks
+from storage.collections.names import checked_name
+from storage.collections.octets import Octets, Packed
+from storage.collections.properties import Properties
+from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, kinds_json, stored_of
+from storage.collections.synchronisation import Synchronisation
+from storage.collections.tombstones import ObjectTombstones
+from storage.collections.values import (
+    Changes,
+    Collection,
+    CollectionId,
+    Content,
+    Kind,
+    ObjectId,
+    Put,
+    Stored,
+    Times,
+)
+from storage.database.database import Connection, Transaction
+from storage.database.prepared import Row, prepare
+from storage.errors import Conflict, NotFound
+from storage.schema.collections import collection, object_, object_data, object_time
+from storage.values import ModSeq
+
+READ_AT_ONCE = 200  # objects with their octets in one statement
+
+Within = Callable[[Transaction, Stored | None, Stored], None]
+WithinDelete = Callable[[Transaction, Stored], None]
+
+_ONE_UID = (Kind.CALENDAR, Kind.ADDRESS_BOOK)  # kinds in which a UID stands once
+
+_mine = object_.c.account_id == bindparam("account")
+_in_collection = (_mine, object_.c.collection_id == bindparam("collection"))
+_this = (*_in_collection, object_.c.object_id == bindparam("object"))
+_by_name = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name == bindparam("called")))
+_by_id = prepare(select(*OBJECT_COLUMNS).where(*_this))
+_all = prepare(select(*OBJECT_COLUMNS).where(*_in_collection).order_by(object_.c.object_id))
+_entries = prepare(select(object_.c.name, object_.c.etag).where(*_in_collection).order_by(object_.c.object_id))
+_some = prepare(
+    select(*OBJECT_COLUMNS)
+    .where(*_in_collection, object_.c.object_id > bindparam("after"))
+    .order_by(object_.c.object_id)
+    .limit(bindparam("most"))
+)
+_names = select(func.json_each(bindparam("names")).table_valued("value").c.value)
+_by_names = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name.in_(_names)))
+_kinds = select(func.json_each(bindparam("kinds")).table_valued("value").c.value)
+_by_uid = prepare(
+    select(*OBJECT_COLUMNS)
+    .join(
+        collection,
+        (collection.c.account_id == object_.c.account_id) & (collection.c.collection_id == object_.c.collection_id),
+    )
+    .where(_mine, object_.c.uid == bindparam("uid"), collection.c.parent_id > DYING, collection.c.kind.in_(_kinds))
+    .order_by(object_.c.object_id)
+)
+_same_uid = prepare(select(object_.c.name).where(*_in_collection, object_.c.uid == bindparam("uid")).limit(1))
+_folder_named = prepare(
+    select(collection.c.collection_id).where(
+        collection.c.account_id == bindparam("account"),
+        collection.c.kind == Kind.FOLDER.value,
+        collection.c.parent_id == bindparam("parent"),
+        collection.c.name == bindparam("called"),
+    )
+)
+_insert = prepare(insert(object_))
+_update = prepare(
+    update(object_)
+    .where(*_this)
+    .values(
+        uid=bindparam("new_uid"),
+        component=bindparam("new_component"),
+        etag=bindparam("new_etag"),
+        schedule_tag=bindparam("new_tag"),
+        content_type=bindparam("new_type"),
+        size=bindparam("new_size"),
+        modseq=bindparam("new_modseq"),
+        modified=bindparam("now"),
+    )
+)
+_delete = prepare(delete(object_).where(*_this))
+
+_put_time = upsert(object_time)
+_upsert_time = prepare(
+    _put_time.on_conflict_do_update(
+        set_={name: _put_time.excluded[name] for name in ("first", "last", "floating", "known_until", "instances")}
+    )
+)
+_delete_time = prepare(
+    delete(object_time).where(
+        object_time.c.account_id == bindparam("account"),
+        object_time.c.collection_id == bindparam("collection"),
+        object_time.c.object_id == bindparam("object"),
+    )
+)
+_time_of = (
+    (object_time.c.account_id == object_.c.account_id)
+    & (object_time.c.collection_id == object_.c.collection_id)
+    & (object_time.c.object_id == object_.c.object_id)
+)
+_times = (
+    object_time.c.first,
+    object_time.c.last,
+    object_time.c.floating,
+    object_time.c.known_until,
+    object_time.c.instances,
+)
+_in_time = prepare(
+    select(*OBJECT_COLUMNS, *_times)
+    .join(object_time, _time_of)
+    .where(
+        object_time.c.account_id == bindparam("account"),
+        object_time.c.collection_id == bindparam("collection"),
+        object_time.c.last > bindparam("after"),
+        object_time.c.first < bindparam("before"),
+    )
+)
+_times_of = prepare(
+    select(*_times).where(
+        object_time.c.account_id == bindparam("account"),
+        object_time.c.collection_id == bindparam("collection"),
+        object_time.c.object_id == bindparam("object"),
+    )
+)
+_ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
+_data_of = prepare(
+    select(object_data.c.object_id, object_data.c.data, object_data.c.file).where(
+        object_data.c.account_id == bindparam("account"), object_data.c.object_id.in_(_ids)
+    )
+)
+
+
+class Objects:
+    """Of one account."""
+
+    def __init__(
+        self,
+        ledger: CollectionLedger,
+        octets: Octets,
+        tombstones: ObjectTombstones,
+        properties: Properties,
+        locks: Locks,
+    ) -> None:
+        self._ledger = ledger
+        self._database = ledger.database
+        self._account_id = ledger.account_id
+        self._octets = octets
+        self._tombstones = tombstones
+        self._properties = properties
+        self._locks = locks
+        self._synchronisation = Synchronisation(ledger.database, ledger.account_id)
+        self._followers: tuple[Follower, ...] = ()
+
+    def follow(self, follower: Follower) -> None:
+        """Tell it of everything that is stored and removed from here on; for who composes an account."""
+        self._followers = (*self._followers, follower)
+
+    # Looking
+
+    def list(self, collection_id: CollectionId) -> list[Stored]:
+        """All of them, oldest first."""
+        with self._database.reading() as connection:
+            rows = _all.rows(connection, account=self._account_id, collection=collection_id)
+        return [Stored(*row) for row in rows]
+
+    def entries(self, collection_id: CollectionId) -> Sequence[tuple[str, str]]:
+        """Names and ETags alone."""
+        with self._database.reading() as connection:
+            return _entries.rows(connection, account=self._account_id, collection=collection_id)
+
+    def some(self, collection_id: CollectionId, after: int = 0, most: int = 1_000) -> Sequence[Stored]:
+        """A slice, in the order of their ids, behind the id `after`."""
+        with self._database.reading() as connection:
+            return self.some_in(connection, collection_id, after, most)
+
+    def some_in(self, connection: Connection, collection_id: CollectionId, after: int, most: int) -> Sequence[Stored]:
+        rows = _some.rows(connection, account=self._account_id, collection=collection_id, after=after, most=most)
+        return [Stored(*row) for row in rows]
+
+    def find(self, collection_id: CollectionId, name: str) -> Stored:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            found = self.find_in(connection, collection_id, checked_name(name))
+        if found is None:
+            raise NotFound("There is no such object.")
+        return found
+
+    def find_in(self, connection: Connection, collection_id: CollectionId, name: str) -> Stored | None:
+        row = _by_name.one(connection, account=self._account_id, collection=collection_id, called=name)
+        return None if row is None else stored_of(row)
+
+    def by_id(self, collection_id: CollectionId, object_id: ObjectId) -> Stored:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            row = _by_id.one(connection, account=self._account_id, collection=collection_id, object=object_id)
+        if row is None:
+            raise NotFound("There is no such object.")
+        return stored_of(row)
+
+    def find_many(self, collection_id: CollectionId, names: Iterable[str]) -> Sequence[Stored]:
+        """Those that are there, in the order of `names`."""
+        wanted = tuple(names)
+        with self._database.reading() as connection:
+            rows = _by_names.rows(
+                connection, account=self._account_id, collection=collection_id, names=json.dumps(wanted)
+            )
+        found = {row[2]: Stored(*row) for row in rows}
+        return [found[name] for name in dict.fromkeys(wanted) if name in found]
+
+    def by_uid(self, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)) -> Sequence[Stored]:
+        """In all collections of these kinds."""
+        with self._database.reading() as connection:
+            return self.by_uid_in(connection, uid, kinds)
+
+    def by_uid_in(
+        self, connection: Connection, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)
+    ) -> Sequence[Stored]:
+        rows = _by_uid.rows(connection, account=self._account_id, uid=uid, kinds=kinds_json(kinds))
+        return [Stored(*row) for row in rows]
+
+    def in_time(
+        self, collection_id: CollectionId, start: int, end: int, component: str | None = None
+    ) -> Sequence[tuple[Stored, Times]]:
+        """Candidates: all of which something may take place in [start, end)."""
+        with self._database.reading() as connection:
+            rows = _in_time.rows(
+                connection, account=self._account_id, collection=collection_id, after=start, before=end
+            )
+        found = [(Stored(*row[:WIDTH]), _times_from(row, WIDTH)) for row in rows]
+        return found if component is None else [each for each in found if each[0].component == component]
+
+    def times(self, stored: Stored) -> Times | None:
+        """What the index knows of one object."""
+        with self._database.reading() as connection:
+            return self.times_in(connection, stored)
+
+    def times_in(self, connection: Connection, stored: Stored) -> Times | None:
+        row = _times_of.one(
+            connection, account=self._account_id, collection=stored.collection_id, object=stored.object_id
+        )
+        return None if row is None else _times_from(row, 0)
+
+    def changes(
+        self, collection_id: CollectionId, since_modseq: int, limit: int | None = None, *, begun: int = 0
+    ) -> Changes:
+        """What changed since a token (storage.collections.tokens). Raises TokenTooOld."""
+        return self._synchronisation.changes(collection_id, since_modseq, limit, begun=begun)
+
+    # Reading
+
+    def read(self, stored: Stored) -> bytes:
+        """Its octets. Raises NotFound if it was deleted meanwhile."""
+        return self._octets.read(stored.object_id, stored.size)
+
+    def read_many(self, objects: Iterable[Stored]) -> Iterator[tuple[Stored, bytes]]:
+        """Their octets, in the same order; what was deleted meanwhile is left out. No read transaction is held."""
+        wanted = tuple(objects)
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            part = wanted[start : start + READ_AT_ONCE]
+            with self._database.reading() as connection:
+                rows = _data_of.rows(
+                    connection, account=self._account_id, ids=json.dumps([each.object_id for each in part])
+                )
+            packed: dict[int, Row] = {row[0]: row for row in rows}
+            for each in part:
+                row = packed.get(each.object_id)
+                if row is None:
+                    continue
+                try:
+                    data = self._octets.unpacked(row[1], row[2], each.size) if row[2] is None else self.read(each)
+                except NotFound:
+                    continue
+                yield each, data
+
+    # Writing
+
+    def put(
+        self,
+        collection_id: CollectionId,
+        name: str,
+        content: Content,
+        *,
+        if_match: tuple[str, ...] | None = None,
+        if_none_match: bool | tuple[str, ...] = False,
+        if_schedule_tag: str | None = None,
+        within: Within | None = None,
+        keep_schedule_tag: bool = False,
+        by_server: bool = False,
+    ) -> Put:
+        """Store a checked body under a name, in place of what is there. `if_none_match` True: nothing may be there.
+
+        `within` is called in the transaction with what was there and what is there now. `keep_schedule_tag`: the change
+        is one that RFC 6638 §3.2.10 does not count. `by_server`: into a collection that its owner only reads.
+        """
+        conditions = conditions_of(if_match, if_none_match, if_schedule_tag)
+        with self.packed(content, collection_id, name) as packed:
+            return self._database.write(
+                lambda transaction: self.put_in(
+                    transaction,
+                    collection_id,
+                    name,
+                    packed,
+                    conditions,
+                    within=within,
+                    keep_schedule_tag=keep_schedule_tag,
+                    by_server=by_server,
+                )
+            )
+
+    def put_many(
+        self, collection_id: CollectionId, bodies: Iterable[tuple[str, Content]], *, by_server: bool = False
+    ) -> int:
+        """Store many, some in each commit; how many. When it raises, some may be stored."""
+        done = 0
+        part: list[tuple[str, Content]] = []
+        for each in bodies:
+            part.append(each)
+            if len(part) == READ_AT_ONCE:
+                done += self._put_some(collection_id, part, by_server)
+                part = []
+        return done + (self._put_some(collection_id, part, by_server) if part else 0)
+
+    def _put_some(self, collection_id: CollectionId, part: Sequence[tuple[str, Content]], by_server: bool) -> int:
+        ready: list[tuple[str, Packed]] = []
+        try:
+            for name, content in part:
+                ready.append((name, self._octets.pack(content, f"{collection_id}/{name}", self._ledger.now())))
+
+            def work(transaction: Transaction) -> None:
+                for name, packed in ready:
+                    self.put_in(transaction, collection_id, name, packed, by_server=by_server)
+
+            self._database.write(work)
+        except Exception:
+            for _, packed in ready:
+                self._octets.drop(packed)
+            raise
+        for _, packed in ready:
+            self._octets.settle(packed)
+        return len(ready)
+
+    def delete(
+        self,
+        collection_id: CollectionId,
+        name: str,
+        *,
+        if_match: tuple[str, ...] | None = None,
+        if_none_match: bool | tuple[str, ...] = False,
+        if_schedule_tag: str | None = None,
+        within: WithinDelete | None = None,
+        by_server: bool = False,
+    ) -> Stored:
+        """What was there. Raises NotFound."""
+        conditions = conditions_of(if_match, if_none_match, if_schedule_tag)
+        return self._database.write(
+            lambda transaction: self.delete_in(
+                transaction, collection_id, name, conditions, within=within, by_server=by_server
+            )
+        )
+
+    # In the transaction of somebody else
+
+    @contextmanager
+    def packed(self, content: Content, collection_id: CollectionId, name: str) -> Iterator[Packed]:
+        """A body made ready outside of a transaction; its file goes again if the block raises."""
+        packed = self._octets.pack(content, f"{collection_id}/{name}", self._ledger.now())
+        try:
+            yield packed
+        except Exception:  # an interrupt may come after the commit: it leaves the file alone
+            self._octets.drop(packed)
+            raise
+        self._octets.settle(packed)
+
+    def put_in(
+        self,
+        transaction: Transaction,
+        collection_id: CollectionId,
+        name: str,
+        packed: Packed,
+        conditions: Conditions = ANYTHING,
+        *,
+        within: Within | None = None,
+        keep_schedule_tag: bool = False,
+        by_server: bool = False,
+        told: bool = True,
+    ) -> Put:
+        """`told`: followers are told of it; False for a follower's own writing."""
+        name = checked_name(name)
+        before = self.find_in(transaction, collection_id, name)
+        conditions.check(*_tags(before))
+        size = packed.size
+        parent = self._ledger.advance(
+            transaction,
+            collection_id,
+            objects=0 if before else 1,
+            octets=size - (before.size if before else 0),
+            by_server=by_server,
+        )
+        content = packed.content
+        self.check_place(transaction, parent, before, name, content)
+        object_id = before.object_id if before else ObjectId(self._ledger.take(transaction, "object_id"))
+        tag = self._schedule_tag(before, object_id, parent.highest_modseq, content, keep=keep_schedule_tag)
+        now = parent.modified
+        after = Stored(
+            collection_id,
+            object_id,
+            name,
+            content.uid,
+            content.component,
+            packed.etag,
+            tag,
+            content.content_type,
+            size,
+            parent.highest_modseq,
+            before.created if before else now,
+            now,
+        )
+        if before is None:
+            self.insert_row(transaction, after)
+            self._octets.insert(transaction, object_id, packed)
+        else:
+            _update.run(
+                transaction,
+                account=self._account_id,
+                collection=collection_id,
+                object=object_id,
+                new_uid=content.uid,
+                new_component=content.component,
+                new_etag=packed.etag,
+                new_tag=tag,
+                new_type=content.content_type,
+                new_size=size,
+                new_modseq=after.modseq,
+                now=now,
+            )
+            self._octets.replace(transaction, object_id, packed, before.size)
+        self.put_times(transaction, after, content.times, fresh=before is None)
+        if told:
+            for follower in self._followers:
+                follower.stored(transaction, parent, before, after, content)
+        if within is not None:
+            within(transaction, before, after)
+        return Put(after, before is None)
+
+    def delete_in(
+        self,
+        transaction: Transaction,
+        collection_id: CollectionId,
+        name: str,
+        conditions: Conditions = ANYTHING,
+        *,
+        within: WithinDelete | None = None,
+        by_server: bool = False,
+        told: bool = True,
+    ) -> Stored:
+        stored = self.find_in(transaction, collection_id, checked_name(name))
+        conditions.check(*_tags(stored))
+        if stored is None:
+            raise NotFound("There is no such object.")
+        self.take_out(transaction, stored, by_server=by_server, told=told)
+        self._octets.delete(transaction, stored.object_id)
+        if within is not None:
+            within(transaction, stored)
+        return stored
+
+    def take_out(
+        self, transaction: Transaction, stored: Stored, *, by_server: bool = False, told: bool = True
+    ) -> Collection:
+        """Everything of it but its octets goes from its collection, and leaves a tombstone."""
+        parent = self._ledger.advance(
+            transaction, stored.collection_id, objects=-1, octets=-stored.size, by_server=by_server
+        )
+        scope = {"account": self._account_id, "collection": stored.collection_id, "object": stored.object_id}
+        _delete.run(transaction, **scope)
+        _delete_time.run(transaction, **scope)
+        self._properties.delete_in(transaction, stored.collection_id, stored.object_id)
+        self._locks.forget_in(transaction, stored.collection_id, stored.object_id)
+        self._tombstones.insert(transaction, stored.collection_id, parent.highest_modseq, stored.name)
+        if told:
+            for follower in self._followers:
+                follower.removed(transaction, parent, stored)
+        return parent
+
+    def forget_in(self, transaction: Transaction, parent: Collection, stored: Stored) -> None:
+        """Of a collection that dies: rows alone, nobody asks for its changes and the quota was given back."""
+        scope = {"account": self._account_id, "collection": stored.collection_id, "object": stored.object_id}
+        _delete.run(transaction, **scope)
+        _delete_time.run(transaction, **scope)
+        self._octets.delete(transaction, stored.object_id)
+        self._properties.forget_in(transaction, stored.collection_id, stored.object_id)
+        for follower in self._followers:
+            follower.removed(transaction, parent, stored)
+
+    def insert_row(self, transaction: Transaction, stored: Stored) -> None:
+        _insert.run(
+            transaction,
+            account_id=self._account_id,
+            collection_id=stored.collection_id,
+            object_id=stored.object_id,
+            name=stored.name,
+            uid=stored.uid,
+            component=stored.component,
+            etag=stored.etag,
+            schedule_tag=stored.schedule_tag,
+            content_type=stored.content_type,
+            size=stored.size,
+            modseq=stored.modseq,
+            created=stored.created,
+            modified=stored.modified,
+        )
+
+    def put_times(self, transaction: Transaction, stored: Stored, times: Times | None, *, fresh: bool) -> None:
+        """When it takes place; also for who computes it anew, e.g. because `known_until` has come near."""
+        scope: dict[str, Any] = {"account": self._account_id, "collection": stored.collection_id}
+        if times is not None:
+            _upsert_time.run(
+                transaction,
+                account_id=self._account_id,
+                collection_id=stored.collection_id,
+                object_id=stored.object_id,
+                first=times.first,
+                last=times.last,
+                floating=times.floating,
+                known_until=times.known_until,
+                instances=times.instances,
+            )
+        elif not fresh:
+            _delete_time.run(transaction, **scope, object=stored.object_id)
+
+    def check_place(
+        self, transaction: Transaction, parent: Collection, before: Stored | None, name: str, content: Content
+    ) -> None:
+        if parent.kind is Kind.FOLDER:
+            if before is None and _folder_named.one(
+                transaction, account=self._account_id, parent=parent.id, called=name
+            ):
+                raise Conflict("A folder stands there under this name.")
+            return
+        space = Namespace.CARDDAV if parent.kind is Kind.ADDRESS_BOOK else Namespace.CALDAV
+        if parent.components and content.component and content.component not in parent.components:
+            raise Violated(
+                "supported-calendar-component", f"This collection takes no {content.component}.", Namespace.CALDAV
+            )
+        if content.uid is None or parent.kind not in _ONE_UID or (before and before.uid == content.uid):
+            return
+        if before is not None and before.uid is not None:
+            raise _another_uid(parent, name)
+        other = _same_uid.one(transaction, account=self._account_id, collection=parent.id, uid=content.uid)
+        if other is not None:
+            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=other[0])
+
+    @staticmethod
+    def check_uid(parent: Collection, target: Stored, source: Stored) -> None:
+        """COPY and MOVE over something that has another UID (RFC 4791 §5.3.2.1)."""
+        if parent.kind in _ONE_UID and target.uid != source.uid:
+            raise _another_uid(parent, target.name)
+
+    def tell_stored(self, transaction: Transaction, parent: Collection, after: Stored, times: Times | None) -> None:
+        """Tell followers of an object that was copied or moved here; its octets are read only if somebody follows."""
+        if not self._followers:
+            return
+        data = self._octets.read_in(transaction, after.object_id, after.size)
+        scheduling = after.schedule_tag is not None
+        content = Content(data, after.content_type, after.uid, after.component, times, scheduling)
+        for follower in self._followers:
+            follower.stored(transaction, parent, None, after, content)
+
+    @staticmethod
+    def _schedule_tag(
+        before: Stored | None, object_id: int, modseq: ModSeq, content: Content, *, keep: bool
+    ) -> str | None:
+        if not content.is_scheduling:
+            return None
+        if keep and before is not None and before.schedule_tag is not None:
+            return before.schedule_tag
+        return f'"{object_id:x}-{modseq:x}"'
+
+
+def _another_uid(parent: Collection, name: str) -> Violated:
+    space = Namespace.CARDDAV if parent.kind is Kind.ADDRESS_BOOK else Namespace.CALDAV
+    return Violated("no-uid-conflict", "What is stored there has another UID.", space, name=name)
+
+
+def _tags(stored: Stored | None) -> tuple[str | None, str | None]:
+    return (None, None) if stored is None else (stored.etag, stored.schedule_tag)
+
+
+def _times_from(row: Row, at: int) -> Times:
+    first, last, floating, known_until, instances = row[at : at + 5]
+    return Times(first, last, bool(floating), known_until, instances)
