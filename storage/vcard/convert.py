@@ -21,18 +21,16 @@ _WAYS: dict[str, Callable[[Card], Iterator[Property]]] = {"3.0": to_version3, "4
 
 def converted(data: bytes, version: str, limits: CardLimits | None = None) -> bytes:
     """`data` in that version; the very octets if it has it already. Raises Violated."""
-    if version not in VERSIONS:
-        raise refused("This server gives vCard 3.0 and 4.0.", "supported-address-data-conversion")
     card = read_card(data, limits)
     return data if card.version == version else write_card(convert(card, version), version)
 
 
 def convert(card: Card, version: str) -> list[Property]:
-    """The properties of `card` as that version has them, VERSION first."""
+    """The properties of `card` as that version has them, VERSION first. Raises Violated (supported-address-data)."""
     if card.version == version:
         return list(card.properties)
-    if card.version not in VERSIONS:
-        raise refused("Only vCard 3.0 and 4.0 are converted.", "supported-address-data-conversion")
+    if version not in VERSIONS or card.version not in VERSIONS:
+        raise refused("This server converts vCard 3.0 and 4.0.", "supported-address-data")
     return [Property("VERSION", version), *_WAYS[version](card)]
 
 

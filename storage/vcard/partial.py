@@ -32,7 +32,7 @@ class AddressData:
 
 
 def partial(data: bytes, asked: AddressData, limits: CardLimits | None = None) -> bytes:
-    """The part of `data` that is asked for. Raises Violated (supported-address-data-conversion)."""
+    """The part of `data` that is asked for. Raises Violated (supported-address-data)."""
     if asked.props is None and not asked.version:
         return data
     card = read_card(data, limits)
