@@ -142,7 +142,8 @@ TECHNICAL = {
     "account.collection.kind account.collection.color account.collection.timezone account.collection.components",
     "account.collection.source account.object.component account.object.etag account.object.schedule_tag",
     "account.object.content_type account.object_data.file account.dav_lock.token account.object_unlink.file",
-    "account.scheduling.method account.scheduled.key account.feed.validators account.feed.problem",
+    "account.scheduling.method account.scheduling.queue_id account.scheduled.key",
+    "account.feed.validators account.feed.problem",
     "tenant.share.kind tenant.share.state tenant.share.name tenant.share.color control.public_link.digest",
     "audit.checkpoint.hash audit.checkpoint.signature audit.origin.hash audit.origin.signature",
 }

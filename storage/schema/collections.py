@@ -243,6 +243,7 @@ scheduling = Table(
     Column("created", BigInteger, nullable=False),
     Column("due", BigInteger, nullable=False),  # Unix seconds of the next attempt
     Column("attempts", Integer, nullable=False),
+    Column("queue_id", Text, nullable=True),  # held in the mail queue under it, until this row goes; None: not yet
     info=technical("scheduling messages under way", of=classes.SCHEDULING),
     sqlite_with_rowid=False,
 )
