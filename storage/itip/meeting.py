@@ -10,6 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from storage.collections.conditions import Violated
+from storage.errors import LimitReached
+from storage.icalendar.contentlines import Malformed
+from storage.icalendar.rules import Steps, occurrences, read_rule
 from storage.itip.draft import Line, Part, read
 from storage.itip.moments import Moment, Moments, duration
 from storage.itip.users import calendar_user
@@ -17,6 +20,7 @@ from storage.itip.users import calendar_user
 Own = Callable[[str], bool]  # whether a calendar user, as `calendar_user` has him, is the one whose calendar it is
 
 KINDS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VPOLL")
+_STEPS = 100_000  # that may be spent to find out whether an instance is one
 _RECURRENCE = ("RRULE", "RDATE", "EXDATE", "EXRULE")
 
 
@@ -188,11 +192,33 @@ class Meeting:
             line.set_value(text + ("Z" if line.value.strip().endswith("Z") else ""))
 
     def _recurs_at(self, moment: Moment) -> bool:
-        return recurs_at(self, moment)
+        """Whether the master's rules and dates bring the moment forth. Too much work to say counts as no."""
+        assert self.master is not None
+        start = self.master.line("DTSTART")
+        first = None if start is None else self.moments.clock(start)
+        if start is None or first is None:
+            return False
+        if moment == self.moments.of(start):
+            return True
+        if any(moment in self.moments.all_of(line) for line in self.master.lines("RDATE")):
+            return True
+        wanted = self.moments.clock(self.moments.written("DTSTART", moment, start))
+        if wanted is None or self.moments.of(self.moments.written("DTSTART", moment, start)) != moment:
+            return False  # a date where times recur, or the other way round
+        try:
+            return any(self._rule_brings(line.value, first, wanted, moment) for line in self.master.lines("RRULE"))
+        except (Malformed, LimitReached):
+            return False
 
-
-def recurs_at(meeting: Meeting, moment: Moment) -> bool:
-    return True
+    def _rule_brings(self, value: str, first: datetime, wanted: datetime, moment: Moment) -> bool:
+        rule = read_rule(value)
+        until = rule.until
+        if until is not None:
+            ends = until.local + timedelta(days=1) if until.is_date else until.local
+            at = moment.at if until.zone is not None and not until.is_date else wanted
+            if at > ends or (until.is_date and at >= ends):
+                return False
+        return wanted in occurrences(rule, first, wanted, Steps(_STEPS), wanted)
 
 
 def sequence_of(part: Part) -> int:

@@ -7,10 +7,14 @@ Standards: RFC 5545 §3.3.4, §3.3.5 (dates and times), §3.2.19 (TZID).
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
+from storage.errors import LimitReached
+from storage.icalendar import contentlines
+from storage.icalendar.contentlines import Component, Malformed
+from storage.icalendar.values import Zone, naive, unix
+from storage.icalendar.zones import Zones
 from storage.itip.draft import Line, Part
 
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})\Z")
@@ -30,7 +34,7 @@ class Moments:
 
     def __init__(self, calendar: Part) -> None:
         self._calendar = calendar
-        self._zones: dict[str, tzinfo | None] = {}
+        self._zones: Zones | None = None  # until one is asked for
 
     def of(self, line: Line) -> Moment | None:
         """Of its first value; None if it says none."""
@@ -60,7 +64,7 @@ class Moments:
         zone = self._zone(zone_name) if zone_name else None
         if zone is None:
             return Line.of(name, moment.at.strftime("%Y%m%dT%H%M%SZ"))
-        local = moment.at.replace(tzinfo=UTC).astimezone(zone)
+        local = zone.local(unix(moment.at))
         return Line.of(name, local.strftime("%Y%m%dT%H%M%S"), ("TZID", zone_name))
 
     def _read(self, value: str, zone_name: str) -> Moment | None:
@@ -76,15 +80,19 @@ class Moments:
         zone = self._zone(zone_name)
         if zone is None:
             return Moment(zone_name, clock)
-        try:
-            return Moment("UTC", clock.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None))
-        except (OverflowError, ValueError):
-            return Moment(zone_name, clock)
+        return Moment("UTC", naive(zone.seconds(clock)))
 
-    def _zone(self, name: str) -> tzinfo | None:
-        if name not in self._zones:
-            self._zones[name] = zone_of(self._calendar, name)
-        return self._zones[name]
+    def _zone(self, name: str) -> Zone | None:
+        if self._zones is None:
+            try:
+                definitions = Part.of("VCALENDAR", *self._calendar.parts("VTIMEZONE"))
+                self._zones = Zones(contentlines.read(bytes(definitions)))
+            except Malformed:
+                self._zones = Zones(Component("VCALENDAR"))
+        try:
+            return self._zones.find(name)
+        except (Malformed, LimitReached):  # its definition does not hold
+            return None
 
 
 def duration(value: str) -> timedelta | None:
@@ -108,11 +116,4 @@ def _clock(value: str) -> datetime | None:
     try:
         return datetime(*numbers)  # type: ignore[arg-type]
     except ValueError:
-        return None
-
-
-def zone_of(calendar: Part, name: str) -> tzinfo | None:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
         return None
