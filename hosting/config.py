@@ -26,6 +26,7 @@ from hosting import config_file
 from hosting.access.roles import StaffRole, parse_roles
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.limits import Limits as ImapLimits
+from hosting.web.limits import Limits as WebLimits
 from storage.errors import InvalidInput, Unavailable
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import BOUNDS, PRESETS, Periods, out_of_bounds
@@ -50,6 +51,7 @@ class Server:
     user: str = ""  # who the processes run as when started as root; empty: whoever started them
     imap_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
     smtp_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
+    web_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
     stop_within: float = 30.0  # seconds that commands in flight get to finish when a process is told to stop
 
     @property
@@ -67,6 +69,8 @@ class Listen:
     imaps: int = field(default=993, metadata=_PORT)  # TLS from the start (RFC 8314)
     submission: int = field(default=587, metadata=_PORT)  # STARTTLS
     submissions: int = field(default=465, metadata=_PORT)  # TLS from the start (RFC 8314)
+    https: int = field(default=443, metadata=_PORT)  # calendars and contacts, how clients configure themselves
+    http: int = field(default=80, metadata=_PORT)  # leads to https; what clients look up before they know better
     operations_address: str = "127.0.0.1"  # where /metrics and /health are served; a loopback address
     operations: int = field(default=9143, metadata=_PORT)  # port of /metrics and /health
     plain_text_sign_in: bool = False  # passwords without TLS, for test tools; only where all addresses are loopback
@@ -75,10 +79,13 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The certificate; SIGHUP loads it again. Relative paths begin at the data directory."""
+    """Certificates; loaded again by SIGHUP and when the files change. Relative paths begin at the data directory."""
 
-    certificate: str = "tls/certificate.pem"  # with its chain, PEM
+    certificate: str = "tls/certificate.pem"  # with its chain, PEM; for whoever asks for no other name
     key: str = "tls/key.pem"  # PEM, without a passphrase
+    # a folder of further certificates: each in a folder of its own, as certificate.pem and key.pem or as fullchain.pem
+    # and privkey.pem; who asks for a name that one of them is for gets that one (SNI). Empty: there are none
+    directory: str = "tls/names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +250,7 @@ class Config:
     keys: Keys = Keys()
     auth: Auth = Auth()
     imap: ImapLimits = field(default_factory=ImapLimits)
+    web: WebLimits = field(default_factory=WebLimits)
     submission: SmtpLimits = field(default_factory=SmtpLimits)
     mx: MxSettings = field(default_factory=MxSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
@@ -268,6 +276,13 @@ class Config:
         return self.server.smtp_workers or _cores()
 
     @property
+    def web_workers(self) -> int:
+        """None where nothing is listened on."""
+        if not (self.listen.https or self.listen.http):
+            return 0
+        return self.server.web_workers or _cores()
+
+    @property
     def auth_threads(self) -> int:
         return self.auth.threads or _cores()
 
@@ -284,6 +299,10 @@ class Config:
 
     def certificate_key(self, data: Path) -> Path:
         return data / self.tls.key
+
+    def certificates(self, data: Path) -> Path | None:
+        """The folder of certificates that are chosen by name."""
+        return data / self.tls.directory if self.tls.directory else None
 
 
 def parse(text: str, name: str = FILE_NAME) -> Config:
@@ -329,8 +348,9 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["listen.proxy_protocol_from"] = f"'{network}' in listen.proxy_protocol_from is no network."
-    ports = [getattr(listen, name) for name in ("mx", "imap", "imaps", "submission", "submissions", "operations")]
-    for name in ("mx", "imap", "imaps", "submission", "submissions"):
+    services = ("mx", "imap", "imaps", "submission", "submissions", "https", "http")
+    ports = [getattr(listen, name) for name in (*services, "operations")]
+    for name in services:
         port = getattr(listen, name)
         if port and ports.count(port) > 1:
             wrong[f"listen.{name}"] = f"listen.{name} has a port ({port}) that another listener has too."

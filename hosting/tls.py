@@ -2,7 +2,8 @@
 
 `make_self_signed` writes ca.pem (to import into a mail program), certificate.pem and key.pem (0600); the authority's
 own key is forgotten, so nothing else can ever be signed with it. `ReloadableContext` is a Twisted TLS context factory;
-open connections keep what they negotiated when it takes new files.
+open connections keep what they negotiated when it takes new files. Which certificate a client gets that names the host
+it wants is `hosting.tls_names`' business.
 
 Raises: InvalidInput (no valid pair of certificate and key). Standards: RFC 5280, RFC 8996 (nothing older than TLS 1.2).
 """
@@ -24,6 +25,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
+from hosting.tls_names import Names
 from storage.errors import InvalidInput
 
 VALID = timedelta(days=397)  # what mail programs take of a server's certificate
@@ -83,10 +85,12 @@ def check_pair(certificate: Path, key: Path) -> None:
 class ReloadableContext:
     """What Twisted asks for the TLS of each connection."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path, names: Names[SSL.Context] | None = None) -> None:
+        """`names`: certificates for clients that ask for another name (`named_contexts`)."""
         self._certificate = certificate
         self._key = key
-        self._context = _load(certificate, key)
+        self._names = names
+        self._context = self._new()
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's name
         return SSL.Connection(self._context, None)
@@ -98,7 +102,26 @@ class ReloadableContext:
 
     def reload(self) -> None:
         """Take the files as they are now. Raises InvalidInput, and nothing changes, if they are no valid pair."""
-        self._context = _load(self._certificate, self._key)
+        self._context = self._new()
+
+    def _new(self) -> SSL.Context:
+        context = _load(self._certificate, self._key)
+        if self._names is not None:
+            context.set_tlsext_servername_callback(self._choose)
+        return context
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        """RFC 6066 §3: the client says which host it wants."""
+        name = connection.get_servername()
+        if self._names is not None and name is not None:
+            named = self._names.find(name.decode("ascii", "replace"))
+            if named is not None:
+                connection.set_context(named)
+
+
+def named_contexts(directory: Path | None) -> Names[SSL.Context]:
+    """The certificates of a folder, for `ReloadableContext`."""
+    return Names(directory, _load)
 
 
 def _load(certificate: Path, key: Path) -> SSL.Context:

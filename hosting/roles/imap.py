@@ -6,14 +6,16 @@ from hosting.composition import Parts
 from hosting.ending import LettingGo
 from hosting.imap.counters import Counters
 from hosting.imap.service import ImapService, Listener
+from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
-from hosting.tls import ReloadableContext
+from hosting.tls import ReloadableContext, named_contexts
 
 
 def make_service(parts: Parts) -> RoleService:
     config = parts.config
-    context = ReloadableContext(config.certificate(parts.data), config.certificate_key(parts.data))
+    names = named_contexts(config.certificates(parts.data))
+    context = ReloadableContext(config.certificate(parts.data), config.certificate_key(parts.data), names)
     listeners = [Listener(sock, False) for sock in parts.listeners("imap")]
     listeners += [Listener(sock, True) for sock in parts.listeners("imaps")]
     assert parts.authenticator is not None
@@ -38,4 +40,6 @@ def make_service(parts: Parts) -> RoleService:
         growing = ("accepted", "refused", "commands", "failures")
         parts.metrics.count_up_to("imap", {kind: getattr(counters, kind) for kind in growing})
 
-    return RoleService([service, LettingGo(parts), every_second(parts, show)], reload=[context.reload])
+    following = follow_files(parts, [context.reload], [names.refresh])
+    services = [service, LettingGo(parts), every_second(parts, show), following]
+    return RoleService(services, reload=[context.reload, names.refresh])

@@ -16,7 +16,7 @@ class RoleService(MultiService):
         self,
         services: Sequence[Service],
         *,
-        reload: Sequence[Callable[[], None]] = (),
+        reload: Sequence[Callable[[], object]] = (),
         sweep: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

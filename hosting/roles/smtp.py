@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from gateway.acceptance.targets import Suspended
 from gateway.dns.resolver import Resolver as DnsResolver
 from gateway.mx.own_servers import OwnServers
@@ -12,10 +14,12 @@ from hosting.composition import Parts
 from hosting.ending import LettingGo
 from hosting.mx.service import MxService, MxServiceSettings
 from hosting.outgoing import next_hops
+from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.smtp_service import own_domain
 from hosting.submission.service import SubmissionService, SubmissionSettings
+from hosting.tls_names import Names, choose_by_name, smtp_names
 from storage.directory.resolve import Resolver
 
 
@@ -23,8 +27,9 @@ def make_service(parts: Parts) -> RoleService:
     config = parts.config
     shared = SharedLimits.open(parts.data / "run", parts.clock)
     resolver = Resolver(parts.installation, config.postmaster, own_domain(config.server.name))
-    submission = _submission(parts, resolver, shared)
-    mx = _mx(parts, resolver, shared)
+    names = smtp_names(config.certificates(parts.data))
+    submission = _submission(parts, resolver, shared, names)
+    mx = _mx(parts, resolver, shared, names)
 
     def show() -> None:
         parts.metrics.connections.labels("submission").set(submission.connections)
@@ -40,11 +45,12 @@ def make_service(parts: Parts) -> RoleService:
         parts.metrics.count_up_to("mx", {f"verdict_{action}": count for action, count in verdicts.items()})
         parts.metrics.count_up_to("mx", mx.scans)
 
-    services = [mx, submission, LettingGo(parts), every_second(parts, show)]
-    return RoleService(services, reload=[mx.reload, submission.reload])
+    following = follow_files(parts, [mx.reload, submission.reload], [names.refresh])
+    services = [mx, submission, LettingGo(parts), every_second(parts, show), following]
+    return RoleService(services, reload=[mx.reload, submission.reload, names.refresh])
 
 
-def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:
+def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits, names: Names[ssl.SSLContext]) -> MxService:
     config = parts.config
     dns = DnsResolver(config.dns, parts.clock)
     return MxService(
@@ -62,11 +68,13 @@ def _mx(parts: Parts, resolver: Resolver, shared: SharedLimits) -> MxService:
             config.server.stop_within,
         ),
         [BoundSocket(sock, False) for sock in parts.listeners("mx")],
-        _certificate(parts),
+        _certificate(parts, names),
     )
 
 
-def _submission(parts: Parts, resolver: Resolver, shared: SharedLimits) -> SubmissionService:
+def _submission(
+    parts: Parts, resolver: Resolver, shared: SharedLimits, names: Names[ssl.SSLContext]
+) -> SubmissionService:
     config = parts.config
     sockets = [BoundSocket(sock, False) for sock in parts.listeners("submission")]
     sockets += [BoundSocket(sock, True) for sock in parts.listeners("submissions")]
@@ -87,11 +95,13 @@ def _submission(parts: Parts, resolver: Resolver, shared: SharedLimits) -> Submi
             stop_within=config.server.stop_within,
         ),
         sockets,
-        _certificate(parts),
+        _certificate(parts, names),
         parts.subscribe(mailboxes=False),
         shared,
     )
 
 
-def _certificate(parts: Parts) -> ServerCertificate:
-    return ServerCertificate(parts.config.certificate(parts.data), parts.config.certificate_key(parts.data))
+def _certificate(parts: Parts, names: Names[ssl.SSLContext]) -> ServerCertificate:
+    certificate = ServerCertificate(parts.config.certificate(parts.data), parts.config.certificate_key(parts.data))
+    choose_by_name(certificate.context, names)
+    return certificate
