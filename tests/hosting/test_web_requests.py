@@ -1,0 +1,369 @@
+"""HTTP by itself: signing in, limits, bodies, answers that are made while they are sent; over real sockets and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from auth_town import CHEAP
+from imap_town import PASSWORD
+from web_town import ALICE, WebPlace, basic, web_place
+
+from hosting.dav.request import DavRequest, DavResponse, Streamed
+from hosting.web.limits import Limits
+
+CLOSED: list[str] = []
+
+
+def answers(request: DavRequest) -> DavResponse:
+    """What the paths of these tests answer."""
+    name = request.path.rpartition("/")[2]
+    if name == "broken":
+        raise RuntimeError("alice@example.test did it")
+    if name in ("streamed", "endless", "breaks"):
+        return DavResponse(
+            207, [("Content-Type", "application/xml")], Streamed(pieces(name), lambda: CLOSED.append(name))
+        )
+    if name == "nothing":
+        return DavResponse(204)
+    told = f"{request.method} {request.path} {request.query} {len(request.body)} {request.address}".encode()
+    return DavResponse(200, [("Content-Length", str(len(told)))], b"" if request.method == "HEAD" else told)
+
+
+def pieces(name: str) -> Iterator[bytes]:
+    for number in range(1_000_000 if name == "endless" else 300):
+        if name == "breaks" and number == 200:
+            raise RuntimeError("disk")
+        yield b"%04d" % number * 256
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlace]:
+    limits = Limits(max_body=300_000, max_xml=10_000, head=8192, fields=40, body_timeout=0.3, head_timeout=0.3)
+    with web_place(tmp_path_factory.mktemp("web"), answers, limits=limits) as made:
+        yield made
+
+
+def events(place: WebPlace) -> list[tuple[str, str, int | None]]:
+    place.town.installation.flush_logs()
+    return [
+        (event.result, event.protocol, event.account_id)
+        for event in place.town.installation.access_log.read(0, 4_000_000_000)
+    ]
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.01)
+
+
+def spoken(client: socket.socket, octets: bytes) -> tuple[int, bytes]:
+    """Status and body of the answer to octets by hand."""
+    client.sendall(octets)
+    answer = HTTPResponse(client)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+# Signing in
+
+
+def test_nothing_is_answered_without_a_sign_in(place: WebPlace) -> None:
+    before = len(place.asked)
+    for method, path in (("GET", "/dav/"), ("PROPFIND", "/dav/calendars/"), ("OPTIONS", "/dav/x"), ("PUT", "/dav/a")):
+        status, fields, body = place.ask(method, path)
+        assert (status, fields["www-authenticate"]) == (401, 'Basic realm="Cleanmail", charset="UTF-8"')
+        assert b"Sign in" in body or method == "HEAD"
+        assert "server" not in fields and "date" in fields
+    assert len(place.asked) == before
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["Basic", "Basic !", "Basic YWxpY2U=", "Bearer x", "Basic " + "A" * 4000, "Basic OnB3", "Digest username=a"],
+)
+def test_what_is_no_basic_sign_in_is_refused_at_once(place: WebPlace, field: str) -> None:
+    assert place.ask("GET", "/dav/", {"Authorization": field})[0] == 401
+
+
+def test_the_password_counts_and_each_connection_leaves_an_event(place: WebPlace) -> None:
+    alice = place.town.accounts[ALICE][1]
+    before = len(events(place))
+    client = place.https()
+    for _ in range(3):
+        client.request("GET", "/dav/calendars/x%20y?a=b", headers=basic())
+        answer = client.getresponse()
+        assert answer.status == 200
+        assert answer.read() == b"GET /dav/calendars/x%20y a=b 0 127.0.0.1"
+    client.close()
+    assert place.ask("GET", "/dav/", basic())[0] == 200
+    assert place.ask("GET", "/dav/", basic(password="wrong"))[0] == 401
+    assert place.ask("GET", "/dav/", basic("nobody@example.test"))[0] == 401
+    assert events(place)[before:] == [
+        ("success", "dav", alice),
+        ("success", "dav", alice),
+        ("wrong_password", "dav", alice),
+        ("unknown", "dav", None),
+    ]
+    assert place.asked[-1].principal.account_id == alice
+    assert "authorization" not in place.asked[-1].headers
+
+
+def test_a_changed_password_counts_at_once(place: WebPlace) -> None:
+    town = place.town
+    tenant_id, account_id = town.accounts["bob@example.test"]
+    client = place.https()
+    client.request("GET", "/dav/", headers=basic("bob@example.test"))
+    assert client.getresponse().read()
+    town.provisioning.set_password(tenant_id, account_id, CHEAP.hash("another one"))
+    place.loop.on_loop(place.service._read_feed)
+    client.request("GET", "/dav/", headers=basic("bob@example.test"))
+    assert client.getresponse().status == 401
+    client.close()
+    town.provisioning.set_password(tenant_id, account_id, CHEAP.hash(PASSWORD))
+
+
+def test_guessing_is_slowed_down_and_what_is_remembered_does_not_help(place: WebPlace) -> None:
+    mallory = "mallory@other.test"
+    assert place.ask("GET", "/dav/", basic(mallory))[0] == 200
+    statuses = [place.ask("GET", "/dav/", basic(mallory, f"guess {number}"))[0] for number in range(12)]
+    assert statuses[0] == 401 and statuses[-1] == 429
+    status, fields, _ = place.ask("GET", "/dav/", basic(mallory))
+    assert status == 429 and fields["retry-after"] == "30"
+    place.town.clock.advance(1000.0)
+    assert place.ask("GET", "/dav/", basic(mallory))[0] == 200
+
+
+def test_whom_the_contract_or_the_provider_keeps_out_is_told(place: WebPlace) -> None:
+    town = place.town
+    tenant_id, account_id = town.accounts[ALICE]
+    town.provisioning.suspend_account(tenant_id, account_id)
+    place.loop.on_loop(place.service._read_feed)
+    status, _, body = place.ask("GET", "/dav/", basic())
+    assert (status, b"suspended" in body) == (403, True)
+    town.provisioning.resume_account(tenant_id, account_id)
+    place.loop.on_loop(place.service._read_feed)
+    assert place.ask("GET", "/dav/", basic())[0] == 200
+
+
+# Bodies
+
+
+def test_bodies_in_one_piece_in_chunks_and_with_leave(place: WebPlace) -> None:
+    body = b"x" * 200_000
+    assert place.ask("PUT", "/dav/a", basic(), body)[2].split()[3 - 1] == b"200000"
+    client = place.https()
+    client.request("PUT", "/dav/a", iter([body[:7], body[7:70_000], body[70_000:]]), basic(), encode_chunked=True)
+    assert b" 200000 " in client.getresponse().read()
+    client.close()
+    with place.raw() as hand:
+        head = "PUT /dav/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n"
+        field = f"Authorization: {basic()['Authorization']}\r\n\r\n"
+        hand.sendall((head + field).encode())
+        assert hand.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        status, said = spoken(hand, b"12345")
+        assert status == 200 and b" 5 " in said
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "status"),
+    [
+        ("PUT", 300_001, 413),
+        ("PROPFIND", 10_001, 413),
+        ("GET", 70_000, 413),
+        ("PUT", 300_000, 200),
+        ("REPORT", 10_000, 200),
+    ],
+)
+def test_a_body_is_as_large_as_its_method_lets_it(place: WebPlace, method: str, size: int, status: int) -> None:
+    assert place.ask(method, "/dav/a", basic(), b"x" * size)[0] == status
+    client = place.https()
+    client.request(
+        method, "/dav/a", iter([b"x" * (size // 2), b"x" * (size - size // 2)]), basic(), encode_chunked=True
+    )
+    assert client.getresponse().status == status
+    client.close()
+
+
+def test_what_is_too_large_is_refused_before_it_is_sent(place: WebPlace) -> None:
+    with place.raw() as hand:
+        head = "PUT /dav/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100000000\r\n"
+        status, _ = spoken(hand, (head + f"Authorization: {basic()['Authorization']}\r\n\r\n").encode())
+        assert status == 413
+        assert hand.recv(1) == b""  # what it sends next would be the body
+    with place.raw() as hand:
+        status, _ = spoken(hand, head.encode() + b"\r\n")
+        assert status == 401 and hand.recv(1) == b""
+
+
+def test_folded_bodies_are_not_unfolded(place: WebPlace) -> None:
+    status, fields, _ = place.ask(
+        "PUT", "/dav/a", {**basic(), "Content-Encoding": "gzip"}, gzip.compress(b"x" * 1_000_000)
+    )
+    assert (status, fields["accept-encoding"]) == (415, "identity")
+
+
+# What strangers send
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /dav/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /dav/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 50 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 30_000, 431),
+        (b"GET / HTTP/1.1\r\nX: ", 408),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+    ],
+)
+def test_heads_that_are_refused(place: WebPlace, octets: bytes, status: int) -> None:
+    with place.raw() as hand:
+        assert spoken(hand, octets)[0] == status
+        assert hand.recv(1) == b""
+
+
+def test_a_body_that_does_not_come_ends_the_request(place: WebPlace) -> None:
+    before = len(place.asked)
+    with place.raw() as hand:
+        head = (
+            f"PUT /dav/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nAuthorization: {basic()['Authorization']}\r\n\r\n"
+        )
+        assert spoken(hand, head.encode() + b"12")[0] == 408
+    assert len(place.asked) == before
+
+
+def test_requests_sent_ahead_are_answered_in_order_and_not_without_end(place: WebPlace) -> None:
+    one = f"GET /dav/%d HTTP/1.1\r\nHost: x\r\nAuthorization: {basic()['Authorization']}\r\n\r\n"
+    with place.raw() as hand:
+        hand.sendall("".join(one % number for number in range(4)).encode())
+        for number in range(4):
+            answer = HTTPResponse(hand)
+            answer.begin()
+            assert answer.read().startswith(b"GET /dav/%d " % number)
+    with place.raw() as hand:
+        hand.sendall("".join(one % number for number in range(60)).encode())
+        octets = b""
+        try:
+            while more := hand.recv(65536):
+                octets += more
+        except ConnectionResetError:
+            pass
+        assert octets.count(b"200 OK") < 20
+
+
+def test_who_says_nothing_is_not_waited_for(place: WebPlace) -> None:
+    with place.raw() as hand:
+        assert hand.recv(1) == b""
+
+
+# Answers
+
+
+def test_answers_without_and_with_a_length(place: WebPlace) -> None:
+    assert place.ask("GET", "/dav/nothing", basic())[::2] == (204, b"")
+    status, fields, body = place.ask("HEAD", "/dav/a", basic())
+    assert (status, body) == (200, b"") and int(fields["content-length"]) > 5
+    status, fields, body = place.ask("PROPFIND", "/dav/streamed", basic())
+    assert status == 207 and fields["transfer-encoding"] == "chunked" and len(body) == 300 * 1024
+    assert CLOSED[-1] == "streamed"
+
+
+def test_what_breaks_is_one_sentence_and_never_a_trace(place: WebPlace, caplog: pytest.LogCaptureFixture) -> None:
+    status, _, body = place.ask("GET", "/dav/broken", basic())
+    assert (status, body) == (500, b"The request failed; try again later.\n")
+    assert "RuntimeError" in caplog.text and "alice" not in caplog.text
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_whole(place: WebPlace) -> None:
+    with pytest.raises((OSError, HTTPException)):
+        place.ask("GET", "/dav/breaks", basic())
+    assert CLOSED[-1] == "breaks"
+
+
+def test_who_leaves_ends_what_is_made_for_him(place: WebPlace) -> None:
+    CLOSED.clear()
+    client = place.https()
+    client.request("GET", "/dav/endless", headers=basic())
+    answer = client.getresponse()
+    assert answer.read(100_000)
+    answer.close()
+    client.close()
+
+    place.loop.run(until(lambda: CLOSED))
+    assert CLOSED == ["endless"]
+
+
+# Finding it
+
+
+@pytest.mark.parametrize("method", ["GET", "PROPFIND", "OPTIONS", "HEAD", "POST"])
+@pytest.mark.parametrize("name", ["caldav", "carddav"])
+def test_well_known_names_lead_to_dav(place: WebPlace, method: str, name: str) -> None:
+    status, fields, _ = place.ask(method, f"/.well-known/{name}")
+    assert (status, fields["location"]) == (301, "/dav/")
+
+
+def test_other_paths(place: WebPlace) -> None:
+    assert place.ask("PROPFIND", "/")[0] == 301
+    assert place.ask("GET", "/")[::2] == (404, b"There is nothing here.\n")
+    assert place.ask("GET", "/dav")[0] == 301
+    assert place.ask("GET", "/nothing/here/")[::2] == (404, b"There is nothing here.\n")
+
+
+def test_without_tls_passwords_are_not_taken(tmp_path: Path) -> None:
+    with web_place(tmp_path / "data", plain=False, proxies=(ip_network("127.0.0.2/32"),)) as place:
+        client = place.http()
+        client.request("PROPFIND", "/dav/calendars/?x=y", headers=basic())
+        answer = client.getresponse()
+        where = f"https://localhost:{place.https_port}/dav/"
+        assert (answer.status, answer.getheader("location")) == (308, f"{where}calendars/?x=y")
+        answer.read()
+        client.request("GET", "/.well-known/caldav", headers={"Host": "evil.example"})
+        answer = client.getresponse()
+        assert (answer.status, answer.getheader("location")) == (301, where)
+        client.close()
+        assert place.asked == []
+
+        # Behind a proxy, the client's address comes with the PROXY header, ahead of TLS.
+        with socket.create_connection(
+            ("127.0.0.1", place.https_port), timeout=20, source_address=("127.0.0.2", 0)
+        ) as sock:
+            sock.sendall(b"PROXY TCP4 192.0.2.7 127.0.0.1 4000 443\r\n")
+            with place.client_tls.wrap_socket(sock, server_hostname="localhost") as secured:
+                field = basic()["Authorization"]
+                status, _ = spoken(secured, f"GET /dav/ HTTP/1.1\r\nHost: x\r\nAuthorization: {field}\r\n\r\n".encode())
+                assert status == 207
+        assert place.asked[-1].address == "192.0.2.7"
+        with (
+            socket.create_connection(
+                ("127.0.0.1", place.https_port), timeout=20, source_address=("127.0.0.2", 0)
+            ) as sock,
+            pytest.raises((ssl.SSLError, ConnectionError)),
+        ):
+            place.client_tls.wrap_socket(sock, server_hostname="localhost")
+
+
+def test_connections_of_an_address_are_limited(tmp_path: Path) -> None:
+    with web_place(tmp_path / "data", limits=Limits(connections_per_address=2)) as place:
+        first, second = place.raw(), place.raw()
+        assert spoken(first, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
+        assert spoken(second, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
+        with place.raw() as third:
+            assert third.recv(1) == b""
+        first.close()
+        place.loop.run(until(lambda: place.service.connections == 1))
+        with place.raw() as third:
+            assert spoken(third, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
+        second.close()
+        assert place.service.counters.turned_away == 1
