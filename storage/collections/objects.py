@@ -27,7 +27,7 @@ from storage.collections.locks import Locks
 from storage.collections.names import checked_name
 from storage.collections.octets import Octets, Packed
 from storage.collections.properties import Properties
-from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, kinds_json, stored_of
+from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, stored_of
 from storage.collections.synchronisation import Synchronisation
 from storage.collections.tombstones import ObjectTombstones
 from storage.collections.values import (
@@ -48,6 +48,7 @@ from storage.schema.collections import collection, object_, object_data, object_
 from storage.values import ModSeq
 
 READ_AT_ONCE = 200  # objects with their octets in one statement
+POINT_READS = 200  # names that are looked up one by one; for more the collection is read once
 
 Within = Callable[[Transaction, Stored | None, Stored], None]
 WithinDelete = Callable[[Transaction, Stored], None]
@@ -69,17 +70,20 @@ _some = prepare(
 )
 _names = select(func.json_each(bindparam("names")).table_valued("value").c.value)
 _by_names = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name.in_(_names)))
-_kinds = select(func.json_each(bindparam("kinds")).table_valued("value").c.value)
-_by_uid = prepare(
-    select(*OBJECT_COLUMNS)
-    .join(
-        collection,
-        (collection.c.account_id == object_.c.account_id) & (collection.c.collection_id == object_.c.collection_id),
+# Covered by its index; the rows are read one by one.
+_by_uid = prepare(select(object_.c.collection_id, object_.c.object_id).where(_mine, object_.c.uid == bindparam("uid")))
+_living = prepare(
+    select(collection.c.kind).where(
+        collection.c.account_id == bindparam("account"),
+        collection.c.collection_id == bindparam("collection"),
+        collection.c.parent_id > DYING,
     )
-    .where(_mine, object_.c.uid == bindparam("uid"), collection.c.parent_id > DYING, collection.c.kind.in_(_kinds))
-    .order_by(object_.c.object_id)
 )
-_same_uid = prepare(select(object_.c.name).where(*_in_collection, object_.c.uid == bindparam("uid")).limit(1))
+_same_uid = prepare(
+    select(object_.c.object_id)
+    .where(_mine, object_.c.uid == bindparam("uid"), object_.c.collection_id == bindparam("collection"))
+    .limit(1)
+)
 _folder_named = prepare(
     select(collection.c.collection_id).where(
         collection.c.account_id == bindparam("account"),
@@ -226,6 +230,9 @@ class Objects:
         """Those that are there, in the order of `names`."""
         wanted = tuple(names)
         with self._database.reading() as connection:
+            if len(wanted) <= POINT_READS:
+                each_found = (self.find_in(connection, collection_id, name) for name in wanted)
+                return [each for each in each_found if each is not None]
             rows = _by_names.rows(
                 connection, account=self._account_id, collection=collection_id, names=json.dumps(wanted)
             )
@@ -240,8 +247,14 @@ class Objects:
     def by_uid_in(
         self, connection: Connection, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)
     ) -> Sequence[Stored]:
-        rows = _by_uid.rows(connection, account=self._account_id, uid=uid, kinds=kinds_json(kinds))
-        return [Stored(*row) for row in rows]
+        found = []
+        for collection_id, object_id in _by_uid.rows(connection, account=self._account_id, uid=uid):
+            scope = {"account": self._account_id, "collection": collection_id}
+            living = _living.one(connection, **scope)
+            row = _by_id.one(connection, **scope, object=object_id)
+            if living is not None and living[0] in kinds and row is not None:
+                found.append(stored_of(row))
+        return found
 
     def in_time(
         self, collection_id: CollectionId, start: int, end: int, component: str | None = None
@@ -572,7 +585,8 @@ class Objects:
             raise _another_uid(parent, name)
         other = _same_uid.one(transaction, account=self._account_id, collection=parent.id, uid=content.uid)
         if other is not None:
-            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=other[0])
+            row = _by_id.rows(transaction, account=self._account_id, collection=parent.id, object=other[0])[0]
+            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=row[2])
 
     @staticmethod
     def check_uid(parent: Collection, target: Stored, source: Stored) -> None:

@@ -60,8 +60,3 @@ def collection_of(row: Row) -> Collection:
 
 def stored_of(row: Row) -> Stored:
     return Stored(*row)
-
-
-def kinds_json(kinds: tuple[Kind, ...]) -> str:
-    """For json_each."""
-    return "[" + ",".join(f'"{kind}"' for kind in kinds) + "]"
