@@ -14,6 +14,7 @@ from pathlib import Path
 
 from storage.checks.files import check_files
 from storage.checks.finding import Finding, Kind, Severity
+from storage.checks.objects import check_object_rows, check_objects
 from storage.checks.quarantine import check_quarantine
 from storage.checks.rows import check_rows, check_structure
 from storage.checks.snapshots import check_snapshots
@@ -37,11 +38,13 @@ def _check_account(account: Account, incarnation: Incarnation, *, contents: bool
     try:
         with account.database.reading() as connection:
             findings = [*check_structure(connection), *check_rows(connection, account.account_id)]
+            findings += check_object_rows(connection, account.account_id)
         yield from findings
         yield from check_snapshots(account)
         if not account.index.verify():
             yield Finding(Kind.INDEX_WRONG, Severity.ERROR, "The search index is damaged.")
         yield from check_files(account, incarnation, contents=contents)
+        yield from check_objects(account, incarnation, contents=contents)
     except Corrupt as error:
         yield Finding(Kind.DATABASE_DAMAGED, Severity.ALARM, f"The account's database is damaged ({error.detail}).")
 

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     KEYWORD_UNNAMED = "keyword-unnamed"
     SNAPSHOT_WRONG = "snapshot-wrong"
     INDEX_WRONG = "index-wrong"
+    OBJECT_LOOSE = "object-loose"
+    COLLECTION_LOOSE = "collection-loose"
     # keys and folders
     KEY_MISSING = "key-missing"
     ACCOUNT_MISSING = "account-missing"
@@ -57,3 +59,4 @@ class Finding:
     message_id: int | None = None
     uid: int | None = None
     file: str | None = None
+    object_id: int | None = None

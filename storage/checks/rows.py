@@ -6,22 +6,24 @@ the database, even while others write. All narrow rows are read; that is for a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from storage.checks.finding import Finding, Kind, Severity
-from storage.database.prepared import Connection, prepare
+from storage.database.prepared import Connection, Prepared, prepare
 from storage.mail.ledger import LIVE
 from storage.schema.account import content, listing, rendered, trace_fields
 from storage.values import DELETED, FIRST_KEYWORD_BIT, KEYWORDS_PER_MAILBOX, SEEN, AccountId
 
-_PLACES = frozenset(("mailbox_id", "message_id", "uid", "file"))  # columns that say where, as Finding does
+_PLACES = frozenset(("mailbox_id", "message_id", "uid", "object_id", "file"))  # columns that say where, as Finding does
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class Check:
+    """A statement that selects what is wrong, and what its rows mean."""
+
     kind: Kind
     severity: Severity
     sentence: str
@@ -29,9 +31,9 @@ class _Check:
     sql: str
 
 
-def _counter(name: str, counted: str) -> _Check:
+def _counter(name: str, counted: str) -> Check:
     """A counter of a mailbox against what its memberships make."""
-    return _Check(
+    return Check(
         Kind.COUNTER_WRONG,
         Severity.ERROR,
         f"Mailbox {{mailbox_id}} counts {{stored}} {name}, its rows make {{counted}}.",
@@ -44,9 +46,9 @@ def _counter(name: str, counted: str) -> _Check:
     )
 
 
-def _highest(kind: Kind, of: str, table: str, column: str, counter: str) -> _Check:
+def highest(kind: Kind, of: str, table: str, column: str, counter: str) -> Check:
     """A persistent counter against the highest number that was given out."""
-    return _Check(
+    return Check(
         kind,
         Severity.ALARM,
         f"The highest {of} is {{highest}}, but the counter stands at {{counter}}: numbers may be given out twice.",
@@ -57,8 +59,8 @@ def _highest(kind: Kind, of: str, table: str, column: str, counter: str) -> _Che
     )
 
 
-def _content_missing(table: str) -> _Check:
-    return _Check(
+def _content_missing(table: str) -> Check:
+    return Check(
         Kind.CONTENT_MISSING,
         Severity.ALARM,
         f"Message {{message_id}} has no row in {table}: it cannot be shown whole.",
@@ -68,8 +70,8 @@ def _content_missing(table: str) -> _Check:
     )
 
 
-def _content_loose(table: str) -> _Check:
-    return _Check(
+def _content_loose(table: str) -> Check:
+    return Check(
         Kind.CONTENT_LOOSE,
         Severity.ERROR,
         f"A row in {table} is left of message {{message_id}}, which is gone.",
@@ -84,7 +86,7 @@ _ONE_IF = "CASE WHEN {} THEN 1 ELSE 0 END"
 _KEYWORD_BITS = sum(1 << bit for bit in range(FIRST_KEYWORD_BIT, FIRST_KEYWORD_BIT + KEYWORDS_PER_MAILBOX))
 
 _CHECKS = (
-    _Check(
+    Check(
         Kind.MEMBERSHIP_LOOSE,
         Severity.ALARM,
         "UID {uid} of mailbox {mailbox_id} is message {message_id}, which has no row.",
@@ -93,7 +95,7 @@ _CHECKS = (
            WHERE s.account_id = :account_id AND NOT EXISTS (SELECT 1 FROM message m
              WHERE m.account_id = s.account_id AND m.message_id = s.message_id)""",
     ),
-    _Check(
+    Check(
         Kind.MEMBERSHIP_LOOSE,
         Severity.ALARM,
         "{count} messages stand in mailbox {mailbox_id}, which has no row.",
@@ -102,7 +104,7 @@ _CHECKS = (
            WHERE s.account_id = :account_id AND NOT EXISTS (SELECT 1 FROM mailbox b
              WHERE b.account_id = s.account_id AND b.mailbox_id = s.mailbox_id) GROUP BY s.mailbox_id""",
     ),
-    _Check(
+    Check(
         Kind.MESSAGE_LOOSE,
         Severity.ERROR,
         "Message {message_id} stands in no mailbox.",
@@ -116,20 +118,26 @@ _CHECKS = (
     _counter("unseen", _ONE_IF.format(f"s.flags & {SEEN} = 0")),
     _counter("deleted", _ONE_IF.format(f"s.flags & {DELETED} <> 0")),
     _counter("bytes", "m.size"),
-    _Check(
+    Check(
         Kind.USAGE_WRONG,
         Severity.ERROR,
-        "The quota counts {messages} messages of {bytes} octets, the rows make {counted} of {summed}.",
+        "The quota counts {messages} messages and {bytes} octets, the rows make {counted} and {summed}.",
         ("messages", "bytes", "counted", "summed"),
-        """SELECT u.messages, u.bytes, t.counted, t.summed FROM usage u,
+        """SELECT u.messages, u.bytes, m.counted, m.summed + o.summed + q.summed FROM usage u,
              (SELECT count(*) AS counted, coalesce(sum(m.size), 0) AS summed FROM membership s
                 JOIN message m ON m.account_id = s.account_id AND m.message_id = s.message_id
                 JOIN mailbox b ON b.account_id = s.account_id AND b.mailbox_id = s.mailbox_id AND b.name >= :live
                   AND b.read_only = 0
-                WHERE s.account_id = :account_id) t
-           WHERE u.account_id = :account_id AND (u.messages <> t.counted OR u.bytes <> t.summed)""",
+                WHERE s.account_id = :account_id) m,
+             (SELECT coalesce(sum(c.bytes), 0) AS summed FROM collection c
+                WHERE c.account_id = :account_id AND c.parent_id >= 0 AND c.source = '') o,
+             (SELECT coalesce(sum(p.size), 0) AS summed FROM property p
+                LEFT JOIN collection c ON c.account_id = p.account_id AND c.collection_id = p.collection_id
+                WHERE p.account_id = :account_id AND coalesce(c.parent_id, 0) >= 0) q
+           WHERE u.account_id = :account_id
+             AND (u.messages <> m.counted OR u.bytes <> m.summed + o.summed + q.summed)""",
     ),
-    _Check(
+    Check(
         Kind.UID_BEYOND_NEXT,
         Severity.ALARM,
         "Mailbox {mailbox_id} has UID {uid}, but would give out {next} next.",
@@ -140,7 +148,7 @@ _CHECKS = (
              ON t.mailbox_id = b.mailbox_id
            WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.uidnext HAVING max(t.uid) >= b.uidnext""",
     ),
-    _Check(
+    Check(
         Kind.MODSEQ_BEYOND_HIGHEST,
         Severity.ALARM,
         "Mailbox {mailbox_id} has modseq {found}, but says that {highest} is the highest.",
@@ -153,7 +161,7 @@ _CHECKS = (
            WHERE b.account_id = :account_id GROUP BY b.mailbox_id, b.highest_modseq
            HAVING max(t.modseq) > b.highest_modseq""",
     ),
-    _Check(
+    Check(
         Kind.TOMBSTONE_WRONG,
         Severity.ERROR,
         "UID {uid} of mailbox {mailbox_id} is there and counts as expunged too.",
@@ -162,10 +170,10 @@ _CHECKS = (
              ON s.account_id = e.account_id AND s.mailbox_id = e.mailbox_id AND s.uid = e.uid
            WHERE e.account_id = :account_id""",
     ),
-    _highest(Kind.ID_BEYOND_COUNTER, "message id", "message", "message_id", "message_id"),
-    _highest(Kind.ID_BEYOND_COUNTER, "mailbox id", "mailbox", "mailbox_id", "mailbox_id"),
-    _highest(Kind.ID_BEYOND_COUNTER, "UIDVALIDITY", "mailbox", "uidvalidity", "uidvalidity"),
-    _Check(
+    highest(Kind.ID_BEYOND_COUNTER, "message id", "message", "message_id", "message_id"),
+    highest(Kind.ID_BEYOND_COUNTER, "mailbox id", "mailbox", "mailbox_id", "mailbox_id"),
+    highest(Kind.ID_BEYOND_COUNTER, "UIDVALIDITY", "mailbox", "uidvalidity", "uidvalidity"),
+    Check(
         Kind.KEYWORD_UNNAMED,
         Severity.ERROR,
         "UID {uid} of mailbox {mailbox_id} has a keyword without a name.",
@@ -175,7 +183,7 @@ _CHECKS = (
                GROUP BY mailbox_id) k ON k.mailbox_id = s.mailbox_id
             WHERE s.account_id = :account_id AND s.flags & {_KEYWORD_BITS} & ~coalesce(k.bits, 0) <> 0""",  # noqa: S608
     ),
-    _Check(
+    Check(
         Kind.INDEX_WRONG,
         Severity.ERROR,
         "Message {message_id} counts as indexed, but its searchable text is missing.",
@@ -184,7 +192,7 @@ _CHECKS = (
              (SELECT count(*) FROM search_text t
               WHERE t.account_id = m.account_id AND t.message_id = m.message_id) <> 2""",
     ),
-    _Check(
+    Check(
         Kind.INDEX_WRONG,
         Severity.ERROR,
         "Searchable text is left of message {message_id}, which is gone.",
@@ -195,19 +203,33 @@ _CHECKS = (
              (SELECT 1 FROM forgotten f WHERE f.account_id = t.account_id AND f.message_id = t.message_id)""",
     ),
 )
-_PREPARED = tuple((check, prepare(text(check.sql))) for check in _CHECKS)
 _integrity = prepare(text("PRAGMA integrity_check(10)"))
 
 
 def check_rows(connection: Connection, account_id: AccountId) -> Iterator[Finding]:
-    """Everything that is wrong among the rows of an account."""
-    for check, statement in _PREPARED:
+    """Everything that is wrong among the rows of an account's mail."""
+    return findings(_PREPARED, connection, account_id)
+
+
+def prepared(checks: Iterable[Check]) -> tuple[tuple[Check, Prepared], ...]:
+    """Ready to be asked."""
+    return tuple((check, prepare(text(check.sql))) for check in checks)
+
+
+def findings(
+    checks: Iterable[tuple[Check, Prepared]], connection: Connection, account_id: AccountId
+) -> Iterator[Finding]:
+    """What these checks find wrong."""
+    for check, statement in checks:
         # What deleted mailboxes still hold is not counted: they are emptied in the background.
         living = {"live": LIVE} if ":live" in check.sql else {}
         for row in statement.rows(connection, account_id=account_id, **living):
             values = dict(zip(check.columns, row, strict=True))
             places = {name: value for name, value in values.items() if name in _PLACES}
             yield Finding(check.kind, check.severity, check.sentence.format(**values), **places)
+
+
+_PREPARED = prepared(_CHECKS)
 
 
 def check_structure(connection: Connection) -> Iterator[Finding]:
