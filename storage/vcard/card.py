@@ -101,7 +101,7 @@ def read_card(data: bytes, limits: CardLimits | None = None) -> Card:
         found = read_all(data, LineLimits(lines=most + 3, parameters=10 * most, depth=1))
     except Malformed as error:
         raise refused(f"This is not a vCard. {error.public}") from None
-    if [one.name for one in found] != ["VCARD"]:
+    if [one.name for one in found] != ["VCARD"] or any(one.name in ("BEGIN", "END") for one in found[0].properties):
         raise refused("One address object holds exactly one vCard, and nothing else.")
     versions = {one.value.strip() for one in found[0].all("VERSION")}
     if len(versions) != 1:

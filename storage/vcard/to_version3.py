@@ -158,17 +158,19 @@ def _date(one: Property, plain: Property) -> Property:
 
 
 def _related(labels: Labels, one: Property, plain: Property, groups: Iterator[str]) -> Iterator[Property]:
-    kinds = [word for word in types(one) if word in RELATED]
+    kinds = types(one)
     is_text = (one.parameter("VALUE") or "").lower() == "text"
     if "agent" in kinds and not is_text:
         yield having(plain, ("VALUE", ["uri"]), without=["TYPE"], name="AGENT")
         return
     related = having(plain, ("VALUE", [] if is_text else ["uri"]), without=["TYPE"], name="X-ABRELATEDNAMES")
+    if not kinds or labels.of(one):
+        yield related
+        return
     related.group = one.group or next(groups)
     yield related
-    if not labels.of(one):
-        label = next((RELATED[word] for word in kinds), None) or next(iter(types(one)), "Other").capitalize()
-        yield made("X-ABLABEL", apple(label), group=related.group)
+    label = next((RELATED[word] for word in kinds if word in RELATED), kinds[0].capitalize())
+    yield made("X-ABLABEL", apple(label), group=related.group)
 
 
 def _kind(one: Property) -> Iterator[Property]:
@@ -176,7 +178,7 @@ def _kind(one: Property) -> Iterator[Property]:
     if kind == "org":
         yield made("X-ABSHOWAS", "COMPANY")
     elif kind != "individual":
-        yield made("X-ADDRESSBOOKSERVER-KIND", kind)
+        yield made("X-ADDRESSBOOKSERVER-KIND", escaped(kind))
 
 
 def _telephone(one: Property, plain: Property) -> Property:

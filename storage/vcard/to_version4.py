@@ -100,7 +100,9 @@ def _property(labels: Labels, one: Property) -> Property:
         return _date(one, _DATES.get(name, "ANNIVERSARY"))
     if name == "X-ABRELATEDNAMES":
         kind = related_type(labels.of(one))
-        return having(one, ("TYPE", [kind] if kind else []), ("VALUE", ["text"]), name="RELATED")
+        is_uri = (one.parameter("VALUE") or "").lower() in ("uri", "url")
+        value = ("VALUE", [] if is_uri else ["text"])
+        return having(one, ("TYPE", [kind] if kind else []), value, name="RELATED")
     if name in _RELATED:
         return having(one, ("VALUE", ["text"]), ("TYPE", [_RELATED[name]]), name="RELATED")
     if name == "AGENT":
