@@ -25,7 +25,7 @@ RECURRING = ("VEVENT", "VTODO", "VJOURNAL")
 
 # Properties that stand in a component at most once, of those on which something here depends (RFC 5545 §3.6).
 _ONCE = frozenset(
-    "UID DTSTART DTEND DUE DURATION RECURRENCE-ID ORGANIZER SEQUENCE COMPLETED CREATED STATUS CLASS TRANSP".split()
+    ("UID", "DTSTART", "DTEND", "DUE", "DURATION", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "COMPLETED", "CREATED")
 )
 
 

@@ -24,6 +24,7 @@ from storage.icalendar.values import DAY, Moment, moment
 
 _WEEKDAYS = {"MO": 0, "TU": 1, "WE": 2, "TH": 3, "FR": 4, "SA": 5, "SU": 6}
 _LAST_DAY = date.max.toordinal()
+_AT_ONCE = 32  # days
 _PARTS_MAX = 1_000  # values of one BY part; more than any set of them has
 
 
@@ -510,6 +511,12 @@ def _daily(rule: Rule, start: datetime, first: datetime, last_day: int, steps: S
     day = begin + max(0, (first.toordinal() - 1 - begin) // pace) * pace
     next_day = _of_day(rule)
     last_day = min(last_day, _LAST_DAY - 1)
+    if not (rule.months or rule.month_days or rule.days or rule.positions):
+        while day <= last_day:  # some days at once: the most common rule of all
+            days = list(range(day, min(day + pace * _AT_ONCE, last_day + 1), pace))
+            yield days, seconds
+            day = days[-1] + pace
+        return
     while day <= last_day:
         steps.spend()
         later = next_day(day)
