@@ -38,7 +38,7 @@ from storage.directory.tenant import SCHEMA as TENANT
 from storage.errors import CleanmailError, Conflict, Corrupt, Gone, NotFound, Unavailable
 from storage.installation import Installation
 from storage.leases import TenantLease
-from storage.mail.account import DATABASE, MAILDIR
+from storage.mail.account import DATABASE, MAILDIR, OBJECTS
 from storage.mail.account import SCHEMA as ACCOUNT
 from storage.quarantine.files import BODY, HEADER
 from storage.values import AccountId, TenantId
@@ -306,7 +306,7 @@ class BackupRun:
         self._copier.back_to(point, folder)
 
     def _copy_account(self, tenant_id: TenantId, account_id: AccountId, folder: str, before: list[Entry]) -> None:
-        stored = f"{folder}/{MAILDIR}/cur/"
+        stored, objects = f"{folder}/{MAILDIR}/cur/", f"{folder}/{OBJECTS}/cur/"
 
         def key() -> bytes:
             secret = self._installation.keys.account_key(tenant_id, account_id, PURPOSE).secret
@@ -317,10 +317,10 @@ class BackupRun:
             key,
             "account",
             lease.scope_of_account(tenant_id, account_id),
-            lambda name: [stored + name],
-            lambda: [entry for entry in before if entry.path.startswith(stored)],
+            lambda name: [f"{folder}/{name}" if "/" in name else stored + name],
+            lambda: [entry for entry in before if entry.path.startswith((stored, objects))],
         )
-        self._copier.tree(folder, frozenset({DATABASE, MAILDIR}))
+        self._copier.tree(folder, frozenset({DATABASE, MAILDIR, OBJECTS}))
 
     # Meanwhile
 

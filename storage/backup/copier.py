@@ -23,7 +23,7 @@ from storage.backup.manifest import Entry, Part
 from storage.backup.place import Stored
 from storage.backup.snapshots import Snapshots, Taken
 from storage.errors import CleanmailError, NotFound
-from storage.mail.account import DATABASE, MAILDIR
+from storage.mail.account import DATABASE, MAILDIR, OBJECTS
 
 _log = logging.getLogger("cleanmail.storage")
 
@@ -239,7 +239,8 @@ class Copier:
 
 
 def _sources(path: str) -> tuple[str, ...]:
-    """Where a file may be: messages whose commit is new stand in new/ still."""
-    if f"/{MAILDIR}/cur/" in path:
-        return path, path.replace(f"/{MAILDIR}/cur/", f"/{MAILDIR}/new/"), path
+    """Where a file may be: messages and objects whose commit is new stand in new/ still."""
+    for folder in (MAILDIR, OBJECTS):
+        if f"/{folder}/cur/" in path:
+            return path, path.replace(f"/{folder}/cur/", f"/{folder}/new/"), path
     return (path,)

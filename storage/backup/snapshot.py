@@ -30,11 +30,14 @@ _PATIENCE = 30.0  # seconds that a migration of the database is waited for
 _BATCH = 5000
 _PR_SET_PDEATHSIG = 1
 
-# Which files the rows of a kind of database name: its table, and what is listed of it.
+# Which files the rows of a kind of database name: its tables, and what is listed of each.
 NAMES = {
-    "account": ("message", "SELECT file FROM message"),
-    "tenant": ("quarantine", "SELECT file FROM quarantine"),
-    "queue": ("entry", "SELECT tenant_id || '/' || file FROM entry"),
+    "account": (
+        ("message", "SELECT file FROM message"),
+        ("object_data", "SELECT DISTINCT 'objects/cur/' || file FROM object_data WHERE file IS NOT NULL"),
+    ),
+    "tenant": (("quarantine", "SELECT file FROM quarantine"),),
+    "queue": (("entry", "SELECT tenant_id || '/' || file FROM entry"),),
 }
 
 
@@ -86,12 +89,12 @@ def _copy(source: Path, target: Path, key: bytes, kind: str) -> None:
 
 def _list(driver: Driver, kind: str) -> None:
     """The files that its rows name."""
-    table, statement = NAMES.get(kind, ("", ""))
-    if not driver.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchall():
-        return
-    cursor = driver.execute(statement)
-    while rows := cursor.fetchmany(_BATCH):
-        _answer({"names": [row[0] for row in rows]})
+    for table, statement in NAMES.get(kind, ()):
+        if not driver.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchall():
+            continue
+        cursor = driver.execute(statement)
+        while rows := cursor.fetchmany(_BATCH):
+            _answer({"names": [row[0] for row in rows]})
 
 
 def _failure(error: CleanmailError) -> dict[str, Any]:

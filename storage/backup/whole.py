@@ -39,7 +39,7 @@ from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound
 from storage.files import durable
 from storage.installation import Installation
 from storage.keys.source import KeySource
-from storage.mail.account import DATABASE, MAILDIR
+from storage.mail.account import DATABASE, MAILDIR, OBJECTS
 from storage.schema import queue as queue_schema
 from storage.values import AccountId, TenantId
 
@@ -264,8 +264,9 @@ class _Restore:
             root = folder / "accounts" / str(row.account_id)
             if not (root / DATABASE).exists():
                 continue
-            for name in ("tmp", "new", "cur"):
-                durable.make_directory(root / MAILDIR / name)
+            for store in (MAILDIR, OBJECTS):
+                for name in ("tmp", "new", "cur"):
+                    durable.make_directory(root / store / name)
             with installation.account(tenant_id, row.account_id) as account:
                 renew_account(account, self._clock.now())
             self._whole.accounts += 1

@@ -18,6 +18,7 @@ from typing import Self
 from storage.background import Background
 from storage.changes import Change, CollectionChanged
 from storage.clock import Clock, boot_id
+from storage.collections import octets
 from storage.collections.collections import Collections
 from storage.collections.defaults import ensure_defaults, make_defaults
 from storage.collections.dying import DyingCollections
@@ -56,6 +57,11 @@ from storage.mail.tombstones import Tombstones
 from storage.mail.transfers import Transfers
 from storage.mail.view_rows import ViewRows
 from storage.mail.views import Views
+from storage.notes.faces import JournalFaces, MessageFaces
+from storage.notes.journal import journal_content
+from storage.notes.notes import Later, Notes
+from storage.notes.rows import NoteRows
+from storage.notes.settling import Settling
 from storage.register import classes
 from storage.register.values import database_files
 from storage.schema import account as schema
@@ -85,6 +91,7 @@ FILES = database_files("tenants/*/accounts/*/account.db", classes.MAIL)
 
 DATABASE = "account.db"
 MAILDIR = "Maildir"
+OBJECTS = octets.FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,21 @@ class Account:
         self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
         self.index = SearchIndex(database, account_id, reading.read_message, clock)
         self._compose_collections(surroundings)
+        self._compose_notes(keywords, memberships, surroundings)
+
+    def _compose_notes(self, keywords: Keywords, memberships: Memberships, surroundings: Surroundings) -> None:
+        clock, rows = surroundings.clock, NoteRows(self.ledger)
+        messages = MessageFaces(
+            self.ledger, self.mailboxes, self.arrivals, self._removals, memberships, keywords, self.maildir, self.key
+        )
+        journals = JournalFaces(self.account_id, self.collections, self.objects, self.octets, journal_content)
+        self.notes = Notes(rows, messages, journals, clock)
+        self.note_settling = Settling(
+            self.database, self.account_id, self.notes, rows, messages, journals, clock, surroundings.background
+        )
+        self.notes.later = Later(self.note_settling.settle_later, self.note_settling.take_in_soon)
+        self.ledger.follower = self.notes
+        self.objects.follow(self.notes)
 
     def _compose_collections(self, surroundings: Surroundings) -> None:
         account_id, database, background = self.account_id, self.database, surroundings.background
@@ -224,6 +246,7 @@ class Account:
             self._dying_collections.schedule()
         if self.octets.has_files():
             self.octets.schedule()
+        self.note_settling.resume()
 
     @property
     def limits(self) -> Limits:
