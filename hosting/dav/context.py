@@ -8,8 +8,9 @@ from contextlib import ExitStack, suppress
 from hosting.dav.errors import needs
 from hosting.dav.reach import Reach
 from hosting.dav.request import DavRequest
-from hosting.dav.resources import Person, Resource, Share
+from hosting.dav.resources import Person, Resource, Share, href
 from hosting.dav.services import DavServices
+from storage.collections.values import CollectionId
 from storage.directory.rows import AccountRow, State
 from storage.directory.tenant import Tenant
 from storage.errors import InvalidInput, NotFound
@@ -30,6 +31,7 @@ class Context:
         self._accounts: dict[AccountId, Account] = {}
         self._rows: dict[AccountId, AccountRow] = {}
         self._shares: Sequence[Share] | None = None
+        self._locks: dict[AccountId, bool] = {}
 
     def close(self) -> None:
         """Let go of the accounts; may be called again."""
@@ -54,12 +56,28 @@ class Context:
             found = self._accounts[account_id] = self._held.enter_context(lease)
         return found
 
+    def has_locks(self, account: Account) -> bool:
+        """Whether anything in it is locked at all, asked once in a request."""
+        found = self._locks.get(account.account_id)
+        if found is None:
+            found = self._locks[account.account_id] = account.locks.has_any()
+        return found
+
     @property
     def shares(self) -> Sequence[Share]:
         """What others share with who asks."""
         if self._shares is None:
             self._shares = self.services.shares.of_sharee(self.me.tenant_id, self.me.account_id)
         return self._shares
+
+    def shares_of(self, owner: Person, collection_id: CollectionId) -> Sequence[Share]:
+        """With whom a collection is shared."""
+        return self.services.shares.of_collection(owner.tenant_id, owner.account_id, collection_id)
+
+    @property
+    def principal_href(self) -> bytes:
+        """Of who asks."""
+        return href(self.me.segments, is_collection=True)
 
     # Principals: the accounts of the tenant, and no others
 

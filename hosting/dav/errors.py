@@ -12,6 +12,8 @@ from hosting.dav.names import dav, element
 from hosting.dav.reach import PRIVILEGES, Reach
 from storage import errors
 from storage.collections.conditions import PreconditionFailed, Violated
+from storage.collections.locks import Locked
+from storage.collections.tokens import TokenTooOld
 from storage.errors import CleanmailError
 
 XML_HEAD = b'<?xml version="1.0" encoding="utf-8"?>\n'
@@ -72,6 +74,8 @@ def needs(href: bytes, reach: Reach) -> Refused:
 # The most special first. Condition elements are those that a client can act on.
 _STATUSES: tuple[tuple[type[CleanmailError], int], ...] = (
     (PreconditionFailed, 412),
+    (Locked, 423),
+    (TokenTooOld, 403),
     (errors.AuthenticationFailed, 401),
     (errors.Throttled, 429),
     (errors.NotPermitted, 403),
@@ -100,6 +104,10 @@ def refusal_of(error: CleanmailError, href: bytes = b"") -> Refused:
         condition = element(dav("quota-not-exceeded"))  # RFC 4331 §6
     elif isinstance(error, errors.StorageFull):
         condition = element(dav("sufficient-disk-space"))
+    elif isinstance(error, TokenTooOld):
+        condition = element(dav("valid-sync-token"))
+    elif isinstance(error, Locked):
+        condition = element(dav("no-conflicting-lock"))
     headers = (("Retry-After", _RETRY_AFTER),) if status in (429, 503) else ()
     return Refused(status, condition, error.public, headers=headers)
 

@@ -94,6 +94,7 @@ class Registry:
         # What a collection of this kind is as DAV:resourcetype, beside DAV:collection: an element's name.
         self.resource_types: dict[ResourceType, tuple[str, ...]] = {}
         self.creatable: dict[str, Kind] = {}  # by an element of resourcetype (RFC 5689)
+        self.downloads: dict[ResourceType, Callable[[Context, Resource], DavResponse]] = {}  # GET of collections
         # May refuse before a collection is removed or moved (RFC 6638 §9.2: the default calendar).
         self.guards: list[Callable[[Context, Collection], None]] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hosting.auth.signin import Principal
@@ -67,3 +67,9 @@ class DavResponse:
         """To be called when the answer was sent, or will not be."""
         if isinstance(self.body, Streamed):
             self.body.close()
+
+
+def empty(status: int, headers: Iterable[tuple[str, str]] = ()) -> DavResponse:
+    """An answer without a body."""
+    told = [] if status in (204, 304) else [("Content-Length", "0")]
+    return DavResponse(status, [*told, *headers])
