@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from sqlalchemy import insert
@@ -30,6 +30,7 @@ from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta, Ledger
 from storage.mail.outcomes import Appended, NewMessage
 from storage.mail.threads import Threads
+from storage.notes.message import NoteMessage, read_note
 from storage.schema.account import membership, message
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId, Uid
 
@@ -75,6 +76,7 @@ class Filed:
     delivery_id: str | None
     overrun: bool = False  # see NewMessage
     saved: int | None = None
+    note: NoteMessage | None = None  # what it says, if it says that it is a note
 
 
 class Arrivals:
@@ -130,10 +132,23 @@ class Arrivals:
                 self._maildir.settle(each.file)
         return appended
 
-    def file(self, mailbox: str, new: NewMessage, *, at_once: bool = True) -> Filed:
+    def append_in(self, transaction: Transaction, mailbox_id: MailboxId, mailbox: str, new: NewMessage) -> Appended:
+        """In the transaction of somebody else: the file is written under the write lock. The follower is not told."""
+        filed = self.file(mailbox, new, message_id=MessageId(self._ledger.take(transaction, "message_id")))
+        try:
+            (appended,) = self.insert(transaction, mailbox_id, [replace(filed, note=None)])
+        except BaseException:
+            self._drop([filed])
+            raise
+        transaction.after_commit(lambda: self._maildir.settle(filed.file))
+        return appended
+
+    def file(
+        self, mailbox: str, new: NewMessage, *, at_once: bool = True, message_id: MessageId | None = None
+    ) -> Filed:
         """Read the message, write its file and link it."""
         kept = new.content or content_of(new.data, new.prefix)
-        message_id = self._ids.take()
+        message_id = self._ids.take() if message_id is None else message_id
         internal_date = self._clock.now() if new.internal_date is None else new.internal_date
         name = self._maildir.new_name(self._incarnation)
         meta = FileMeta(
@@ -160,6 +175,7 @@ class Arrivals:
             new.delivery_id,
             new.overrun,
             new.saved,
+            read_note(new.data),
         )
 
     def insert(
@@ -200,6 +216,9 @@ class Arrivals:
                 saved=now if each.saved is None else each.saved,
             )
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
+        notes = [(uid, each.note) for each, uid in zip(filed, uids, strict=True) if each.note is not None]
+        if notes and self._ledger.follower is not None:
+            self._ledger.follower.arrived(transaction, mailbox_id, notes)
         return [
             Appended(Uid(uid), position.uidvalidity, position.modseq, each.message_id)
             for each, uid in zip(filed, uids, strict=True)

@@ -23,6 +23,7 @@ from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import LimitReached, NotFound, NotPermitted
 from storage.mail import quota
+from storage.mail.follow import MailFollower
 from storage.mail.quota import UNLIMITED, Limits
 from storage.schema.account import counter, info, mailbox
 from storage.values import UID_MAX, AccountId, MailboxId, ModSeq
@@ -115,6 +116,7 @@ class Ledger:
         self.database = database
         self.account_id = account_id
         self.limits: Limits = UNLIMITED
+        self.follower: MailFollower | None = None  # told of what comes and leaves, by whoever writes that
         self._tell = tell
 
     def write_flags(self, work: Callable[[Transaction, bool], T]) -> T:

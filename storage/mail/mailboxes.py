@@ -189,7 +189,9 @@ class Mailboxes:
             raise NotPermitted("INBOX cannot be deleted.")
 
         def work(transaction: Transaction) -> None:
-            self._dying.hide(transaction, self._writable(transaction, name).id)
+            found = self._writable(transaction, name)
+            self._check_may_go(transaction, found.id)
+            self._dying.hide(transaction, found.id)
 
         self._database.write(work)
 
@@ -213,7 +215,10 @@ class Mailboxes:
             if new.startswith(old + "/"):
                 raise NotPermitted("A mailbox cannot be moved below itself.")
             for mailbox_id, _, name in renamed:
+                self._check_may_go(transaction, MailboxId(mailbox_id))
                 _set_name.run(transaction, account=self._account_id, mailbox=mailbox_id, renamed=new_name(name))
+                if self._ledger.follower is not None:
+                    self._ledger.follower.came(transaction, name)
             self._make_parents(transaction, new, staying)
 
         self._database.write(work)
@@ -294,6 +299,10 @@ class Mailboxes:
         if found.read_only:
             raise NotPermitted(READ_ONLY)
         return found
+
+    def _check_may_go(self, transaction: Transaction, mailbox_id: MailboxId) -> None:
+        if self._ledger.follower is not None:
+            self._ledger.follower.may_go(transaction, mailbox_id)
 
     def _names(self, transaction: Transaction) -> set[str]:
         return {row[0] for row in _select_names.rows(transaction, account=self._account_id)}

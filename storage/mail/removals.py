@@ -116,6 +116,8 @@ class Removals:
         if not by_server:
             self._ledger.release(transaction, sum(row[3] for row in rows), len(rows))
         self.remove_unused(transaction, [row[2] for row in rows])
+        if self._ledger.follower is not None:
+            self._ledger.follower.left(transaction, mailbox_id, gone)
         return _Slice(gone, modseq, rest)
 
     def _count_tombstones(self, mailbox_id: MailboxId, count: int) -> None:

@@ -85,6 +85,7 @@ class Transfers:
             return _Slice([], 0, rest_of(uids, rows))
         self._ledger.charge(transaction, sum(row[3] for row in rows), len(rows))
         position = self._put_in(transaction, source_id, rows, target_id)
+        self._tell_follower(transaction, target_id, position, len(rows))
         return _slice(uids, rows, position)
 
     def _move(self, source_id: MailboxId, target_id: MailboxId, transaction: Transaction, uids: UidSet) -> _Slice:
@@ -93,7 +94,15 @@ class Transfers:
             return _Slice([], 0, rest_of(uids, rows))
         self._removals.take_out(transaction, source_id, rows, unbroken=is_unbroken(uids, rows, len(rows)))
         position = self._put_in(transaction, source_id, rows, target_id)
+        if self._ledger.follower is not None:
+            self._ledger.follower.left(transaction, source_id, [row[0] for row in rows])
+        self._tell_follower(transaction, target_id, position, len(rows))
         return _slice(uids, rows, position)
+
+    def _tell_follower(self, transaction: Transaction, target_id: MailboxId, position: Position, count: int) -> None:
+        if self._ledger.follower is not None:
+            uids = range(position.first_uid, position.first_uid + count)
+            self._ledger.follower.transferred(transaction, target_id, uids)
 
     def _put_in(
         self, transaction: Transaction, source_id: MailboxId, rows: list[Row], target_id: MailboxId

@@ -26,20 +26,19 @@ _STAYING_SPACE = re.compile("(?<= ) |^ | $")
 _NO_BREAK = "\xa0"
 
 _INLINE = frozenset(("a", "b", "strong", "i", "em", "u", "s", "strike", "del", "ins", "sub", "sup", "code", "tt"))
-_BLOCKS = frozenset(
-    "div p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre table thead tbody tfoot tr dl dt dd address article section "
-    "header footer".split()  # noqa: SIM905
+_BLOCK_NAMES = (
+    "div p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre table thead tbody tfoot tr dl dt dd address article section"
 )
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
 _CELLS = frozenset(("td", "th"))
 _KEPT = _INLINE | _BLOCKS | _CELLS
-_EMPTY = frozenset(("br", "hr"))
 # Their content is no text of the note. Each ends at its end tag, or never.
+_FOREIGN = (
+    "script style head title iframe frameset noscript noembed noframes template textarea select svg math xml applet "
+    "audio video canvas xmp"
+)
 _WITHOUT_CONTENT = {
-    name: re.compile(rf"</{name}(?![A-Za-z0-9:-])[^<>]*+>?", re.IGNORECASE)
-    for name in (
-        "script style head title iframe frameset noscript noembed noframes template textarea select svg math xml "
-        "applet audio video canvas xmp"
-    ).split()  # noqa: SIM905
+    name: re.compile(rf"</{name}(?![A-Za-z0-9:-])[^<>]*+>?", re.IGNORECASE) for name in _FOREIGN.split()
 }
 
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import binascii
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.header import Header as EncodedHeader
 from email.utils import formatdate
+from itertools import islice
 
 from storage.mime.dates import parse_date
 from storage.mime.decode import decode_words
@@ -38,7 +38,7 @@ _CREATED_FIELD = b"x-mail-created-date"
 _REVISION_FIELD = b"x-cleanmail-note-revision"
 _FROM = b"Notes <notes@notes.invalid>"  # nobody: an account does not know its address
 _NAMESPACE = uuid.UUID("6f0d4c2e-52a4-4a3d-9a55-3f0f6d1f9c37")  # of UUIDs made of other identifiers
-_EMBEDDED = re.compile(r"<(?:object|img|embed)\b[^<>]*+\bcid:[^<>]*+>", re.IGNORECASE)
+_EMBEDDED = re.compile(r"<(?:object|img|embed)\b[^<>]*+>", re.IGNORECASE)
 _EMBEDDED_MAX = 100
 _IDENTIFIER = re.compile(r"[!-~]{1,200}")
 
@@ -229,7 +229,8 @@ def _with_text(message: Message, html: Part, said: NoteText, body: str, fields: 
     """A message with attachments with another text; everything else of it keeps its octets."""
     data = message.data
     source = part_text(data, html, html.end - html.body_start) if html.subtype == b"html" else ""
-    shown = [match[0] for match in _limited(_EMBEDDED.finditer(source))]
+    found = (match[0] for match in _EMBEDDED.finditer(source))
+    shown = list(islice((each for each in found if "cid:" in each.lower()), _EMBEDDED_MAX))
     body += "".join(f"<div>{each}{'</object>' if each[:7].lower() == '<object' else ''}</div>" for each in shown)
     html_part = (
         b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -251,10 +252,6 @@ def _with_text(message: Message, html: Part, said: NoteText, body: str, fields: 
         pieces += (data[at : part.start], new)
         at = part.end
     return b"".join((*pieces, data[at:]))
-
-
-def _limited(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
-    return [match for match, _ in zip(matches, range(_EMBEDDED_MAX), strict=False)]
 
 
 def _new_header(header: Header, fields: dict[bytes, bytes]) -> bytes:
