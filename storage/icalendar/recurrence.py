@@ -55,7 +55,7 @@ def instances(
 def first_instances(
     found: CalendarObject, count: int, until: int, zone: Zone = UTC
 ) -> tuple[list[Instance], int | None]:
-    """About so many instances from the beginning, those before `until`; and until when these are all: None, for ever."""
+    """About so many instances from the beginning, those before `until`; and until when these are all (None: always)."""
     steps = Steps(found.limits.max_steps)
     chosen: list[Instance] = []
     expansion = _Expansion(found, zone, -_ENDLESS, _ENDLESS, steps)
@@ -67,6 +67,13 @@ def first_instances(
             return sorted((each for each in chosen if each.start < horizon), key=_by_time), horizon
         chosen.append(one)
     return sorted(chosen, key=_by_time), None
+
+
+def instances_in(found: CalendarObject, start: int | None, end: int | None, zone: Zone = UTC) -> Iterator[Instance]:
+    """Instances that overlap [start, end) one after the other as they are found, in no order."""
+    low, high = -_ENDLESS if start is None else start, _ENDLESS if end is None else end
+    expansion = _expanded(found, zone, low, high, Steps(found.limits.max_steps))
+    return (one for one in expansion if overlaps(one, low, high, zone))
 
 
 def any_overlap(found: CalendarObject, start: int | None, end: int | None, zone: Zone = UTC) -> bool:
