@@ -112,17 +112,13 @@ def refusal_of(error: CleanmailError, href: bytes = b"") -> Refused:
     return Refused(status, condition, error.public, headers=headers)
 
 
-_CONFLICTS = frozenset({"no-uid-conflict", "unique-scheduling-object-resource"})  # with the href of the other
-
-
 def _violated(error: Violated, href: bytes) -> Refused:
     """403, as the request would fail again whoever repeats it; the other resource's href inside where there is one."""
     content = b""
     if error.name is not None:
         from_collection = href.rpartition(b"/")[0] + b"/"
         content = element(dav("href"), from_collection + names.text(error.name))
-    status = 409 if error.condition in _CONFLICTS else 403
-    return precondition(status, "{" + error.namespace.value + "}" + error.condition, content, error.public)
+    return precondition(403, "{" + error.namespace.value + "}" + error.condition, content, error.public)
 
 
 def error_body(refused: Refused) -> bytes:
