@@ -49,6 +49,7 @@ _TURN = 20.0  # seconds for which the others wait for one to be replaced
 _POLL = 0.1
 _ORDER = (
     "imap",
+    "web",
     "smtp",
     "queue",
 )  # sessions that people have open first, while all others can take them; then the rest

@@ -31,7 +31,16 @@ MAIL = ROOT / "scripts" / "demo" / "mail"
 TENANT, DOMAIN = "example", "example.test"
 ACCOUNTS = {"alice": "Alice Janssens", "bob": "Bob Öztürk"}
 MARK = "# Written by scripts/serve at every start. Without this line it is yours, and is left as it is.\n"
-PORTS = {"mx": 25, "imap": 143, "imaps": 993, "submission": 587, "submissions": 465, "operations": 880}  # HTTPS: later
+PORTS = {
+    "mx": 25,
+    "imap": 143,
+    "imaps": 993,
+    "submission": 587,
+    "submissions": 465,
+    "https": 443,
+    "http": 80,
+    "operations": 880,
+}
 
 
 def write_configuration(path: Path, offset: int, *, plain: bool) -> None:
@@ -115,6 +124,7 @@ def instructions(data: Path, config: Config, passwords: dict[str, str]) -> str:
         f"       incoming  IMAP  localhost  {listen.imaps}  SSL/TLS   Normal password",
         f"       outgoing  SMTP  localhost  {listen.submissions}  SSL/TLS   Normal password",
         f"     (STARTTLS: IMAP {listen.imap}, SMTP {listen.submission})",
+        f"  Calendars, tasks, notes and contacts (CalDAV, CardDAV):  https://localhost:{listen.https}/dav/",
         f"  Mail from other servers is taken on port {listen.mx} (MX).",
         "",
         "  Accounts" + (", passwords shown this once:" if passwords else ":"),

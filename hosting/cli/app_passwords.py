@@ -21,7 +21,7 @@ def create(
     address: Address,
     name: Annotated[str, typer.Argument(help="Which device it is for.")],
     protocol: Annotated[
-        list[str] | None, typer.Option(help="imap or submission, may be repeated; all if not given.")
+        list[str] | None, typer.Option(help="imap, submission or dav, may be repeated; all if not given.")
     ] = None,
 ) -> None:
     """Make a password for a device and print it once."""

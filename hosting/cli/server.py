@@ -56,7 +56,7 @@ def ready_line(config: Config) -> str:
     listen = config.listen
     ports = [
         f"{name} {getattr(listen, name)}"
-        for name in ("mx", "imap", "imaps", "submission", "submissions")
+        for name in ("mx", "imap", "imaps", "submission", "submissions", "https", "http")
         if getattr(listen, name)
     ]
     return f"READY {', '.join(ports)} on {', '.join(listen.addresses)}"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from hosting.config import Config
 
-RoleName = Literal["auth", "imap", "smtp", "queue", "jobs"]
+RoleName = Literal["auth", "imap", "smtp", "queue", "web", "jobs"]
 ReactorName = Literal["epoll", "asyncio"]
 
 
@@ -53,6 +53,16 @@ ROLES: tuple[RoleSpec, ...] = (
         ("mx", "submission", "sending", "mail", "filter", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
+    # What it stores may have to be sent: invitations pass the rules and the limits of submission.
+    RoleSpec(
+        "web",
+        1,
+        "asyncio",
+        lambda c: c.web_workers,
+        ("https", "http"),
+        ("web", "sending", "mail", "tls", "listen"),
+        switch_interval=0.0005,
+    ),
     RoleSpec(
         "jobs",
         1,
@@ -85,11 +95,13 @@ def needs_restart(old: Config, new: Config) -> list[str]:
             "imaps",
             "submission",
             "submissions",
+            "https",
+            "http",
             "operations_address",
             "operations",
         )
     ]
-    fixed += [("server", name) for name in ("user", "imap_workers", "smtp_workers")]
+    fixed += [("server", name) for name in ("user", "imap_workers", "smtp_workers", "web_workers")]
     return [
         f"{section}.{name}"
         for section, name in fixed

@@ -107,13 +107,19 @@ def test_every_section_concerns_somebody() -> None:
     sections = {section.name for section in dataclasses.fields(Config)} - {"server", "storage", "logs"}
     assert {section for role in ROLES for section in role.sections} == sections
     limits = dataclasses.replace(Config(), sending=SendingLimits(freeze_above=7))
-    assert [role.name for role in ROLES if concerned(role, Config(), limits)] == ["smtp"]
+    assert [role.name for role in ROLES if concerned(role, Config(), limits)] == ["smtp", "web"]
 
 
 def test_bound_addresses_need_a_restart() -> None:
     old = Config()
     new = dataclasses.replace(old, listen=dataclasses.replace(old.listen, imap=1143))
     assert needs_restart(old, new) == ["listen.imap"]
+
+
+def test_without_a_port_there_is_no_web_role() -> None:
+    config = Config(listen=Listen(https=0, http=0))
+    assert spec("web").processes(config) == 0
+    assert spec("web").processes(dataclasses.replace(config, listen=Listen(https=8443, http=0))) >= 1
 
 
 def test_everybody_starts_after_the_role_that_gives_keys() -> None:

@@ -24,7 +24,7 @@ from command_host import run_in_fork
 from hosting import tls
 
 PASSWORD = "correct horse battery"
-NAMES = ("imap", "imaps", "submission", "submissions", "operations")
+NAMES = ("imap", "imaps", "submission", "submissions", "https", "http", "operations")
 PATIENCE = 60.0
 
 pytestmark = pytest.mark.slow

@@ -29,8 +29,8 @@ from hosting import metrics, tls
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
-PORTS = ("mx", "imap", "imaps", "submission", "submissions", "operations")
-ROLES = ("auth", "imap", "smtp", "queue", "jobs")
+PORTS = ("mx", "imap", "imaps", "submission", "submissions", "https", "http", "operations")
+ROLES = ("auth", "imap", "smtp", "queue", "web", "jobs")
 PASSWORD = "correct horse battery"
 TOWN: Mapping[str, Any] = {
     "tenants": {
@@ -71,7 +71,7 @@ class WholeServer:
         self.process: subprocess.Popen[bytes] | None = None
         ports = "".join(f"{name} = {port}\n" for name, port in self.ports.items())
         (self.data / "cleanmail.toml").write_text(
-            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\n'
+            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\nweb_workers = 1\n'
             "stop_within = 10\n"
             f'[listen]\naddresses = ["127.0.0.1"]\nplain_text_sign_in = true\n{ports}'
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{settings}"

@@ -1,0 +1,56 @@
+"""The web role: calendars, contacts and files over DAV, and what clients find by HTTP; on the asyncio reactor."""
+
+from __future__ import annotations
+
+from gateway.smtp.shared_limits import SharedLimits
+from gateway.smtp.tls import ServerCertificate
+from hosting.composition import Parts
+from hosting.dav.assembly import make_handler
+from hosting.dav.services import DavServices
+from hosting.ending import LettingGo
+from hosting.roles.certificates import follow_files
+from hosting.roles.housekeeping import every_second
+from hosting.roles.service import RoleService
+from hosting.tls_names import Names
+from hosting.web.listener import Listening
+from hosting.web.places import Places
+from hosting.web.service import WebService, WebSettings, take_http
+
+
+def make_service(parts: Parts) -> RoleService:
+    config = parts.config
+    assert parts.authenticator is not None
+    names = Names(
+        config.certificates(parts.data),
+        lambda certificate, key: take_http(ServerCertificate(certificate, key).context),
+    )
+    dav = make_handler(DavServices(parts.installation, parts.clock))
+    service = WebService(
+        config,
+        parts.installation,
+        parts.authenticator,
+        parts.clock,
+        WebSettings(
+            Places(config.server.name, config.listen.https, config.listen.plain_text_sign_in),
+            config.web,
+            config.proxies,
+            config.server.stop_within,
+        ),
+        dav.handle,
+        [
+            *(Listening(sock, True) for sock in parts.listeners("https")),
+            *(Listening(sock, False) for sock in parts.listeners("http")),
+        ],
+        ServerCertificate(config.certificate(parts.data), config.certificate_key(parts.data)),
+        names,
+        parts.subscribe(mailboxes=False),
+        SharedLimits.open(parts.data / "run", parts.clock),
+    )
+
+    def show() -> None:
+        parts.metrics.connections.labels("web").set(service.connections)
+        parts.metrics.count_up_to("web", service.counters.totals())
+
+    following = follow_files(parts, [service.reload], [names.refresh])
+    services = [service, LettingGo(parts), every_second(parts, show), following]
+    return RoleService(services, reload=[service.reload, names.refresh])
