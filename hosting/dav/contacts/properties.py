@@ -1,0 +1,80 @@
+"""Properties of address books, of their home, and of principals, that clients of CardDAV read and write.
+
+Standards: RFC 6352 §6.2, §7.1; me-card of Apple's calendarserver.
+"""
+
+from __future__ import annotations
+
+from hosting.dav.calendars.principals import person_of
+from hosting.dav.calendars.properties import collations, words
+from hosting.dav.context import Context
+from hosting.dav.errors import Refused, precondition
+from hosting.dav.names import attribute, calendarserver, carddav, dav, element, text
+from hosting.dav.paths import read_reference
+from hosting.dav.registry import Edit, LiveProperty, Registry
+from hosting.dav.resources import Resource, ResourceType, href
+from hosting.dav.xml import Element
+from storage.collections.properties import home
+from storage.collections.values import Kind
+from storage.vcard.card import VERSIONS, CardLimits
+
+_BOOKS = frozenset({ResourceType.ADDRESS_BOOK})
+_WITH_ME = frozenset({ResourceType.ADDRESS_BOOK, ResourceType.ADDRESS_BOOK_HOME})
+_PRINCIPAL = frozenset({ResourceType.PRINCIPAL})
+
+ME_CARD = calendarserver("me-card")
+
+_DESCRIPTION_MAX = 16_384  # characters
+
+ADDRESS_DATA = b"".join(
+    b'<CR:address-data-type content-type="text/vcard" version="' + attribute(version) + b'"/>' for version in VERSIONS
+)
+
+
+def register(registry: Registry) -> None:
+    registry.properties(
+        LiveProperty(carddav("addressbook-description"), _BOOKS, _description, _set_description, _set_description),
+        LiveProperty(carddav("supported-address-data"), _BOOKS, lambda context, resource: ADDRESS_DATA),
+        LiveProperty(carddav("max-resource-size"), _BOOKS, lambda context, resource: b"%d" % CardLimits().max_size),
+        LiveProperty(carddav("supported-collation-set"), _BOOKS, lambda context, resource: _COLLATIONS),
+        LiveProperty(ME_CARD, _WITH_ME, _me_card, _set_me_card),
+        LiveProperty(carddav("addressbook-home-set"), _PRINCIPAL, _home_set),
+        LiveProperty(carddav("principal-address"), _PRINCIPAL, _me_card),
+    )
+
+
+_COLLATIONS = collations(carddav("supported-collation"))
+
+
+def _description(context: Context, resource: Resource) -> bytes | None:
+    found = resource.row.description
+    return text(found) if found else None
+
+
+def _set_description(context: Context, resource: Resource, value: Element | None) -> Edit:
+    return Edit({"description": words(value, _DESCRIPTION_MAX, "The description is too long, or holds elements.")})
+
+
+def _home_set(context: Context, resource: Resource) -> bytes:
+    return element(dav("href"), href(("addressbooks", person_of(resource).login), is_collection=True))
+
+
+def _me_card(context: Context, resource: Resource) -> bytes | None:
+    """The card that its owner says is himself; it is kept with the home, whichever book it lies in."""
+    if resource.account is None or resource.share is not None:
+        return None
+    found = resource.data.properties.get(*home(Kind.ADDRESS_BOOK)).get(ME_CARD)
+    return None if found is None else element(dav("href"), found)
+
+
+def _set_me_card(context: Context, resource: Resource, value: Element | None) -> Edit:
+    if resource.share is not None:
+        raise precondition(403, dav("cannot-modify-protected-property"))
+    properties, place = resource.data.properties, home(Kind.ADDRESS_BOOK)
+    if value is None:
+        return Edit(apply=lambda: properties.remove(*place, ME_CARD))
+    path = read_reference(context.request, value.content(dav("href")) or "", context.services.limits)
+    if path.segments[:1] != ("addressbooks",) or len(path.segments) != 4:
+        raise Refused(409, why="A me-card is a card of an address book.")
+    written = href(path.segments, is_collection=False)
+    return Edit(apply=lambda: properties.set(*place, ME_CARD, written))
