@@ -1,0 +1,134 @@
+"""Brings scheduling messages from their rows to those whom they concern. Blocking.
+
+Accounts of the tenant get them into their calendars, all others by mail. A message whose way is barred for now stays,
+and is taken up by the jobs role; one that cannot be brought gets a status in the object that it comes from, and goes.
+What fails for one message keeps no other from its way.
+
+Standards: RFC 6638 §3.2.9 (SCHEDULE-STATUS).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from gateway.smtp.replies import Refused
+from hosting.scheduling.inviting import Inviting, Message
+from hosting.scheduling.mailing import Account, Mailing
+from hosting.scheduling.people import ByMail, Here, People
+from storage.collections.conditions import Violated
+from storage.errors import CleanmailError, Gone, NotFound
+from storage.icalendar.content import calendar_content
+from storage.installation import Installation
+from storage.itip.meeting import Meeting
+from storage.itip.outgoing import REPLY
+from storage.itip.statuses import Status, with_statuses
+from storage.itip.store import Scheduling, Waiting
+from storage.itip.users import calendar_user
+from storage.mail.account import Account as OpenAccount
+from storage.mail.quota import Limits
+
+log = logging.getLogger(__name__)
+
+GIVEN_UP_AFTER = 5 * 86_400  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 60, 4 * 3600
+_TRIES = 3  # to write a status while the object is changed by its owner
+
+
+class Carrying:
+    def __init__(self, installation: Installation, people: People, mailing: Mailing) -> None:
+        self._installation = installation
+        self._people = people
+        self._mailing = mailing
+        self._clock = installation.clock
+
+    def carry(self, account: OpenAccount, messages: Iterable[Waiting]) -> None:
+        """`account` has them, and who calls has claimed them. Never raises for what becomes of them."""
+        rows = Scheduling(account, self._clock)
+        row = self._installation.tenant(account.tenant_id).account(account.account_id)
+        sender = Account(account.tenant_id, account.account_id, str(row.login), row.name)
+        done: list[Waiting] = []
+        for waiting in messages:
+            status = self._guarded(account, sender, rows, waiting)
+            if status is None:
+                continue
+            done.append(waiting)
+            if status in {Status.FAILED, Status.NO_SUCH_USER, Status.NOT_ALLOWED}:
+                self._tell(account, waiting, status)
+        rows.done(done)
+
+    def _guarded(self, account: OpenAccount, sender: Account, rows: Scheduling, waiting: Waiting) -> Status | None:
+        """What became of it; None: it waits."""
+        try:
+            return self._carry(account, sender, rows, waiting)
+        except Refused as refused:
+            temporary, why = refused.reply.temporary, str(refused.reply.status)
+        except (NotFound, Gone, Violated) as error:
+            temporary, why = False, type(error).__name__
+        except CleanmailError as error:
+            temporary, why = True, type(error).__name__
+        except Exception as error:  # noqa: BLE001 - it may be this message's alone
+            temporary, why = True, type(error).__name__
+        log.warning("account %d: scheduling message %d: %s", account.account_id, waiting.id, why)
+        if not temporary or self._clock.now() - waiting.created > GIVEN_UP_AFTER:
+            return Status.FAILED
+        pause = min(_FIRST_PAUSE * 2 ** min(waiting.attempts, 12), _LONGEST_PAUSE)
+        rows.postpone(waiting, self._clock.now() + pause)
+        return None
+
+    def _carry(self, account: OpenAccount, sender: Account, rows: Scheduling, waiting: Waiting) -> Status:
+        place = self._people.place(account.tenant_id, waiting.recipient)
+        match place:
+            case Here(account_id):
+                self._here(account, sender, waiting, account_id)
+                return Status.DELIVERED
+            case ByMail():
+                self._mailing.send(sender, rows, waiting, place)
+                return Status.SENT
+        return Status.NO_SUCH_USER
+
+    def _here(self, account: OpenAccount, sender: Account, waiting: Waiting, account_id: int) -> None:
+        tenant_id = account.tenant_id
+        row = self._installation.tenant(tenant_id).account(type(account.account_id)(account_id))
+        limits = Limits(row.quota_bytes, row.quota_messages)
+        meeting = Meeting.read(waiting.data)
+        message = Message(
+            meeting,
+            waiting.data,
+            _sender(meeting),
+            ("row", sender.account_id, waiting.id, waiting.created),
+            again=True,
+        )
+        own = self._people.own(tenant_id, row.account_id)
+        with self._installation.account(tenant_id, row.account_id, limits=limits) as theirs:
+            Inviting(theirs, own, self._clock).take(message)
+
+    def _tell(self, account: OpenAccount, waiting: Waiting, status: Status) -> None:
+        """Write the status where the message comes from, if that is still there."""
+        if not waiting.object_id:
+            return
+        with suppress(CleanmailError):
+            for _ in range(_TRIES):
+                stored = account.objects.by_id(waiting.collection_id, waiting.object_id)
+                data = account.objects.read(stored)
+                told = with_statuses(data, {waiting.recipient: status}, reply=waiting.method == REPLY)
+                if told == data:
+                    return
+                with suppress(NotFound):
+                    account.objects.put(
+                        stored.collection_id,
+                        stored.name,
+                        calendar_content(told),
+                        if_match=(stored.etag,),
+                        keep_schedule_tag=True,
+                    )
+                    return
+
+
+def _sender(meeting: Meeting) -> str:
+    """Who says it: the organizer, or the one attendee of a reply. His account wrote it down."""
+    if meeting.method != REPLY:
+        return meeting.organizer
+    line = next(iter(meeting.attendees().values()), None)
+    return "" if line is None else calendar_user(line.value)

@@ -1,0 +1,178 @@
+"""Implicit scheduling: what storing or removing an object of a calendar says to others, without its client's doing.
+
+`consequence` decides, from the object before and after, whether the owner of the calendar is its organizer or an
+attendee, refuses what he may not do, and makes the messages; statuses are written into the octets that are stored.
+`within` writes the messages down in the transaction of the change; `committed` brings them where they belong. What it
+does not come to is done by the jobs role.
+
+Raises: Violated, PreconditionFailed, Conflict.
+Standards: RFC 6638 §3.2 (implicit scheduling), §3.2.4 (preconditions), §3.2.10 (Schedule-Tag), §8 (headers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hosting.dav.scheduling import Change
+from hosting.scheduling.carrying import Carrying
+from hosting.scheduling.people import ByMail, Here, People
+from storage.clock import Clock
+from storage.collections.conditions import PreconditionFailed, Violated
+from storage.collections.values import Content, Kind, ObjectId, Stored
+from storage.database.database import Transaction
+from storage.errors import Conflict
+from storage.icalendar.content import calendar_content
+from storage.itip import outgoing
+from storage.itip.meeting import Meeting, Own
+from storage.itip.outgoing import REPLY, Outgoing
+from storage.itip.statuses import Status, with_answers, with_statuses
+from storage.itip.store import Scheduling, Waiting
+from storage.mail.account import Account
+
+_KINDS = frozenset({"VEVENT", "VTODO", "VJOURNAL"})
+
+
+class ImplicitScheduler:
+    """A `hosting.dav.scheduling.Scheduler`."""
+
+    def __init__(self, people: People, carrying: Carrying, clock: Clock) -> None:
+        self._people = people
+        self._carrying = carrying
+        self._clock = clock
+
+    def consequence(self, change: Change) -> Following | None:
+        _check_tag(change)
+        if change.collection.kind is not Kind.CALENDAR:
+            return None
+        before, after = _meeting(change.before_data), _meeting(change.content.data if change.content else None)
+        if after is not None:
+            outgoing.same_organizer(after)
+        if not any(each is not None and each.organizer for each in (before, after)):
+            return None
+        own = self._people.own(change.owner.tenant_id, change.owner.account_id)
+        if after is not None and after.organizer and change.before is None:
+            _check_unique(change, after)
+        content = change.content
+        if content is not None and before is not None and change.if_schedule_tag_match and change.before_data:
+            content, after = self._merged(change, content, before, after, own)
+        messages = self._messages(change, before, after, own)
+        if content is not None:
+            told = with_statuses(content.data, self._statuses(change, messages), reply=_is_reply(messages))
+            content = content if told == content.data else calendar_content(told)
+        return Following(change, content, messages, self._carrying, self._clock)
+
+    def _merged(
+        self, change: Change, content: Content, before: Meeting, after: Meeting | None, own: Own
+    ) -> tuple[Content, Meeting | None]:
+        """With answers that came since the client read it."""
+        if after is None or not before.is_organized_by(own):
+            return content, after
+        assert change.before_data is not None
+        data = with_answers(content.data, change.before_data, before.organizer)
+        if data == content.data:
+            return content, after
+        return calendar_content(data), Meeting.read(data)
+
+    def _messages(self, change: Change, before: Meeting | None, after: Meeting | None, own: Own) -> list[Outgoing]:
+        now = self._clock.now()
+        was, now_is = _role(before, own), _role(after, own)
+        if was == _ORGANIZER or (now_is == _ORGANIZER and was == _NOBODY):
+            if now_is not in {_ORGANIZER, _NOBODY}:
+                raise Violated(
+                    "allowed-organizer-scheduling-object-change", "A meeting is not handed over to another organizer."
+                )
+            return outgoing.of_organizer(
+                before if was == _ORGANIZER else None, after if now_is == _ORGANIZER else None, own, now
+            )
+        if was == _ATTENDEE:
+            if after is not None and now_is != _ATTENDEE:
+                raise Violated(
+                    "allowed-attendee-scheduling-object-change", "An attendee changes nothing of who organizes it."
+                )
+            if after is None and not change.reply:
+                return []
+            reply = outgoing.of_attendee(before, after, own, now)
+            return [] if reply is None else [reply]
+        if now_is == _ATTENDEE:
+            reply = outgoing.of_attendee(None, after, own, now)
+            return [] if reply is None else [reply]
+        return []
+
+    def _statuses(self, change: Change, messages: Sequence[Outgoing]) -> dict[str, str]:
+        statuses: dict[str, str] = {}
+        for each in messages:
+            place = self._people.place(change.owner.tenant_id, each.recipient)
+            statuses[each.recipient] = (
+                Status.DELIVERED
+                if isinstance(place, Here)
+                else Status.SENT
+                if isinstance(place, ByMail)
+                else Status.NO_SUCH_USER
+            )
+        return statuses
+
+
+class Following:
+    """A `hosting.dav.scheduling.Consequence`."""
+
+    def __init__(
+        self, change: Change, content: Content | None, messages: list[Outgoing], carrying: Carrying, clock: Clock
+    ) -> None:
+        self.content = content
+        self.messages = messages
+        self._change = change
+        self._account: Account = change.account
+        self._carrying = carrying
+        self._rows = Scheduling(change.account, clock)
+        self._written: list[Waiting] = []
+
+    def within(self, transaction: Transaction, before: Stored | None, after: Stored | None) -> None:
+        expected = self._change.before
+        if (None if before is None else before.etag) != (None if expected is None else expected.etag):
+            raise Conflict
+        place = self._change.collection.id
+        self._written = self._rows.add(
+            transaction, place, ObjectId(0) if after is None else after.object_id, self.messages
+        )
+
+    def committed(self) -> None:
+        self._carrying.carry(self._account, self._written)
+
+
+_ORGANIZER, _ATTENDEE, _NOBODY = "organizer", "attendee", "nobody"
+
+
+def _role(meeting: Meeting | None, own: Own) -> str:
+    """Whose object it is. One in which its owner does not take part concerns nobody."""
+    if meeting is None or not meeting.organizer or meeting.kind not in _KINDS:
+        return _NOBODY
+    if own(meeting.organizer):
+        return _ORGANIZER
+    return _ATTENDEE if any(own(user) for user in meeting.attendees()) else _NOBODY
+
+
+def _meeting(data: bytes | None) -> Meeting | None:
+    return None if data is None else Meeting.read(data)
+
+
+def _is_reply(messages: Sequence[Outgoing]) -> bool:
+    return any(each.method == REPLY for each in messages)
+
+
+def _check_tag(change: Change) -> None:
+    """RFC 6638 §8.3."""
+    wanted = change.if_schedule_tag_match
+    if wanted and (change.before is None or change.before.schedule_tag != wanted):
+        raise PreconditionFailed("It was changed meanwhile: the schedule tag does not match.")
+
+
+def _check_unique(change: Change, after: Meeting) -> None:
+    """RFC 6638 §3.2.4.1: one scheduling object with a UID, in all calendars of its owner."""
+    for other in change.account.objects.by_uid(after.uid, (Kind.CALENDAR,)):
+        is_itself = other.collection_id == change.collection.id and other.name == change.name
+        if not is_itself and other.schedule_tag is not None:
+            raise Violated(
+                "unique-scheduling-object-resource",
+                "This meeting is in one of the calendars already.",
+                name=other.name if other.collection_id == change.collection.id else None,
+            )
