@@ -47,9 +47,9 @@ class Background:
 
     def _submit_again(self, key: tuple[Hashable, ...], step: Step) -> None:
         with self._changed:
-            if self._thread is not None and not self._closed and key not in self._jobs:
-                self._jobs[key] = step
-                self._changed.notify_all()
+            waits = key in self._jobs
+        if not waits:
+            self.submit(key, step)
 
     def has(self, owner: Hashable) -> bool:
         """Whether a job of that owner waits or runs."""

@@ -5,7 +5,8 @@ A follower writes on the transaction that it is handed and nowhere else. What it
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from storage.collections.values import Collection, Content, Stored
 from storage.database.database import Transaction
@@ -19,3 +20,11 @@ class Follower(Protocol):
 
     def removed(self, transaction: Transaction, collection: Collection, stored: Stored) -> None:
         """An object went: deleted, moved elsewhere, or with its collection (then a little later, in slices)."""
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A follower that writes files, which is to be done before the write lock is taken."""
+
+    def prepare(self, content: Content) -> Callable[[], None] | None:
+        """Make ready what `stored` will need of this body; what comes back is called when all is over."""

@@ -58,7 +58,6 @@ from storage.mail.transfers import Transfers
 from storage.mail.view_rows import ViewRows
 from storage.mail.views import Views
 from storage.notes.faces import JournalFaces, MessageFaces
-from storage.notes.journal import journal_content
 from storage.notes.notes import Later, Notes
 from storage.notes.rows import NoteRows
 from storage.notes.settling import Settling
@@ -162,7 +161,7 @@ class Account:
         messages = MessageFaces(
             self.ledger, self.mailboxes, self.arrivals, self._removals, memberships, keywords, self.maildir, self.key
         )
-        journals = JournalFaces(self.account_id, self.collections, self.objects, self.octets, journal_content)
+        journals = JournalFaces(self.account_id, self.collections, self.objects, self.octets)
         self.notes = Notes(rows, messages, journals, clock)
         self.note_settling = Settling(
             self.database, self.account_id, self.notes, rows, messages, journals, clock, surroundings.background

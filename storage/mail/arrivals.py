@@ -125,7 +125,7 @@ class Arrivals:
                 lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server)
             )
         except Exception:  # an interrupt may come after the commit: it leaves the files alone
-            self._drop(filed)
+            self.drop(filed)
             raise
         for each in filed:
             with suppress(CleanmailError):  # it is read from new/ as well
@@ -138,7 +138,7 @@ class Arrivals:
         try:
             (appended,) = self.insert(transaction, mailbox_id, [replace(filed, note=None)])
         except BaseException:
-            self._drop([filed])
+            self.drop([filed])
             raise
         transaction.after_commit(lambda: self._maildir.settle(filed.file))
         return appended
@@ -242,8 +242,8 @@ class Arrivals:
         )
         insert_content(transaction, account_id, filed.message_id, filed.content)
 
-    def _drop(self, filed: Sequence[Filed]) -> None:
-        """What cannot be removed now is left to the sweep."""
+    def drop(self, filed: Sequence[Filed]) -> None:
+        """Their rows did not come to be. What cannot be removed now is left to the sweep."""
         for each in filed:
             with suppress(CleanmailError):
                 self._maildir.remove(each.file)

@@ -8,7 +8,6 @@ failure leaves of them is removed, or left to the sweep.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -24,8 +23,9 @@ from storage.database.database import Connection, Transaction
 from storage.database.prepared import prepare
 from storage.errors import InvalidInput, NotFound
 from storage.files.maildir import Maildir
+from storage.icalendar.content import calendar_content
 from storage.keys.sealing import Key
-from storage.mail.arrivals import Arrivals
+from storage.mail.arrivals import Arrivals, Filed
 from storage.mail.keywords import SYSTEM_BITS, Keywords
 from storage.mail.ledger import Ledger
 from storage.mail.mailboxes import Mailboxes
@@ -137,16 +137,33 @@ class MessageFaces:
         meta, data = self._maildir.read(standing.file, self._key)
         return meta.prefix + data
 
-    def put(self, transaction: Transaction, data: bytes, before: Standing | None = None) -> tuple[MailboxId, int]:
-        r"""A new message, \Seen, with the other flags of the one that it follows; where it stands."""
+    def file(self, data: bytes) -> Filed:
+        """A message's file, written and linked before any transaction; what is not put is to be dropped."""
+        return self._arrivals.file(MAILBOX, NewMessage(data, flags=SEEN))
+
+    def drop(self, filed: Filed) -> None:
+        self._arrivals.drop([filed])
+
+    def put(
+        self, transaction: Transaction, data: bytes, before: Standing | None = None, filed: Filed | None = None
+    ) -> tuple[MailboxId, int]:
+        r"""A new message, \Seen, with the other flags of the one that it follows; where it stands.
+
+        `filed` is its file, if somebody has written it: else it is written now, under the write lock.
+        """
         mailbox_id = self.opened(transaction)
         flags, keywords = SEEN, []
         if before is not None:
             flags |= before.flags & SYSTEM_BITS & ~DELETED
             names = self._keywords.names(transaction, mailbox_id) if before.flags & ~SYSTEM_BITS else {}
             keywords = [name for bit, name in names.items() if before.flags >> bit & 1]
-        new = NewMessage(data, flags=flags, keywords=keywords)
-        return mailbox_id, self._arrivals.append_in(transaction, mailbox_id, MAILBOX, new).uid
+        if filed is None:
+            new = NewMessage(data, flags=flags, keywords=keywords)
+            return mailbox_id, self._arrivals.append_in(transaction, mailbox_id, MAILBOX, new).uid
+        filed = replace(filed, flags=flags, keywords=keywords, note=None)
+        (appended,) = self._arrivals.insert(transaction, mailbox_id, [filed])
+        transaction.after_commit(lambda: self._maildir.settle(filed.file))
+        return mailbox_id, appended.uid
 
     def remove(self, transaction: Transaction, mailbox_id: MailboxId, uid: int) -> None:
         """That it is not there is no error."""
@@ -167,14 +184,11 @@ class JournalFaces:
         collections: Collections,
         objects: Objects,
         octets: Octets,
-        checked: Callable[[bytes], Content],
     ) -> None:
-        """`checked` makes of the octets of a calendar object what may be stored."""
         self._account_id = account_id
         self._collections = collections
         self._objects = objects
         self._octets = octets
-        self._checked = checked
 
     @staticmethod
     def is_notes(collection: Collection) -> bool:
@@ -223,9 +237,11 @@ class JournalFaces:
         else:
             place = self._opened(transaction)
             name = self._free_name(transaction, place, name or f"{uid}.ics")
-        content = self._checked(data)
-        if at is not None:  # an edit of the text moves nothing in time
-            content = replace(content, times=self._objects.times_in(transaction, at))
+        if at is None:
+            content = calendar_content(data)
+        else:  # an edit of the text: nothing of it can be refused, and nothing moves in time
+            times = self._objects.times_in(transaction, at)
+            content = Content(data, at.content_type, at.uid, at.component, times, at.schedule_tag is not None)
         packed = self._octets.pack(content, f"{place}/{name}")
         try:
             stored = self._objects.put_in(transaction, place, name, packed, told=False).stored

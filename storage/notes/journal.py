@@ -19,14 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from storage.collections.values import Content
 from storage.icalendar import contentlines
 from storage.icalendar.contentlines import Component, Malformed, Property
 from storage.notes.markup import cleaned, read_html, write_html
 from storage.notes.message import NoteText
 
 COMPONENT = "VJOURNAL"
-CONTENT_TYPE = "text/calendar; charset=utf-8"
 
 _PRODUCT = "-//Cleanmail//Notes//EN"
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -53,11 +51,6 @@ def read_journal(data: bytes) -> Journal:
     return Journal(
         (entry.value("UID") or "").strip(), NoteText(title, text, _html(entry, title, text)), _created(entry)
     )
-
-
-def journal_content(data: bytes) -> Content:
-    """A journal entry of ours, as it is stored."""
-    return Content(data, CONTENT_TYPE, read_journal(data).uid, COMPONENT)
 
 
 def write_journal(said: NoteText, uid: str, revision: int, *, created: int, modified: int) -> bytes:

@@ -28,6 +28,7 @@ from storage.collections.conditions import Violated
 from storage.collections.values import Collection, Content, Stored
 from storage.database.database import Transaction
 from storage.errors import Corrupt, NotFound, NotPermitted
+from storage.mail.arrivals import Filed
 from storage.notes.faces import MAILBOX, JournalFaces, MessageFaces, Standing
 from storage.notes.journal import COMPONENT, Journal, edited, read_journal, write_journal
 from storage.notes.message import TEXT_MAX, NoteMessage, NoteText, identifier_of, read_note, write_note
@@ -48,6 +49,18 @@ class Later:
     take_in: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A message whose file is written, and the revision that it is good for."""
+
+    content: Content  # kept, so that no other body gets its identity meanwhile
+    filed: Filed
+    identifier: str
+    revision: int
+    message_uid: int | None  # of the message that it follows
+    modified: int
+
+
 class Notes:
     """Of one account. Follows its collections and its mailboxes."""
 
@@ -56,6 +69,7 @@ class Notes:
         self._messages = messages
         self._journals = journals
         self._clock = clock
+        self._ready: dict[int, _Ready] = {}  # by the identity of the body that they were written for
         self.later = Later(lambda: None, lambda: None)
 
     # From the mailbox
@@ -180,6 +194,45 @@ class Notes:
 
     # From the collection
 
+    def prepare(self, content: Content) -> Callable[[], None] | None:
+        """Write the message of a journal entry that is about to be put, before its transaction begins.
+
+        Call what comes back when that is over, however it ended. Whether the message is the right one is seen in the
+        transaction, where another writer may have been first: then it is written there.
+        """
+        if content.component != COMPONENT or not content.uid:
+            return None
+        journal = read_journal(content.data)
+        row, before = self._rows.look(content.uid, self._messages.find)
+        if row is None:
+            identifier, revision, message_uid, created = identifier_of(content.uid), 1, None, journal.created
+        elif row.gone is not None or before is None or _says(row, journal):
+            return None
+        else:
+            identifier, revision, message_uid, created = (
+                row.identifier, row.revision + 1, row.message_uid, row.created
+            )  # fmt: skip
+        if len(journal.said.whole.encode()) > TEXT_MAX:
+            return None
+        now = self._clock.now()
+        octets = None
+        if before is not None:
+            try:
+                octets = self._messages.octets(before)
+            except (NotFound, Corrupt):
+                return None
+        data = write_note(
+            journal.said, identifier, revision, created=now if created is None else created, modified=now, before=octets
+        )
+        ready = _Ready(content, self._messages.file(data), identifier, revision, message_uid, now)
+        self._ready[id(content)] = ready
+
+        def over() -> None:
+            if self._ready.pop(id(content), None) is not None:  # nobody took it
+                self._messages.drop(ready.filed)
+
+        return over
+
     def stored(
         self, transaction: Transaction, collection: Collection, before: Stored | None, after: Stored, content: Content
     ) -> None:
@@ -188,7 +241,7 @@ class Notes:
             return
         if content.component != COMPONENT:
             return
-        self.take_journal(transaction, row, after, read_journal(content.data))
+        self.take_journal(transaction, row, after, read_journal(content.data), content)
 
     def removed(self, transaction: Transaction, collection: Collection, stored: Stored) -> None:
         row = self._rows.by_object(transaction, stored)
@@ -198,8 +251,15 @@ class Notes:
             self._messages.remove(transaction, row.mailbox_id, row.message_uid)
         self._rows.delete(transaction, row.note_id)
 
-    def take_journal(self, transaction: Transaction, row: NoteRow | None, stored: Stored, journal: Journal) -> None:
-        """The journal entry is the note's next revision."""
+    def take_journal(
+        self,
+        transaction: Transaction,
+        row: NoteRow | None,
+        stored: Stored,
+        journal: Journal,
+        content: Content | None = None,
+    ) -> None:
+        """The journal entry is the note's next revision; `content` is what `prepare` was told of."""
         if len(journal.said.whole.encode()) > TEXT_MAX:
             raise Violated("max-resource-size", "The text of a note is too long for the mailbox Notes.")
         row = row or self._rows.by_uid(transaction, stored.uid or journal.uid)
@@ -209,14 +269,11 @@ class Notes:
         if row is None:
             row = self._fresh(transaction, stored, journal)
         standing = self._messages.find(transaction, row.mailbox_id, row.message_uid)
-        is_same = standing is not None and not is_new and same(row.said, journal.said) and (
-            journal.said.html is None or journal.said.html == row.said.html
-        )  # fmt: skip
-        if is_same:
+        if standing is not None and not is_new and _says(row, journal):
             row = replace(row, revision=row.revision + 1, modified=self._clock.now())
         else:
             row = row if is_new else self._next(row, journal.said)
-            row = self.write_message(transaction, row, standing)
+            row = self.write_message(transaction, row, standing, content)
         row = replace(
             _there(row),
             collection_id=stored.collection_id,
@@ -226,15 +283,29 @@ class Notes:
         )
         (self._rows.insert if is_new else self._rows.update)(transaction, row)
 
-    def write_message(self, transaction: Transaction, row: NoteRow, standing: Standing | None) -> NoteRow:
+    def write_message(
+        self, transaction: Transaction, row: NoteRow, standing: Standing | None, content: Content | None = None
+    ) -> NoteRow:
         """A message that says what the row says, in the place of the one that stands there."""
-        before = None if standing is None else self._messages.octets(standing)
-        data = write_note(
-            row.said, row.identifier, row.revision, created=row.created, modified=row.modified, before=before
-        )
+        ready = self._ready.get(id(content))
+        filed = None
+        data = b""
+        if ready is not None and (ready.identifier, ready.revision, ready.message_uid) == (
+            row.identifier,
+            row.revision,
+            row.message_uid if standing is not None else None,
+        ):
+            filed = ready.filed
+        else:
+            before = None if standing is None else self._messages.octets(standing)
+            data = write_note(
+                row.said, row.identifier, row.revision, created=row.created, modified=row.modified, before=before
+            )
         if standing is not None and row.mailbox_id is not None and row.message_uid is not None:
             self._messages.remove(transaction, row.mailbox_id, row.message_uid)
-        mailbox_id, uid = self._messages.put(transaction, data, standing)
+        mailbox_id, uid = self._messages.put(transaction, data, standing, filed)
+        if filed is not None:
+            transaction.after_commit(lambda: self._ready.pop(id(content), None))
         return replace(row, mailbox_id=mailbox_id, message_uid=uid)
 
     def _known_by_message(self, transaction: Transaction, stored: Stored, journal: Journal) -> NoteRow | None:
@@ -279,6 +350,11 @@ class Notes:
 def same(one: NoteText, other: NoteText) -> bool:
     """Whether a reader of either face sees the same text."""
     return one.whole.strip("\n") == other.whole.strip("\n")
+
+
+def _says(row: NoteRow, journal: Journal) -> bool:
+    """Whether the note says already what its journal entry does."""
+    return same(row.said, journal.said) and (journal.said.html is None or journal.said.html == row.said.html)
 
 
 def _there(row: NoteRow) -> NoteRow:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import zstandard
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -19,6 +20,8 @@ from storage.notes.message import TEXT_MAX, NoteText
 from storage.schema.account import counter, info, membership
 from storage.schema.collections import note, note_earlier, object_
 from storage.values import AccountId, MailboxId
+
+T = TypeVar("T")
 
 JOURNAL_MAX = 16 << 20  # octets of a journal entry that is kept for a while
 
@@ -161,6 +164,14 @@ class NoteRows:
 
     def by_uid(self, connection: Connection, uid: str) -> NoteRow | None:
         return _one(_by_uid.one(connection, account=self._account_id, uid=uid))
+
+    def look(
+        self, uid: str, find: Callable[[Connection, MailboxId | None, int | None], T | None]
+    ) -> tuple[NoteRow | None, T | None]:
+        """A note and what `find` finds of its message, outside of any transaction."""
+        with self._ledger.database.reading() as connection:
+            row = self.by_uid(connection, uid)
+            return row, None if row is None else find(connection, row.mailbox_id, row.message_uid)
 
     def by_object(self, connection: Connection, stored: Stored) -> NoteRow | None:
         return _one(
