@@ -94,7 +94,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_refuses_new_mail_for_now_and_recovers(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 48) as disk, running(WholeServer(disk)) as server:
+    with small_disk(tmp_path / "disk", 48) as disk, running(WholeServer(disk, web=False)) as server:
         full = disk / "filler"
         with server.imap() as imap, server.smtp() as smtp:
             assert imap.append(b"INBOX", mail("before")).ok

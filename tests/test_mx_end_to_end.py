@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, far: NextHop) -> Iterator[W
             f'[dns]\nnameservers = ["127.0.0.1"]\nport = {dns.port}\n'
             f'[relay]\nport = {far.port}\nprivate_networks = ["127.0.0.0/8"]\n'
         )
-        with running(WholeServer(tmp_path_factory.mktemp("mx"), TOWN, settings=settings)) as server:
+        with running(WholeServer(tmp_path_factory.mktemp("mx"), TOWN, settings=settings, web=False)) as server:
             yield server
 
 

@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeServer]:
             f'[relay]\nport = {hop.port}\nprivate_networks = ["127.0.0.0/8"]\n'
             f'[logs]\nlevel = "debug"\nauditors = ["{ME}"]\n[jobs]\nindex_pause = 0.2\n'
         )
-        server = WholeServer(folder, settings=settings)
+        server = WholeServer(folder, settings=settings, web=False)
         trainer = Trainer()
         trainer.learn(features_of(b"Subject: spam\r\n\r\nCheap pills\r\n"), True)
         trainer.save(server.data / FILE, 0)

@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             f'clamd = "{clamd}"\nclamd_timeout = 3.0\nrspamd = "{rspamd}"\nrspamd_timeout = 3.0\n'
         )
         groups = tuple(int((folder / "group").read_text()) for folder in folders)
-        with running(WholeServer(tmp_path_factory.mktemp("scanned"), settings=settings)) as server:
+        with running(WholeServer(tmp_path_factory.mktemp("scanned"), settings=settings, web=False)) as server:
             yield Place(server, groups)
 
 

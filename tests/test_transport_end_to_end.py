@@ -129,7 +129,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "connections_per_destination = 2\n"
             "[mx]\nunlimited = []\n[mx.limits]\nconnections_per_address = 4\n"
         )
-        server = WholeServer(folder, settings=settings, smtp_workers=2)
+        server = WholeServer(folder, settings=settings, smtp_workers=2, web=False)
         config = server.data / "cleanmail.toml"
         config.write_text(config.read_text().replace("[listen]\n", f'[listen]\nproxy_protocol_from = ["{PROXY}"]\n'))
         with running(server):
@@ -304,7 +304,7 @@ def test_mail_of_a_suspended_tenant(world: World) -> None:
 def test_without_any_dns(tmp_path: Path) -> None:
     """Mail for mailboxes comes in, the rest waits, and commands say what they cannot know."""
     settings = '[dns]\nnameservers = ["127.0.0.1"]\nport = 1\n'
-    with running(WholeServer(tmp_path, settings=settings)) as server:
+    with running(WholeServer(tmp_path, settings=settings, web=False)) as server:
         with SmtpWire(server.ports["mx"]) as wire:
             wire.command(b"EHLO mx.far.example")
             assert wire.submit("x@far.example", [ALICE], b"Subject: without DNS\r\n\r\nx\r\n")[0] == 250

@@ -71,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         DnsServer(zone) as dns,
     ):
         settings = SETTINGS.format(port=hop.port, dns=dns.port)
-        with running(WholeServer(folder, settings=settings)) as server:
+        with running(WholeServer(folder, settings=settings, web=False)) as server:
             yield World(server, hop, seven, dns)
 
 

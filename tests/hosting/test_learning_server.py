@@ -15,7 +15,7 @@ MAIL = b"From: shop@shop.example\r\nSubject: Cheap pills\r\n\r\nBuy them today.\
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[WholeServer]:
-    with running(WholeServer(tmp_path, settings="[jobs]\nindex_pause = 0.2\n")) as server:
+    with running(WholeServer(tmp_path, settings="[jobs]\nindex_pause = 0.2\n", web=False)) as server:
         yield server
 
 

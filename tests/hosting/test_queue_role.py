@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     }
     with NextHop() as hop, DnsServer(zone) as dns:
         settings = SETTINGS.format(port=hop.port, dns=dns.port)
-        with running(WholeServer(tmp_path_factory.mktemp("queue"), settings=settings)) as server:
+        with running(WholeServer(tmp_path_factory.mktemp("queue"), settings=settings, web=False)) as server:
             yield World(server, hop)
 
 

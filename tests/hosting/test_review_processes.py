@@ -201,7 +201,7 @@ def test_a_whole_server_takes_none_of_its_own_for_a_reviewer(whole_server: Whole
 
 
 def test_the_jobs_role_releases_what_was_found_wrong_and_shows_the_shares(tmp_path: Path) -> None:
-    server = WholeServer(tmp_path)
+    server = WholeServer(tmp_path, web=False)
     with opened(server.data) as installation:
         control = installation.control
         tenant_id = control.tenant_by_slug("one").tenant_id

@@ -62,14 +62,17 @@ class WholeServer:
         settings: str = "",
         workers: int = 1,
         smtp_workers: int = 1,
+        web: bool = True,
     ) -> None:
+        """`web`: HTTP is served; a process less for tests that don't ask for it."""
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(mode=0o700, exist_ok=True)
         self.log_path = folder / "serve.log"
         self.ports = free_ports()
         self.process: subprocess.Popen[bytes] | None = None
-        ports = "".join(f"{name} = {port}\n" for name, port in self.ports.items())
+        listened = {name: port if web or name not in ("https", "http") else 0 for name, port in self.ports.items()}
+        ports = "".join(f"{name} = {port}\n" for name, port in listened.items())
         (self.data / "cleanmail.toml").write_text(
             f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\nweb_workers = 1\n'
             "stop_within = 10\n"
