@@ -2,7 +2,9 @@
 
 Each file says which message it is, when it arrived, in which mailbox and with which flags it was first stored,
 and which header fields were added. What no file knows is lost: later moves, copies and flags, and that a message was
-deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again.
+deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again. Calendars,
+contacts and files stand in the database, large ones in files of their own: what can be read of the old database is
+kept, and the files say the rest.
 
 The new database is made beside the old one and takes its place in one step, when it is whole and durable; the old one
 stays as account.db.replaced. Interrupted, nothing has changed, and the next try begins again. Nobody else may have the
@@ -19,23 +21,27 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from storage.collections.salvage import Target, salvage
+from storage.collections.values import Content, Kind
 from storage.database.database import Transaction
 from storage.database.lockfile import LockFile, lock_path
 from storage.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from storage.files.durable import fsync_directory
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
+from storage.icalendar.content import calendar_content
 from storage.installation import Installation
 from storage.keys.sealing import Key
 from storage.leases import TenantLease
 from storage.mail import journal
-from storage.mail.account import DATABASE, MAILDIR, Account, Surroundings
+from storage.mail.account import DATABASE, MAILDIR, OBJECTS, Account, Surroundings
 from storage.mail.arrivals import Filed
 from storage.mail.content import content_of
 from storage.mail.names import INBOX
 from storage.register import classes
 from storage.register.values import FileClass
 from storage.values import AccountId, MailboxId, TenantId
+from storage.vcard.content import card_content
 
 BATCH = 100  # messages of one commit
 _PATIENCE = 5.0  # seconds to wait for others to let the account go
@@ -51,6 +57,7 @@ class Rebuilt:
 
     messages: int = 0
     mailboxes: int = 0
+    objects: int = 0  # of calendars, address books and folders
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -107,6 +114,7 @@ class _Rebuild:
         self._surroundings = surroundings
         self._progress = progress
         self._maildir = Maildir(root / MAILDIR)
+        self._objects = Maildir(root / OBJECTS)
         self._report = Rebuilt()
         self._mailboxes: dict[str, MailboxId] = {}
 
@@ -116,13 +124,30 @@ class _Rebuild:
         # A database of its own, with its own empty Maildir: what is inserted there names files of the real one.
         account = Account.create(self._scratch, self._tenant_id, self._account_id, self._key, self._surroundings)
         try:
+            self._salvage(account)
             self._fill(account)
         finally:
             account.close()
         self._replace()
-        for name in list(self._maildir.names("new")):
-            self._maildir.settle(name)
+        for store in (self._maildir, self._objects):
+            for name in list(store.names("new")):
+                store.settle(name)
         return self._report
+
+    def _salvage(self, account: Account) -> None:
+        """Collections, before the mail: notes among it find their journal entries again."""
+        target = Target(
+            self._account_id, self._key, account.database, account.collections, account.objects, account.octets
+        )
+        readers: dict[Kind, Callable[[bytes], Content]] = {
+            Kind.CALENDAR: calendar_content,
+            Kind.INBOX: calendar_content,
+            Kind.ADDRESS_BOOK: card_content,
+        }
+        now = self._surroundings.clock.now()
+        salvaged = salvage(self._root / DATABASE, self._objects, target, readers, now)
+        self._report.objects = salvaged.objects
+        self._report.unreadable += salvaged.unreadable
 
     def _fill(self, account: Account) -> None:
         found = self._metas()

@@ -17,7 +17,6 @@ from storage.database.prepared import prepare
 from storage.directory.control import Control
 from storage.mail.account import Account
 from storage.schema.account import mailbox as _mailbox
-from storage.schema.collections import collection as _collection
 from storage.schema.control import counter as _ids
 
 _MAILBOX_IDS, _MESSAGE_IDS = 10_000, 1_000_000  # that may have been given out since the backup
@@ -29,12 +28,6 @@ _RENEW = prepare(
     update(_mailbox)
     .where(_mailbox.c.account_id == bindparam("account"), _mailbox.c.mailbox_id == bindparam("mailbox"))
     .values(uidvalidity=bindparam("fresh"))
-)
-_next = func.max(_collection.c.highest_modseq + 1, bindparam("least"))
-_RENEW_COLLECTIONS = prepare(
-    update(_collection)
-    .where(_collection.c.account_id == bindparam("account"))
-    .values(highest_modseq=_next, gone_horizon=_next)
 )
 _RAISE = prepare(
     update(_ids)
@@ -60,9 +53,7 @@ def renew_account(account: Account, now: int) -> None:
             _RENEW.run(transaction, account=account.account_id, mailbox=mailbox_id, fresh=fresh)
         for name in ("collection_id", "object_id", "note_id", "scheduling_id"):
             ledger.take(transaction, name, _MESSAGE_IDS)
-        # Nobody makes a million changes a second: behind this no collection has come since the backup, and all sync
-        # tokens from before are below the horizon (RFC 6578 §3.2).
-        _RENEW_COLLECTIONS.run(transaction, account=account.account_id, least=now * 1_000_000)
+        account.collections.renew_in(transaction, now)
 
     account.database.write(work)
 

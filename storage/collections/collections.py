@@ -78,6 +78,14 @@ _below = prepare(
 )
 
 
+_next = func.max(collection.c.highest_modseq + 1, bindparam("least"))
+_renew = prepare(
+    update(collection)
+    .where(collection.c.account_id == bindparam("account"))
+    .values(highest_modseq=_next, gone_horizon=_next)
+)
+
+
 class CollectionChanges(TypedDict, total=False):
     """What `Collections.update` may change."""
 
@@ -128,10 +136,13 @@ class Collections:
     def list(self, kind: Kind | None = None, parent_id: int = 0) -> list[Collection]:
         """Those of a kind at one place; without a kind all there are. By their positions."""
         with self._database.reading() as connection:
-            if kind is None:
-                rows = _all.rows(connection, account=self._account_id)
-            else:
-                rows = _of_kind.rows(connection, account=self._account_id, kind=kind.value, parent=parent_id)
+            return [*self.list_in(connection, kind, parent_id)]
+
+    def list_in(self, connection: Connection, kind: Kind | None = None, parent_id: int = 0) -> Sequence[Collection]:
+        if kind is None:
+            rows = _all.rows(connection, account=self._account_id)
+        else:
+            rows = _of_kind.rows(connection, account=self._account_id, kind=kind.value, parent=parent_id)
         return [collection_of(row) for row in rows]
 
     def path(self, collection_id: CollectionId) -> Sequence[Collection]:
@@ -225,6 +236,13 @@ class Collections:
         if found.kind in (Kind.INBOX, Kind.OUTBOX):
             raise NotPermitted("Every account keeps its inbox and outbox for scheduling.")
         self._dying.hide(transaction, found)
+
+    def renew_in(self, transaction: Transaction, now: int) -> None:
+        """After rows came from somewhere else: no token of before is valid (RFC 6578 §3.2), no modseq is used again.
+
+        Nobody makes a million changes a second, so no collection has come to where all are now.
+        """
+        _renew.run(transaction, account=self._account_id, least=now * 1_000_000)
 
     # For who places collections (storage.collections.transfers)
 

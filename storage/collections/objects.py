@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.collections.conditions import ANYTHING, Conditions, Namespace, Violated, conditions_of
-from storage.collections.follow import Follower
+from storage.collections.follow import Follower, Preparing
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.names import checked_name
-from storage.collections.octets import Octets, Packed
+from storage.collections.octets import INLINE_MAX, Octets, Packed
 from storage.collections.properties import Properties
 from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, stored_of
 from storage.collections.synchronisation import Synchronisation
@@ -90,6 +90,17 @@ _folder_named = prepare(
         collection.c.kind == Kind.FOLDER.value,
         collection.c.parent_id == bindparam("parent"),
         collection.c.name == bindparam("called"),
+    )
+)
+# A collection and the folders that it lies in, upwards; UNION ends even in a damaged tree.
+_path = prepare(
+    text(
+        """WITH RECURSIVE up(id, depth) AS (
+             SELECT :collection, 0
+             UNION SELECT c.parent_id, up.depth + 1 FROM collection c JOIN up ON c.account_id = :account
+               AND c.collection_id = up.id WHERE up.depth < 100)
+           SELECT c.kind, c.name FROM up JOIN collection c ON c.account_id = :account AND c.collection_id = up.id
+           ORDER BY up.depth"""
     )
 )
 _insert = prepare(insert(object_))
@@ -362,7 +373,7 @@ class Objects:
         ready: list[tuple[str, Packed]] = []
         try:
             for name, content in part:
-                ready.append((name, self._octets.pack(content, f"{collection_id}/{name}", self._ledger.now())))
+                ready.append((name, self._pack(content, collection_id, name)))
 
             def work(transaction: Transaction) -> None:
                 for name, packed in ready:
@@ -401,13 +412,33 @@ class Objects:
     @contextmanager
     def packed(self, content: Content, collection_id: CollectionId, name: str) -> Iterator[Packed]:
         """A body made ready outside of a transaction; its file goes again if the block raises."""
-        packed = self._octets.pack(content, f"{collection_id}/{name}", self._ledger.now())
+        packed = self._pack(content, collection_id, name)
+        prepared = []
         try:
+            prepared = [over for each in self._followers if (over := self._prepared(each, content)) is not None]
             yield packed
         except Exception:  # an interrupt may come after the commit: it leaves the file alone
             self._octets.drop(packed)
+            for over in prepared:
+                over()
             raise
         self._octets.settle(packed)
+        for over in prepared:
+            over()
+
+    @staticmethod
+    def _prepared(follower: Follower, content: Content) -> Callable[[], None] | None:
+        return follower.prepare(content) if isinstance(follower, Preparing) else None
+
+    def _pack(self, content: Content, collection_id: CollectionId, name: str) -> Packed:
+        place = ""
+        if len(content.data) > INLINE_MAX:  # its file says where it belongs: kind, folders and name
+            with self._database.reading() as connection:
+                rows = _path.rows(connection, account=self._account_id, collection=collection_id)
+            if not rows:
+                raise NotFound("There is no such collection.")
+            place = "/".join([rows[0][0], *(row[1] for row in reversed(rows)), checked_name(name)])
+        return self._octets.pack(content, place, self._ledger.now())
 
     def put_in(
         self,

@@ -139,7 +139,7 @@ class Octets:
         """Strong: of these octets under the account's key, so no others ever have it, not in a restored account."""
         return f'"{hashlib.blake2b(data, digest_size=16, key=self._etag_key).hexdigest()}"'
 
-    def pack(self, content: Content, name: str = "", when: int = 0) -> Packed:
+    def pack(self, content: Content, place: str = "", when: int = 0) -> Packed:
         """To be called outside of any transaction; what is not stored afterwards is to be dropped."""
         data = content.data
         if len(data) <= INLINE_MAX:
@@ -147,14 +147,14 @@ class Octets:
         if not self._has_folders:
             self.create()
         file = self.files.new_name(self._incarnation)
-        self.files.write(file, self._key, self._meta(content, name, when), data)
+        self.files.write(file, self._key, self._meta(content, place, when), data)
         self.files.link(file)
         return Packed(content, self.etag(data), None, file)
 
-    def _meta(self, content: Content, name: str, when: int) -> FileMeta:
-        """What a rebuild needs: `name` is collection and object, as storage.collections.placed writes it."""
+    def _meta(self, content: Content, place: str, when: int) -> FileMeta:
+        """What a rebuild needs; `place` is as `Objects.packed` writes it."""
         words = json.dumps([content.content_type, content.component, content.is_scheduling])
-        return FileMeta(self._account_id, MessageId(0), when, name, prefix=words.encode())
+        return FileMeta(self._account_id, MessageId(0), when, place, prefix=words.encode())
 
     def drop(self, packed: Packed) -> None:
         """It was not stored. What cannot be removed now is left to the sweep."""
