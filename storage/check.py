@@ -14,6 +14,7 @@ from pathlib import Path
 
 from storage.checks.files import check_files
 from storage.checks.finding import Finding, Kind, Severity
+from storage.checks.notes import check_notes
 from storage.checks.objects import check_object_rows, check_objects
 from storage.checks.quarantine import check_quarantine
 from storage.checks.rows import check_rows, check_structure
@@ -45,6 +46,7 @@ def _check_account(account: Account, incarnation: Incarnation, *, contents: bool
             yield Finding(Kind.INDEX_WRONG, Severity.ERROR, "The search index is damaged.")
         yield from check_files(account, incarnation, contents=contents)
         yield from check_objects(account, incarnation, contents=contents)
+        yield from check_notes(account, contents=contents)
     except Corrupt as error:
         yield Finding(Kind.DATABASE_DAMAGED, Severity.ALARM, f"The account's database is damaged ({error.detail}).")
 

@@ -214,6 +214,8 @@ class Rounds(Service):
     def _sweep_one(self, tenant_id: TenantId, account_id: AccountId) -> None:
         with self._parts.installation.account(tenant_id, account_id) as account:
             swept = sweep_account(account, self._parts.installation.incarnation)
+            account.note_settling.settle()
+            account.note_settling.mend()
         self._parts.metrics.swept.inc(swept.tmp + swept.new + swept.unlinked)
 
     def _guarded(self, what: str, tenant_id: TenantId, account_id: AccountId, do: Any) -> None:

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     KEYWORD_UNNAMED = "keyword-unnamed"
     SNAPSHOT_WRONG = "snapshot-wrong"
     INDEX_WRONG = "index-wrong"
+    NOTE_WRONG = "note-wrong"
     OBJECT_LOOSE = "object-loose"
     COLLECTION_LOOSE = "collection-loose"
     # keys and folders

@@ -32,6 +32,9 @@ from storage.mail.mailboxes import Mailboxes
 from storage.mail.memberships import Memberships
 from storage.mail.outcomes import NewMessage
 from storage.mail.removals import Removals
+from storage.notes.journal import COMPONENT
+from storage.notes.message import identifier_of, made_here
+from storage.notes.rows import NoteRows
 from storage.schema.account import mailbox, membership, message
 from storage.schema.collections import object_
 from storage.values import DELETED, SEEN, MailboxId, MessageId, UidSet
@@ -214,12 +217,22 @@ class JournalFaces:
         row = _object.one(connection, account=self._account_id, collection=collection_id, object=object_id)
         return None if row is None else self._objects.find_in(connection, collection_id, row[0])
 
-    def by_uid(self, connection: Connection, uid: str) -> Stored | None:
-        """The entry of that UID where new notes are."""
+    def of(self, connection: Connection, identifier: str, rows: NoteRows) -> Stored | None:
+        """The entry, where new notes are, that a message with this identifier is the other face of.
+
+        There is one if an account was restored, or made anew from its files.
+        """
         found = self.collection(connection)
         if found is None:
             return None
-        return next((each for each in self._objects.by_uid_in(connection, uid) if each.collection_id == found.id), None)
+        uids = [identifier, identifier.lower()]
+        if made_here(identifier):
+            uids += [uid for _, uid in rows.loose_journals(connection, found.id) if identifier_of(uid) == identifier]
+        for uid in uids:
+            for each in self._objects.by_uid_in(connection, uid):
+                if each.collection_id == found.id and each.component == COMPONENT:
+                    return each
+        return None
 
     def named(self, connection: Connection, collection_id: CollectionId, name: str) -> Stored | None:
         return self._objects.find_in(connection, collection_id, name)

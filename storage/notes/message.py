@@ -101,6 +101,14 @@ def identifier_of(uid: str) -> str:
         return _own_identifier(uid)
 
 
+def made_here(identifier: str) -> bool:
+    """Whether `identifier_of` may have made it of a UID that no header field can hold."""
+    try:
+        return len(identifier) == 36 and uuid.UUID(identifier).version == 5
+    except ValueError:
+        return False
+
+
 def write_note(
     said: NoteText, identifier: str, revision: int, *, created: int, modified: int, before: bytes | None = None
 ) -> bytes:

@@ -141,11 +141,11 @@ class Notes:
     def _begin(self, transaction: Transaction, mailbox_id: MailboxId, uid: int, note: NoteMessage) -> None:
         """A note that is new here; if a journal entry has its UID, that is its other face."""
         now = self._clock.now()
-        name = note.identifier
+        stored = self._journals.of(transaction, note.identifier, self._rows)
         row = NoteRow(
             note_id=self._rows.take_id(transaction),
-            uid=name,
-            identifier=name,
+            uid=note.identifier if stored is None else stored.uid or note.identifier,
+            identifier=note.identifier,
             revision=1,
             journal_revision=1,
             message_revision=1,
@@ -157,7 +157,8 @@ class Notes:
             created=now if note.created is None else note.created,
             modified=now,
         )
-        stored = self.edit(transaction, row, self._journals.by_uid(transaction, name))
+        if stored is None or not same(read_journal(self._journals.read(transaction, stored)).said, note.said):
+            stored = self.edit(transaction, row, stored)
         self._rows.insert(transaction, replace(row, collection_id=stored.collection_id, object_id=stored.object_id))
 
     def edit(self, transaction: Transaction, row: NoteRow, stored: Stored | None) -> Stored:

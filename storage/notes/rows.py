@@ -23,6 +23,7 @@ from storage.values import AccountId, MailboxId
 
 T = TypeVar("T")
 
+LOOSE_MAX = 1000  # journal entries without notes that are looked at in one go
 JOURNAL_MAX = 16 << 20  # octets of a journal entry that is kept for a while
 
 _COUNTER = "note_id"
@@ -103,7 +104,7 @@ _put_info = prepare(
     )
 )
 _loose = prepare(
-    select(object_.c.object_id, object_.c.name, object_.c.size)
+    select(object_.c.name, object_.c.uid)
     .where(
         object_.c.account_id == bindparam("account"),
         object_.c.collection_id == bindparam("collection"),
@@ -195,10 +196,10 @@ class NoteRows:
         """A slice of those that are there, by their ids."""
         return [_note(row) for row in _some.rows(connection, account=self._account_id, after=after, most=most)]
 
-    def loose_journals(self, connection: Connection, collection_id: CollectionId, most: int) -> list[tuple[int, str]]:
-        """Journal entries of a collection that are no notes: object ids and names."""
-        rows = _loose.rows(connection, account=self._account_id, collection=collection_id, most=most)
-        return [(row[0], row[1]) for row in rows]
+    def loose_journals(self, connection: Connection, collection_id: CollectionId) -> list[tuple[str, str]]:
+        """Journal entries of a collection that are no notes: names and UIDs."""
+        rows = _loose.rows(connection, account=self._account_id, collection=collection_id, most=LOOSE_MAX)
+        return [(row[0], row[1] or "") for row in rows]
 
     def take_id(self, transaction: Transaction) -> int:
         _begin_counter.run(transaction, account_id=self._account_id, name=_COUNTER, value=0)

@@ -96,9 +96,12 @@ class Settling:
 
     # Conflicts
 
-    def settle(self) -> int:
-        """Everything that is older than GRACE; how many conflicts became notes."""
-        before = self._clock.now() - GRACE
+    def settle(self, patience: int = GRACE) -> int:
+        """Everything that has waited so many seconds; how many conflicts became notes.
+
+        Without patience for who has just restored an archive: no client is in the middle of an edit then.
+        """
+        before = self._clock.now() - patience
         with self._database.reading() as connection:
             if not self._rows.has_unsettled(connection):
                 return 0
@@ -211,8 +214,8 @@ class Settling:
             why = self._wrong(row, contents=contents)
             if why:
                 yield Disagreement(row.note_id, f"Note {row.note_id}: {why}.")
-        for object_id, _ in self._loose():
-            yield Disagreement(None, f"Journal entry {object_id} of the notes is no note.")
+        if loose := len(self._loose()):
+            yield Disagreement(None, f"{loose} journal entries of the notes are no notes.")
 
     def mend(self) -> int:
         """What `disagreements` finds is made right; how much that was. Durable on return."""
@@ -220,7 +223,7 @@ class Settling:
         loose = self._loose()
         for row in wrong:
             self._database.write(partial(self._mend, row))
-        for _, name in loose:
+        for name, _ in loose:
             self._database.write(partial(self._adopt, name))
         if wrong or loose:
             _log.warning("account %d: %d notes mended", self._account_id, len(wrong) + len(loose))
@@ -236,10 +239,10 @@ class Settling:
                 return
             after = rows[-1].note_id
 
-    def _loose(self) -> list[tuple[int, str]]:
+    def _loose(self) -> list[tuple[str, str]]:
         with self._database.reading() as connection:
             collection = self._journals.collection(connection)
-            return [] if collection is None else self._rows.loose_journals(connection, collection.id, 1000)
+            return [] if collection is None else self._rows.loose_journals(connection, collection.id)
 
     def _wrong(self, row: NoteRow, *, contents: bool) -> str:
         """What is wrong with a note, seen in one state of the database."""

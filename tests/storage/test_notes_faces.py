@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from notes_place import NotesPlace, apple_note, journal
+from sqlalchemy import delete, func, select
 
 from storage.collections.conditions import PreconditionFailed, Violated
-from storage.collections.values import Kind
+from storage.collections.values import Content, Kind, NewCollection
 from storage.errors import NotFound, NotPermitted, OverQuota
 from storage.mail.quota import Limits
 from storage.notes.notes import GRACE
+from storage.schema.account import info
+from storage.schema.collections import note
 from storage.values import DELETED, FLAGGED, SEEN, UidSet
 
 ONE, TWO = "0F5CB8A7-0000-4000-8000-000000000001", "0F5CB8A7-0000-4000-8000-000000000002"
@@ -71,8 +74,6 @@ def test_a_note_that_is_deleted_over_caldav_leaves_the_mailbox(place: NotesPlace
 
 
 def test_other_journals_and_other_collections_are_no_notes(place: NotesPlace) -> None:
-    from storage.collections.values import Content, NewCollection
-
     diary = place.account.collections.create(NewCollection(Kind.CALENDAR, "diary", components=("VJOURNAL",)))
     data = journal("uid-1", "Dear diary")
     place.account.objects.put(diary.id, "a.ics", Content(data, "text/calendar", "uid-1", "VJOURNAL"))
@@ -112,8 +113,6 @@ def test_notes_of_a_renamed_collection_stay_notes(place: NotesPlace) -> None:
 
 
 def test_an_object_that_is_renamed_or_moved_away(place: NotesPlace) -> None:
-    from storage.collections.values import NewCollection
-
     stored = place.put("a.ics", journal("uid-1", "Shopping"))
     place.account.transfers.move(stored, place.collection.id, "b.ics")
     assert place.texts() == ["Shopping"]
@@ -174,15 +173,8 @@ def test_expunging_the_current_message_deletes_the_note_and_an_older_one_does_no
     assert place.texts() == []
     place.clock.advance(GRACE + 1)
     place.account.note_settling.settle()
-    assert place.account.database.write(lambda t: t.execute(_count())) == [(0,)]
-
-
-def _count():  # type: ignore[no-untyped-def]
-    from sqlalchemy import func, select
-
-    from storage.schema.collections import note
-
-    return select(func.count()).select_from(note)
+    with place.account.database.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(note)) == [(0,)]
 
 
 def test_a_note_that_was_moved_to_the_trash_comes_back_with_all_that_it_had(place: NotesPlace) -> None:
@@ -380,3 +372,34 @@ def test_faces_that_are_missing_are_found_and_made_again(place: NotesPlace) -> N
     assert place.account.note_settling.mend() == 2
     assert place.texts() == ["Other", "Shopping"]
     assert place.account.note_settling.mend() == 0
+
+
+@pytest.mark.parametrize("uid", [ONE, ONE.lower(), "a note of no header field é"])
+def test_an_account_that_is_made_anew_from_its_files_has_each_note_once(place: NotesPlace, uid: str) -> None:
+    place.put("a.ics", journal(uid, "Shopping", extra="CATEGORIES:home\r\n"))
+    octets = place.octets("a.ics")
+    for forgotten in (
+        delete(note).returning(note.c.note_id),
+        delete(info).where(info.c.name == "notes_taken_in").returning(info.c.name),
+    ):
+        place.account.database.write(lambda transaction, forgotten=forgotten: transaction.execute(forgotten))
+    place.account.close()
+    place.open()
+    place.settle()
+    assert place.texts() == ["Shopping"]
+    assert place.octets("a.ics") == octets
+
+
+def test_an_archive_brings_each_note_once_journals_first_and_then_mail(place: NotesPlace) -> None:
+    place.put("a.ics", journal(ONE, "Shopping", "Milk"))
+    place.put("b.ics", journal(TWO, "Trip"))
+    picture = (
+        "X-Uniform-Type-Identifier: com.apple.mail-note\r\nX-Universally-Unique-Identifier: "
+        f"{TWO}\r\nSubject: Trip\r\nContent-Type: multipart/related; boundary=b\r\n\r\n--b\r\n"
+        "Content-Type: text/html\r\n\r\nTrip\r\n--b\r\nContent-Type: image/png\r\n\r\nx\r\n--b--\r\n"
+    ).encode()
+    place.append(ONE, "Shopping\nMilk")
+    place.account.messages.append(place.mailbox, picture)
+    assert place.account.note_settling.settle(patience=0) == 0
+    assert place.texts() == ["Shopping\nMilk", "Trip"]
+    assert picture in [place.message(uid) for uid, _ in place.messages()]
