@@ -125,7 +125,7 @@ def _packed(listed: list[Instance]) -> bytes:
     """Instances in order of their starts."""
     first = listed[0].start
     starts = [one.start - first for one in listed]
-    lengths = [max(0, one.end - one.start) for one in listed]
+    lengths = [one.end - one.start for one in listed]
     if lengths.count(lengths[0]) == len(lengths):
         lengths = lengths[:1]
     wide = starts[-1] >= 1 << 32 or max(lengths) >= 1 << 32

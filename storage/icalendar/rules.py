@@ -244,7 +244,9 @@ def occurrences(
             continue
         times = _positioned(days, seconds, positions) if positions else _all(days, seconds)
         for one in times:
-            steps.spend()
+            steps.left -= 1
+            if steps.left < 0:
+                raise TooMuch
             if one < low or (is_taken and one == low):
                 continue
             if one > last:

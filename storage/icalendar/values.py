@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from storage.icalendar.contentlines import Malformed
 
@@ -60,8 +60,7 @@ class _Utc:
 UTC: Zone = _Utc()
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A DATE or DATE-TIME as it was written."""
 
     local: datetime  # without tzinfo; midnight of a date
