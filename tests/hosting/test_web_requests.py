@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_network
 from pathlib import Path
@@ -46,7 +48,7 @@ def pieces(name: str) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlace]:
-    limits = Limits(max_body=300_000, max_xml=10_000, head=8192, fields=40, body_timeout=0.3, head_timeout=0.3)
+    limits = Limits(max_body=300_000, max_xml=10_000, head=8192, fields=40)
     with web_place(tmp_path_factory.mktemp("web"), answers, limits=limits) as made:
         yield made
 
@@ -223,7 +225,6 @@ def test_folded_bodies_are_not_unfolded(place: WebPlace) -> None:
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 50 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 30_000, 431),
-        (b"GET / HTTP/1.1\r\nX: ", 408),
         (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
     ],
 )
@@ -233,24 +234,15 @@ def test_heads_that_are_refused(place: WebPlace, octets: bytes, status: int) -> 
         assert hand.recv(1) == b""
 
 
-def test_a_body_that_does_not_come_ends_the_request(place: WebPlace) -> None:
-    before = len(place.asked)
-    with place.raw() as hand:
-        head = (
-            f"PUT /dav/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nAuthorization: {basic()['Authorization']}\r\n\r\n"
-        )
-        assert spoken(hand, head.encode() + b"12")[0] == 408
-    assert len(place.asked) == before
-
-
 def test_requests_sent_ahead_are_answered_in_order_and_not_without_end(place: WebPlace) -> None:
     one = f"GET /dav/%d HTTP/1.1\r\nHost: x\r\nAuthorization: {basic()['Authorization']}\r\n\r\n"
     with place.raw() as hand:
         hand.sendall("".join(one % number for number in range(4)).encode())
-        for number in range(4):
-            answer = HTTPResponse(hand)
-            answer.begin()
-            assert answer.read().startswith(b"GET /dav/%d " % number)
+        octets = b""
+        while octets.count(b"127.0.0.1") < 4:
+            octets += hand.recv(65536)
+        told = [line.split()[1] for line in octets.splitlines() if line.startswith(b"GET ")]
+        assert told == [b"/dav/%d" % number for number in range(4)]
     with place.raw() as hand:
         hand.sendall("".join(one % number for number in range(60)).encode())
         octets = b""
@@ -262,9 +254,20 @@ def test_requests_sent_ahead_are_answered_in_order_and_not_without_end(place: We
         assert octets.count(b"200 OK") < 20
 
 
-def test_who_says_nothing_is_not_waited_for(place: WebPlace) -> None:
-    with place.raw() as hand:
-        assert hand.recv(1) == b""
+def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
+    with web_place(tmp_path / "data", limits=Limits(head_timeout=0.2, body_timeout=0.2, keep_alive=1.0)) as place:
+        with place.raw() as hand:
+            assert hand.recv(1) == b""  # not a word
+        with place.raw() as hand:
+            assert spoken(hand, b"GET / HTTP/1.1\r\nX: ")[0] == 408
+        with place.raw() as hand:
+            field = f"Authorization: {basic()['Authorization']}\r\n\r\n"
+            head = f"PUT /dav/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n{field}"
+            assert spoken(hand, head.encode() + b"12")[0] == 408
+        with place.raw() as hand:
+            assert spoken(hand, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
+            assert hand.recv(1) == b""  # no other request
+        assert place.asked == [] and place.service.counters.too_slow == 3
 
 
 # Answers
@@ -367,3 +370,66 @@ def test_connections_of_an_address_are_limited(tmp_path: Path) -> None:
             assert spoken(third, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
         second.close()
         assert place.service.counters.turned_away == 1
+
+
+# Its end
+
+
+def test_what_is_under_way_is_answered_before_it_stops(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: DavRequest) -> DavResponse:
+        begun.set()
+        assert go_on.wait(20)
+        return DavResponse(201, [("Content-Length", "0")])
+
+    with web_place(tmp_path / "data", slow) as place, ThreadPoolExecutor(2) as pool:
+        idle = place.raw()
+        assert spoken(idle, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
+        answer = pool.submit(place.ask, "PUT", "/dav/a", basic(), b"x")
+        assert begun.wait(20)
+        stopping = pool.submit(place.stop)
+        assert idle.recv(1) == b""  # nothing was under way on it
+        idle.close()
+        with pytest.raises(OSError):
+            place.raw().recv(1)
+        assert not stopping.done()
+        go_on.set()
+        status, fields, _ = answer.result(20)
+        assert (status, fields["connection"]) == (201, "close")
+        stopping.result(20)
+        assert place.service.connections == 0
+
+
+def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    CLOSED.clear()
+    with web_place(tmp_path / "data", answers, limits=Limits(write_timeout=0.2)) as place:
+        with place.raw() as hand:
+            field = basic()["Authorization"]
+            hand.sendall(f"GET /dav/endless HTTP/1.1\r\nHost: x\r\nAuthorization: {field}\r\n\r\n".encode())
+            place.loop.run(until(lambda: CLOSED))
+        assert place.service.counters.too_slow == 1
+
+
+def test_one_account_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    go_on, under_way = threading.Event(), threading.Semaphore(0)
+
+    def slow(request: DavRequest) -> DavResponse:
+        if request.principal.login == ALICE:
+            under_way.release()
+            assert go_on.wait(20)
+        return DavResponse(204)
+
+    limits = Limits(threads=3, requests_per_account=2, waiting=5)
+    with web_place(tmp_path / "data", slow, limits=limits) as place, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(place.ask, "GET", "/dav/", basic()) for _ in range(4)]
+        assert under_way.acquire(timeout=20) and under_way.acquire(timeout=20)
+        assert place.ask("GET", "/dav/", basic("bob@example.test"))[0] == 204
+        place.loop.run(until(lambda: place.service.parts.turns.under_way == 4))
+        asked.append(pool.submit(place.ask, "GET", "/dav/", basic()))
+        place.loop.run(until(lambda: place.service.parts.turns.under_way == 5))
+        status, fields, body = place.ask("GET", "/dav/", basic("bob@example.test"))
+        assert (status, fields["retry-after"]) == (503, "5") and b"too much to do" in body
+        assert not under_way.acquire(blocking=False)
+        go_on.set()
+        assert [each.result(20)[0] for each in asked] == [204] * 5

@@ -44,6 +44,13 @@ class WebPlace:
         self.https_port, self.http_port = ports
         self.client_tls = ssl.create_default_context(cafile=str(ca))
         self.asked: list[DavRequest] = []
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Returns when the service has stopped."""
+        if not self._stopped:
+            self._stopped = True
+            self.loop.settled(self.service.stopService)
 
     def https(self) -> HTTPSConnection:
         return HTTPSConnection("localhost", self.https_port, timeout=20, context=self.client_tls)
@@ -117,6 +124,6 @@ def web_place(
         loop.settled(lambda: service.listening)
         yield places[0]
     finally:
-        loop.settled(service.stopService)
+        places[0].stop()
         loop.stop()
         town.close()

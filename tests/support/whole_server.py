@@ -74,8 +74,8 @@ class WholeServer:
         listened = {name: port if web or name not in ("https", "http") else 0 for name, port in self.ports.items()}
         ports = "".join(f"{name} = {port}\n" for name, port in listened.items())
         (self.data / "cleanmail.toml").write_text(
-            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\nweb_workers = 1\n'
-            "stop_within = 10\n"
+            f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\n'
+            "web_workers = 1\nstop_within = 10\n"
             f'[listen]\naddresses = ["127.0.0.1"]\nplain_text_sign_in = true\n{ports}'
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{settings}"
         )
