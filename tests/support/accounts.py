@@ -18,14 +18,15 @@ TENANT, ACCOUNT = TenantId(1), AccountId(7)
 class AccountPlace:
     """One data directory with one account, and the process that has it open."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, new: bool = True) -> None:
         self.data = data
         self.root = data / "tenants" / "1" / "accounts" / "7"
         self.clock = FixedClock()
         self.background = Background()
         self.incarnation = Incarnation(data)
         self.surroundings = Surroundings(self.clock, self.incarnation.name, self.background, boot="boot")
-        Account.create(self.root, TENANT, ACCOUNT, KEY, self.surroundings).close()
+        if new:
+            Account.create(self.root, TENANT, ACCOUNT, KEY, self.surroundings).close()
         self.account = self.open()
 
     def open(self) -> Account:

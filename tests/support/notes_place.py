@@ -37,8 +37,9 @@ def journal(uid: str, title: str, text: str = "", extra: str = "") -> bytes:
 
 
 class NotesPlace(AccountPlace):
-    def __init__(self, data: Path) -> None:
-        super().__init__(data)
+    def __init__(self, data: Path, *, new: bool = True) -> None:
+        """`new`: the account is made; else it is opened."""
+        super().__init__(data, new=new)
 
     # Over CalDAV
 
