@@ -6,7 +6,7 @@
 - What a client goes on sending after it was refused is read and thrown away, up to a bound, so that it sees the answer.
 - Requests that are sent ahead wait, a few of them; more end the connection.
 
-Standards: RFC 9112 §2.2, §9.3, §9.6; RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
+Standards: RFC 9112 §2.2, §3.2, §9.3, §9.6; RFC 9110 §15.5.9 (408), RFC 6585 §5 (431).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class HttpConnection(HttpToolsProtocol):
         self._limits = host.limits
         self._phase = _Phase.BETWEEN
         self._head = self._unparsed = self._fields = 0
-        self._refused = False
+        self._refused = self._bad = False
         self._received = 0  # octets of a body in this period
         self._thrown_away = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -118,7 +118,9 @@ class HttpConnection(HttpToolsProtocol):
             self._unparsed += len(piece)
             if self._unparsed > self._limits.head + _PIECE:
                 self._refused = True
-        if self._refused and not self.transport.is_closing():
+        if self._bad and not self.transport.is_closing():
+            self.send_400_response("")
+        elif self._refused and not self.transport.is_closing():
             self._refuse(431, "Request Header Fields Too Large", "The head of the request is too large.")
 
     def _watch(self) -> None:
@@ -141,6 +143,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
+        if b"#" in url:  # RFC 9112 §3.2: a fragment is no part of a target, and what it stood for must not be lost
+            self._bad = True
         if not self._refused:
             super().on_url(url)
 
@@ -158,11 +162,14 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= _AHEAD:
             self._refused = True
+        self._refused = self._refused or self._bad
         if self._refused:
             return
         self._phase = _Phase.BODY
         self._stop_waiting()
         super().on_headers_complete()
+        if self.parser.should_upgrade():  # we don't; what follows such a request cannot be told apart any more
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if self._refused:

@@ -226,9 +226,12 @@ def test_folded_bodies_are_not_unfolded(place: WebPlace) -> None:
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 50 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 30_000, 431),
         (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+        (b"DELETE /dav/files/#part HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 404),
     ],
 )
-def test_heads_that_are_refused(place: WebPlace, octets: bytes, status: int) -> None:
+def test_heads_after_which_the_connection_ends(place: WebPlace, octets: bytes, status: int) -> None:
     with place.raw() as hand:
         assert spoken(hand, octets)[0] == status
         assert hand.recv(1) == b""
