@@ -20,7 +20,7 @@ from storage.collections.ledger import CollectionLedger
 from storage.collections.names import checked_name
 from storage.collections.properties import Properties, home
 from storage.collections.rows import COLUMNS, LIVE, collection_of
-from storage.collections.values import Collection, CollectionId, Kind, NewCollection
+from storage.collections.values import Collection, CollectionId, CollectionLimits, Kind, NewCollection
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import prepare
 from storage.errors import AlreadyExists, Conflict, InvalidInput, LimitReached, NotFound, NotPermitted
@@ -107,6 +107,15 @@ class Collections:
         self._account_id = ledger.account_id
         self._properties = properties
         self._dying = dying
+
+    @property
+    def limits(self) -> CollectionLimits:
+        """What the account may have at most, beside its quota."""
+        return self._ledger.limits
+
+    @limits.setter
+    def limits(self, limits: CollectionLimits) -> None:
+        self._ledger.limits = limits
 
     # Looking
 

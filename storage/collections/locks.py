@@ -133,14 +133,14 @@ class Locks:
         """The locks that protect an object, or with 0 a collection itself: its own and deep ones from above."""
         with self._database.reading() as connection:
             if _any.one(connection, account=self._account_id, now=self._ledger.now()) is None:
-                return ()
+                return []
             return self._covering(connection, collection_id, object_id)
 
     def below(self, collection_id: CollectionId) -> Sequence[Lock]:
         """All locks on a collection, its objects and what is below: in the way of who removes it."""
         with self._database.reading() as connection:
             if _any.one(connection, account=self._account_id, now=self._ledger.now()) is None:
-                return ()
+                return []
             return self._within(connection, self._ids_below(connection, collection_id))
 
     def in_collection(self, collection_id: CollectionId) -> Sequence[Lock]:
