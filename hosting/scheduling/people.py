@@ -60,8 +60,8 @@ class People:
         if address is None:
             return Nowhere()
         found = self._resolver.resolve(address)
-        if found.outcome in {Outcome.UNKNOWN, Outcome.ENDED}:
-            return Nowhere()
+        if found.outcome in {Outcome.UNKNOWN, Outcome.ENDED} and found.tenant_id == tenant_id:
+            return Nowhere()  # who there is of other tenants, mail tells or nobody
         only_mailbox = len(found.mailboxes) == 1 and not found.external and not found.routed
         # An address that leads to somebody only since nobody else has it is not his.
         if only_mailbox and found.route not in {Route.CATCH_ALL, Route.ROLE}:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import zstandard
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -20,23 +21,24 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.clock import Clock
 from storage.collections.values import CollectionId, ObjectId
-from storage.database.database import Database, Transaction
+from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import Row, prepare
 from storage.errors import Corrupt
 from storage.itip.outgoing import Outgoing
 from storage.itip.received import newer
 from storage.keys.sealing import derive, keyed_hash
 from storage.mail.account import Account
-from storage.schema.account import counter, info
+from storage.schema.account import counter, info, membership, rendered
 from storage.schema.collections import scheduled, scheduling
-from storage.values import AccountId, MessageId
+from storage.values import AccountId, MailboxId, MessageId
 
 DAY = 86_400
 CLAIM = 300  # seconds that who claimed a message has for it
 KEPT_DAYS = 400  # that it is known which messages were worked on
 MESSAGE_MAX = 16 << 20  # octets of one message
 _COUNTER = "scheduling_id"
-_UPTO = "invitations"  # in table info: the last message of the mailbox that was looked at
+_UPTO = "invitations.looked_at"  # in table info: the last message of the mailbox that was looked at
+_FROM = "invitations.from"  # in table info: `Trust`
 
 _mine = scheduling.c.account_id == bindparam("account")
 _this = (_mine, scheduling.c.scheduling_id == bindparam("id"))
@@ -93,13 +95,42 @@ _EXPIRE = prepare(
     delete(scheduled).where(scheduled.c.account_id == bindparam("account"), scheduled.c.seen < bindparam("before"))
 )
 
-_READ_UPTO = prepare(select(info.c.value).where(info.c.account_id == bindparam("account"), info.c.name == _UPTO))
-_put_upto = upsert(info)
-_PUT_UPTO = prepare(
-    _put_upto.on_conflict_do_update(
-        index_elements=[info.c.account_id, info.c.name], set_={"value": _put_upto.excluded["value"]}
+_READ = prepare(
+    select(info.c.value).where(info.c.account_id == bindparam("account"), info.c.name == bindparam("called"))
+)
+_put_info = upsert(info)
+_WRITE = prepare(
+    _put_info.on_conflict_do_update(
+        index_elements=[info.c.account_id, info.c.name], set_={"value": _put_info.excluded["value"]}
     )
 )
+_LAST_MESSAGE = prepare(
+    select(counter.c.value).where(counter.c.account_id == bindparam("account"), counter.c.name == "message_id")
+)
+_ARRIVED = prepare(
+    select(membership.c.message_id, rendered.c.body_structure)
+    .select_from(
+        membership.join(
+            rendered,
+            (rendered.c.account_id == membership.c.account_id) & (rendered.c.message_id == membership.c.message_id),
+        )
+    )
+    .where(
+        membership.c.account_id == bindparam("account"),
+        membership.c.mailbox_id == bindparam("mailbox"),
+        membership.c.message_id > bindparam("after"),
+        membership.c.message_id <= bindparam("upto"),
+    )
+    .order_by(membership.c.message_id)
+)
+
+
+class Trust(StrEnum):
+    """By whose invitations that come by mail something new gets into the calendar."""
+
+    KNOWN = "known"  # those whom the account has written to, and its tenant
+    EVERYBODY = "everybody"
+    NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,20 +298,49 @@ class Scheduling:
 
     # The mailbox
 
-    def looked_at(self) -> MessageId | None:
-        """The last message that was looked at; None: nobody has looked yet."""
+    def arrived(self, mailbox_id: MailboxId, most: int) -> tuple[list[MessageId], MessageId | None]:
+        """Messages in it with a text/calendar part that nobody has looked at, and up to which one that is all of them.
+
+        The first time it is nothing: what was there before calendars were is left alone. None: there is no news.
+        """
         with self._database.reading() as connection:
-            row = _READ_UPTO.one(connection, account=self._account_id)
-        return None if row is None else MessageId(int(row[0]))
+            last = int(_LAST_MESSAGE.rows(connection, account=self._account_id)[0][0])
+            known = self._value(connection, _UPTO)
+            if known is None:
+                return [], MessageId(last)
+            if last <= int(known):
+                return [], None
+            upto = min(last, int(known) + most)
+            rows = _ARRIVED.rows(connection, account=self._account_id, mailbox=mailbox_id, after=int(known), upto=upto)
+        found = [MessageId(row[0]) for row in rows if _CALENDAR in bytes(row[1]).lower()]
+        return found, MessageId(upto)
 
     def look_from(self, upto: MessageId) -> None:
         """All up to this one were looked at."""
-        self._database.write(
-            lambda transaction: _PUT_UPTO.run(
-                transaction, account_id=self._account_id, name=_UPTO, value=str(int(upto))
-            ),
-            durable=False,
-        )
+        self._write(_UPTO, str(int(upto)), durable=False)
+
+    @property
+    def trust(self) -> Trust:
+        with self._database.reading() as connection:
+            found = self._value(connection, _FROM)
+        return Trust(found) if found in list(Trust) else Trust.KNOWN
+
+    @trust.setter
+    def trust(self, trust: Trust) -> None:
+        self._write(_FROM, trust.value, durable=True)
+
+    def _value(self, connection: Connection, name: str) -> str | None:
+        row = _READ.one(connection, account=self._account_id, called=name)
+        return None if row is None else str(row[0])
+
+    def _write(self, name: str, value: str, *, durable: bool) -> None:
+        def work(transaction: Transaction) -> None:
+            _WRITE.run(transaction, account_id=self._account_id, name=name, value=value)
+
+        self._database.write(work, durable=durable)
+
+
+_CALENDAR = b'"calendar"'  # as a body structure has the subtype
 
 
 def _waiting(row: Row) -> Waiting:

@@ -53,7 +53,7 @@ def test_an_invitation_and_its_answer(town: SchedulingTown) -> None:
     [name] = town.objects(BOB)
     accepted = town.put(name, answer(town.only(BOB), "ACCEPTED"), BOB)
     assert accepted.status == 204
-    assert b"ATTENDEE;PARTSTAT=ACCEPTED;SCHEDULE-STATUS=2.0:mailto:bob@example.test" in town.only(ALICE)
+    assert b"ATTENDEE;SCHEDULE-STATUS=2.0;PARTSTAT=ACCEPTED:mailto:bob@example.test" in town.only(ALICE)
     assert b"ORGANIZER;SCHEDULE-STATUS=1.2:mailto:alice@example.test" in town.only(BOB)
     [reply] = town.inbox(ALICE)
     assert b"METHOD:REPLY\r\n" in reply

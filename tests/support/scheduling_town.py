@@ -16,7 +16,9 @@ from hosting.dav.registry import Registry
 from hosting.dav.request import DavRequest, DavResponse
 from hosting.dav.services import DavServices
 from hosting.scheduling.assembly import scheduling_of
+from hosting.scheduling.incoming import Incoming
 from hosting.scheduling.mailing import MailSettings
+from hosting.scheduling.outbox import Outbox
 from hosting.submission.sending import SendingGate
 from storage.collections.values import Kind, NewCollection
 from storage.directory.resolve import Resolver
@@ -42,8 +44,9 @@ class SchedulingTown(MailTown):
         limits = Sending(self.installation, sending or SendingLimits())
         gate = SendingGate(self.installation, self.resolver, limits, HOST)
         self.scheduling = scheduling_of(self.installation, self.resolver, gate, MailSettings(HOST, 86_400))
+        self.incoming = Incoming(self.installation, self.scheduling.people, HOST)
         services = DavServices(self.installation, self.clock, scheduler=self.scheduling.scheduler)
-        self.handler = make_handler(services, [_calendars])
+        self.handler = make_handler(services, [_calendars, Outbox(self.scheduling.people).register])
 
     def ask(self, method: str, path: str, body: bytes = b"", login: str = ALICE, **headers: str) -> DavResponse:
         """`headers` with "_" for "-"."""
