@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, precondition
-from hosting.dav.locating import locate, principal
+from hosting.dav.locating import collections_in, locate, principal
 from hosting.dav.multistatus import (
     Asked,
     Multistatus,
@@ -148,10 +148,12 @@ class PrincipalReports:
     # RFC 3253 §3.8
 
     def expand(self, context: Context, resource: Resource, body: Element, depth: str) -> DavResponse:
-        """Hrefs in properties become responses about what they lead to. Depth 1 is for members of a home too."""
-        if depth != "0":
-            raise Refused(400, why="This report has Depth 0.")
-        return answer(context, (self._expanded(context, resource, body, [_EXPANDED_MAX], _EXPANSION_DEPTH),))
+        """Hrefs in properties become responses about what they lead to; with Depth 1 for the collections in it too."""
+        if depth == "infinity":
+            raise Refused(400, why="This report has Depth 0 or 1.")
+        left = [_EXPANDED_MAX]
+        resources = [resource, *(collections_in(context, resource) if depth == "1" else ())]
+        return answer(context, (self._expanded(context, each, body, left, _EXPANSION_DEPTH) for each in resources))
 
     def _expanded(self, context: Context, resource: Resource, asked: Element, left: list[int], depth: int) -> bytes:
         wanted_elements = asked.all(dav("property"))

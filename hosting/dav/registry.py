@@ -107,6 +107,11 @@ class Registry:
         """Those that a resource of this type may have."""
         return self._properties[type_]
 
+    def is_protected(self, name: str) -> bool:
+        """Whether some resources have such a property and none lets it be set: then nobody keeps one of this name."""
+        known = [of[name] for of in self._properties.values() if name in of]
+        return bool(known) and not any(each.write or each.create for each in known)
+
     def report(self, *added: Report) -> None:
         for each in added:
             for type_ in each.types:

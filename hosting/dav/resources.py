@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from storage.values import AccountId, TenantId
 
 ROOT = "/dav/"
 _SAFE = "@:!$*,;=~()"  # beside letters, digits and "-._~"; nothing that XML would want escaped
+_PLAIN = re.compile(r"[A-Za-z0-9@:!$*,;=~()._-]+\Z")  # nothing to encode, as nearly all
 
 
 class ResourceType(StrEnum):
@@ -179,4 +181,4 @@ def href(segments: tuple[str, ...], *, is_collection: bool) -> bytes:
 
 def encoded(segment: str) -> str:
     """One segment, percent-encoded; nothing in it has a meaning in XML."""
-    return quote(segment, safe=_SAFE)
+    return segment if _PLAIN.match(segment) else quote(segment, safe=_SAFE)

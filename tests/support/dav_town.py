@@ -17,7 +17,10 @@ from hosting.dav.assembly import make_handler
 from hosting.dav.handler import DavHandler
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavRequest
+from hosting.dav.resources import Resource, ResourceType
 from hosting.dav.services import DavServices
+from storage.collections.conditions import Violated
+from storage.collections.values import Content, Kind
 
 ALICE, BOB, MALLORY = "alice@example.test", "bob@example.test", "mallory@other.test"
 D = "{DAV:}"
@@ -204,3 +207,24 @@ def serving(town: DavTown) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class AnyBody:
+    """Takes what comes as an event with the UID of its first line: for what is not about calendars' content."""
+
+    def checked(self, _: object, __: object, name: str, data: bytes, media_type: str) -> Content:
+        if data.startswith(b"bad"):
+            raise Violated("valid-calendar-data", "This is no calendar.")
+        return Content(data, media_type or "text/calendar", data.split(b"\n")[0].decode() or name, "VEVENT")
+
+    def served(self, _: object, resource: Resource, data: bytes) -> tuple[bytes, str]:
+        return data, resource.object.content_type
+
+
+def bare_calendars(registry: Registry) -> None:
+    """As much of calendars and address books as WebDAV itself can be shown with."""
+    registry.resource_types[ResourceType.CALENDAR] = ("{urn:ietf:params:xml:ns:caldav}calendar",)
+    registry.creatable["{urn:ietf:params:xml:ns:caldav}calendar"] = Kind.CALENDAR
+    registry.creatable["{urn:ietf:params:xml:ns:carddav}addressbook"] = Kind.ADDRESS_BOOK
+    registry.bodies[Kind.CALENDAR] = AnyBody()
+    registry.bodies[Kind.ADDRESS_BOOK] = AnyBody()

@@ -89,7 +89,8 @@ class Mkcol:
 
     def __call__(self, context: Context) -> DavResponse:
         request = context.request
-        if request.body.strip() and "xml" not in request.header("content-type").lower():
+        media_type = request.header("content-type").lower()
+        if request.body.strip() and media_type and "xml" not in media_type:
             raise Refused(415, why="The body is not what MKCOL takes.")
         where = self._making.free_place(context)
         body = xml_body(context, dav("mkcol"), optional=True)

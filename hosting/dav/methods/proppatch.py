@@ -94,6 +94,8 @@ class Checking:
             if edit.apply is not None:
                 changes.apply.append(edit.apply)
             return
+        if self._registry.is_protected(named.name):
+            raise _PROTECTED
         if not creating and kept_at(resource) is None:
             raise Refused(403, why="Properties of this resource are its owner's.")
         if value is None:

@@ -24,6 +24,7 @@ from hosting.dav.request import DavResponse, empty
 from hosting.dav.resources import A_HOME, KEPT, OBJECTS, TYPE_OF, Resource, ResourceType
 from storage.collections.conditions import Conditions
 from storage.collections.values import Kind
+from storage.errors import OverQuota
 
 _FOLDERS = frozenset({ResourceType.FOLDER, ResourceType.FILE_HOME})
 _MEMBER_OF = {  # where an entry of this type may go
@@ -126,6 +127,8 @@ class Transfer:
 
     def _do(self, context: Context, source: Resource, target: Place, *, overwrite: bool, deep: bool) -> bool:
         """Whether nothing was there before."""
+        if context.principal.full and not self._move:
+            raise OverQuota("All accounts of the contract together are above its storage.")
         parent = with_folder(context, target.parent)
         if source.stored is None:
             return self._collection(context, source, parent, target, overwrite=overwrite, deep=deep)
