@@ -6,11 +6,14 @@ from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from hosting.composition import Parts
 from hosting.dav.assembly import make_handler
+from hosting.dav.calendars import extension as calendars
+from hosting.dav.contacts import extension as contacts
 from hosting.dav.services import DavServices
 from hosting.ending import LettingGo
 from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
+from hosting.scheduling.assembly import make_scheduling
 from hosting.tls_names import Names
 from hosting.web.listener import Listening
 from hosting.web.places import Places
@@ -24,7 +27,9 @@ def make_service(parts: Parts) -> RoleService:
         config.certificates(parts.data),
         lambda certificate, key: take_http(ServerCertificate(certificate, key).context),
     )
-    dav = make_handler(DavServices(parts.installation, parts.clock))
+    scheduling = make_scheduling(parts.installation, config)
+    services = DavServices(parts.installation, parts.clock, scheduler=scheduling.scheduler)
+    dav = make_handler(services, [calendars.register, contacts.register])
     service = WebService(
         config,
         parts.installation,
@@ -52,5 +57,5 @@ def make_service(parts: Parts) -> RoleService:
         parts.metrics.count_up_to("web", service.counters.totals())
 
     following = follow_files(parts, [service.reload], [names.refresh])
-    services = [service, LettingGo(parts), every_second(parts, show), following]
-    return RoleService(services, reload=[service.reload, names.refresh])
+    running = [service, LettingGo(parts), every_second(parts, show), following]
+    return RoleService(running, reload=[service.reload, names.refresh])
