@@ -17,7 +17,7 @@ from storage.collections.conditions import Violated
 from storage.icalendar.contentlines import Component, Malformed, Property, read, text
 from storage.icalendar.limits import CALENDAR_LIMITS, CalendarLimits
 from storage.icalendar.rules import Rule, TooMuch, Unsupported, read_rule
-from storage.icalendar.values import UTC, Duration, Moment, Period, duration, moment, period
+from storage.icalendar.values import UTC, Duration, Moment, Period, Zone, duration, moment, period
 from storage.icalendar.zones import Zones
 
 COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VAVAILABILITY")
@@ -239,7 +239,7 @@ def _timed(component: Component, zones: Zones, limits: CalendarLimits) -> Timed:
             _instant(timed, one)
         elif name == "FREEBUSY":
             zone = zones.of(one)
-            timed.periods.extend(period(value, zone) for value in _listed(one))
+            timed.periods.extend(_period(value, zone, limits) for value in _listed(one))
         if one.group:
             raise Malformed(f'"{one.group[:20]}.{name[:20]}" is no name of a property.')
     if len(timed.attendees) > limits.max_attendees:
@@ -268,11 +268,17 @@ def _dates(one: Property, zones: Zones, limits: CalendarLimits) -> list[Moment |
     found: list[Moment | Period] = []
     for value in _listed(one):
         if "/" in value:
-            span = period(value, zone)
-            _bounded(span.start, limits)
-            found.append(span)
+            found.append(_period(value, zone, limits))
         else:
             found.append(_bounded(moment(value, zone), limits))
+    return found
+
+
+def _period(value: str, zone: Zone | None, limits: CalendarLimits) -> Period:
+    found = period(value, zone)
+    _bounded(found.start, limits)
+    if found.until(UTC) < found.start.seconds(UTC):
+        raise Malformed("A period ends before it begins.")
     return found
 
 
