@@ -18,6 +18,7 @@ from storage.icalendar.textmatch import Collation, MatchType, TextMatch
 
 _COMP, _PROP, _PARAM = caldav("comp-filter"), caldav("prop-filter"), caldav("param-filter")
 _RANGE, _TEXT, _UNDEFINED = caldav("time-range"), caldav("text-match"), caldav("is-not-defined")
+_DEFINED = caldav("is-defined")  # of drafts; old clients still say it, and it adds nothing
 
 _CONDITIONS_MAX = 500  # of one filter
 _TEXT_MAX = 4096  # characters that are looked for
@@ -115,7 +116,7 @@ class _Filters:
                 properties.append(self._property(child))
             elif child.name == _COMP:
                 components.append(self.component(child, name, level + 1))
-            else:
+            elif child.name != _DEFINED:
                 raise refused("A comp-filter holds what it may not.")
         return Filter(name, False, ranges[0] if ranges else None, tuple(properties), tuple(components))
 
@@ -133,7 +134,7 @@ class _Filters:
                 texts.append(read_text_match(child, Namespace.CALDAV))
             elif child.name == _PARAM:
                 parameters.append(self._parameter(child))
-            else:
+            elif child.name != _DEFINED:
                 raise refused("A prop-filter holds what it may not.")
         return PropFilter(name, False, ranges[0] if ranges else None, texts[0] if texts else None, tuple(parameters))
 

@@ -11,7 +11,7 @@ import re
 from hosting.dav.calendars.zones import ZONE_MAX, zone_id_of, zone_of_id, zone_text
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, precondition
-from hosting.dav.names import APPLE_ICAL, attribute, caldav, element, text, text_element
+from hosting.dav.names import APPLE_ICAL, attribute, caldav, dav, element, text, text_element
 from hosting.dav.registry import Edit, LiveProperty, Read, Registry
 from hosting.dav.resources import Resource, ResourceType
 from hosting.dav.xml import Element
@@ -80,6 +80,12 @@ def _always(content: bytes) -> Read:
     return lambda context, resource: content
 
 
+def owned(resource: Resource) -> None:
+    """What a property says to everybody is its owner's to say, whoever else may write. Raises Refused."""
+    if resource.share is not None:
+        raise precondition(403, dav("cannot-modify-protected-property"), why="This is its owner's to say.")
+
+
 def words(value: Element | None, most: int, why: str) -> str:
     """The text of a property's new value; "" when it is removed."""
     if value is None:
@@ -95,6 +101,7 @@ def _description(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_description(context: Context, resource: Resource, value: Element | None) -> Edit:
+    owned(resource)
     return Edit({"description": words(value, _DESCRIPTION_MAX, "The description is too long, or holds elements.")})
 
 
@@ -104,6 +111,7 @@ def _timezone(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_timezone(context: Context, resource: Resource, value: Element | None) -> Edit:
+    owned(resource)
     given = words(value, ZONE_MAX, "The time zone is too long.")
     if value is None:
         return Edit({"timezone": ""})
@@ -116,6 +124,7 @@ def _timezone_id(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_timezone_id(context: Context, resource: Resource, value: Element | None) -> Edit:
+    owned(resource)
     if value is None:
         return Edit({"timezone": ""})
     return Edit({"timezone": zone_of_id(words(value, 255, "This is no name of a time zone.").strip())})
@@ -172,6 +181,7 @@ def _order(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_order(context: Context, resource: Resource, value: Element | None) -> Edit:
+    owned(resource)
     given = words(value, 20, "This is no number.").strip()
     if not given:
         return Edit({"position": None})

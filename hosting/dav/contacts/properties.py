@@ -6,9 +6,9 @@ Standards: RFC 6352 §6.2, §7.1; me-card of Apple's calendarserver.
 from __future__ import annotations
 
 from hosting.dav.calendars.principals import person_of
-from hosting.dav.calendars.properties import collations, words
+from hosting.dav.calendars.properties import collations, owned, words
 from hosting.dav.context import Context
-from hosting.dav.errors import Refused, precondition
+from hosting.dav.errors import Refused
 from hosting.dav.names import attribute, calendarserver, carddav, dav, element, text
 from hosting.dav.paths import read_reference
 from hosting.dav.registry import Edit, LiveProperty, Registry
@@ -52,6 +52,7 @@ def _description(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_description(context: Context, resource: Resource, value: Element | None) -> Edit:
+    owned(resource)
     return Edit({"description": words(value, _DESCRIPTION_MAX, "The description is too long, or holds elements.")})
 
 
@@ -68,8 +69,7 @@ def _me_card(context: Context, resource: Resource) -> bytes | None:
 
 
 def _set_me_card(context: Context, resource: Resource, value: Element | None) -> Edit:
-    if resource.share is not None:
-        raise precondition(403, dav("cannot-modify-protected-property"))
+    owned(resource)
     properties, place = resource.data.properties, home(Kind.ADDRESS_BOOK)
     if value is None:
         return Edit(apply=lambda: properties.remove(*place, ME_CARD))
