@@ -1,8 +1,8 @@
 """What a calendar-query asks for, as values, and whether an object is it (RFC 4791 §9.7).
 
 hosting.dav reads the XML into `Filter`; `prefilter` says what the index of times can answer of it, `certain` whether
-the index alone decides about an object, and `matches` looks at an object that was read. A time-range stands for
-[start, end) in Unix seconds.
+the index alone decides about an object, `may_match` whether its octets are worth reading, and `matches` looks at an
+object that was read. A time-range stands for [start, end) in Unix seconds.
 
 All conditions of a comp-filter are asked of one component: a master and an override that match half each are no match.
 A time-range of a component asks for the instances that this component stands for; one of an alarm for when it goes off
@@ -25,7 +25,7 @@ from storage.icalendar.contentlines import Component, Malformed, Property, text
 from storage.icalendar.instances import alarm_times, overlapping
 from storage.icalendar.recurrence import Instance, instances_in
 from storage.icalendar.rules import TooMuch
-from storage.icalendar.textmatch import TextMatch
+from storage.icalendar.textmatch import Octets, TextMatch
 from storage.icalendar.values import DAY, UTC, Moment, Zone, moment
 
 _TIMED_COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VALARM", "VAVAILABILITY", "AVAILABLE")
@@ -145,6 +145,26 @@ def _validated_range(asked: TimeRange) -> None:
         raise Violated("valid-filter", "A time-range has a start or an end.")
     if asked.start is not None and asked.end is not None and asked.start >= asked.end:
         raise Violated("valid-filter", "A time-range ends after it starts.")
+
+
+def may_match(data: bytes, filter_: Filter) -> bool:
+    """Whether an object with these octets can match at all: names and texts that are wanted have to be in them."""
+    octets = Octets(data)
+    todo = [filter_]
+    while todo:
+        one = todo.pop()
+        if one.is_not_defined:
+            continue
+        if not octets.may_have(one.name):
+            return False
+        for prop in one.props:
+            if not prop.is_not_defined and not (octets.may_have(prop.name) and octets.may_match(prop.text)):
+                return False
+            for wanted in prop.params:
+                if not wanted.is_not_defined and not (octets.may_have(wanted.name) and octets.may_match(wanted.text)):
+                    return False
+        todo.extend(one.components)
+    return True
 
 
 def matches(found: CalendarObject, filter_: Filter, zone: Zone = UTC) -> bool:

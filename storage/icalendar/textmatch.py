@@ -9,6 +9,7 @@ Standards: RFC 4790 §9 (i;ascii-casemap, i;octet), RFC 5051 (i;unicode-casemap)
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -78,3 +79,36 @@ class TextMatch:
                 return value.startswith(self._folded)
             case MatchType.ENDS_WITH:
                 return value.endswith(self._folded)
+
+
+_FOLD = re.compile(rb"\r*\n[ \t]")
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_UNSURE = re.compile(r'[\\,;"^\x00-\x1f]')  # what values and parameters write in other octets than they mean
+
+
+class Octets:
+    """The octets of an object, asked what may be in it before anybody reads it. A no is certain, a yes is not."""
+
+    __slots__ = ("_is_ascii", "_meant", "_raw")
+
+    def __init__(self, data: bytes) -> None:
+        self._is_ascii = data.isascii()
+        self._raw = _FOLD.sub(b"", data).upper()
+        # Parameters keep their backslashes, values do not: both are looked at.
+        self._meant = _ESCAPE.sub(rb"\1", self._raw) if b"\\" in self._raw else self._raw
+
+    def may_have(self, name: str) -> bool:
+        """Whether there may be a component, property or parameter of this name, which is in upper case."""
+        return name.encode() in self._raw
+
+    def may_match(self, wanted: TextMatch | None) -> bool:
+        """Whether some text of it may match."""
+        if wanted is None or wanted.negate or _UNSURE.search(wanted.text):
+            return True
+        sought = wanted.text
+        if wanted.collation is Collation.UNICODE:
+            sought = casemap(sought)
+            if not self._is_ascii or _UNSURE.search(sought):
+                return True
+        octets = sought.encode("utf-8", "surrogatepass").upper()
+        return octets in self._raw or octets in self._meant

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from storage.icalendar.contentlines import Property, text
-from storage.icalendar.textmatch import TextMatch
+from storage.icalendar.textmatch import Octets, TextMatch
 from storage.vcard.card import Card
 from storage.vcard.properties import types
 
@@ -84,6 +84,32 @@ class CardFilter:
 def matches(card: Card, filter_: CardFilter) -> bool:
     """Whether `card` is what `filter_` asks for."""
     return not filter_.props or filter_.test.of(wanted.matches(card) for wanted in filter_.props)
+
+
+def may_match(data: bytes, filter_: CardFilter) -> bool:
+    """Whether a card with these octets can match at all: names and texts that are wanted have to be in them."""
+    octets = Octets(data)
+    return not filter_.props or filter_.test.of(_may_have(octets, wanted) for wanted in filter_.props)
+
+
+def _may_have(octets: Octets, wanted: CardPropFilter) -> bool:
+    if wanted.is_not_defined:
+        return True
+    if not octets.may_have(wanted.name):
+        return False
+    if not wanted.texts and not wanted.params:
+        return True
+    answers = [octets.may_match(each) for each in wanted.texts]
+    answers += [_may_have_parameter(octets, each) for each in wanted.params]
+    return wanted.test.of(iter(answers))
+
+
+def _may_have_parameter(octets: Octets, wanted: CardParamFilter) -> bool:
+    if wanted.is_not_defined:
+        return True
+    if wanted.name == "TYPE":  # known without its name too (vCard 2.1), and compared in lower case
+        return wanted.text is None or not wanted.text.text.isascii() or octets.may_match(wanted.text)
+    return octets.may_have(wanted.name) and octets.may_match(wanted.text)
 
 
 def named(name: str) -> tuple[str, str]:

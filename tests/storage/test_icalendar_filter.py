@@ -18,6 +18,7 @@ from storage.icalendar.filter import (
     TimeRange,
     certain,
     matches,
+    may_match,
     prefilter,
     validated,
 )
@@ -219,7 +220,31 @@ FULL = event(
     ],
 )
 def test_property_filters(prop: PropFilter, answer: bool) -> None:
-    assert matches(calendar(FULL), asks("VEVENT", props=(prop,))) is answer
+    found, wanted = calendar(FULL), asks("VEVENT", props=(prop,))
+    assert matches(found, wanted) is answer
+    assert may_match(found.data, wanted) or not answer
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted", "answer"),
+    [
+        ("SUMMARY:Budget", "budget", True),
+        ("SUMMARY:Bud\n get", "BUDGET", True),
+        ("SUMMARY:B\\udget", "budget", True),
+        ("SUMMARY:other", "budget", False),
+        ("SUMMARY:a\\, b", "a, b", True),
+        ("SUMMARY:Ü", "ü", True),
+        ("SUMMARY:a ﬁle", "file", True),
+    ],
+)
+def test_octets_rule_out_what_cannot_match(line: str, wanted: str, answer: bool) -> None:
+    found = calendar(event(NOON, line))
+    asked = asks("VEVENT", props=(PropFilter("SUMMARY", text=TextMatch(wanted, Collation.UNICODE)),))
+    assert matches(found, asked) is answer
+    assert may_match(found.data, asked) is answer
+    assert not may_match(found.data, asks("VTODO"))
+    assert not may_match(found.data, asks("VEVENT", components=(Filter("VALARM"),)))
+    assert may_match(found.data, asks("VEVENT", components=(Filter("VALARM", is_not_defined=True),)))
 
 
 def test_components_that_are_there_and_those_that_are_not() -> None:

@@ -11,7 +11,7 @@ from storage.vcard.birthday import Anniversary, Occasion, anniversaries, anniver
 from storage.vcard.card import CardLimits, begins_like_a_card, read_card
 from storage.vcard.content import card_content
 from storage.vcard.dates import CardDate, read_date
-from storage.vcard.filter import CardFilter, CardParamFilter, CardPropFilter, Test, matches, named
+from storage.vcard.filter import CardFilter, CardParamFilter, CardPropFilter, Test, matches, may_match, named
 from storage.vcard.partial import AddressData, CardProp, partial
 from storage.vcard.properties import types
 from storage.vcard.splitting import split
@@ -230,6 +230,7 @@ HOME = CardParamFilter("TYPE", TextMatch("home", match_type=MatchType.EQUALS))
 )
 def test_property_filters(prop: CardPropFilter, answer: bool) -> None:
     assert matches(read_card(JANE), CardFilter((prop,))) is answer
+    assert may_match(JANE, CardFilter((prop,))) or not answer
 
 
 def test_filters_of_several_properties() -> None:
@@ -239,6 +240,9 @@ def test_filters_of_several_properties() -> None:
     assert matches(one, CardFilter((yes, no)))
     assert not matches(one, CardFilter((yes, no), Test.ALL_OF))
     assert matches(one, CardFilter((yes, yes), Test.ALL_OF))
+    assert may_match(JANE, CardFilter((yes, no))) and not may_match(JANE, CardFilter((yes, no), Test.ALL_OF))
+    nobody = CardPropFilter("FN", texts=(contains("nobody"),))
+    assert not may_match(card("FN:Jane"), CardFilter((nobody,)))
     assert named("item1.email") == ("EMAIL", "item1") and named("fn") == ("FN", "")
 
 

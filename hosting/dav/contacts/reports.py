@@ -18,7 +18,7 @@ from hosting.dav.xml import Element
 from storage.collections.conditions import Violated
 from storage.collections.values import Stored
 from storage.vcard.card import read_card
-from storage.vcard.filter import CardFilter, matches
+from storage.vcard.filter import CardFilter, matches, may_match
 from storage.vcard.partial import partial
 
 ADDRESS_DATA = carddav("address-data")
@@ -92,6 +92,8 @@ def _whole(data: bytes) -> bytes:
 
 def _matching(book: Resource, objects: list[Stored], filter_: CardFilter) -> Iterator[tuple[Stored, bytes]]:
     for stored, data in book.data.objects.read_many(objects):
+        if not may_match(data, filter_):
+            continue
         try:
             card = read_card(data)
         except Violated:  # kept by an older version of this server
