@@ -26,9 +26,10 @@ from storage.collections.conditions import Violated
 from storage.collections.values import ENDLESS, Stored, Times
 from storage.errors import InvalidInput
 from storage.icalendar.checked import CalendarObject, parsed
-from storage.icalendar.filter import Candidates, Filter, certain, matches, prefilter, validated
+from storage.icalendar.filter import Candidates, Filter, certain, matches, may_match, prefilter, validated
 from storage.icalendar.freebusy import Busy, freebusy, written_freebusy
-from storage.icalendar.instances import BEGINNING
+from storage.icalendar.instances import BEGINNING, overlapping
+from storage.icalendar.textmatch import TextMatch
 from storage.icalendar.values import Zone
 
 CALENDAR_DATA = caldav("calendar-data")
@@ -95,6 +96,9 @@ class CalendarReports:
         zone: Zone,
     ) -> Iterator[bytes]:
         sure, unsure = _sorted_out(calendar, only, prefilter(filter_), zone)
+        uids = list(_uids(filter_))
+        if uids:  # the row knows it
+            unsure = [each for each in unsure if all(text.matches(each.uid or "") for text in uids)]
         if sure:
             yield from self._contents.told(context, calendar, sure, wanted, part)
         if unsure:
@@ -162,13 +166,26 @@ def _read_matching(
     calendar: Resource, stored: Iterable[Stored], filter_: Filter, zone: Zone
 ) -> Iterator[tuple[Stored, bytes]]:
     for each, data in calendar.data.objects.read_many(stored):
-        found = _parsed(data)
+        found = _parsed(data) if may_match(data, filter_) else None
         if found is not None and matches(found, filter_, zone):
             yield each, data
 
 
+def _uids(filter_: Filter) -> Iterator[TextMatch]:
+    """What an object's UID has to match, the same in all its components."""
+    for component in filter_.components:
+        if not component.is_not_defined:
+            yield from (prop.text for prop in component.props if prop.name == "UID" and prop.text is not None)
+
+
 def _objects_in(calendar: Resource, start: int, end: int) -> Iterator[CalendarObject]:
-    stored = [each for each, _ in calendar.data.objects.in_time(calendar.row.id, start, end)]
+    """What may take place in that time: what surely does not is not read."""
+    zone = zone_of_calendar(calendar)
+    stored = [
+        each
+        for each, times in calendar.data.objects.in_time(calendar.row.id, start, end)
+        if overlapping(times, start, end, zone, each.component) is not False
+    ]
     for _, data in calendar.data.objects.read_many(stored):
         found = _parsed(data)
         if found is not None:
