@@ -53,7 +53,7 @@ class Bodies:
         if announced.isascii() and announced.isdecimal() and (len(announced) > 15 or int(announced) > most):
             raise BodyTooLarge
         size = held = 0
-        pieces: list[bytes] = []
+        body = bytearray()
         try:
             while True:
                 message = await receive()
@@ -68,11 +68,14 @@ class Bodies:
                     held = size
                     if self.held > self._limits.bodies:
                         raise Crowded
-                pieces.append(piece)
-                if not message.get("more_body", False):
+                more = message.get("more_body", False)
+                if not more and not body:
                     break
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            yield body
+                body += piece  # never kept one by one: they may be of an octet each
+                if not more:
+                    piece = bytes(body)
+                    body.clear()
+                    break
+            yield piece
         finally:
             self.held -= held

@@ -78,7 +78,7 @@ class HttpListener:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=int(limits.keep_alive),
+            timeout_keep_alive=limits.keep_alive,
         )
         self._config.load()
         self._server = Server(self._config)

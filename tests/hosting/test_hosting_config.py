@@ -90,6 +90,8 @@ def test_a_file_that_is_no_toml_is_told_with_line_and_column() -> None:
         ("[listen]\naddresses = []", "is empty"),
         ("[listen]\noperations_address = '0.0.0.0'", "must be a loopback address"),
         ("[listen]\nimap = 993", "has a port (993) that another listener has too"),
+        ("[listen]\nhttps = 993", "listen.https has a port (993) that another listener has too"),
+        ("[web]\nthreads = 0", "threads"),
         ("[listen]\nproxy_protocol_from = ['10.0.0.1/8']", "is no network"),
         ("[keys]\nmaster_file = '/x'\nmaster_command = ['y']", "more than one place"),
         ("[mail]\npostmaster = 'nobody'", "is not an e-mail address"),

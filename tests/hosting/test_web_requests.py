@@ -258,7 +258,7 @@ def test_requests_sent_ahead_are_answered_in_order_and_not_without_end(place: We
 
 
 def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
-    with web_place(tmp_path / "data", limits=Limits(head_timeout=0.2, body_timeout=0.2, keep_alive=1.0)) as place:
+    with web_place(tmp_path / "data", limits=Limits(head_timeout=0.2, body_timeout=0.2, keep_alive=1)) as place:
         with place.raw() as hand:
             assert hand.recv(1) == b""  # not a word
         with place.raw() as hand:
