@@ -157,7 +157,7 @@ class Resource:
         return Resource(
             OBJECT_OF[self.row.kind],
             (*self.segments, stored.name),
-            self.reach,
+            self.reach if self.share is None or self.share.may_write else self.reach & ~Reach.WRITE_PROPERTIES,
             self.person,
             self.owner,
             self.account,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hosting.dav.resources import Share
 from hosting.dav.scheduling import Scheduler
 from storage.clock import Clock
-from storage.collections.values import CollectionId, Kind
+from storage.collections.values import CollectionId
 from storage.installation import Installation
 from storage.values import AccountId, TenantId
 
@@ -31,6 +31,10 @@ class DavLimits:
     locks: int = 1000  # of one account
 
 
+# Fields of a shared collection that each sharee has for himself.
+SHAREES_OWN = frozenset({"display_name", "color", "transparent"})
+
+
 class Shares(Protocol):
     """Collections that their owners share with others of the tenant."""
 
@@ -40,6 +44,10 @@ class Shares(Protocol):
 
     def of_collection(self, tenant_id: TenantId, owner_id: AccountId, collection_id: CollectionId) -> Sequence[Share]:
         """With whom it is shared."""
+        ...
+
+    def change(self, tenant_id: TenantId, share: Share, fields: Mapping[str, object]) -> None:
+        """What the sharee sets of his view of it: some of `SHAREES_OWN`."""
         ...
 
     def leave(self, tenant_id: TenantId, share: Share) -> None:
@@ -56,6 +64,9 @@ class NoShares:
     def of_collection(self, tenant_id: TenantId, owner_id: AccountId, collection_id: CollectionId) -> Sequence[Share]:
         return ()
 
+    def change(self, tenant_id: TenantId, share: Share, fields: Mapping[str, object]) -> None:
+        return None
+
     def leave(self, tenant_id: TenantId, share: Share) -> None:
         return None
 
@@ -67,6 +78,3 @@ class DavServices:
     limits: DavLimits = field(default_factory=DavLimits)
     shares: Shares = field(default_factory=NoShares)
     scheduler: Scheduler | None = None
-
-
-HOME_KINDS = {Kind.CALENDAR, Kind.ADDRESS_BOOK, Kind.FOLDER}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from hosting.dav.bodies import xml_body
@@ -21,13 +22,15 @@ from hosting.dav.names import dav, element
 from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse, empty
-from hosting.dav.resources import Resource, ResourceType
+from hosting.dav.resources import Resource, ResourceType, Share
+from hosting.dav.services import SHAREES_OWN
 from hosting.dav.xml import LANGUAGE, Element, serialised
 from storage.collections.collections import CollectionChanges
 from storage.database.database import Transaction
 from storage.errors import CleanmailError
 
 _PROTECTED = Refused(403, element(dav("cannot-modify-protected-property")))
+_OWNERS = Refused(403, why="Properties of this resource are its owner's.")
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class Checking:
             if write is None:
                 raise _PROTECTED
             edit = write(context, resource, value)
+            if resource.share is not None and resource.stored is None and not edit.fields.keys() <= SHAREES_OWN:
+                raise _OWNERS
             changes.fields.update(edit.fields)
             if edit.apply is not None:
                 changes.apply.append(edit.apply)
@@ -97,7 +102,7 @@ class Checking:
         if self._registry.is_protected(named.name):
             raise _PROTECTED
         if not creating and kept_at(resource) is None:
-            raise Refused(403, why="Properties of this resource are its owner's.")
+            raise _OWNERS
         if value is None:
             changes.put.pop(named.name, None)
             changes.remove.append(named.name)
@@ -147,6 +152,10 @@ class Proppatch:
         if resource.type is ResourceType.FILE_HOME and changes.fields:
             resource = with_folder(context, resource)
         place = kept_at(resource)
+        if resource.share is not None and resource.stored is None and changes.fields:
+            fields = dict(changes.fields)
+            changes.apply.insert(0, partial(_change_share, context, resource.share, fields))
+            changes.fields.clear()
 
         def work(transaction: Transaction) -> None:
             if changes.fields:
@@ -164,3 +173,7 @@ class Proppatch:
             if error.temporary and refusal_of(error).status == 503:
                 raise
             changes.failed = dict.fromkeys(changes.names, refusal_of(error))
+
+
+def _change_share(context: Context, share: Share, fields: dict[str, object]) -> None:
+    context.services.shares.change(context.me.tenant_id, share, fields)
