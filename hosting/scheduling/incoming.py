@@ -43,7 +43,7 @@ from storage.values import AccountId, EmailAddress, MessageId, TenantId
 log = logging.getLogger(__name__)
 
 OF_SENDER_AND_DAY = 50  # messages that count
-_AT_ONCE = 500  # message ids
+_AT_ONCE = 500  # UIDs
 _LOOKED_AT = 8 << 20  # octets of a message
 _CALENDAR_MAX = 1 << 20  # octets of a text/calendar part
 _PARTS_MAX = 3  # of one message
@@ -67,15 +67,15 @@ class Incoming:
         limits = Limits(row.quota_bytes, row.quota_messages)
         with self._installation.account(tenant_id, account_id, limits=limits) as account:
             rows = Scheduling(account, self._clock)
-            mailbox = account.mailboxes.find(INBOX)
             while not stopping():
-                found, upto = rows.arrived(mailbox.id, _AT_ONCE)
-                if upto is None:
+                mailbox = account.mailboxes.find(INBOX)
+                found, following = rows.arrived(mailbox, _AT_ONCE)
+                if following is None:
                     break
                 for message_id in found:
                     for outcome in self._read(account, rows, message_id):
                         outcomes[outcome] = outcomes.get(outcome, 0) + 1
-                rows.look_from(upto)
+                rows.look_from(mailbox, following)
         if outcomes:
             counted = ", ".join(f"{count} {outcome.value}" for outcome, count in outcomes.items())
             log.info("account %d of tenant %d: scheduling messages by mail: %s", account_id, tenant_id, counted)

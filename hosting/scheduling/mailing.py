@@ -103,8 +103,16 @@ class Mailing:
             held=only_remote,
         )
         with suppress(AlreadyExists):  # before a crash
-            self._keeping.keep(message, to)
+            if not self._is_queued(queue_id):
+                self._keeping.keep(message, to)
         return only_remote
+
+    def _is_queued(self, queue_id: str) -> bool:
+        try:
+            self._installation.queue.show(queue_id)
+        except NotFound:
+            return False
+        return True
 
     def _sender(self, account: Account, meeting: Meeting) -> EmailAddress:
         """The account's address under which it takes part. Raises Refused if that is not its own."""

@@ -28,9 +28,10 @@ from storage.itip.outgoing import Outgoing
 from storage.itip.received import newer
 from storage.keys.sealing import derive, keyed_hash
 from storage.mail.account import Account
+from storage.mail.mailboxes import Mailbox
 from storage.schema.account import counter, info, membership, rendered
 from storage.schema.collections import scheduled, scheduling
-from storage.values import AccountId, MailboxId, MessageId
+from storage.values import AccountId, MessageId
 
 DAY = 86_400
 CLAIM = 300  # seconds that who claimed a message has for it
@@ -104,9 +105,6 @@ _WRITE = prepare(
         index_elements=[info.c.account_id, info.c.name], set_={"value": _put_info.excluded["value"]}
     )
 )
-_LAST_MESSAGE = prepare(
-    select(counter.c.value).where(counter.c.account_id == bindparam("account"), counter.c.name == "message_id")
-)
 _ARRIVED = prepare(
     select(membership.c.message_id, rendered.c.body_structure)
     .select_from(
@@ -118,10 +116,10 @@ _ARRIVED = prepare(
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),
-        membership.c.message_id > bindparam("after"),
-        membership.c.message_id <= bindparam("upto"),
+        membership.c.uid >= bindparam("first"),
+        membership.c.uid < bindparam("next"),
     )
-    .order_by(membership.c.message_id)
+    .order_by(membership.c.uid)
 )
 
 
@@ -298,26 +296,25 @@ class Scheduling:
 
     # The mailbox
 
-    def arrived(self, mailbox_id: MailboxId, most: int) -> tuple[list[MessageId], MessageId | None]:
-        """Messages in it with a text/calendar part that nobody has looked at, and up to which one that is all of them.
+    def arrived(self, mailbox: Mailbox, most: int) -> tuple[list[MessageId], int | None]:
+        """Messages in it with a text/calendar part that nobody has looked at, and from which UID on others follow.
 
         The first time it is nothing: what was there before calendars were is left alone. None: there is no news.
         """
         with self._database.reading() as connection:
-            last = int(_LAST_MESSAGE.rows(connection, account=self._account_id)[0][0])
-            known = self._value(connection, _UPTO)
-            if known is None:
-                return [], MessageId(last)
-            if last <= int(known):
+            validity, _, first = (self._value(connection, _UPTO) or "").partition(" ")
+            if validity != str(mailbox.uidvalidity) or not first:
+                return [], mailbox.uidnext
+            if int(first) >= mailbox.uidnext:
                 return [], None
-            upto = min(last, int(known) + most)
-            rows = _ARRIVED.rows(connection, account=self._account_id, mailbox=mailbox_id, after=int(known), upto=upto)
-        found = [MessageId(row[0]) for row in rows if _CALENDAR in bytes(row[1]).lower()]
-        return found, MessageId(upto)
+            following = min(mailbox.uidnext, int(first) + most)
+            scope = {"account": self._account_id, "mailbox": mailbox.id}
+            rows = _ARRIVED.rows(connection, **scope, first=int(first), next=following)
+        return [MessageId(row[0]) for row in rows if _CALENDAR in bytes(row[1]).lower()], following
 
-    def look_from(self, upto: MessageId) -> None:
-        """All up to this one were looked at."""
-        self._write(_UPTO, str(int(upto)), durable=False)
+    def look_from(self, mailbox: Mailbox, following: int) -> None:
+        """All before this UID were looked at."""
+        self._write(_UPTO, f"{mailbox.uidvalidity} {following}", durable=False)
 
     @property
     def trust(self) -> Trust:
