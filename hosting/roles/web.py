@@ -14,6 +14,7 @@ from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.scheduling.assembly import make_scheduling
+from hosting.scheduling.outbox import Outbox
 from hosting.tls_names import Names
 from hosting.web.listener import Listening
 from hosting.web.places import Places
@@ -29,7 +30,8 @@ def make_service(parts: Parts) -> RoleService:
     )
     scheduling = make_scheduling(parts.installation, config)
     services = DavServices(parts.installation, parts.clock, scheduler=scheduling.scheduler)
-    dav = make_handler(services, [calendars.register, contacts.register])
+    outbox = Outbox(scheduling.people)
+    dav = make_handler(services, [calendars.register, contacts.register, outbox.register])
     service = WebService(
         config,
         parts.installation,
