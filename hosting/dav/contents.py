@@ -93,7 +93,8 @@ class Contents:
     ) -> Iterator[bytes]:
         """Objects by their hrefs, each once, whatever its encoding; 404 for those that are not there.
 
-        An href is answered as the client wrote it where nothing is found, else as this server writes it.
+        An href is answered as the client wrote it where nothing is found, else as this server writes it. Asked of one
+        object, nothing else is given.
         """
         missing: list[tuple[str, int]] = []
         by_parent: dict[tuple[str, ...], dict[str, str]] = {}
@@ -104,12 +105,13 @@ class Contents:
             except Refused:
                 missing.append((sent, 404))
                 continue
-            if segments:
+            if segments and (resource.stored is None or segments == resource.segments):
                 by_parent.setdefault(segments[:-1], {}).setdefault(segments[-1], sent)
             else:
                 missing.append((sent, 404))
         for segments, named in by_parent.items():
-            parent = resource if segments == resource.segments else None
+            here = collection_of(resource) if resource.stored else resource
+            parent = here if segments == here.segments else None
             if parent is None:
                 try:
                     parent = locate(context, segments)
@@ -141,16 +143,16 @@ class Contents:
 def scope(context: Context, resource: Resource) -> Iterator[tuple[Resource, Stored | None]]:
     """The collections that a query is about; with an object, only that one of its members.
 
-    A query without Depth on a calendar or an address book means what is in it, as every client means it, though by
-    RFC 3253 §3.6 it would be about the collection alone. A home is searched with infinite depth only.
+    A query on a calendar or an address book means what is in it whatever Depth says, as every client and Apple's server
+    mean it, though with a depth of 0 it would be about the collection alone (RFC 3253 §3.6). A home is searched with
+    Depth 1 or infinity.
     """
     depth = context.request.header("depth").strip().lower()
     if resource.stored is not None:
         yield collection_of(resource), resource.object
     elif resource.type in KEPT:
-        if depth != "0":
-            yield resource, None
-    elif depth == "infinity":
+        yield resource, None
+    elif depth in ("1", "infinity"):
         for each in collections_in(context, resource):
             yield each, None
 

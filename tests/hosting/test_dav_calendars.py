@@ -201,12 +201,13 @@ def test_queries_that_mean_nothing_are_refused(full: House, body: str, condition
 def test_depth_decides_what_is_searched(full: House) -> None:
     every = query(comp("VEVENT"))
     assert len(full.ask("REPORT", CALENDAR, every).hrefs) == 5  # as clients mean it
-    assert not full.ask("REPORT", CALENDAR, every, depth="0").hrefs
+    assert len(full.ask("REPORT", CALENDAR, every, depth="0").hrefs) == 5
     assert set(full.ask("REPORT", CALENDAR + "m.ics", every, depth="0").hrefs) == {"m.ics"}
     in_time = query(comp("VEVENT", between("20260101T000000Z", "20260110T000000Z")))
     assert set(full.ask("REPORT", CALENDAR + "m.ics", in_time).hrefs) == {"m.ics"}
     assert not full.ask("REPORT", CALENDAR + "al.ics", in_time).hrefs
-    assert not full.ask("REPORT", HOME, every, depth="1").hrefs
+    assert not full.ask("REPORT", HOME, every, depth="0").hrefs
+    assert len(full.ask("REPORT", HOME, every, depth="1").hrefs) == 5
     assert set(full.ask("REPORT", HOME, query(), depth="infinity").hrefs) == {*EVENTS, "t.ics"}
     tasks = query(comp("VTODO", between("20260110T000000Z", "20260111T000000Z")))
     assert set(full.ask("REPORT", HOME, tasks, depth="infinity").hrefs) == {"t.ics"}
@@ -323,6 +324,8 @@ def test_multiget(full: House) -> None:
         "dav": 404,
     }
     assert [each.text for each in all_below(answer.xml, "C:calendar-data")][:2] == [MEETING, WEEKLY]
+    one = multiget("/dav/calendars/ada@acme.test/calendar/m.ics", "/dav/calendars/ada@acme.test/calendar/w.ics")
+    assert full.ask("REPORT", CALENDAR + "m.ics", one).statuses == {"m.ics": 200, "w.ics": 404}
     only = full.ask("REPORT", CALENDAR, multiget("/dav/calendars/ada@acme.test/calendar/m.ics", prop="<D:getetag/>"))
     assert not all_below(only.xml, "C:calendar-data")
     assert only.property("D:getetag") is not None
@@ -633,7 +636,9 @@ def test_the_principal_says_where_calendars_are(tmp_path: Path) -> None:
             ]
             emails = [each.text for each in all_below(found.xml, "CS:email-address")]
             assert emails == ["ada@acme.test", "countess@acme.test"]
-        sets = found_in(at, HOME, "CS:supported-calendar-component-sets")
+        sets = found_in(at, HOME, "CS:supported-calendar-component-sets", "CS:max-collections")
+        assert sets.property("CS:max-collections").text == "1000"  # type: ignore[union-attr]
+        assert found_in(at, CALENDAR, "CS:max-resources").property("CS:max-resources").text == "100000"  # type: ignore[union-attr]
         assert len(all_below(sets.xml, "C:supported-calendar-component-set")) == 5
 
 

@@ -15,6 +15,8 @@ from storage.collections.values import Kind
 
 _PRINCIPAL = frozenset({ResourceType.PRINCIPAL})
 _HOME = frozenset({ResourceType.CALENDAR_HOME})
+_HOMES = frozenset({ResourceType.CALENDAR_HOME, ResourceType.ADDRESS_BOOK_HOME})
+_FILLED = frozenset({ResourceType.CALENDAR, ResourceType.ADDRESS_BOOK})
 
 
 def register(registry: Registry) -> None:
@@ -26,6 +28,8 @@ def register(registry: Registry) -> None:
         LiveProperty(caldav("schedule-outbox-URL"), _PRINCIPAL, _outbox),
         LiveProperty(calendarserver("email-address-set"), _PRINCIPAL, _email_addresses),
         LiveProperty(calendarserver("supported-calendar-component-sets"), _HOME, _component_sets),
+        LiveProperty(calendarserver("max-collections"), _HOMES, _collections_max),
+        LiveProperty(calendarserver("max-resources"), _FILLED, _objects_max),
     )
 
 
@@ -80,3 +84,11 @@ def _component_sets(context: Context, resource: Resource) -> bytes:
     sets.append(("VEVENT", "VTODO", "VJOURNAL"))
     name = caldav("supported-calendar-component-set")
     return b"".join(element(name, component_elements(each)) for each in sets)
+
+
+def _collections_max(context: Context, resource: Resource) -> bytes:
+    return b"%d" % resource.data.collections.limits.collections
+
+
+def _objects_max(context: Context, resource: Resource) -> bytes:
+    return b"%d" % resource.data.collections.limits.objects
