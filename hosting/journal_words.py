@@ -58,6 +58,7 @@ _DEEDS: Mapping[str, str] = MappingProxyType(
         "account.resume": "let your account go on",
         "account.delete": "ordered that your account is deleted",
         "account.folders": "looked at your folders and how long mail stays in them",
+        "account.calendar": "looked at whose invitations go into your calendar, or chose it",
         "account.migrate": "fetched mail from another provider into your mailbox",
         "app_password.list": "listed your app passwords",
         "backup.restore": "restored mail of yours from a backup",

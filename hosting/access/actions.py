@@ -284,6 +284,7 @@ COMMANDS: dict[str, Action] = {
     "clock show": Action.RETENTION_SEE,
     "clock confirm": Action.RETENTION_RUN,
     "account folders": Action.ACCOUNT_SETTINGS,
+    "account calendar": Action.ACCOUNT_SETTINGS,
     "person report": Action.PERSON_SEE,
     "person requests": Action.PERSON_SEE,
     "person verify": Action.OFFLINE,

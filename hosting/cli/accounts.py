@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hosting.auth.passwords import Passwords
-from hosting.cli import account_folders, endings, invocation, quantities, secrets_input
+from hosting.cli import account_calendar, account_folders, endings, invocation, quantities, secrets_input
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
 from hosting.cli.recording import record, record_all
@@ -25,10 +25,12 @@ from storage.values import EmailAddress
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, freeze, unfreeze, folders, delete.",
+    help="Mailbox owners: create, passwd, quota, list, show, suspend, resume, freeze, unfreeze, folders, calendar,"
+    " delete.",
 )
 
 app.command()(account_folders.folders)
+app.command()(account_calendar.calendar)
 
 Address = Annotated[str, typer.Argument(help="The account's address.")]
 FromStdin = Annotated[

@@ -4,7 +4,8 @@ Indexing follows the change feed: an account whose mail changed is worked on whe
 that the write lock is not taken from people who wait, or at last after [jobs] index_patience. At the start, after a gap
 in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
 account is looked at; merges of the index must go on where nothing arrives. After its index an account's opinions of
-spam are learned from (`hosting.learning_round`). The sweep looks at every account at the
+spam are learned from (`hosting.learning_round`), and invitations in its mail are worked on
+(`hosting.scheduling_round`). The sweep looks at every account at the
 start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
 from people who wait.
 """
@@ -49,6 +50,8 @@ from hosting.review_round import review_round
 from hosting.roles.feed import FeedReader
 from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
+from hosting.scheduling_round import EVERY as SCHEDULING_EVERY
+from hosting.scheduling_round import SchedulingRound
 from storage.changes import Change, Gap, Published
 from storage.directory.resolve import Resolver
 from storage.directory.rows import State
@@ -78,6 +81,7 @@ class Rounds(Service):
         self._parts = parts
         models = Models(parts.data / FILE, parts.clock)
         self._learning = LearningRound(parts.installation, models, parts.config.filter.rules)
+        self.scheduling = SchedulingRound(parts.installation, parts.config)
         self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: dict[AccountId, _Wish] = {}
@@ -178,6 +182,7 @@ class Rounds(Service):
             if tenant_id is not None:
                 self._guarded("indexing", tenant_id, account_id, self._index)
                 self._guarded("learning from", tenant_id, account_id, self._learn)
+                self._guarded("scheduling for", tenant_id, account_id, self._schedule)
 
     def _accounts(self) -> Iterator[tuple[AccountId, TenantId]]:
         installation = self._parts.installation
@@ -198,6 +203,9 @@ class Rounds(Service):
 
     def _learn(self, tenant_id: TenantId, account_id: AccountId) -> None:
         self._learning.learn(tenant_id, account_id, lambda: self._stopping)
+
+    def _schedule(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        self.scheduling.work(tenant_id, account_id, lambda: self._stopping)
 
     def _sweep_all(self) -> None:
         installation = self._parts.installation
@@ -232,6 +240,8 @@ class Rounds(Service):
 def make_service(parts: Parts) -> RoleService:
     rounds = Rounds(parts)
     hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
+    waiting = rounds.scheduling
+    inviting = Ticking(parts.reactor, SCHEDULING_EVERY, blocking=[waiting.again], at_stop=False, stop=waiting.stop)
     look = partial(dkim_round, parts.installation, parts.config.dns)
     dkim = Ticking(parts.reactor, EVERY, blocking=[look], at_once=True, at_stop=False)
     removing = RetentionRound(parts.installation, parts.metrics)
@@ -259,7 +269,7 @@ def make_service(parts: Parts) -> RoleService:
         parts.reactor, JOURNAL_EVERY, blocking=[journals.run], at_once=True, at_stop=False, stop=journals.stop
     )
     services = [rounds, hourly, dkim, key_copies, retention, clock_watch, quarantine, reviews, backups, contracts]
-    services += [EndingRound(parts), LettingGo(parts), telling, every_second(parts)]
+    services += [EndingRound(parts), LettingGo(parts), telling, inviting, every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 
