@@ -44,7 +44,7 @@ class _Standard:
 
     def local(self, seconds: int) -> datetime:
         try:
-            return naive(seconds).replace(tzinfo=DATETIME_UTC).astimezone(self._info).replace(tzinfo=None)
+            return naive(seconds).replace(tzinfo=DATETIME_UTC).astimezone(self._info).replace(tzinfo=None, fold=0)
         except OverflowError:
             return naive(seconds)
 
@@ -73,7 +73,7 @@ def _standard_name(tzid: str) -> str | None:
         return names[asked]
     if "/" in asked:  # a path before the name
         pieces = asked.split("/")
-        for count in (3, 2, 1):
+        for count in (3, 2, 1) if asked.startswith("/") else (3, 2):
             if len(pieces) > count and "/".join(pieces[-count:]) in names:
                 return names["/".join(pieces[-count:])]
         return None
@@ -116,10 +116,11 @@ def zone_of(data: bytes, limits: CalendarLimits = CALENDAR_LIMITS) -> Zone:
 class Zones:
     """The zones of one calendar object by TZID. Definitions are read when they are needed."""
 
-    __slots__ = ("_definitions", "_found", "_limits")
+    __slots__ = ("_definitions", "_found", "_limits", "_steps")
 
     def __init__(self, root: Component, limits: CalendarLimits = CALENDAR_LIMITS) -> None:
         self._limits = limits
+        self._steps = Steps(limits.max_steps)  # of all definitions together
         self._found: dict[str, Zone | None] = {}
         self._definitions: dict[str, Component] = {}
         for component in root.components:
@@ -163,7 +164,7 @@ class Zones:
             name = _standard_name(location) if location else None
         if name is not None and ("/" in name or name in ("UTC", "GMT") or definition is None):
             return _standard(name)
-        return None if definition is None else defined(definition, self._limits)
+        return None if definition is None else _Defined(definition, self._limits, self._steps)
 
 
 # Definitions
@@ -180,21 +181,20 @@ class _Observance:
 
 def defined(definition: Component, limits: CalendarLimits = CALENDAR_LIMITS) -> Zone:
     """The zone that a VTIMEZONE defines."""
-    return _Defined(definition, limits)
+    return _Defined(definition, limits, Steps(limits.max_steps))
 
 
 class _Defined:
     """A zone by its definition."""
 
-    __slots__ = ("_blocks", "_fixed", "_limits", "_ruled", "name")
+    __slots__ = ("_blocks", "_fixed", "_ruled", "_steps", "name")
 
-    def __init__(self, definition: Component, limits: CalendarLimits) -> None:
+    def __init__(self, definition: Component, limits: CalendarLimits, steps: Steps) -> None:
         self.name = text(definition.value("TZID") or "")
-        self._limits = limits
+        self._steps = steps
         self._blocks: dict[int, _Transitions] = {}
         fixed: set[tuple[int, int, int]] = set()  # (Unix seconds, offset before, offset after) whatever is asked
         self._ruled: list[_Observance] = []
-        steps = Steps(limits.max_steps)
         observances = [one for one in definition.components if one.name in ("STANDARD", "DAYLIGHT")]
         if not observances or len(observances) > _OBSERVANCES_MAX:
             raise Malformed("A time zone has no STANDARD and no DAYLIGHT, or far too many.")
@@ -224,15 +224,13 @@ class _Defined:
         if found is None:
             begin = datetime(max(1, block * _BLOCK - 2), 1, 1)
             end = datetime(min(9999, block * _BLOCK + _BLOCK + 1), 1, 1)
-            steps = Steps(self._limits.max_steps)
             all_ = set(self._fixed)
             for one in self._ruled:
                 last = end if one.until is None else min(end, one.until)
                 if one.rule is not None and last >= begin:
-                    times = occurrences(one.rule, one.start, last, steps, begin)
+                    times = occurrences(one.rule, one.start, last, self._steps, begin)
                     all_.update((unix(at) - one.before, one.before, one.after) for at in times)
-            if len(self._blocks) >= 64:
-                self._blocks.clear()
+            self._steps.spend(len(all_))
             found = self._blocks[block] = _Transitions(sorted(all_))
         return found
 
