@@ -20,6 +20,8 @@ _STATUSES: tuple[tuple[type[CleanmailError], int, Fields], ...] = (  # the most 
     (errors.AuthenticationFailed, 401, [CHALLENGE]),
     (errors.Throttled, 429, [_LATER]),
     (errors.NotPermitted, 403, []),
+    (errors.NotFound, 404, []),
+    (errors.Gone, 404, []),
     (errors.TooLarge, 413, []),
     (errors.InvalidInput, 400, []),
 )

@@ -21,13 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hosting.config import Config
 from hosting.faults import describe
-from hosting.web.answers import send_plain, send_redirect
+from hosting.web.answers import Left, Refused, refusal_of, send_plain, send_redirect
+from hosting.web.bodies import Bodies
 from hosting.web.connection import connection_of
 from hosting.web.counters import Counters
 from hosting.web.dav import DavEndpoint
 from hosting.web.places import DAV, Places
 from hosting.web.turns import Turns
 from storage.clock import Clock
+from storage.errors import CleanmailError
 from storage.installation import Installation
 
 log = logging.getLogger("web")
@@ -44,12 +46,16 @@ class WebParts:
     clock: Clock
     places: Places
     turns: Turns  # runs what blocks
+    bodies: Bodies  # of requests
     counters: Counters
     dav: DavEndpoint
 
 
 def make_app(parts: WebParts, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """`routes` are those of discovery and of public links; they may ask of connections what is in their scope only."""
+    """`routes` are those of discovery and of public links. `Refused` and `CleanmailError` that they raise are answered.
+
+    What blocks they run by `parts.turns`, and bodies they read by `parts.bodies`.
+    """
     to_dav = ToDav(parts.places)
     app = Starlette(
         routes=[
@@ -62,7 +68,13 @@ def make_app(parts: WebParts, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
             *routes,
             Route("/", Root(to_dav)),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _failure},
+        exception_handlers={
+            HTTPException: _http_error,
+            Refused: _refused,
+            CleanmailError: _refused,
+            Left: _left,
+            Exception: _failure,
+        },
     )
     app.router.redirect_slashes = False
     return Guard(app, parts.counters)
@@ -113,6 +125,8 @@ class Guard:
 
         try:
             await self._app(scope, receive, counted)
+        except Left:
+            return
         except Exception as error:  # noqa: BLE001 - the border
             if finished:  # Starlette raises again what `_failure` has answered
                 return
@@ -129,6 +143,16 @@ _FAILED = "The request failed; try again later."
 async def _http_error(request: Request, error: Any) -> Response:
     sentence = _SENTENCES.get(error.status_code, "The request cannot be answered.")
     return PlainTextResponse(f"{sentence}\n", error.status_code, headers=error.headers)
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    refused = error if isinstance(error, Refused) else refusal_of(error)
+    fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in refused.fields}
+    return PlainTextResponse(f"{refused.sentence}\n", refused.status, headers=fields)
+
+
+async def _left(request: Request, error: Any) -> Response:
+    return Response(status_code=400)  # nobody hears it
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -41,15 +41,20 @@ class Bodies:
         return self._limits.max_xml if method in _XML else _SMALL
 
     @asynccontextmanager
-    async def read(self, method: str, headers: Mapping[str, str], receive: Receive) -> AsyncIterator[bytes]:
-        """The body, which counts as held until the block is left. Raises Refused, TooLarge, Crowded or Left."""
+    async def read(
+        self, method: str, headers: Mapping[str, str], receive: Receive, most: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The body, which counts as held until the block is left. Raises Refused, TooLarge, Crowded or Left.
+
+        Routes of others take bodies by this too (Starlette's own has no limit), with `most` for what they expect.
+        """
         announced = headers.get("content-length", "")
         if announced in ("", "0") and "transfer-encoding" not in headers:
             yield b""
             return
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise Refused(415, "Bodies are taken without a content encoding only.", (b"accept-encoding", b"identity"))
-        most = self.most(method)
+        most = self.most(method) if most is None else most
         if announced.isascii() and announced.isdecimal() and (len(announced) > 15 or int(announced) > most):
             raise BodyTooLarge
         size = held = 0

@@ -85,7 +85,7 @@ class WebService(Service):
         self.sign_ins = SignIns(authenticator, installation.access_log, clock, seconds=limits.remembered_for)
         self._bodies = Bodies(limits)
         dav = DavEndpoint(answers, self.sign_ins, signing_in, turns, self._bodies, settings.places, self.counters)
-        self.parts = WebParts(config, installation, clock, settings.places, turns, self.counters, dav)
+        self.parts = WebParts(config, installation, clock, settings.places, turns, self._bodies, self.counters, dav)
         self._routes: list[BaseRoute] = []
         self._listener: HttpListener | None = None
         self._shared = shared

@@ -16,10 +16,15 @@ from pathlib import Path
 import pytest
 from auth_town import CHEAP
 from imap_town import PASSWORD
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from web_town import ALICE, WebPlace, basic, web_place
 
 from hosting.dav.request import DavRequest, DavResponse, Streamed
+from hosting.web.app import WebParts
 from hosting.web.limits import Limits
+from storage.errors import NotFound
 
 CLOSED: list[str] = []
 
@@ -373,6 +378,42 @@ def test_connections_of_an_address_are_limited(tmp_path: Path) -> None:
             assert spoken(third, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
         second.close()
         assert place.service.counters.turned_away == 1
+
+
+# Routes of others
+
+
+def others(parts: WebParts) -> list[Route]:
+    """A route as discovery and public links have them: a small body, work on a thread, errors of the taxonomy."""
+
+    async def take(request: Request) -> Response:
+        async with parts.bodies.read(request.method, request.headers, request.receive, 1000) as body:
+            return Response(await parts.turns.run("others", lambda: decided(body)))
+
+    def decided(body: bytes) -> bytes:
+        if body == b"missing":
+            raise NotFound("There is no such link.")
+        if body == b"broken":
+            raise RuntimeError("alice@example.test")
+        return body.upper()
+
+    return [Route("/Autodiscover/{rest:path}", take, methods=["GET", "POST"])]
+
+
+def test_routes_of_others_are_held_to_the_same(tmp_path: Path) -> None:
+    with web_place(tmp_path / "data", routes=others) as place:
+        assert place.ask("POST", "/Autodiscover/x", body=b"hello")[::2] == (200, b"HELLO")
+        assert place.ask("GET", "/Autodiscover/x")[::2] == (200, b"")
+        assert place.ask("POST", "/Autodiscover/x", body=b"missing")[::2] == (404, b"There is no such link.\n")
+        assert place.ask("POST", "/Autodiscover/x", body=b"broken")[::2] == (
+            500,
+            b"The request failed; try again later.\n",
+        )
+        assert place.ask("POST", "/Autodiscover/x", body=b"x" * 1001)[0] == 413
+        assert place.ask("PUT", "/Autodiscover/x", body=b"x")[0] == 405
+        assert place.ask("POST", "/Autodiscover/x", {"Content-Encoding": "gzip"}, b"x")[0] == 415
+        assert place.service.counters.failures == 1
+        assert place.ask("GET", "/dav/", basic())[0] == 207
 
 
 # Its end

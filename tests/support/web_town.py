@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPSConnection
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imap_town import PASSWORD, MailTown
 from loop_thread import LoopThread
+from starlette.routing import BaseRoute
 
 from gateway.smtp.proxy import Network
 from gateway.smtp.shared_limits import SharedLimits
@@ -21,6 +22,7 @@ from hosting import tls
 from hosting.config import Config
 from hosting.dav.request import DavRequest, DavResponse
 from hosting.tls_names import Names
+from hosting.web.app import WebParts
 from hosting.web.limits import Limits
 from hosting.web.listener import Listening
 from hosting.web.places import Places
@@ -88,6 +90,7 @@ def web_place(
     limits: Limits | None = None,
     plain: bool = True,
     proxies: tuple[Network, ...] = (),
+    routes: Callable[[WebParts], Sequence[BaseRoute]] = lambda parts: (),
 ) -> Iterator[WebPlace]:
     folder.mkdir(parents=True, exist_ok=True)
     town = MailTown(folder)
@@ -115,6 +118,7 @@ def web_place(
             Subscriber(folder, town.clock, mailboxes=False),
             SharedLimits.of_this_process(town.clock),
         )
+        service.add_routes(routes(service.parts))
         service.startService()
         return service
 
