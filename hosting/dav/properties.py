@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from hosting.dav.access_properties import ACCESS
 from hosting.dav.context import Context
 from hosting.dav.errors import precondition
+from hosting.dav.home_sync import home_token
 from hosting.dav.locks import active_locks
 from hosting.dav.names import calendarserver, dav, element, text
 from hosting.dav.registry import Edit, LiveProperty, Registry
@@ -46,6 +47,7 @@ _LOCK_ENTRIES = b"".join(
     for scope in ("exclusive", "shared")
 )
 SYNCHRONISED = KEPT - {ResourceType.FOLDER}  # of folders, sync-collection would have to tell of folders in them
+SYNCHRONISED_HOMES = frozenset({ResourceType.CALENDAR_HOME, ResourceType.ADDRESS_BOOK_HOME})
 
 
 def _resource_type(registry: Registry) -> LiveProperty:
@@ -117,6 +119,10 @@ def _sync_token(_: Context, resource: Resource) -> bytes | None:
     return None if row is None else sync_token(row.id, row.highest_modseq).encode("ascii")
 
 
+def _home_token(context: Context, resource: Resource) -> bytes | None:
+    return home_token(context, resource).encode("ascii")
+
+
 def _ctag(_: Context, resource: Resource) -> bytes | None:
     row = resource.collection
     return None if row is None else b'"%d-%d"' % (row.id, row.highest_modseq)
@@ -185,6 +191,7 @@ CORE = (
     LiveProperty(dav("lockdiscovery"), _ROWS, _lock_discovery, in_allprop=True),
     LiveProperty(dav("supportedlock"), _ROWS, lambda *_: _LOCK_ENTRIES, in_allprop=True),
     LiveProperty(dav("sync-token"), SYNCHRONISED, _sync_token),
+    LiveProperty(dav("sync-token"), SYNCHRONISED_HOMES, _home_token),
     LiveProperty(calendarserver("getctag"), SYNCHRONISED, _ctag),
     LiveProperty(dav("quota-used-bytes"), _QUOTED, _used),
     LiveProperty(dav("quota-available-bytes"), _QUOTED, _available),

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, precondition
+from hosting.dav.home_sync import responses
 from hosting.dav.multistatus import Multistatus, Wanted, answer, status_response, wanted_in
 from hosting.dav.names import dav, element, text_element
-from hosting.dav.properties import SYNCHRONISED
+from hosting.dav.properties import SYNCHRONISED, SYNCHRONISED_HOMES
 from hosting.dav.registry import Registry, Report
 from hosting.dav.request import DavResponse
 from hosting.dav.resources import Resource, encoded
@@ -30,16 +31,30 @@ class SyncCollection:
         self._multistatus = Multistatus(registry)
 
     def answer(self, context: Context, resource: Resource, body: Element, depth: str) -> DavResponse:
-        level = (body.content(dav("sync-level")) or "").lower()
-        if level not in ("", "1", "infinite") or depth == "infinity":
-            # §3.2 wants Depth: 0; clients of earlier drafts send 1 for what is sync-level now.
-            raise Refused(400, why="The sync-level is 1 or infinite.")
-        if body.find(dav("sync-token")) is None or body.find(dav("prop")) is None:
-            raise Refused(400, why="A sync-collection has a sync-token and a prop.")
+        _, wanted, limit = self._asked(context, body, depth)  # no collections are in these: all levels are one
         since, begun = _since(body.content(dav("sync-token")) or "", resource)
-        wanted = wanted_in(context, body)
-        changes = resource.data.objects.changes(resource.row.id, since, limit_of(context, body), begun=begun)
+        changes = resource.data.objects.changes(resource.row.id, since, limit, begun=begun)
         return answer(context, self._responses(context, resource, wanted, changes))
+
+    def answer_home(self, context: Context, resource: Resource, body: Element, depth: str) -> DavResponse:
+        """Of a home, in which the collections are."""
+        deep, wanted, limit = self._asked(context, body, depth)
+        token = body.content(dav("sync-token")) or ""
+        return answer(context, responses(context, self._multistatus, resource, wanted, token, deep=deep, limit=limit))
+
+    @staticmethod
+    def _asked(context: Context, body: Element, depth: str) -> tuple[bool, Wanted, int | None]:
+        """Whether it is about all below, what is wanted of each, and how many at most.
+
+        §3.2 wants Depth: 0 and a sync-level; clients of earlier drafts say with Depth what is sync-level now.
+        """
+        level = (body.content(dav("sync-level")) or "").lower() or ("infinite" if depth == "infinity" else "1")
+        if level not in ("1", "infinite"):
+            raise Refused(400, why="The sync-level is 1 or infinite.")
+        if body.find(dav("sync-token")) is None:
+            raise Refused(400, why="A sync-collection has a sync-token.")
+        asked = body if body.find(dav("prop")) is not None else Element(body.name, children=[Element(dav("prop"))])
+        return level == "infinite", wanted_in(context, asked), limit_of(context, body)
 
     def _responses(self, context: Context, resource: Resource, wanted: Wanted, changes: Changes) -> Iterator[bytes]:
         members = map(resource.member, changes.changed)
@@ -75,4 +90,8 @@ def limit_of(context: Context, body: Element) -> int | None:
 
 
 def register(registry: Registry) -> None:
-    registry.report(Report(dav("sync-collection"), SYNCHRONISED, SyncCollection(registry).answer))
+    reports = SyncCollection(registry)
+    registry.report(
+        Report(dav("sync-collection"), SYNCHRONISED, reports.answer),
+        Report(dav("sync-collection"), SYNCHRONISED_HOMES, reports.answer_home),
+    )

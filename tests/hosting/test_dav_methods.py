@@ -164,13 +164,29 @@ class TestPropfind:
         [
             ("<broken", 400),
             ('<D:wrong xmlns:D="DAV:"/>', 400),
+            ('<D:propfind xmlns:D="DAV:"/>', 400),
+            ('<D:propfind xmlns:D="DAV:"><D:unknown/></D:propfind>', 400),
+            ('<D:propfind xmlns:D="DAV:"><D:prop/><D:allprop/></D:propfind>', 400),
+            ('<D:propfind xmlns:D="DAV:"><D:prop/><D:include/></D:propfind>', 400),
             ("<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>", 400),
             ("<a>" * 1000 + "</a>" * 1000, 400),
             (f'<D:propfind xmlns:D="DAV:"><D:prop>{"<D:x/>" * 100_000}</D:prop></D:propfind>', 400),
             (f'<D:propfind xmlns:D="DAV:"><D:prop>{"<D:x/>" * 600}</D:prop></D:propfind>', 400),
             ('<D:propfind xmlns:D="DAV:"><!--' + "x" * (5 << 20) + "--></D:propfind>", 413),
         ],
-        ids=["broken", "other root", "entity", "deep", "100,000 properties", "600 properties", "5 MB"],
+        ids=[
+            "broken",
+            "other root",
+            "nothing",
+            "unknown",
+            "both",
+            "no allprop",
+            "entity",
+            "deep",
+            "100,000 properties",
+            "600 properties",
+            "5 MB",
+        ],
     )
     def test_bodies_that_are_refused(self, town: DavTown, body: str, status: int) -> None:
         assert town.ask("PROPFIND", HOME, body, depth="0").status == status

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from itertools import count
 
@@ -132,7 +134,8 @@ def test_levels_and_depths(town: DavTown, calendar: str) -> None:
         ("1", {}, 207),
         ("infinite", {"depth": "0"}, 207),
         ("1", {"depth": "1"}, 207),
-        ("1", {"depth": "infinity"}, 400),
+        ("1", {"depth": "infinity"}, 207),
+        ("", {"depth": "1"}, 207),
         ("2", {}, 400),
     ):
         assert sync(town, calendar, level=level, **headers).status == status, (level, headers)
@@ -142,8 +145,98 @@ def test_levels_and_depths(town: DavTown, calendar: str) -> None:
 
 
 def test_only_collections_of_objects(town: DavTown) -> None:
-    refused = sync(town, CALENDARS)
-    assert (refused.status, refused.condition) == (403, dav("supported-report"))
+    for path in ("/dav/", "/dav/calendars/", f"/dav/files/{ALICE}/"):
+        refused = sync(town, path)
+        assert (refused.status, refused.condition) == (403, dav("supported-report"))
+        assert town.propfind(path, dav("sync-token")).statuses() == {dav("sync-token"): 404}
+
+
+def test_homes(town: DavTown, calendar: str) -> None:
+    """Which calendars came, went or changed."""
+    first = sync(town, CALENDARS)
+    assert {calendar, CALENDARS + "calendar/", CALENDARS + "inbox/"} <= set(first.hrefs())
+    token = token_of(first)
+    assert token == town.value(CALENDARS, dav("sync-token"))
+    assert sync(town, CALENDARS, token).hrefs() == []
+    town.ask("PUT", calendar + "a.ics", "a")
+    assert sync(town, CALENDARS, token).hrefs() == [calendar]
+    deep = sync(town, CALENDARS, token, level="infinite")
+    assert deep.hrefs() == [calendar, calendar + "a.ics"]
+    token = token_of(deep)
+    renamed = "<D:set><D:prop><D:displayname>New</D:displayname></D:prop></D:set>"
+    town.ask("PROPPATCH", calendar, f'<D:propertyupdate xmlns:D="DAV:">{renamed}</D:propertyupdate>')
+    assert sync(town, CALENDARS, token).hrefs() == [calendar]
+    town.ask("DELETE", calendar + "a.ics")
+    deep = sync(town, CALENDARS, token, level="infinite")
+    assert deep.status_of(calendar + "a.ics") == 404
+    there = calendar[:-1] + "-moved/"
+    town.ask("MOVE", calendar, destination=there)
+    told = sync(town, CALENDARS, token_of(deep))
+    assert (told.status_of(calendar), set(told.hrefs())) == (404, {calendar, there})
+    town.ask("DELETE", there)
+    gone = sync(town, CALENDARS, token_of(told))
+    assert (gone.status_of(there), gone.hrefs()) == (404, [there])
+
+
+def test_a_calendar_that_is_made_anew_is_a_change(town: DavTown, calendar: str) -> None:
+    town.ask("PUT", calendar + "a.ics", "a")
+    token = token_of(sync(town, CALENDARS))
+    town.ask("DELETE", calendar)
+    types = prop(dav("collection"), caldav("calendar")).replace("D:prop", "D:resourcetype")
+    town.ask("MKCOL", calendar, f'<D:mkcol xmlns:D="DAV:"><D:set><D:prop>{types}</D:prop></D:set></D:mkcol>')
+    told = sync(town, CALENDARS, token)
+    assert told.hrefs() == [calendar]
+    assert told.statuses(calendar) == {dav("getetag"): 404}
+    deep = sync(town, CALENDARS, token, level="infinite")
+    assert deep.condition == dav("valid-sync-token")  # whoever knows what was in it has to look again
+
+
+def test_long_listings_of_homes_are_cut(town: DavTown, calendar: str) -> None:
+    for number in range(5):
+        town.ask("PUT", f"{calendar}{number}.ics", str(number))
+    for level in ("1", "infinite"):
+        whole = sync(town, CALENDARS, level=level)
+        token, seen = "", set()
+        while CALENDARS in (told := sync(town, CALENDARS, token, level=level, limit="2")).hrefs():
+            assert told.status_of(CALENDARS) == 507
+            token = token_of(told)
+            seen |= set(told.hrefs())
+        seen |= set(told.hrefs())
+        assert seen - {CALENDARS} == set(whole.hrefs())
+        assert sync(town, CALENDARS, token_of(told), level=level).hrefs() == []
+
+
+HOME = "urn:cleanmail:sync-home:"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "nonsense",
+        "urn:cleanmail:sync:1-1",
+        HOME,
+        HOME + "!!!!",
+        HOME + "AAAA",
+        HOME + urlsafe_b64encode(zlib.compress(b"1 2 3")).decode(),
+        HOME + urlsafe_b64encode(zlib.compress(b"1 2 -3 4 5 x")).decode(),
+        HOME + urlsafe_b64encode(zlib.compress(b"1 2 3 4 5 x")[:-4]).decode(),
+        HOME + urlsafe_b64encode(zlib.compress(b"1 2 3 4 5 x\n" * 5000)).decode(),
+        HOME + urlsafe_b64encode(zlib.compress(b"x" * 50_000_000)).decode(),
+        HOME + "A" * 1_000_000,
+    ],
+    ids=lambda token: token[:40],
+)
+def test_tokens_of_homes_that_are_none(town: DavTown, token: str) -> None:
+    refused = sync(town, CALENDARS, token)
+    assert (refused.status, refused.condition) == (403, dav("valid-sync-token"))
+
+
+def test_a_token_of_the_future_in_a_home(town: DavTown, calendar: str) -> None:
+    state = zlib.decompress(urlsafe_b64decode(token_of(sync(town, CALENDARS, level="infinite")).removeprefix(HOME)))
+    lines = [line.split(b" ") for line in state.split(b"\n")]
+    forged = b"\n".join(b" ".join([*line[:2], b"999999", *line[3:]]) for line in lines)
+    refused = sync(town, CALENDARS, HOME + urlsafe_b64encode(zlib.compress(forged)).decode(), level="infinite")
+    assert (refused.status, refused.condition) == (403, dav("valid-sync-token"))
 
 
 def test_a_client_that_follows_knows_what_the_server_knows(town: DavTown, calendar: str) -> None:

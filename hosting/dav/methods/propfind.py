@@ -21,8 +21,10 @@ from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse
 from hosting.dav.resources import A_HOME, KEPT, Resource
+from hosting.dav.xml import Element
 
 DEPTHS = ("0", "1", "infinity")
+_ASKING = frozenset({dav("prop"), dav("propname"), dav("allprop")})
 
 
 def depth_of(context: Context, default: str) -> str:
@@ -31,6 +33,13 @@ def depth_of(context: Context, default: str) -> str:
     if depth not in DEPTHS:
         raise Refused(400, why="The Depth header is 0, 1 or infinity.")
     return depth
+
+
+def _check_asks(body: Element) -> None:
+    """One of prop, propname and allprop, the last with or without include (§14.20, §17)."""
+    named = [each.name for each in body if each.name in _ASKING]
+    if len(named) != 1 or (body.find(dav("include")) is not None and named != [dav("allprop")]):
+        raise Refused(400, why="A PROPFIND asks for prop, propname or allprop.")
 
 
 class Propfind:
@@ -42,7 +51,10 @@ class Propfind:
         context.require(resource, Reach.READ)
         check_if(context, resource)
         depth = depth_of(context, "infinity")
-        wanted = wanted_in(context, xml_body(context, dav("propfind"), optional=True))
+        body = xml_body(context, dav("propfind"), optional=True)
+        if body is not None:
+            _check_asks(body)
+        wanted = wanted_in(context, body)
         told = preferences(context)
         applied = [("Preference-Applied", "return=minimal")] if "minimal" in told else []
         if depth == "infinity" and resource.is_collection:
