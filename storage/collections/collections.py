@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from storage.collections.dying import DyingCollections
+from storage.collections.folders import ancestry
 from storage.collections.ledger import CollectionLedger
-from storage.collections.names import checked_name
+from storage.collections.names import checked_name, sought_name
 from storage.collections.properties import Properties, home
 from storage.collections.rows import COLUMNS, LIVE, collection_of
 from storage.collections.values import Collection, CollectionId, CollectionLimits, Kind, NewCollection
@@ -57,27 +58,6 @@ _update = prepare(
         modified=bindparam("now"),
     )
 )
-# From a folder up to its home: how deep it lies. UNION ends even in a damaged tree.
-_ancestry = prepare(
-    text(
-        """WITH RECURSIVE up(id) AS (
-             SELECT :collection
-             UNION SELECT c.parent_id FROM collection c JOIN up ON c.account_id = :account AND c.collection_id = up.id)
-           SELECT id FROM up WHERE id > 0"""
-    )
-)
-
-_below = prepare(
-    text(
-        """WITH RECURSIVE down(id) AS (
-             SELECT :collection
-             UNION SELECT c.collection_id FROM collection c JOIN down
-               ON c.account_id = :account AND c.kind = 'folder' AND c.parent_id = down.id)
-           SELECT id FROM down"""
-    )
-)
-
-
 _next = func.max(collection.c.highest_modseq + 1, bindparam("least"))
 _renew = prepare(
     update(collection)
@@ -122,7 +102,7 @@ class Collections:
     def find(self, kind: Kind, name: str, parent_id: int = 0) -> Collection:
         """Raises NotFound."""
         with self._database.reading() as connection:
-            found = self.find_in(connection, kind, checked_name(name), parent_id)
+            found = self.find_in(connection, kind, sought_name(name), parent_id)
         if found is None:
             raise NotFound("There is no such collection.")
         return found
@@ -270,21 +250,8 @@ class Collections:
 
     def check_depth(self, connection: Connection, parent_id: int, height: int) -> None:
         """Raises LimitReached."""
-        if parent_id and len(self.ancestry(connection, parent_id)) + height > self._ledger.limits.depth:
+        if parent_id and len(ancestry(connection, self._account_id, parent_id)) + height > self._ledger.limits.depth:
             raise LimitReached("Folders lie in each other as deep as they may.")
-
-    def below(self, connection: Connection, collection_id: int) -> Sequence[int]:
-        """A collection and all folders below it, parents first."""
-        return [row[0] for row in _below.rows(connection, account=self._account_id, collection=collection_id)]
-
-    def height(self, connection: Connection, below: Sequence[int]) -> int:
-        """How deep the first of `below` reaches: 1 if no folder lies in it."""
-        least = len(self.ancestry(connection, below[0]))
-        return max(len(self.ancestry(connection, each)) for each in below) - least + 1
-
-    def ancestry(self, connection: Connection, collection_id: int) -> Sequence[int]:
-        """The collection and the folders that it lies in."""
-        return [row[0] for row in _ancestry.rows(connection, account=self._account_id, collection=collection_id)]
 
 
 def _check_lengths(values: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, func, select, text, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from storage.background import Background
+from storage.collections.folders import below
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.objects import Objects
@@ -25,15 +26,6 @@ from storage.schema.collections import collection
 SLICE = 500  # objects removed in one transaction
 
 _given = select(func.json_each(bindparam("collections")).table_valued("value").c.value)
-_below = prepare(
-    text(
-        """WITH RECURSIVE down(id) AS (
-             SELECT :collection
-             UNION SELECT c.collection_id FROM collection c JOIN down
-               ON c.account_id = :account AND c.kind = 'folder' AND c.parent_id = down.id)
-           SELECT id FROM down"""
-    )
-)
 _hide = prepare(
     update(collection)
     .where(*LIVE, collection.c.collection_id.in_(_given))
@@ -73,7 +65,7 @@ class DyingCollections:
 
     def hide(self, transaction: Transaction, found: Collection) -> None:
         """From the commit on it does not exist, nor what is below it; their quota is given back."""
-        ids = self.below(transaction, found.id)
+        ids = below(transaction, self._account_id, found.id)
         self._properties.give_back_in(transaction, ids)
         self._locks.forget_collections_in(transaction, ids)
         rows: Sequence[Row] = _hide.rows(transaction, account=self._account_id, collections=json.dumps(ids))
@@ -81,10 +73,6 @@ class DyingCollections:
         for row in rows:
             self._ledger.changed(transaction, row[0], row[3])
         transaction.after_commit(self.schedule)
-
-    def below(self, transaction: Transaction, collection_id: int) -> list[int]:
-        """A collection and all folders below it."""
-        return [row[0] for row in _below.rows(transaction, account=self._account_id, collection=collection_id)]
 
     def schedule(self) -> None:
         self._background.submit((self._account_id, "collections"), self.empty)

@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from storage.collections.folders import ancestry, below
 from storage.collections.ledger import CollectionLedger
 from storage.collections.rows import DYING
 from storage.collections.values import CollectionId
@@ -96,24 +97,6 @@ _parent = prepare(
         collection.c.parent_id > DYING,
     )
 )
-# Depth is bounded where folders are made (CollectionLimits.depth); UNION ends even in a damaged tree.
-_above = prepare(
-    text(
-        """WITH RECURSIVE up(id) AS (
-             SELECT parent_id FROM collection WHERE account_id = :account AND collection_id = :collection
-             UNION SELECT c.parent_id FROM collection c JOIN up ON c.account_id = :account AND c.collection_id = up.id)
-           SELECT id FROM up WHERE id > 0"""
-    )
-)
-_below = prepare(
-    text(
-        """WITH RECURSIVE down(id) AS (
-             SELECT :collection
-             UNION SELECT c.collection_id FROM collection c JOIN down
-               ON c.account_id = :account AND c.kind = 'folder' AND c.parent_id = down.id)
-           SELECT id FROM down"""
-    )
-)
 
 
 class Locks:
@@ -141,7 +124,7 @@ class Locks:
         with self._database.reading() as connection:
             if _any.one(connection, account=self._account_id, now=self._ledger.now()) is None:
                 return []
-            return self._within(connection, self._ids_below(connection, collection_id))
+            return self._within(connection, below(connection, self._account_id, collection_id))
 
     def in_collection(self, collection_id: CollectionId) -> Sequence[Lock]:
         """The locks on a collection itself and on its objects, not what comes from above: for lockdiscovery."""
@@ -183,7 +166,7 @@ class Locks:
             raise LimitReached("There are as many locks as this server keeps.")
         others = list(self._covering(transaction, lock.collection_id, lock.object_id))
         if lock.deep:
-            others += self._within(transaction, self._ids_below(transaction, lock.collection_id))
+            others += self._within(transaction, below(transaction, self._account_id, lock.collection_id))
         against = {each.token: each for each in others if not (lock.shared and each.shared)}
         if against:
             raise Locked(locks=tuple(against.values()))
@@ -228,8 +211,7 @@ class Locks:
         _forget_collections.run(transaction, account=self._account_id, collections=json.dumps(list(collection_ids)))
 
     def _covering(self, connection: Connection, collection_id: CollectionId, object_id: int) -> Sequence[Lock]:
-        above = [row[0] for row in _above.rows(connection, account=self._account_id, collection=collection_id)]
-        found = self._within(connection, [collection_id, *above])
+        found = self._within(connection, ancestry(connection, self._account_id, collection_id))
         return [
             each
             for each in found
@@ -241,9 +223,6 @@ class Locks:
         given = json.dumps(list(collection_ids))
         rows = _in_collections.rows(connection, account=self._account_id, now=self._ledger.now(), collections=given)
         return [_lock(row) for row in rows]
-
-    def _ids_below(self, connection: Connection, collection_id: CollectionId) -> list[int]:
-        return [row[0] for row in _below.rows(connection, account=self._account_id, collection=collection_id)]
 
     def _check_exists(self, connection: Connection, lock: Lock) -> None:
         scope = {"account": self._account_id, "collection": lock.collection_id}

@@ -24,7 +24,7 @@ from storage.collections.conditions import ANYTHING, Conditions, Namespace, Viol
 from storage.collections.follow import Follower, Preparing
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
-from storage.collections.names import checked_name
+from storage.collections.names import checked_name, normalised, sought_name
 from storage.collections.octets import INLINE_MAX, Octets, Packed
 from storage.collections.properties import Properties
 from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, stored_of
@@ -220,7 +220,7 @@ class Objects:
     def find(self, collection_id: CollectionId, name: str) -> Stored:
         """Raises NotFound."""
         with self._database.reading() as connection:
-            found = self.find_in(connection, collection_id, checked_name(name))
+            found = self.find_in(connection, collection_id, sought_name(name))
         if found is None:
             raise NotFound("There is no such object.")
         return found
@@ -238,8 +238,8 @@ class Objects:
         return stored_of(row)
 
     def find_many(self, collection_id: CollectionId, names: Iterable[str]) -> Sequence[Stored]:
-        """Those that are there, in the order of `names`."""
-        wanted = tuple(names)
+        """Those that are there, in the order of `names`, each once."""
+        wanted = tuple(dict.fromkeys(name if name.isascii() else normalised(name) for name in names))
         with self._database.reading() as connection:
             if len(wanted) <= POINT_READS:
                 each_found = (self.find_in(connection, collection_id, name) for name in wanted)
@@ -248,7 +248,7 @@ class Objects:
                 connection, account=self._account_id, collection=collection_id, names=json.dumps(wanted)
             )
         found = {row[2]: Stored(*row) for row in rows}
-        return [found[name] for name in dict.fromkeys(wanted) if name in found]
+        return [found[name] for name in wanted if name in found]
 
     def by_uid(self, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)) -> Sequence[Stored]:
         """In all collections of these kinds."""
@@ -522,7 +522,7 @@ class Objects:
         by_server: bool = False,
         told: bool = True,
     ) -> Stored:
-        stored = self.find_in(transaction, collection_id, checked_name(name))
+        stored = self.find_in(transaction, collection_id, sought_name(name))
         conditions.check(*_tags(stored))
         if stored is None:
             raise NotFound("There is no such object.")

@@ -18,6 +18,7 @@ from sqlalchemy import bindparam, update
 
 from storage.collections.collections import Collections
 from storage.collections.conditions import ANYTHING, Conditions, PreconditionFailed
+from storage.collections.folders import below, height
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.names import checked_name
@@ -192,12 +193,12 @@ class CollectionTransfers:
         source = self._collections.by_id_in(transaction, collection_id)
         if source.kind in (Kind.INBOX, Kind.OUTBOX):
             raise NotPermitted("Inbox and outbox stay where they are.")
-        below = self._collections.below(transaction, collection_id)
-        if parent_id in below:
+        inner = below(transaction, self._account_id, collection_id)
+        if parent_id in inner:
             raise NotPermitted("A folder cannot be moved into itself.")
         created = self._make_room(transaction, source, parent_id, name, overwrite)
-        self._collections.check_depth(transaction, parent_id, self._collections.height(transaction, below))
-        self._locks.forget_collections_in(transaction, below)
+        self._collections.check_depth(transaction, parent_id, height(transaction, self._account_id, inner))
+        self._locks.forget_collections_in(transaction, inner)
         _place.run(
             transaction,
             account=self._account_id,
@@ -237,15 +238,15 @@ class CollectionTransfers:
         source = self._collections.by_id_in(transaction, collection_id)
         if source.kind in (Kind.INBOX, Kind.OUTBOX):
             raise NotPermitted("There is one inbox and one outbox.")
-        below = self._collections.below(transaction, collection_id)
-        if deep and parent_id in below:
+        inner = below(transaction, self._account_id, collection_id)
+        if deep and parent_id in inner:
             raise NotPermitted("A folder cannot be copied into itself.")
-        sources = [self._collections.by_id_in(transaction, CollectionId(each)) for each in below] if deep else [source]
+        sources = [self._collections.by_id_in(transaction, CollectionId(each)) for each in inner] if deep else [source]
         if len(sources) + sum(each.objects for each in sources) > self._ledger.limits.copied:
             raise LimitReached("This is more than one request may copy.")
         created = self._make_room(transaction, source, parent_id, name, overwrite)
         self._collections.check_depth(
-            transaction, parent_id, self._collections.height(transaction, below) if deep else 1
+            transaction, parent_id, height(transaction, self._account_id, inner) if deep else 1
         )
         made: dict[int, CollectionId] = {}
         for each in sources:  # parents come before what lies in them
@@ -285,7 +286,7 @@ class CollectionTransfers:
             if not overwrite:
                 raise PreconditionFailed("Something is there already.")
             if target is not None and (
-                target.id == source.id or source.id in self._collections.below(transaction, target.id)
+                target.id == source.id or source.id in below(transaction, self._account_id, target.id)
             ):
                 raise NotPermitted("Source and destination are the same, or one lies in the other.")
         if target is not None:
