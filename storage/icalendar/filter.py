@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from storage.collections.conditions import Violated
-from storage.collections.values import Times
+from storage.collections.values import ENDLESS, Times
 from storage.icalendar.checked import CalendarObject, Timed, available_times, read_trigger
 from storage.icalendar.contentlines import Component, Malformed, Property, text
-from storage.icalendar.instances import alarm_times, overlapping
-from storage.icalendar.recurrence import Instance, instances_in
+from storage.icalendar.instances import BEGINNING, alarm_times, overlapping
+from storage.icalendar.recurrence import Instance, any_overlap, instances_in, length, overlaps
 from storage.icalendar.rules import TooMuch
 from storage.icalendar.textmatch import Octets, TextMatch
 from storage.icalendar.values import DAY, UTC, Moment, Zone, moment
@@ -31,6 +31,8 @@ from storage.icalendar.values import DAY, UTC, Moment, Zone, moment
 _TIMED_COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VALARM", "VAVAILABILITY", "AVAILABLE")
 _TIMED_PROPERTIES = ("COMPLETED", "CREATED", "DTEND", "DTSTAMP", "DTSTART", "DUE", "LAST-MODIFIED", "RECURRENCE-ID")
 _ALARM_REPEATS = 100  # repetitions of an alarm that are looked at
+_ALARM_TIMES = 100_000  # of all alarms of an object, that are looked at
+_ALARMS = 50  # of an object, whose instances are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class _Question:
     def __init__(self, found: CalendarObject, zone: Zone) -> None:
         self._found, self._zone = found, zone
         self._timed = {id(one.component): one for one in found.timed}
+        self._expansions: dict[TimeRange, tuple[Iterator[Instance], set[int]]] = {}
+        self._alarm_times, self._alarms = _ALARM_TIMES, _ALARMS
 
     def component(self, one: Component, wanted: Filter, around: Timed | None) -> bool:
         """Whether a component of the name that is wanted has all that is wanted of it."""
@@ -208,19 +212,43 @@ class _Question:
             return around is not None and self._goes_off(one, asked, around)
         if timed is None:
             return False
-        found = self._found
         if one.name == "AVAILABLE":
-            found = CalendarObject(found.root, b"", "AVAILABLE", found.uid, [timed], found.zones, limits=found.limits)
-        return any(each.timed is timed for each in instances_in(found, asked.start, asked.end, self._zone))
+            series = CalendarObject(
+                self._found.root, b"", one.name, "", [timed], self._found.zones, limits=self._found.limits
+            )
+            return any_overlap(series, asked.start, asked.end, self._zone)
+        if timed.recurrence_id is not None and not timed.from_here_on:
+            return self._overlaps(only_instance(timed, self._zone), asked)
+        return self._is_seen(timed, asked)
+
+    def _overlaps(self, one: Instance, asked: TimeRange) -> bool:
+        low = BEGINNING if asked.start is None else asked.start
+        return overlaps(one, low, ENDLESS if asked.end is None else asked.end, self._zone)
+
+    def _is_seen(self, timed: Timed, asked: TimeRange) -> bool:
+        """Whether a component has an instance in that time. One expansion serves all components, as far as needed."""
+        if asked not in self._expansions:
+            self._expansions[asked] = (instances_in(self._found, asked.start, asked.end, self._zone), set())
+        expansion, seen = self._expansions[asked]
+        while id(timed) not in seen:
+            one = next(expansion, None)
+            if one is None:
+                return False
+            seen.add(id(one.timed))
+        return True
 
     def _goes_off(self, alarm: Component, asked: TimeRange, around: Timed) -> bool:
         """Whether an alarm goes off in that time at one of the instances of `around` (RFC 4791 §9.9)."""
-        return any(
-            asked.holds(at, at)
-            for each in self._near(alarm, asked, around)
-            if each.timed is around
-            for at in alarm_times(self._found, each, alarm, self._zone, _ALARM_REPEATS)
-        )
+        for each in self._near(alarm, asked, around):
+            if each.timed is not around:
+                continue
+            times = alarm_times(self._found, each, alarm, self._zone, _ALARM_REPEATS)
+            if any(asked.holds(at, at) for at in times):
+                return True
+            self._alarm_times -= 1 + len(times)
+            if self._alarm_times < 0:
+                raise TooMuch
+        return False
 
     def _near(self, alarm: Component, asked: TimeRange, around: Timed) -> Iterator[Instance]:
         """The instances at which an alarm could go off in that time, and some others."""
@@ -230,6 +258,11 @@ class _Question:
         when = read_trigger(trigger)
         if isinstance(when, Moment):
             return iter([Instance(0, 0, around, around.anchor, None)])  # it goes off once, whatever happens
+        if around.recurrence_id is not None and not around.from_here_on:
+            return iter([only_instance(around, self._zone)])
+        self._alarms -= 1
+        if self._alarms < 0:
+            raise TooMuch
         # From how long before to how long after the start or end of an instance it goes off.
         probe = Instance(0, 0, around, Moment(moment("19700101T000000").local, zone=UTC), None)
         offsets = alarm_times(self._found, probe, alarm, UTC, _ALARM_REPEATS) or [0]
@@ -261,6 +294,15 @@ class _Question:
         except Malformed:  # a value of another type
             return False
         return False
+
+
+def only_instance(timed: Timed, zone: Zone) -> Instance:
+    """The one instance of a component that overrides another's."""
+    anchor, recurrence_id = timed.anchor, timed.recurrence_id
+    if anchor is None:
+        at = 0 if recurrence_id is None else recurrence_id.seconds(zone)
+        return Instance(at, at, timed, None, recurrence_id)
+    return Instance(anchor.seconds(zone), length(timed, zone).after(anchor, zone), timed, anchor, recurrence_id)
 
 
 def _parameter(one: Property, wanted: ParamFilter) -> bool:

@@ -72,11 +72,8 @@ class FreeBusy:
 
     def periods(self) -> list[Busy]:
         """When he is busy, in order."""
-        busy = {type_: list(spans) for type_, spans in self._busy.items()}
-        for start, end, type_ in self._unavailable():
-            busy[type_].append((start, end))
-        found = [Busy(start, end, type_) for type_, spans in busy.items() for start, end in merged(spans)]
-        return sorted(found)
+        found = [Busy(start, end, type_) for type_, spans in self._busy.items() for start, end in spans]
+        return together(found + self._unavailable())
 
     def _add(self, start: int, end: int, type_: BusyType) -> None:
         start, end = max(start, self.start), min(end, self.end)
@@ -235,6 +232,14 @@ def freebusy(
     for one in objects:
         collected.add(one)
     return collected.periods()
+
+
+def together(periods: Iterable[Busy]) -> list[Busy]:
+    """Periods of several calendars as those of one person: of one type merged, in order."""
+    by_type: dict[BusyType, list[tuple[int, int]]] = {}
+    for one in periods:
+        by_type.setdefault(one.type, []).append((one.start, one.end))
+    return sorted(Busy(start, end, type_) for type_, spans in by_type.items() for start, end in merged(spans))
 
 
 def written_freebusy(

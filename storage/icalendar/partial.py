@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from storage.icalendar.checked import CalendarObject, Timed
+from storage.collections.values import ENDLESS
+from storage.icalendar.checked import RECURRING, CalendarObject, Timed
 from storage.icalendar.contentlines import Component, Malformed, Property, write_property
-from storage.icalendar.filter import TimeRange
+from storage.icalendar.filter import TimeRange, only_instance
+from storage.icalendar.instances import BEGINNING
 from storage.icalendar.recurrence import Instance, instances, length, overlaps
 from storage.icalendar.rules import TooMuch
-from storage.icalendar.values import UTC, Moment, Zone, moment, period, written_moment
+from storage.icalendar.values import DAY, UTC, Moment, Zone, moment, period, written_moment
 from storage.icalendar.zones import named
 
 EXPANDED_MAX = 16 << 20  # octets of one object
 
+_TIMES = ("DTSTART", "DTEND", "DUE", "DURATION")
 _RECURRENCE = ("RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID")
 
 
@@ -86,7 +89,7 @@ class _Part:
         root, wanted = self._found.root, self._asked.component or CompData("VCALENDAR")
         yield b"BEGIN:VCALENDAR\r\n"
         yield from self._properties(root, wanted)
-        if self._asked.expand is not None:
+        if self._asked.expand is not None and self._found.component in RECURRING:
             yield from self._expanded(wanted)
         else:
             for below in root.components:
@@ -107,19 +110,14 @@ class _Part:
 
     def _affects(self, override: Timed, recurrence_id: Moment, limit: TimeRange) -> bool:
         """Whether an override takes place in that time, or takes the place of what would have (RFC 4791 §9.6.6)."""
-        low = -(1 << 62) if limit.start is None else limit.start
-        high = 1 << 62 if limit.end is None else limit.end
+        low = BEGINNING if limit.start is None else limit.start
+        high = ENDLESS if limit.end is None else limit.end
         original = recurrence_id.seconds(self._zone)
         if override.from_here_on and original < high:
             return True
-        anchor, master = override.anchor, self._found.master_times
-        if anchor is None:
+        if override.anchor is None or overlaps(only_instance(override, self._zone), low, high, self._zone):
             return True
-        start = anchor.seconds(self._zone)
-        end = length(override, self._zone).after(anchor, self._zone)
-        if overlaps(Instance(start, end, override, anchor, recurrence_id), low, high, self._zone):
-            return True
-        of = master or override
+        of = self._found.master_times or override
         until = length(of, self._zone).after(recurrence_id, self._zone)
         return overlaps(Instance(original, until, of, recurrence_id, recurrence_id), low, high, self._zone)
 
@@ -203,7 +201,7 @@ class _Part:
         component = timed.component
         head = [f"BEGIN:{component.name}\r\n".encode()]
         for one in component.properties:
-            if one.name in _RECURRENCE or one.name in ("DTSTART", "DTEND", "DUE"):
+            if one.name in _RECURRENCE or one.name in _TIMES:
                 continue
             line = self._line(one, wanted)
             if line is not None:
@@ -229,10 +227,21 @@ class _Part:
             yield _time("RECURRENCE-ID", one.recurrence_id)
         if one.begins is not None and timed.start is not None and (names is None or "DTSTART" in names):
             yield _time("DTSTART", one.begins)
+        ends = "DUE" if timed.component.name == "VTODO" else "DTEND"
         if timed.end is not None:
-            name = "DUE" if timed.component.name == "VTODO" else "DTEND"
-            if names is None or name in names:
-                yield _time(name, self._at(timed.end, one.end if timed.start is not None else one.start))
+            if names is None or ends in names:
+                yield _time(ends, self._at(timed.end, one.end if timed.start is not None else one.start))
+        elif one.begins is not None and timed.start is not None and (names is None or {ends, "DURATION"} & names):
+            yield from self._length(one, one.begins, ends)
+
+    def _length(self, one: Instance, begins: Moment, ends: str) -> Iterator[bytes]:
+        """How long an instance lasts whose component has no end: a day in UTC is not always one of its zone."""
+        duration = one.timed.component.first("DURATION")
+        said = one.timed.duration
+        if duration is not None and said is not None and one.start + said.total == one.end:
+            yield self._found.data[duration.start : duration.end]
+        elif said is not None or one.end - one.start != (DAY if begins.is_date else 0):
+            yield _time(ends, self._at(begins, one.end))
 
     def _at(self, form: Moment, seconds: int) -> Moment:
         """A time in the form of another."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from storage.icalendar.checked import CalendarObject, checked
 from storage.icalendar.contentlines import Property
-from storage.icalendar.freebusy import Busy, BusyType, FreeBusy, freebusy, gaps, merged, written_freebusy
+from storage.icalendar.freebusy import Busy, BusyType, FreeBusy, freebusy, gaps, merged, together, written_freebusy
 from storage.icalendar.values import UTC, Zone, naive, unix
 from storage.icalendar.zones import named
 
@@ -167,6 +167,11 @@ def test_what_recurs_without_sense_counts_as_busy() -> None:
     dense = event("DTSTART:19700101T000000Z", "RRULE:FREQ=MINUTELY", "DURATION:PT1S")
     found = freebusy([dense], at("20200101"), at("20300101"))
     assert found == [Busy(at("20200101"), at("20300101"), BusyType.BUSY)]
+
+
+def test_several_calendars_of_one_person() -> None:
+    periods = [Busy(10, 20, BusyType.BUSY), Busy(5, 12, BusyType.TENTATIVE), Busy(15, 30, BusyType.BUSY)]
+    assert together(periods) == [Busy(5, 12, BusyType.TENTATIVE), Busy(10, 30, BusyType.BUSY)]
 
 
 def test_how_it_is_written() -> None:
