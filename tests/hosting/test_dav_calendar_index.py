@@ -1,0 +1,117 @@
+"""What the index of times finds for a calendar-query is what looking into every object finds; long answers, limits."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from dav_house import NAMESPACES, House, all_below, house
+
+from hosting.dav.assembly import make_handler
+from hosting.dav.calendars import extension as calendars
+from hosting.dav.services import DavLimits, DavServices
+from storage.collections.values import Kind
+from storage.icalendar.checked import parsed
+from storage.icalendar.content import calendar_content
+from storage.icalendar.filter import Filter, TimeRange, matches
+from storage.icalendar.zones import named
+
+CALENDAR = "calendars/ada@acme.test/calendar/"
+ZONES = ("", "Europe/Zurich", "America/New_York", "Australia/Lord_Howe")
+RULES = (
+    "FREQ=DAILY;INTERVAL=3;COUNT=20",
+    "FREQ=WEEKLY;BYDAY=MO,TH",
+    "FREQ=MONTHLY;BYDAY=-1FR;UNTIL=20270101T000000Z",
+    "FREQ=MONTHLY;BYMONTHDAY=31",
+    "FREQ=YEARLY",
+    "FREQ=HOURLY;INTERVAL=7;COUNT=100",
+)
+FORM = "%Y%m%dT%H%M%S"
+
+
+def event(number: int, chance: random.Random) -> str:
+    """Of any kind: all day, floating, in a zone, in UTC; once or again and again, with exceptions."""
+    start = datetime(2026, 1, 1) + timedelta(minutes=15 * chance.randrange(35_000))
+    kind = chance.choice(("date", "floating", "utc", "zone"))
+    length = timedelta(minutes=15 * chance.choice((0, 1, 4, 30, 200)))
+    rule = chance.choice(RULES) if chance.random() < 0.5 else ""
+    if kind == "date":
+        lines = [f"DTSTART;VALUE=DATE:{start:%Y%m%d}"]
+        rule = rule.replace("T000000Z", "").replace("HOURLY;INTERVAL=7", "DAILY;INTERVAL=2")
+    else:
+        zone = chance.choice(ZONES[1:])
+        tail, head = ("Z", "") if kind == "utc" else ("", f";TZID={zone}" if kind == "zone" else "")
+        lines = [f"DTSTART{head}:{start.strftime(FORM)}{tail}", f"DTEND{head}:{(start + length).strftime(FORM)}{tail}"]
+        if rule and chance.random() < 0.4:
+            lines.append(f"EXDATE{head}:{start.strftime(FORM)}{tail}")
+    if rule:
+        lines.append(f"RRULE:{rule}")
+    inner = "\r\n".join(["BEGIN:VEVENT", f"UID:e{number}", *lines, "END:VEVENT"])
+    return f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{inner}\r\nEND:VCALENDAR\r\n"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    chance = random.Random(4791)
+    for found in house(tmp_path_factory.mktemp("index")):
+        ada = found.principals["ada"]
+        with found.installation.account(ada.tenant_id, ada.account_id) as account:
+            calendar = account.collections.find(Kind.CALENDAR, "calendar")
+            bodies = [(f"{n}.ics", calendar_content(event(n, chance).encode())) for n in range(250)]
+            account.objects.put_many(calendar.id, bodies)
+        yield found
+
+
+def query(start: datetime, end: datetime, zone: str = "", prop: str = "<D:getetag/>") -> str:
+    named_ = f"<C:timezone-id>{zone}</C:timezone-id>" if zone else ""
+    return (
+        f"<C:calendar-query {NAMESPACES}><D:prop>{prop}</D:prop><C:filter>"
+        '<C:comp-filter name="VCALENDAR"><C:comp-filter name="VEVENT">'
+        f'<C:time-range start="{start.strftime(FORM)}Z" end="{end.strftime(FORM)}Z"/>'
+        f"</C:comp-filter></C:comp-filter></C:filter>{named_}</C:calendar-query>"
+    )
+
+
+def test_the_index_finds_what_reading_everything_finds(filled: House) -> None:
+    chance = random.Random(5545)
+    ada = filled.principals["ada"]
+    with filled.installation.account(ada.tenant_id, ada.account_id) as account:
+        calendar = account.collections.find(Kind.CALENDAR, "calendar")
+        read = account.objects.read_many(account.objects.list(calendar.id))
+        objects = {stored.name: parsed(data) for stored, data in read}
+    for number in range(40):
+        start = datetime(2026, 1, 1) + timedelta(minutes=15 * chance.randrange(60_000))
+        end = start + timedelta(minutes=15 * chance.choice((1, 8, 96, 700, 3000)))
+        name = ZONES[number % len(ZONES)]
+        asked = TimeRange(*(int((each - datetime(1970, 1, 1)).total_seconds()) for each in (start, end)))
+        filter_ = Filter("VCALENDAR", components=(Filter("VEVENT", time_range=asked),))
+        zone = named(name or "UTC")
+        assert zone is not None
+        found = set(filled.ask("REPORT", CALENDAR, query(start, end, name), depth="1").hrefs)
+        assert found == {each for each, object_ in objects.items() if matches(object_, filter_, zone)}
+
+
+def test_a_long_answer_is_streamed_whole(filled: House) -> None:
+    wide = query(datetime(2026, 1, 1), datetime(2030, 1, 1), prop="<D:getetag/><C:calendar-data/>")
+    answer = filled.ask("REPORT", CALENDAR, wide, depth="1")
+    assert "content-length" not in answer.headers
+    assert len(all_below(answer.xml, "C:calendar-data")) == len(answer.hrefs) > 240  # some have no instance left
+    hrefs = "".join(f"<D:href>/dav/{CALENDAR}{n}.ics</D:href>" for n in range(300))
+    many = f"<C:calendar-multiget {NAMESPACES}><D:prop><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>"
+    statuses = list(filled.ask("REPORT", CALENDAR, many).statuses.values())
+    assert (statuses.count(200), statuses.count(404)) == (250, 50)
+
+
+def test_an_answer_has_an_end_and_says_where_it_was_cut(filled: House) -> None:
+    services = DavServices(filled.installation, filled.clock, limits=replace(DavLimits(), report_results=7))
+    before, filled.handler = filled.handler, make_handler(services, (calendars.register,))
+    try:
+        answer = filled.ask("REPORT", CALENDAR, query(datetime(2026, 1, 1), datetime(2030, 1, 1)))
+    finally:
+        filled.handler = before
+    assert sorted(answer.statuses.values()) == [200] * 7 + [507]
+    assert answer.statuses["calendar"] == 507
+    assert all_below(answer.xml, "D:number-of-matches-within-limits")
