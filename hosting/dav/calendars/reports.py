@@ -27,7 +27,7 @@ from storage.collections.values import ENDLESS, Stored, Times
 from storage.errors import InvalidInput
 from storage.icalendar.checked import CalendarObject, parsed
 from storage.icalendar.filter import Candidates, Filter, certain, matches, may_match, prefilter, validated
-from storage.icalendar.freebusy import Busy, freebusy, written_freebusy
+from storage.icalendar.freebusy import Busy, freebusy, together, written_freebusy
 from storage.icalendar.instances import BEGINNING, overlapping
 from storage.icalendar.textmatch import TextMatch
 from storage.icalendar.values import Zone
@@ -124,7 +124,7 @@ class CalendarReports:
                 periods += freebusy(
                     objects, within.start, within.end, zone_of_calendar(calendar), _user_addresses(context, calendar)
                 )
-        data = written_freebusy(sorted(periods), within.start, within.end, stamp=context.now)
+        data = written_freebusy(together(periods), within.start, within.end, stamp=context.now)
         headers = [("Content-Type", "text/calendar; charset=utf-8"), ("Content-Length", str(len(data)))]
         return DavResponse(200, headers, data)
 
