@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import imaplib
 import json
 import os
@@ -15,17 +16,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_host import run_in_fork
+from OpenSSL import SSL
 
 from hosting import tls
 
 PASSWORD = "correct horse battery"
 NAMES = ("imap", "imaps", "submission", "submissions", "https", "http", "operations")
+ROLES = ("auth", "imap", "smtp", "queue", "web", "jobs")
 PATIENCE = 60.0
+PRINCIPAL = b'<propfind xmlns="DAV:"><prop><current-user-principal/></prop></propfind>'
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +52,7 @@ class Server:
     def configure(self, more: str) -> None:
         ports = "".join(f"{name} = {port}\n" for name, port in self.ports.items())
         (self.data / "cleanmail.toml").write_text(
-            '[server]\nhostname = "localhost"\nimap_workers = 2\nsmtp_workers = 1\n'
+            '[server]\nhostname = "localhost"\nimap_workers = 2\nsmtp_workers = 1\nweb_workers = 1\n'
             f'[listen]\naddresses = ["127.0.0.1"]\n{ports}'
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{more}"
         )
@@ -90,6 +95,36 @@ class Server:
         client = imaplib.IMAP4_SSL("localhost", self.ports["imaps"], ssl_context=context, timeout=PATIENCE)
         client.login("ada@acme.test", password)
         return client
+
+    def dav(
+        self, method: str, path: str, password: str | None = PASSWORD, *, login: str = "ada@acme.test"
+    ) -> tuple[int, bytes, str]:
+        """Status, body and Location of one request over HTTPS."""
+        context = ssl.create_default_context(cafile=str(self.data / "tls" / "ca.pem"))
+        client = HTTPSConnection("localhost", self.ports["https"], timeout=PATIENCE, context=context)
+        field = "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()
+        try:
+            client.request(
+                method, path, PRINCIPAL, {"Depth": "0"} | ({"Authorization": field} if password is not None else {})
+            )
+            answer = client.getresponse()
+            return answer.status, answer.read(), answer.getheader("location", "")
+        finally:
+            client.close()
+
+    def shown(self, port: str, name: str) -> set[str]:
+        """The names in the certificate that a client is shown which asks for `name`, as it stands."""
+        with socket.create_connection(("127.0.0.1", self.ports[port]), timeout=PATIENCE) as sock:
+            sock.settimeout(None)
+            client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), sock)
+            client.set_tlsext_host_name(name.encode())
+            client.set_connect_state()
+            client.do_handshake()
+            certificate = client.get_peer_certificate()
+            assert certificate is not None
+            extensions = certificate.to_cryptography().extensions
+            names = extensions.get_extension_for_class(tls.x509.SubjectAlternativeName).value
+            return set(names.get_values_for_type(tls.x509.DNSName))
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -148,7 +183,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_every_role_has_its_processes_and_health_says_so(server: Server) -> None:
-    assert [len(server.workers(role)) for role in ("auth", "imap", "smtp", "queue", "jobs")] == [1, 2, 1, 1, 1]
+    assert [len(server.workers(role)) for role in ROLES] == [1, 2, 1, 1, 1, 1]
     assert server.get("/health") == (200, '{"status": "ok"}\n')
     _, metrics = server.get("/metrics")
     assert 'cleanmail_process_up{index="1",role="imap"} 1.0' in metrics
@@ -215,6 +250,71 @@ def test_access_events_are_shown(server: Server) -> None:
     assert (event["account"], event["address"]) == ("ada@acme.test", "127.0.0.1")
 
 
+def test_signing_in_over_https(server: Server) -> None:
+    assert server.dav("PROPFIND", "/dav/", None)[0] == 401
+    assert server.dav("PROPFIND", "/dav/", "wrong password")[0] == 401
+    assert server.dav("PROPFIND", "/.well-known/caldav", None)[::2] == (301, "/dav/")
+    status, body, _ = server.dav("PROPFIND", "/dav/")
+    assert status == 207 and b"/dav/principals/ada@acme.test/" in body
+    made = ["app-password", "create", "ada@acme.test", "tablet", "--json"]
+    for protocols, expected in ((["--protocol", "imap"], 401), ([], 207)):
+        password = json.loads(server.cleanmail(*made, *protocols))["password"]
+        assert server.dav("PROPFIND", "/dav/", password)[0] == expected
+
+    def results() -> set[str]:
+        found: list[dict[str, Any]] = json.loads(server.cleanmail("log", "access", "ada@acme.test", "--json"))
+        return {event["result"] for event in found if event["protocol"] == "dav"}
+
+    until(lambda: results() == {"success", "wrong_password"}, "the access events")
+
+
+def test_guesses_count_for_all_protocols_together(server: Server) -> None:
+    nobody = "nobody@acme.test"
+    statuses = [server.dav("GET", "/dav/", f"guess {number}", login=nobody)[0] for number in range(11)]
+    assert statuses == [401] * 11
+    assert server.dav("GET", "/dav/", "another guess", login=nobody)[0] == 429
+    assert server.dav("PROPFIND", "/dav/")[0] == 207
+    client = imaplib.IMAP4("localhost", server.ports["imap"], timeout=PATIENCE)
+    client.starttls(ssl.create_default_context(cafile=str(server.data / "tls" / "ca.pem")))
+    with pytest.raises(imaplib.IMAP4.error, match="Too many"):
+        client.login(nobody, "guess")
+    client.shutdown()
+
+
+def test_without_tls_http_leads_to_https(server: Server) -> None:
+    client = HTTPConnection("127.0.0.1", server.ports["http"], timeout=PATIENCE)
+    client.request("GET", "/dav/calendars/?a")
+    answer = client.getresponse()
+    there = f"https://localhost:{server.ports['https']}/dav/calendars/?a"
+    assert (answer.status, answer.getheader("location")) == (308, there)
+    client.close()
+
+
+def test_the_certificate_of_the_name_that_is_asked_for(server: Server) -> None:
+    tls.make_self_signed(server.data / "tls" / "names" / "customer", ["dav.customer.test"])
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    for port in ("https", "imaps", "submissions"):
+        until(lambda port=port: server.shown(port, "dav.customer.test") == {"dav.customer.test"}, "the certificate")
+        assert server.shown(port, "dav.customer.test.") == {"dav.customer.test"}  # some clients send the dot
+        assert server.shown(port, "localhost") == server.shown(port, "other.test") == {"localhost"}
+
+
+def test_a_web_worker_that_is_killed_comes_back(server: Server) -> None:
+    (before,) = server.workers("web")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: server.workers("web") not in ([before], []), "the next worker")
+    assert server.dav("PROPFIND", "/dav/")[0] == 207
+
+    def counted() -> str:
+        _, text = server.get("/metrics")
+        return text if 'cleanmail_events_total{kind="answer_2xx",protocol="web"}' in text else ""
+
+    metrics = until(counted, "the metrics")
+    assert 'cleanmail_process_restarts{role="web"} 1.0' in metrics
+    assert 'cleanmail_sign_ins_total{protocol="dav",result="throttled"} 1.0' in metrics
+
+
 def test_reload_takes_a_new_certificate_and_keeps_sessions(server: Server) -> None:
     def serial() -> Any:
         context = ssl.create_default_context(cafile=str(server.data / "tls" / "ca.pem"))
@@ -264,8 +364,7 @@ def test_the_operational_log_holds_no_address(server: Server) -> None:
 
 
 def test_sigterm_stops_everything_and_the_data_is_whole(server: Server) -> None:
-    roles = ("auth", "imap", "smtp", "queue", "jobs")
-    pids = [pid for role in roles for pid in server.workers(role)]
+    pids = [pid for role in ROLES for pid in server.workers(role)]
     assert server.stop() == 0
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
     assert json.loads(server.cleanmail("check", "--json")) == []
