@@ -19,7 +19,7 @@ from hosting.dav.reach import Reach
 from hosting.dav.resources import KEPT, TYPE_OF, Resource
 from hosting.dav.xml import Element
 from storage.collections.values import Stored
-from storage.errors import CleanmailError, InvalidInput
+from storage.errors import CleanmailError, InvalidInput, LimitReached
 
 _BOM = b"\xef\xbb\xbf"
 _NONE: Dead = {}
@@ -78,8 +78,9 @@ class Contents:
             if part is not None:
                 try:
                     given[self.name] = octets_as_xml(part(data))
-                except InvalidInput as error:
-                    yield status_response(member.href, 403, refusal_of(error).condition)
+                except (InvalidInput, LimitReached) as error:
+                    refused = refusal_of(error, member.href)
+                    yield status_response(member.href, refused.status, refused.condition, refused.why)
                     continue
             dead = below.get(stored.object_id, _NONE)
             yield self._multistatus.respond(context, member, wanted, given, dead)

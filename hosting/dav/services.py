@@ -24,6 +24,7 @@ class DavLimits:
     property_size: int = 64 << 10  # octets of one property that clients keep here
     infinite_members: int = 1000  # a PROPFIND of infinite depth on more is refused (RFC 4918 §9.1.1)
     report_results: int = 50_000
+    expanded: int = 64 << 20  # octets of all recurrences that one answer expands
     path: int = 4096  # octets of a path, percent-encoded
     segment: int = 255  # octets of one name
     depth: int = 32  # of folders in folders

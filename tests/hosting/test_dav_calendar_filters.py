@@ -123,7 +123,7 @@ def test_what_is_asked(text: str, meant: Filter) -> None:
         comp("VCALENDAR", comp("VEVENT", '<C:time-range start="20260101T000000" end="20260102T000000"/>')),
         comp("VCALENDAR", comp("VEVENT", '<C:time-range start="20260102T000000Z" end="20260101T000000Z"/>')),
         comp("VCALENDAR", comp("VEVENT", '<C:time-range start="2026-01-01"/>')),
-        comp("VCALENDAR", comp("VEVENT", *[prop("UID")] * 501)),
+        comp("VCALENDAR", comp("VEVENT", *[prop("UID")] * 101)),
         comp("VCALENDAR", comp("X-A", comp("X-B", comp("X-C", comp("X-D"))))),
     ],
 )

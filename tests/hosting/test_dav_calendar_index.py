@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from dav_house import NAMESPACES, House, all_below, house
+from dav_house import NAMESPACES, Answer, House, all_below, house
 
 from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
@@ -105,13 +105,26 @@ def test_a_long_answer_is_streamed_whole(filled: House) -> None:
     assert (statuses.count(200), statuses.count(404)) == (250, 50)
 
 
-def test_an_answer_has_an_end_and_says_where_it_was_cut(filled: House) -> None:
-    services = DavServices(filled.installation, filled.clock, limits=replace(DavLimits(), report_results=7))
-    before, filled.handler = filled.handler, make_handler(services, (calendars.register,))
+def ask_within(at: House, limits: DavLimits, body: str) -> Answer:
+    services = DavServices(at.installation, at.clock, limits=limits)
+    before, at.handler = at.handler, make_handler(services, (calendars.register,))
     try:
-        answer = filled.ask("REPORT", CALENDAR, query(datetime(2026, 1, 1), datetime(2030, 1, 1)))
+        return at.ask("REPORT", CALENDAR, body)
     finally:
-        filled.handler = before
+        at.handler = before
+
+
+def test_no_more_is_expanded_than_one_answer_holds(filled: House) -> None:
+    expand = '<C:calendar-data><C:expand start="20260101T000000Z" end="20300101T000000Z"/></C:calendar-data>'
+    wide = query(datetime(2026, 1, 1), datetime(2030, 1, 1), prop=expand)
+    statuses = list(ask_within(filled, replace(DavLimits(), expanded=50_000), wide).statuses.values())
+    assert set(statuses) == {200, 507}
+    assert len(statuses) > 240
+
+
+def test_an_answer_has_an_end_and_says_where_it_was_cut(filled: House) -> None:
+    limits = replace(DavLimits(), report_results=7)
+    answer = ask_within(filled, limits, query(datetime(2026, 1, 1), datetime(2030, 1, 1)))
     assert sorted(answer.statuses.values()) == [200] * 7 + [507]
     assert answer.statuses["calendar"] == 507
     assert all_below(answer.xml, "D:number-of-matches-within-limits")

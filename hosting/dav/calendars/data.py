@@ -15,6 +15,7 @@ from hosting.dav.errors import Refused
 from hosting.dav.names import caldav
 from hosting.dav.xml import Element
 from storage.collections.conditions import Violated
+from storage.errors import LimitReached
 from storage.icalendar.checked import parsed
 from storage.icalendar.filter import TimeRange
 from storage.icalendar.partial import CalendarData, CompData, PropData, partial
@@ -92,14 +93,25 @@ def part_asked(context: Context, element: Element | None, zone: Zone) -> Part | 
     """What of each object's octets is asked for; None: none. Times without a zone are read in `zone`."""
     if element is None:
         return None
-    asked = read_calendar_data(element)
+    return _Parts(context, read_calendar_data(element), zone)
 
-    def part(data: bytes) -> bytes:
+
+class _Parts:
+    """Counts what it expands: series without end in a large calendar make more than anybody reads."""
+
+    def __init__(self, context: Context, asked: CalendarData, zone: Zone) -> None:
+        self._context, self._asked, self._zone = context, asked, zone
+        self._expanded = 0
+
+    def __call__(self, data: bytes) -> bytes:
+        asked = self._asked
         if not asked.is_whole:
+            if self._expanded > self._context.services.limits.expanded:
+                raise LimitReached("The instances are more than one answer holds; ask for a shorter time.")
             try:
-                data = partial(parsed(data, allow_method=True), asked, zone)
+                data = partial(parsed(data, allow_method=True), asked, self._zone)
             except TooMuch as error:
                 raise Violated("max-instances", error.public) from error
-        return as_asked(context, data)
-
-    return part
+            if asked.expand is not None:
+                self._expanded += len(data)
+        return as_asked(self._context, data)

@@ -20,7 +20,7 @@ _COMP, _PROP, _PARAM = caldav("comp-filter"), caldav("prop-filter"), caldav("par
 _RANGE, _TEXT, _UNDEFINED = caldav("time-range"), caldav("text-match"), caldav("is-not-defined")
 _DEFINED = caldav("is-defined")  # of drafts; old clients still say it, and it adds nothing
 
-_CONDITIONS_MAX = 500  # of one filter
+_CONDITIONS_MAX = 100  # of one filter, each of which may be asked of every object
 _TEXT_MAX = 4096  # characters that are looked for
 _LEVELS = 4  # VCALENDAR, VEVENT, VALARM; one more for what others may invent
 

@@ -27,6 +27,7 @@ def register(registry: Registry) -> None:
         LiveProperty(caldav("schedule-inbox-URL"), _PRINCIPAL, _inbox),
         LiveProperty(caldav("schedule-outbox-URL"), _PRINCIPAL, _outbox),
         LiveProperty(calendarserver("email-address-set"), _PRINCIPAL, _email_addresses),
+        LiveProperty(caldav("supported-calendar-component-sets"), _HOME, _component_sets),  # as Apple's clients ask
         LiveProperty(calendarserver("supported-calendar-component-sets"), _HOME, _component_sets),
         LiveProperty(calendarserver("max-collections"), _HOMES, _collections_max),
         LiveProperty(calendarserver("max-resources"), _FILLED, _objects_max),
