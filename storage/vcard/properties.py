@@ -18,12 +18,12 @@ _AS_APPLE = {"X-ABLABEL": "X-ABLabel", "X-ABSHOWAS": "X-ABShowAs"}
 
 _PHYSICAL = re.compile(rb"[^\n]*\n?")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}[ \t\r]*\n?\Z")
-_MAY_BE_ENCODED = re.compile(rb"BASE64|ENCODING=\"?B", re.IGNORECASE)
+_LOOSE = re.compile(rb"\n[A-Za-z0-9+/]+={0,2}[ \t\r]*(?:\n|\Z)")  # a line of base64 that is not folded
 
 
 def repaired(data: bytes) -> bytes:
     """`data` with a space before each line that goes on with the base64 above it."""
-    if _MAY_BE_ENCODED.search(data) is None:
+    if _LOOSE.search(data) is None:
         return data
     pieces: list[bytes] = []
     encoded = False

@@ -2,7 +2,8 @@
 
 A file is taken apart by its lines before anything is checked, so that one bad card costs only itself. What a PUT would
 be refused for and an import can mend is mended: vCard 2.1 becomes 3.0, other charsets become UTF-8, control characters
-go, a card without a UID gets one made of its octets (a second import of the file finds it again). All else stays.
+go, a card without VERSION is 3.0, one without a UID gets one made of its octets (a second import of the file finds it
+again). All else stays.
 """
 
 from __future__ import annotations
@@ -72,10 +73,13 @@ def _mended(piece: bytes) -> bytes:
         piece = said.encode("utf-8")
     if _REFUSED.search(said):
         piece = _REFUSED.sub("", said).encode("utf-8")
-    if _UID.search(piece):
-        return piece
     version = _VERSION_LINE.search(piece)
-    if version is None:
+    if version is None:  # some programs export it so; what they mean is 3.0
+        begin = _LINE.match(piece)
+        assert begin is not None
+        piece = begin[0] + b"VERSION:3.0\r\n" + piece[begin.end() :]
+        version = _VERSION_LINE.search(piece)
+    if _UID.search(piece) or version is None:
         return piece
     end = b"\r\n" if version[0].endswith(b"\r\n") else b"\n"
     given = b"UID:%s%s" % (str(uuid.uuid5(_NAMESPACE, said)).encode(), end)

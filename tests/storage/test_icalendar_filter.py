@@ -329,7 +329,7 @@ def test_filters_that_mean_something() -> None:
 hours = st.integers(0, 24 * 40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     start=hours,
     long=st.integers(0, 30),

@@ -57,7 +57,7 @@ HOSTILE = {
         *[line.replace("-PT1M", f"-PT{n}M") for n in range(1, 200) for line in ALARM],
     ),
     "properties": event("DTSTART:20240101T000000Z", *["X-A;B=c;D=\"e,f\":g"] * 20_000),
-    "one long value": event("DTSTART:20240101T000000Z", "DESCRIPTION:" + "\\," * 300_000),
+    "one long value": event("DTSTART:20240101T000000Z", "DESCRIPTION:" + "\\," * 100_000),
 }  # fmt: skip
 
 
@@ -86,5 +86,5 @@ def test_objects_that_mean_harm_are_asked_soon(case: str) -> None:
 
 
 def test_the_fuzzer_for_a_while() -> None:
-    number, taken = run(seed=7, count=700)
-    assert number == 700 and taken > 100
+    number, taken = run(seed=7, count=400)
+    assert number == 400 and taken > 60

@@ -145,6 +145,11 @@ def test_a_card_without_uid_gets_the_same_one_each_time() -> None:
     assert once == again and card_content(once).uid != card_content(other).uid
 
 
+def test_a_card_of_a_file_that_says_no_version_is_3() -> None:
+    (piece,) = split(card("FN:A").replace(b"VERSION:3.0\r\n", b""))
+    assert read_card(piece).version == "3.0"
+
+
 VERSION21 = b"""BEGIN:VCARD\r
 VERSION:2.1\r
 N;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:M=C3=BCller;J=C3=BC=\r
