@@ -1,7 +1,7 @@
 """What the index of times keeps of a calendar object, and what it can answer without reading the object again.
 
-`times_of` numbers the instances from the beginning: at most `INDEXED`, and none later than `_UNTIL` or 130 years after
-the first, whichever is later; beyond, an object is a candidate whose instances are worked out when somebody asks. That
+`times_of` numbers the instances from the beginning: at most `INDEXED`, and none later than 2060 or 30 years after the
+first, whichever is later; beyond, an object is a candidate whose instances are worked out when somebody asks. That
 depends on the object alone and on no clock, so that nothing has to be made anew as time goes by.
 
 Packed instances: a version, the first start, and arrays of 32-bit numbers (64-bit where a series spans centuries) of
@@ -26,8 +26,8 @@ from storage.icalendar.recurrence import Instance, any_overlap, first_instances,
 from storage.icalendar.values import DAY, UTC, Moment, Period, Zone, duration, naive
 
 INDEXED = 1_000  # instances
-_UNTIL = 4_102_444_800  # 2100
-_SPAN = 130 * 366 * DAY
+_UNTIL = 2_840_140_800  # 2060
+_SPAN = 30 * 366 * DAY
 _EAST, _WEST = 14 * 3600, 12 * 3600  # how far zones lie from Greenwich
 BEGINNING = -(1 << 63)
 
