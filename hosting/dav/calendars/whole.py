@@ -22,17 +22,20 @@ _BATCH = 64 << 10
 def download(context: Context, resource: Resource) -> DavResponse:
     """GET of a calendar."""
     parts = whole_calendar(resource.data, resource.row)
-    return answered(context, resource, "text/calendar; charset=utf-8", batched(parts))
+    return answered(context, resource, "text/calendar; charset=utf-8", "calendar.ics", batched(parts))
 
 
-def answered(context: Context, resource: Resource, media_type: str, parts: Iterator[bytes]) -> DavResponse:
+def answered(
+    context: Context, resource: Resource, media_type: str, file_name: str, parts: Iterator[bytes]
+) -> DavResponse:
     """All of a collection, or 304 where the client has it."""
     row = resource.row
     etag = f'"{row.id}-{row.highest_modseq}"'
     headers: Headers = [("ETag", etag), ("Cache-Control", "private, no-cache"), ("Vary", "Accept")]
     if etag in (each.strip() for each in context.request.header("if-none-match").split(",")):
         return DavResponse(304, headers)
-    return DavResponse(200, [*headers, ("Content-Type", media_type)], Streamed(parts, context.close))
+    headers += [("Content-Type", media_type), ("Content-Disposition", f'attachment; filename="{file_name}"')]
+    return DavResponse(200, headers, Streamed(parts, context.close))
 
 
 def whole_calendar(account: Account, collection: Collection) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ def download(context: Context, resource: Resource) -> DavResponse:
     """GET of an address book."""
     version = version_accepted(context.request.header("accept"))
     parts = whole_book(resource.data, resource.row, version or "")
-    return answered(context, resource, "text/vcard; charset=utf-8", batched(parts))
+    return answered(context, resource, "text/vcard; charset=utf-8", "contacts.vcf", batched(parts))
 
 
 def whole_book(account: Account, collection: Collection, version: str = "") -> Iterator[bytes]:
