@@ -26,7 +26,6 @@ log = logging.getLogger("scheduling")
 
 EVERY = 60.0  # seconds between two looks at accounts that have something that waits
 INBOX_DAYS = 60  # that a message stays in an inbox whose owner's programs do not remove it
-_AT_ONCE = 50
 
 
 class SchedulingRound:
@@ -68,14 +67,9 @@ class SchedulingRound:
                 log.error("account %d of tenant %d: %s", account_id, tenant_id, error.detail or error.public)
 
     def _carry(self, account: Account) -> None:
-        rows = Scheduling(account, self._clock)
-        while not self._stopping:
-            due = rows.due(_AT_ONCE)
-            claimed = [each for each in due if rows.claim(each)]
-            self._carrying.carry(account, claimed)
-            if len(due) < _AT_ONCE:
-                break
-        left = rows.count()
+        while not self._stopping and self._carrying.carry_due(account):
+            pass
+        left = Scheduling(account, self._clock).count()
         with self._guard:
             if left:
                 self._waiting[account.account_id] = account.tenant_id

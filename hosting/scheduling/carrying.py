@@ -31,6 +31,7 @@ from storage.mail.quota import Limits
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 20  # messages that whoever changes a meeting waits for; the rest follows in the background
 GIVEN_UP_AFTER = 5 * 86_400  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 60, 4 * 3600
 _TRIES = 3  # to write a status while the object is changed by its owner
@@ -57,6 +58,24 @@ class Carrying:
             if status in {Status.FAILED, Status.NO_SUCH_USER, Status.NOT_ALLOWED}:
                 self._tell(account, waiting, status)
         rows.done(done)
+
+    def carry_due(self, account: OpenAccount) -> bool:
+        """Some of what nobody has claimed; whether there may be more."""
+        rows = Scheduling(account, self._clock)
+        due = rows.due(AT_ONCE)
+        self.carry(account, [each for each in due if rows.claim(each)])
+        return len(due) == AT_ONCE
+
+    def carry_later(self, account: OpenAccount) -> None:
+        """What nobody has claimed, in the background of this process."""
+        tenant_id, account_id = account.tenant_id, account.account_id
+
+        def step() -> bool:
+            with self._installation.account(tenant_id, account_id) as opened:
+                return self.carry_due(opened)
+
+        # Not under the account's own number: who closes it waits for its jobs, and this one opens it.
+        self._installation.background.submit(("scheduling", account_id), step)
 
     def _guarded(self, account: OpenAccount, sender: Account, rows: Scheduling, waiting: Waiting) -> Status | None:
         """What became of it; None: it waits."""

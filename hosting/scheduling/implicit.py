@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hosting.dav.scheduling import Change
-from hosting.scheduling.carrying import Carrying
+from hosting.scheduling.carrying import AT_ONCE, Carrying
 from hosting.scheduling.people import ByMail, Here, People
 from storage.clock import Clock
 from storage.collections.conditions import PreconditionFailed, Violated
@@ -131,12 +131,13 @@ class Following:
         if (None if before is None else before.etag) != (None if expected is None else expected.etag):
             raise Conflict
         place = self._change.collection.id
-        self._written = self._rows.add(
-            transaction, place, ObjectId(0) if after is None else after.object_id, self.messages
-        )
+        object_id = ObjectId(0) if after is None else after.object_id
+        self._written = self._rows.add(transaction, place, object_id, self.messages, AT_ONCE)
 
     def committed(self) -> None:
         self._carrying.carry(self._account, self._written)
+        if len(self.messages) > len(self._written):
+            self._carrying.carry_later(self._account)
 
 
 _ORGANIZER, _ATTENDEE, _NOBODY = "organizer", "attendee", "nobody"

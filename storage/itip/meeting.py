@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from storage.collections.conditions import Violated
 from storage.errors import LimitReached
 from storage.icalendar.contentlines import Malformed
+from storage.icalendar.limits import CALENDAR_LIMITS
 from storage.icalendar.rules import Steps, occurrences, read_rule
 from storage.itip.draft import Line, Part, read
 from storage.itip.moments import Moment, Moments, duration
@@ -31,6 +32,9 @@ class Meeting:
         self.moments = Moments(calendar)
         self.master: Part | None = None
         self.overrides: dict[Moment, Part] = {}
+        self._excluded: frozenset[Moment] | None = None
+        self._counted: dict[str, frozenset[datetime]] = {}  # all times of rules with a COUNT
+        self._users: dict[int, dict[str, Line]] = {}  # attendees of a part, by its id
         for part in calendar.parts(*KINDS):
             self._enter(part)
         if not self.parts:
@@ -105,12 +109,23 @@ class Meeting:
         """Of all parts, each with the first line that names him."""
         found: dict[str, Line] = {}
         for part in self.parts:
-            for line in part.lines("ATTENDEE"):
-                found.setdefault(calendar_user(line.value), line)
+            for user, line in self.attendees_of(part).items():
+                found.setdefault(user, line)
         return found
 
+    def attendees_of(self, part: Part) -> dict[str, Line]:
+        """Of one of its parts. Read once: who changes whom a part invites makes a meeting of it anew."""
+        users = self._users.get(id(part))
+        if users is None:
+            users = {}
+            for line in part.lines("ATTENDEE"):
+                users.setdefault(calendar_user(line.value), line)
+            if part is self.master or any(part is each for each in self.overrides.values()):
+                self._users[id(part)] = users
+        return users
+
     def attendee(self, part: Part, whose: Own) -> Line | None:
-        return next((line for line in part.lines("ATTENDEE") if whose(calendar_user(line.value))), None)
+        return next((line for user, line in self.attendees_of(part).items() if whose(user)), None)
 
     def is_organized_by(self, own: Own) -> bool:
         return bool(self.organizer) and own(self.organizer)
@@ -121,10 +136,12 @@ class Meeting:
     def recurs(self) -> bool:
         return self.master is not None and bool(self.master.lines("RRULE", "RDATE"))
 
-    def excluded(self) -> set[Moment]:
+    def excluded(self) -> frozenset[Moment]:
         """EXDATEs of the master."""
-        lines = [] if self.master is None else self.master.lines("EXDATE")
-        return {moment for line in lines for moment in self.moments.all_of(line)}
+        if self._excluded is None:
+            lines = [] if self.master is None else self.master.lines("EXDATE")
+            self._excluded = frozenset(moment for line in lines for moment in self.moments.all_of(line))
+        return self._excluded
 
     def start(self, part: Part) -> Moment | None:
         line = part.line("DTSTART") or part.line("DUE")
@@ -168,6 +185,7 @@ class Meeting:
         start = None if self.master is None else self.master.line("DTSTART")
         if self.master is not None and start is not None and moment not in self.excluded():
             self.master.add(self.moments.written("EXDATE", moment, start))
+            self._excluded = None
 
     def adopt_zones(self, other: Meeting) -> None:
         """The VTIMEZONEs that only the other has."""
@@ -218,7 +236,11 @@ class Meeting:
             at = moment.at if until.zone is not None and not until.is_date else wanted
             if at > ends or (until.is_date and at >= ends):
                 return False
-        return wanted in occurrences(rule, first, wanted, Steps(_STEPS), wanted)
+        if rule.count is None:
+            return wanted in occurrences(rule, first, wanted, Steps(_STEPS), wanted)
+        if value not in self._counted:
+            self._counted[value] = frozenset(occurrences(rule, first, CALENDAR_LIMITS.max_date, Steps(_STEPS)))
+        return wanted in self._counted[value]
 
 
 def sequence_of(part: Part) -> int:

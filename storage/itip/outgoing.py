@@ -31,6 +31,8 @@ _INSIGNIFICANT = frozenset(
         *("TRANSP", "COMPLETED", "PERCENT-COMPLETE"),
     }
 )
+_LOST_MAX = 100  # instances that are cancelled one by one
+_OCTETS_MAX = 256 << 20  # of all messages that one change may cause
 _TIMES = ("DTSTART", "DTEND", "DUE", "DURATION", "RRULE", "RDATE")
 # What of an attendee's component a reply says.
 _REPLIED = ("UID", "SEQUENCE", "RECURRENCE-ID", "ORGANIZER", "SUMMARY", "DTSTART", "DTEND", "DUE", "DURATION")
@@ -50,11 +52,16 @@ class Outgoing:
 def of_organizer(before: Meeting | None, after: Meeting | None, own: Own, now: int) -> list[Outgoing]:
     """Messages to the attendees that the server speaks to. `now`: DTSTAMP of the messages, Unix seconds."""
     messages: list[Outgoing] = []
+    octets = 0
+    telling = _Telling(now)
     people = dict.fromkeys([*(after.attendees() if after else {}), *(before.attendees() if before else {})])
     for user in people:
         if own(user) or not _is_served(user, after if after and user in after.attendees() else before):
             continue
-        messages += _to_attendee(before, after, user, now)
+        messages += _to_attendee(before, after, user, telling)
+        octets += sum(len(each.data) for each in messages[-2:])
+        if octets > _OCTETS_MAX:
+            raise Violated("max-resource-size", "The meeting is too large to be told to so many.")
     return messages
 
 
@@ -63,25 +70,57 @@ def _is_served(user: str, meeting: Meeting | None) -> bool:
     return line is not None and line.parameter("SCHEDULE-AGENT", "SERVER").upper() == "SERVER"
 
 
-def _to_attendee(before: Meeting | None, after: Meeting | None, user: str, now: int) -> list[Outgoing]:
-    old, new = _View.of(before, user), _View.of(after, user)
+def _to_attendee(before: Meeting | None, after: Meeting | None, user: str, telling: _Telling) -> list[Outgoing]:
+    old, new = _View.of(before, user, telling), _View.of(after, user, telling)
     if new is None:
-        return [] if old is None or old.is_cancelled else [old.cancel(old.everything(), now, gone=after is None)]
+        return [] if old is None or old.is_cancelled else [old.cancel(old.everything(), gone=after is None)]
     messages = []
     lost = [] if old is None else new.lost(old)
     if old is not None and lost:
-        messages.append(old.cancel(lost, now, sequence=new.meeting.sequence))
+        messages.append(old.cancel(lost, sequence=new.meeting.sequence))
     if old is None or new.forced or new.differs(old):
-        messages.append(new.request(now))
+        messages.append(new.request())
     return messages
+
+
+class _Telling:
+    """What is the same for all attendees, made once: of a large meeting it is most of the work."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self._said: dict[int, list[tuple[object, ...]]] = {}
+        self._derived: dict[tuple[int, Moment], Part | None] = {}
+        self._requests: dict[tuple[object, ...], bytes] = {}
+
+    def said(self, part: Part) -> list[tuple[object, ...]]:
+        found = self._said.get(id(part))
+        if found is None:
+            found = self._said[id(part)] = _said(part)
+        return found
+
+    def derived(self, meeting: Meeting, at: Moment) -> Part | None:
+        key = (id(meeting), at)
+        if key not in self._derived:
+            self._derived[key] = meeting.derived(at)
+        return self._derived[key]
+
+    def request(self, view: _View) -> bytes:
+        """Those who are invited to the same get the same octets."""
+        parts = view.parts()
+        key = (tuple(id(part) for part in parts), frozenset(view.without))
+        found = self._requests.get(key)
+        if found is None:
+            found = self._requests[key] = view.written_request(parts)
+        return found
 
 
 class _View:
     """What one attendee is told of a meeting."""
 
-    def __init__(self, meeting: Meeting, user: str) -> None:
+    def __init__(self, meeting: Meeting, user: str, telling: _Telling) -> None:
         self.meeting = meeting
         self.user = user
+        self._telling = telling
         self.master = meeting.master if meeting.master is not None and self._invited(meeting.master) else None
         self.overrides = {at: part for at, part in meeting.overrides.items() if self._invited(part)}
         self.without = set(meeting.excluded()) if self.master is not None else set()
@@ -89,21 +128,20 @@ class _View:
             self.without |= meeting.overrides.keys() - self.overrides.keys()
 
     @classmethod
-    def of(cls, meeting: Meeting | None, user: str) -> _View | None:
+    def of(cls, meeting: Meeting | None, user: str, telling: _Telling) -> _View | None:
         """None: he is not invited to anything."""
         if meeting is None:
             return None
-        view = cls(meeting, user)
+        view = cls(meeting, user, telling)
         return view if view.master is not None or view.overrides else None
 
     def _invited(self, part: Part) -> bool:
-        return any(calendar_user(line.value) == self.user for line in part.lines("ATTENDEE"))
+        return self.user in self.meeting.attendees_of(part)
 
     def _lines(self) -> Iterable[Line]:
-        for part in self._parts():
-            yield from (line for line in part.lines("ATTENDEE") if calendar_user(line.value) == self.user)
+        return (self.meeting.attendees_of(part)[self.user] for part in self.parts())
 
-    def _parts(self) -> list[Part]:
+    def parts(self) -> list[Part]:
         return ([] if self.master is None else [self.master]) + list(self.overrides.values())
 
     @property
@@ -112,7 +150,7 @@ class _View:
 
     @property
     def is_cancelled(self) -> bool:
-        return all(part.value("STATUS").strip().upper() == "CANCELLED" for part in self._parts())
+        return all(part.value("STATUS").strip().upper() == "CANCELLED" for part in self.parts())
 
     def everything(self) -> list[tuple[Moment | None, Part]]:
         if self.master is not None:
@@ -128,8 +166,11 @@ class _View:
         if _times(self.master) != _times(old.master):
             return []  # it is another series now: the request says all of it
         lost: list[tuple[Moment | None, Part]] = []
-        for at in sorted(self.without - old.without):
-            part = old.overrides.get(at) or old.meeting.derived(at)
+        gone = self.without - old.without
+        if len(gone) > _LOST_MAX:
+            return []  # likewise
+        for at in sorted(gone):
+            part = old.overrides.get(at) or self._telling.derived(old.meeting, at)
             if part is not None:
                 lost.append((at, part))
         return lost
@@ -138,33 +179,37 @@ class _View:
         """Whether he is to be told of it, beside what `lost` says."""
         if (self.master is None) != (old.master is None) or old.without - self.without:
             return True
-        if self.master is not None and old.master is not None and _said(self.master) != _said(old.master):
+        said = self._telling.said
+        if self.master is not None and old.master is not None and said(self.master) != said(old.master):
+            return True
+        if len(self.without - old.without) > _LOST_MAX:
             return True
         # An override that says what its master says anyway (it has an alarm of the organizer's own) tells nothing.
         for at in (self.overrides.keys() | old.overrides.keys()) - self.without:
             part, known = self._at(at), old._at(at)
-            if part is not None and (known is None or _said(part) != _said(known)):
+            if part is not None and (known is None or said(part) != said(known)):
                 return True
         return False
 
     def _at(self, at: Moment) -> Part | None:
-        return self.overrides.get(at) or (None if self.master is None else self.meeting.derived(at))
+        return self.overrides.get(at) or (None if self.master is None else self._telling.derived(self.meeting, at))
 
-    def request(self, now: int) -> Outgoing:
-        parts = [told(part, now) for part in self._parts()]
+    def request(self) -> Outgoing:
+        return Outgoing(REQUEST, self.user, self._telling.request(self))
+
+    def written_request(self, of: list[Part]) -> bytes:
+        parts = [told(part, self._telling.now) for part in of]
         if self.master is not None:
             start = self.master.line("DTSTART")
             for at in sorted(self.without - self.meeting.excluded()):
                 if start is not None:
                     parts[0].add(self.meeting.moments.written("EXDATE", at, start))
-        return Outgoing(REQUEST, self.user, wrapped(self.meeting, REQUEST, parts))
+        return wrapped(self.meeting, REQUEST, parts)
 
-    def cancel(
-        self, parts: list[tuple[Moment | None, Part]], now: int, *, gone: bool = False, sequence: int = 0
-    ) -> Outgoing:
+    def cancel(self, parts: list[tuple[Moment | None, Part]], *, gone: bool = False, sequence: int = 0) -> Outgoing:
         cancellations = []
         for at, part in parts:
-            cancelled = told(part, now)
+            cancelled = told(part, self._telling.now)
             cancelled.remove("RRULE", "RDATE", "EXDATE", "EXRULE")
             cancelled.set_value("STATUS", "CANCELLED")
             number = max(sequence_of(part) + (1 if gone else 0), sequence)
@@ -256,7 +301,7 @@ def of_attendee(before: Meeting | None, after: Meeting | None, own: Own, now: in
         if forced or status != told_before or (was is not None and _task(part) != _task(known)):
             changed.append(_reply(part, mine, status, now))
     if before is not None and before.master is not None and after.master is not None:
-        for at in sorted(after.excluded() - before.excluded()):
+        for at in sorted(after.excluded() - before.excluded())[:_LOST_MAX]:
             instance = before.overrides.get(at) or before.derived(at)
             mine = None if instance is None else before.attendee(instance, own)
             if (

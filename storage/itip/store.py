@@ -174,15 +174,23 @@ class Scheduling:
         collection_id: CollectionId,
         object_id: ObjectId,
         messages: Iterable[Outgoing],
+        claimed: int = 1 << 30,
     ) -> list[Waiting]:
-        """Write them down, claimed by who calls for a while."""
+        """Write them down; so many of them, which are returned, claimed by who calls for a while."""
         _INSERT_COUNTER.run(transaction, account=self._account_id)
         now = self._clock.now()
         added: list[Waiting] = []
         for each in messages:
             [[number]] = _NEXT.rows(transaction, account=self._account_id)
             waiting = Waiting(
-                number, collection_id, object_id, each.method, each.recipient, each.data, now, now + CLAIM
+                number,
+                collection_id,
+                object_id,
+                each.method,
+                each.recipient,
+                each.data,
+                now,
+                now + CLAIM if len(added) < claimed else now,
             )
             _ADD.run(
                 transaction,
@@ -199,7 +207,7 @@ class Scheduling:
                 queue_id=None,
             )
             added.append(waiting)
-        return added
+        return added[:claimed]
 
     def due(self, most: int) -> list[Waiting]:
         """The oldest that nobody has claimed."""

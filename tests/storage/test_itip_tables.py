@@ -6,10 +6,12 @@ Standards: RFC 5546 §2.1.4, §3.2; RFC 6638 §3.2.
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.collections.conditions import Violated
 from storage.itip import outgoing, received
-from storage.itip.draft import read
+from storage.itip.draft import Line, read
 from storage.itip.meeting import Meeting
 from storage.itip.outgoing import Outgoing
 from storage.itip.privacy import as_seen_by_others
@@ -368,3 +370,57 @@ def test_what_is_private_is_busy_for_others() -> None:
 )
 def test_calendar_users(value: str, user: str) -> None:
     assert calendar_user(value) == user
+
+
+def test_many_instances_at_once_are_told_in_one_request() -> None:
+    """And not in a cancellation of each."""
+    days = [
+        f"EXDATE;TZID=Europe/Berlin:2027{month:02}{day:02}T100000" for month in (1, 2, 3, 4) for day in range(1, 29)
+    ]
+    long = "RRULE:FREQ=DAILY;COUNT=400"
+    assert told(calendar(event(long)), calendar(event(long, *days))) == [("REQUEST", BOB)]
+
+
+def test_who_gets_the_same_gets_the_same_octets() -> None:
+    people = tuple(f"mailto:p{number}@example.test" for number in range(50))
+    messages = sent(None, calendar(event(attendees=people)))
+    assert len(messages) == 50 and len({id(each.data) for each in messages}) == 1
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=90)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5), TEXTS)
+def test_parameters_are_put_in_and_taken_out_again(parameters: list[tuple[str, str]], value: str) -> None:
+    line = Line.of("ATTENDEE", value, *((f"X-{number}", text) for number, (text, _) in enumerate(parameters)))
+    before = line.raw
+    line.set_parameter("PARTSTAT", "ACCEPTED")
+    for number, (_, text) in enumerate(parameters):
+        line.set_parameter(f"X-{number}", text)
+        assert line.parameter(f"X-{number}") == text
+    assert (line.value, line.parameter("PARTSTAT")) == (value, "ACCEPTED")
+    assert all(len(part) <= 75 for part in line.raw.removesuffix(b"\r\n").split(b"\r\n"))
+    for number, (text, _) in enumerate(parameters):
+        line.set_parameter(f"X-{number}", text)
+    line.set_parameter("PARTSTAT", None)
+    assert line.raw == before
+
+
+@given(st.lists(st.sampled_from([
+    b"BEGIN:VEVENT\r\n", b"END:VEVENT\r\n", b"UID:1\r\n", b"\r\n", b" folded\r\n",
+    b"ATTENDEE;CN=\"a:b\":mailto:x@y.z\n",
+    b"RECURRENCE-ID:20261201T100000Z\r\n", b"DTSTART:20261201\r\n", b"EXDATE:x,20261201\r\n", b"RRULE:FREQ=DAILY\r\n",
+    b"ORGANIZER:mailto:alice@example.test\r\n", b"X\r\n", b";\r\n", b"METHOD:REQUEST\r\n",
+]), max_size=25))  # fmt: skip
+def test_whatever_comes_is_refused_or_written_back_as_it_was(lines: list[bytes]) -> None:
+    data = b"BEGIN:VCALENDAR\r\n" + b"".join(lines) + b"END:VCALENDAR\r\n"
+    try:
+        assert bytes(read(data)) == data
+        meeting = Meeting.read(data)
+        received.request(data, meeting, is_bob)
+        received.cancel(data, meeting)
+        received.reply(data, meeting)
+        outgoing.of_organizer(None, meeting, is_alice, NOW)
+        as_seen_by_others(data)
+    except Violated:
+        return
