@@ -14,8 +14,9 @@ Raises: Violated (valid-filter) from `validated` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from storage.collections.conditions import Violated
@@ -30,6 +31,7 @@ from storage.icalendar.values import DAY, UTC, Moment, Zone, moment
 
 _TIMED_COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VALARM", "VAVAILABILITY", "AVAILABLE")
 _TIMED_PROPERTIES = ("COMPLETED", "CREATED", "DTEND", "DTSTAMP", "DTSTART", "DUE", "LAST-MODIFIED", "RECURRENCE-ID")
+_LEVELS = 16  # as deep as components are read
 _ALARM_REPEATS = 100  # repetitions of an alarm that are looked at
 _ALARM_TIMES = 100_000  # of all alarms of an object, that are looked at
 _ALARMS = 50  # of an object, whose instances are looked for
@@ -67,6 +69,7 @@ class PropFilter:
     time_range: TimeRange | None = None
     text: TextMatch | None = None
     params: tuple[ParamFilter, ...] = ()
+    any_of: bool = False  # one of `text` and `params` is enough (Apple's test="anyof", from RFC 6352)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Filter:
     time_range: TimeRange | None = None
     props: tuple[PropFilter, ...] = ()
     components: tuple[Filter, ...] = field(default=())
+    any_of: bool = False  # one of `props` and `components` is enough (likewise)
 
 
 class Candidates(NamedTuple):
@@ -96,6 +100,8 @@ def prefilter(filter_: Filter) -> Candidates | None:
     time-range narrows it more.
     """
     if filter_.name != "VCALENDAR" or filter_.is_not_defined:
+        return None
+    if filter_.any_of and len(filter_.components) + len(filter_.props) > 1:
         return None
     best: Candidates | None = None
     for asked in filter_.components:
@@ -151,22 +157,34 @@ def _validated_range(asked: TimeRange) -> None:
 
 def may_match(data: bytes, filter_: Filter) -> bool:
     """Whether an object with these octets can match at all: names and texts that are wanted have to be in them."""
-    octets = Octets(data)
-    todo = [filter_]
-    while todo:
-        one = todo.pop()
-        if one.is_not_defined:
-            continue
-        if not octets.may_have(one.name):
-            return False
-        for prop in one.props:
-            if not prop.is_not_defined and not (octets.may_have(prop.name) and octets.may_match(prop.text)):
-                return False
-            for wanted in prop.params:
-                if not wanted.is_not_defined and not (octets.may_have(wanted.name) and octets.may_match(wanted.text)):
-                    return False
-        todo.extend(one.components)
-    return True
+    return _may_have(Octets(data), filter_, _LEVELS)
+
+
+def _may_have(octets: Octets, wanted: Filter, levels: int) -> bool:
+    if wanted.is_not_defined or not levels:
+        return True
+    if not octets.may_have(wanted.name):
+        return False
+    answers = [_may_have_property(octets, prop) for prop in wanted.props]
+    answers += [_may_have(octets, one, levels - 1) for one in wanted.components]
+    return _hold(answers, any_of=wanted.any_of)
+
+
+def _may_have_property(octets: Octets, wanted: PropFilter) -> bool:
+    if wanted.is_not_defined:
+        return True
+    if not octets.may_have(wanted.name):
+        return False
+    answers = [] if wanted.text is None else [octets.may_match(wanted.text)]
+    answers += [
+        one.is_not_defined or (octets.may_have(one.name) and octets.may_match(one.text)) for one in wanted.params
+    ]
+    return _hold(answers, any_of=wanted.any_of)
+
+
+def _hold(answers: Sequence[bool], *, any_of: bool) -> bool:
+    """The answer to several questions; to none it is yes."""
+    return any(answers) or not answers if any_of else all(answers)
 
 
 def matches(found: CalendarObject, filter_: Filter, zone: Zone = UTC) -> bool:
@@ -190,12 +208,15 @@ class _Question:
 
     def component(self, one: Component, wanted: Filter, around: Timed | None) -> bool:
         """Whether a component of the name that is wanted has all that is wanted of it."""
-        if not all(self._property(one, prop) for prop in wanted.props):
-            return False
         timed = self._timed.get(id(one))
-        if wanted.time_range is not None and not self._takes_place(one, wanted.time_range, timed, around):
-            return False
-        return all(self._below(one, inner, timed) for inner in wanted.components)
+        if wanted.props or wanted.components:
+            conditions = chain(
+                (self._property(one, prop) for prop in wanted.props),
+                (self._below(one, inner, timed) for inner in wanted.components),
+            )
+            if not (any(conditions) if wanted.any_of else all(conditions)):
+                return False
+        return wanted.time_range is None or self._takes_place(one, wanted.time_range, timed, around)
 
     def _below(self, one: Component, wanted: Filter, timed: Timed | None) -> bool:
         below = one.below(wanted.name)
@@ -279,9 +300,9 @@ class _Question:
     def _holds(self, one: Property, wanted: PropFilter) -> bool:
         if wanted.time_range is not None and not self._lies_in(one, wanted.time_range):
             return False
-        if wanted.text is not None and not wanted.text.matches(text(one.value)):
-            return False
-        return all(_parameter(one, each) for each in wanted.params)
+        answers = [] if wanted.text is None else [wanted.text.matches(text(one.value))]
+        answers += [_parameter(one, each) for each in wanted.params]
+        return _hold(answers, any_of=wanted.any_of)
 
     def _lies_in(self, one: Property, asked: TimeRange) -> bool:
         try:

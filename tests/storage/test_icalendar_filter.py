@@ -263,6 +263,24 @@ def test_components_that_are_there_and_those_that_are_not() -> None:
     assert not matches(found, both)
 
 
+def test_one_condition_of_several_is_enough_where_that_is_asked() -> None:
+    found = calendar(event(NOON, "SUMMARY:one", "ATTENDEE;CN=a:mailto:a@example.org"))
+    span, other = within("20240610", "20240611"), within("20250610", "20250611")
+    either = Filter("VCALENDAR", components=(Filter("VEVENT", time_range=other), Filter("VTODO")), any_of=True)
+    assert not matches(found, either) and prefilter(either) is None
+    either = Filter("VCALENDAR", components=(Filter("VEVENT", time_range=span), Filter("VTODO")), any_of=True)
+    assert matches(found, either) and may_match(found.data, either)
+    texts = (summary("one"), summary("two"))
+    assert matches(found, asks("VEVENT", props=texts, any_of=True)) and not matches(found, asks("VEVENT", props=texts))
+    assert may_match(found.data, asks("VEVENT", props=texts, any_of=True))
+    assert not may_match(found.data, asks("VEVENT", props=(summary("two"),), any_of=True))
+    assert not matches(found, asks("VEVENT", props=texts, time_range=other, any_of=True))  # it holds in any case
+    assert matches(found, asks("VEVENT", any_of=True))
+    for any_of in (True, False):
+        prop = PropFilter("ATTENDEE", text=TextMatch("b@"), params=(ParamFilter("CN", TextMatch("a")),), any_of=any_of)
+        assert matches(found, asks("VEVENT", props=(prop,))) is any_of
+
+
 def test_available_times_of_an_availability() -> None:
     found = calendar(
         component(

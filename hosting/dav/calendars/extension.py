@@ -13,7 +13,7 @@ from storage.collections.values import Kind
 
 
 def register(registry: Registry) -> None:
-    registry.dav_class("calendar-access", "calendar-availability", "inbox-availability")
+    registry.dav_class("calendar-access", "calendar-availability", "inbox-availability", "calendar-query-extended")
     registry.resource_types[ResourceType.CALENDAR] = (caldav("calendar"),)
     registry.resource_types[ResourceType.INBOX] = (caldav("schedule-inbox"),)
     registry.resource_types[ResourceType.OUTBOX] = (caldav("schedule-outbox"),)

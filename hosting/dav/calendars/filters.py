@@ -86,6 +86,14 @@ def read_text_match(element: Element, namespace: Namespace, *, default: MatchTyp
     return TextMatch(element.text, collation, match_type, negate == "yes")
 
 
+def _is_any_of(element: Element) -> bool:
+    """Apple's `test`, as RFC 6352 §10.5 has it; without it all conditions hold."""
+    test = element.attributes.get("test", "allof")
+    if test not in ("anyof", "allof"):
+        raise refused("A test is anyof or allof.")
+    return test == "anyof"
+
+
 def _text_refused(why: str, namespace: Namespace) -> Violated:
     # CardDAV's is supported-filter (RFC 6352 §8.6): there is no other there.
     return Violated("valid-filter" if namespace is Namespace.CALDAV else "supported-filter", why, namespace)
@@ -118,7 +126,9 @@ class _Filters:
                 components.append(self.component(child, name, level + 1))
             elif child.name != _DEFINED:
                 raise refused("A comp-filter holds what it may not.")
-        return Filter(name, False, ranges[0] if ranges else None, tuple(properties), tuple(components))
+        return Filter(
+            name, False, ranges[0] if ranges else None, tuple(properties), tuple(components), _is_any_of(element)
+        )
 
     def _property(self, element: Element) -> PropFilter:
         name = self._name(element)
@@ -136,7 +146,14 @@ class _Filters:
                 parameters.append(self._parameter(child))
             elif child.name != _DEFINED:
                 raise refused("A prop-filter holds what it may not.")
-        return PropFilter(name, False, ranges[0] if ranges else None, texts[0] if texts else None, tuple(parameters))
+        return PropFilter(
+            name,
+            False,
+            ranges[0] if ranges else None,
+            texts[0] if texts else None,
+            tuple(parameters),
+            _is_any_of(element),
+        )
 
     def _parameter(self, element: Element) -> ParamFilter:
         name = self._name(element)
