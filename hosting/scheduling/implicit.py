@@ -42,7 +42,8 @@ class ImplicitScheduler:
 
     def consequence(self, change: Change) -> Following | None:
         _check_tag(change)
-        if change.collection.kind is not Kind.CALENDAR:
+        components = {each.component for each in (change.before, change.content) if each is not None}
+        if change.collection.kind is not Kind.CALENDAR or not components <= _KINDS:
             return None
         before, after = _meeting(change.before_data), _meeting(change.content.data if change.content else None)
         if after is not None:
@@ -145,7 +146,7 @@ _ORGANIZER, _ATTENDEE, _NOBODY = "organizer", "attendee", "nobody"
 
 def _role(meeting: Meeting | None, own: Own) -> str:
     """Whose object it is. One in which its owner does not take part concerns nobody."""
-    if meeting is None or not meeting.organizer or meeting.kind not in _KINDS:
+    if meeting is None or not meeting.organizer:
         return _NOBODY
     if own(meeting.organizer):
         return _ORGANIZER

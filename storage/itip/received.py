@@ -48,6 +48,7 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
     new = Meeting(message.calendar.copy())
     new.calendar.remove("METHOD")
     for part in new.parts:
+        part.remove("VALARM")  # when a calendar rings is its owner's
         for line in part.lines("ATTENDEE", "ORGANIZER"):
             for name in _SERVERS:
                 line.set_parameter(name, None)
@@ -128,7 +129,7 @@ def _keep_own(old: Part | None, new: Part, before: Meeting, after: Meeting, own:
     names = {line.name for line in new.lines()}
     kept += [line.copy() for line in old.lines() if line.name.startswith("X-") and line.name not in names]
     alarms = [alarm.copy() for alarm in old.parts("VALARM")]
-    new.remove(*(item.name for item in kept), "VALARM")
+    new.remove(*(item.name for item in kept))
     for item in kept:
         if isinstance(item, Line):
             new.add(item)

@@ -248,6 +248,8 @@ def state(data: bytes) -> list[tuple[str, str, str]]:
 
 def test_an_invitation_is_stored_as_it_came_without_its_method() -> None:
     assert arrives(None, calendar(event(), method="REQUEST")) == ONE
+    loud = event("BEGIN:VALARM\nACTION:AUDIO\nTRIGGER:-PT5M\nEND:VALARM")
+    assert arrives(None, calendar(loud, method="REQUEST")) == ONE, "its organizer does not make it ring"
 
 
 def test_an_update_leaves_what_its_owner_set() -> None:
