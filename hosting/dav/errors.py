@@ -80,7 +80,7 @@ _STATUSES: tuple[tuple[type[CleanmailError], int], ...] = (
     (errors.Throttled, 429),
     (errors.NotPermitted, 403),
     (errors.NotFound, 404),
-    (errors.Gone, 404),
+    (errors.Gone, 403),  # an account or a contract that has ended
     (errors.AlreadyExists, 405),
     (errors.OverQuota, 507),
     (errors.StorageFull, 507),
