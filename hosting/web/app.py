@@ -72,7 +72,6 @@ def make_app(parts: WebParts, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
             HTTPException: _http_error,
             Refused: _refused,
             CleanmailError: _refused,
-            Left: _left,
             Exception: _failure,
         },
     )
@@ -112,9 +111,12 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = finished = False
+        connection = connection_of(scope)
 
         async def counted(message: Message) -> None:
             nonlocal started, finished
+            if connection.is_closing:
+                raise Left
             if message["type"] == "http.response.start":
                 started = True
                 self._counters.answered(message["status"])
@@ -126,13 +128,14 @@ class Guard:
         try:
             await self._app(scope, receive, counted)
         except Left:
-            return
+            connection.give_up()
         except Exception as error:  # noqa: BLE001 - the border
             if finished:  # Starlette raises again what `_failure` has answered
                 return
             log.error("a request failed: %s", describe(error))
-            if started:
-                connection_of(scope).abort()
+            if started or connection.is_closing:
+                connection.give_up()
+                connection.abort()
             else:
                 await send_plain(counted, 500, _FAILED, [])
 
@@ -151,12 +154,9 @@ async def _refused(request: Request, error: Any) -> Response:
     return PlainTextResponse(f"{refused.sentence}\n", refused.status, headers=fields)
 
 
-async def _left(request: Request, error: Any) -> Response:
-    return Response(status_code=400)  # nobody hears it
-
-
 async def _failure(request: Request, error: Exception) -> Response:
-    log.error("a request failed: %s", describe(error))
+    if not isinstance(error, Left):
+        log.error("a request failed: %s", describe(error))
     return PlainTextResponse(f"{_FAILED}\n", 500)
 
 

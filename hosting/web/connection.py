@@ -15,6 +15,7 @@ import asyncio
 import enum
 from typing import Any, Protocol
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -59,6 +60,7 @@ class HttpConnection(HttpToolsProtocol):
         self._refused = self._bad = False
         self._received = 0  # octets of a body in this period
         self._thrown_away = 0
+        self._answered: RequestResponseCycle | None = None  # the last whose answer was begun
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -72,6 +74,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        self.give_up()
         super().connection_lost(exc)
         self._stop_waiting()
         self._stop_waiting_for_reader()
@@ -92,6 +95,17 @@ class HttpConnection(HttpToolsProtocol):
         """The client sent Expect: 100-continue, and has not been told to go on."""
         cycle = self._current
         return cycle is not None and bool(cycle.waiting_for_100_continue)
+
+    @property
+    def is_closing(self) -> bool:
+        """Nothing that is written reaches the client any more."""
+        return self.lost or self.transport.is_closing()
+
+    def give_up(self) -> None:
+        """The request that is being answered is left as it is; uvicorn does so for the last one that was sent only."""
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
     def abort(self) -> None:
         """Without waiting for the client to read what was written."""
@@ -170,6 +184,10 @@ class HttpConnection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.parser.should_upgrade():  # we don't; what follows such a request cannot be told apart any more
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         if self._refused:

@@ -78,8 +78,6 @@ class DavEndpoint:
                     query,
                 )
                 await self._answer(request, connection, send)
-        except Left:
-            return
         except (Refused, CleanmailError) as error:
             refused = error if isinstance(error, Refused) else refusal_of(error)
             await send_plain(send, refused.status, refused.sentence, [*refused.fields, *_unless_read(connection)])
@@ -140,6 +138,8 @@ class DavEndpoint:
                 await send({"type": "http.response.body", "body": octets, "more_body": more})
                 if not more:
                     rest = None
+        except Left:
+            raise
         except Exception as error:  # noqa: BLE001 - its head was sent: only the end of the connection can say it
             self._counters.failures += 1
             log.error("account %d: an answer was broken off: %s", key, describe(error))

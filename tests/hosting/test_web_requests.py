@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_network
 from pathlib import Path
@@ -276,6 +278,38 @@ def test_nobody_is_waited_for_without_end(tmp_path: Path) -> None:
             assert spoken(hand, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 404
             assert hand.recv(1) == b""  # no other request
         assert place.asked == [] and place.service.counters.too_slow == 3
+
+
+TOKENS = [
+    *(b"\r\n", b"\r", b"\0", b"\xff", b":", b"%00", b"//", b"?#", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"HTTP/1.0"),
+    *(b"Content-Length: 99999999999999999999\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n"),
+]
+
+
+def test_octets_of_strangers_break_nothing(tmp_path: Path) -> None:
+    chance = random.Random(38)
+    field = b"Authorization: " + basic()["Authorization"].encode() + b"\r\n"
+    seeds = [
+        b"PROPFIND /dav/a HTTP/1.1\r\nHost: x\r\n" + field + b"Content-Length: 10\r\n\r\n0123456789",
+        b"PUT /dav/a HTTP/1.1\r\n" + field + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\n01234\r\n0\r\nX: y\r\n\r\n",
+        b"PUT /dav/a HTTP/1.1\r\nExpect: 100-continue\r\n" + field + b"Content-Length: 3\r\n\r\nabc",
+        b"GET / HTTP/1.0\r\n\r\n",
+    ]
+    wrong: list[object] = []
+    with web_place(tmp_path / "data") as place:
+        place.loop.on_loop(lambda: place.loop.loop.set_exception_handler(lambda _, told: wrong.append(told)))
+        for _ in range(200):
+            octets = bytearray(b"".join(chance.choice(seeds) for _ in range(chance.choice((1, 2, 20)))))
+            for _ in range(chance.choice((1, 2, 6))):
+                at, piece = chance.randrange(len(octets)), chance.choice(TOKENS)
+                octets[at : at + chance.choice((0, 0, 1, 9))] = piece
+            with place.raw() as hand, suppress(OSError):
+                half = chance.randrange(len(octets))
+                hand.sendall(octets[:half])
+                hand.sendall(octets[half:])
+        place.loop.run(until(lambda: place.service.connections == 0 and place.service.parts.turns.under_way == 0))
+        assert place.ask("GET", "/dav/", basic())[0] == 207
+        assert (place.service.counters.failures, place.service.parts.bodies.held, wrong) == (0, 0, [])
 
 
 # Answers
