@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dav_house import NAMESPACES, Answer, House, all_below, house, name
 
+from storage.collections.values import Content, Kind
 from storage.values import EmailAddress
 
 HOME = "calendars/ada@acme.test/"
@@ -695,3 +696,49 @@ def test_the_server_says_what_it_can(full: House) -> None:
     classes = full.ask("OPTIONS", CALENDAR).headers["dav"].replace(" ", "").split(",")
     assert {"1", "2", "3", "calendar-access", "addressbook", "calendar-availability"} <= set(classes)
     assert "MKCALENDAR" in full.ask("OPTIONS", HOME).headers["allow"]
+
+
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+def test_preconditions_hold_for_what_is_brought_from_elsewhere(shared: House, method: str) -> None:
+    """RFC 4791 §5.3.2.1: COPY and MOVE store no more than PUT does: no files, no messages with a METHOD."""
+    invitation = calendar(alarm_in("VEVENT"), more="METHOD:REQUEST\r\n").encode()
+    ada = shared.principals["ada"]
+    with shared.installation.account(ada.tenant_id, ada.account_id) as account:
+        inbox = account.collections.find(Kind.INBOX, "inbox")
+        content = Content(invitation, "text/calendar; charset=utf-8", "x", "VEVENT")
+        account.objects.put(inbox.id, f"{method}.ics", content, by_server=True)
+    file = "files/ada@acme.test/1.xml"
+    assert shared.ask("PUT", file, "<x/>", content_type="text/xml").status in (201, 204)
+    destination = "/dav/calendars/ada@acme.test/calendar/brought.ics"
+    for source, condition in (
+        (INBOX + f"{method}.ics", "valid-calendar-object-resource"),
+        (file, "supported-calendar-data"),
+    ):
+        answer = shared.ask(method, source, destination=destination)
+        assert (answer.status, answer.condition) == (403, condition)
+        assert shared.ask("GET", source).status == 200
+        assert shared.ask("GET", destination).status == 404
+
+
+def test_calendars_do_not_nest(full: House) -> None:
+    """RFC 4791 §4.2; what a calendar is copied or moved to is a place in the home."""
+    destination = "/dav/calendars/ada@acme.test/calendar/tasks/"
+    for method in ("COPY", "MOVE"):
+        assert full.ask(method, TASKS, destination=destination).status == 403
+    assert full.ask("MKCOL", CALENDAR + "collection/").status == 403
+    assert full.ask("PROPFIND", TASKS, depth="0").status == 207
+
+
+def test_an_event_is_moved_and_copied_between_calendars(shared: House) -> None:
+    assert shared.ask("MKCALENDAR", HOME + "other/").status == 201
+    put(shared, CALENDAR + "mv.ics", event("mv", "DTSTART:20260101T000000Z"))
+    to = "/dav/calendars/ada@acme.test/other/mv.ics"
+    assert shared.ask("COPY", CALENDAR + "mv.ics", destination=to).status == 201
+    back = "/dav/calendars/ada@acme.test/calendar/again.ics"
+    refused = shared.ask("MOVE", to, destination=back)
+    assert (refused.status, refused.condition) == (403, "no-uid-conflict")
+    assert shared.ask("DELETE", CALENDAR + "mv.ics").status == 204
+    assert shared.ask("MOVE", to, destination=back).status == 201
+    assert shared.ask("GET", back).status == 200
+    assert shared.ask("DELETE", back).status == 204
+    assert shared.ask("DELETE", HOME + "other/").status == 204

@@ -135,7 +135,8 @@ class Transfer:
         created = target.found is None
         if target.found is not None and target.found.stored is None:
             self._deleting.remove_collection(context, target.found)
-        if source.account is not parent.account or (self._schedules(context, source) and not self._move):
+        messages = source.type is ResourceType.INBOX_ITEM  # they have a METHOD, which a calendar does not take
+        if source.account is not parent.account or messages or (self._schedules(context, source) and not self._move):
             self._between(context, source, parent, target.name, overwrite=overwrite)
             return created
         do = source.data.transfers.move if self._move else source.data.transfers.copy
