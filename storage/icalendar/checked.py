@@ -18,7 +18,7 @@ from storage.icalendar.contentlines import Component, Malformed, Property, read,
 from storage.icalendar.limits import CALENDAR_LIMITS, CalendarLimits
 from storage.icalendar.rules import Rule, TooMuch, Unsupported, read_rule
 from storage.icalendar.values import UTC, Duration, Moment, Period, Zone, duration, moment, period
-from storage.icalendar.zones import Zones
+from storage.icalendar.zones import UnknownZone, Zones
 
 COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VAVAILABILITY")
 RECURRING = ("VEVENT", "VTODO", "VJOURNAL")
@@ -144,6 +144,8 @@ def parsed(data: bytes, limits: CalendarLimits = CALENDAR_LIMITS, *, allow_metho
         return _object(root, data, limits, allow_method)
     except Unsupported as error:
         raise Violated("supported-rscale", error.public) from error
+    except UnknownZone as error:
+        raise Violated("valid-timezone", error.public) from error
     except Malformed as error:
         raise Violated("valid-calendar-data", error.public) from error
     except TooMuch as error:

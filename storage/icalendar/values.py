@@ -142,7 +142,7 @@ def moment(value: str, zone: Zone | None = None) -> Moment:
 
 def duration(value: str) -> Duration:
     match = _DURATION.fullmatch(value.strip())
-    if match is None or value[-1] in "PTpt":
+    if match is None or not any(match.groups()[1:]):  # Apple's "P1DT" is one
         raise Malformed(f'"{value[:40]}" is no duration.')
     sign = -1 if match[1] == "-" else 1
     weeks, days, hours, minutes, seconds = (int(one or 0) for one in match.groups()[1:])

@@ -6,7 +6,8 @@ also the end of a path (`/freeassociation.sourceforge.net/Europe/Zurich`), Windo
 definition. Abbreviations such as EST, of which the standard list has some, are names only where no definition stands.
 
 Transitions of a definition are worked out where they are asked for, some years at a time, within a number of steps.
-Raises: Malformed where a definition does not hold, TooMuch where it recurs without sense.
+Raises: Malformed where a definition does not hold, UnknownZone where there is none, TooMuch where one recurs without
+sense.
 Standards: RFC 5545 §3.6.5, RFC 7809; Windows names by the Unicode CLDR, from icalendar.
 """
 
@@ -27,6 +28,10 @@ from storage.icalendar.values import DAY, UTC, Moment, Zone, moment, naive, offs
 _TZID_MAX = 255
 _OBSERVANCES_MAX = 1_000  # of one definition
 _BLOCK = 8  # years that are worked out at a time
+
+
+class UnknownZone(Malformed):
+    """A TZID that is neither known nor defined (CALDAV:valid-timezone of RFC 7809)."""
 
 
 class _Standard:
@@ -153,7 +158,7 @@ class Zones:
             return None
         zone = self.find(tzid)
         if zone is None:
-            raise Malformed(f'The time zone "{tzid[:60]}" is neither known nor defined.')
+            raise UnknownZone(f'The time zone "{tzid[:60]}" is neither known nor defined.')
         return zone
 
     def _look(self, tzid: str) -> Zone | None:

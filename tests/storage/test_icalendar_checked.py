@@ -301,7 +301,7 @@ REFUSED = [
     ("valid-calendar-data", event("DTSTART:20260101T250000Z")),
     ("valid-calendar-data", event("DTSTART:yesterday")),
     ("valid-calendar-data", event("DTSTART;VALUE=DATE:20260101T000000")),
-    ("valid-calendar-data", event("DTSTART;TZID=Nowhere/Else:20260101T000000")),
+    ("valid-timezone", event("DTSTART;TZID=Nowhere/Else:20260101T000000")),
     ("valid-calendar-data", event("DTSTART:20260102T000000Z\nDTEND:20260101T000000Z")),
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nDTEND;VALUE=DATE:20260102")),
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nDTEND:20260101T010000Z\nDURATION:PT1H")),
@@ -354,6 +354,8 @@ TAKEN = [
     "DTSTART:20260101",  # without VALUE=DATE
     "DTSTART;TZID=Europe/Berlin:20260101T000000Z",
     "DTSTART:16040229\nRRULE:FREQ=YEARLY",  # a birthday of Apple's without a year
+    "DTSTART:20260101T000000Z\nDURATION:P1DT",  # Apple's
+    "DTSTART:20260101T000000Z\nCREATED: 20060101T150000Z\nREQUEST-STATUS:2.0",
     "DTSTART:20260101T235960Z",  # a leap second
     "DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY;UNTIL=99991231T235959Z",
     "DTSTART:20260101T000000Z\nRRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30",
