@@ -30,7 +30,8 @@ from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta, Ledger
 from storage.mail.outcomes import Appended, NewMessage
 from storage.mail.threads import Threads
-from storage.notes.message import NoteMessage, read_note
+from storage.notes.message import MAILBOX as NOTES
+from storage.notes.message import NoteMessage, is_note, read_note
 from storage.schema.account import membership, message
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId, Uid
 
@@ -76,7 +77,8 @@ class Filed:
     delivery_id: str | None
     overrun: bool = False  # see NewMessage
     saved: int | None = None
-    note: NoteMessage | None = None  # what it says, if it says that it is a note
+    is_note: bool = False  # it says so
+    note: NoteMessage | None = None  # what it says, if it has been read
 
 
 class Arrivals:
@@ -136,7 +138,7 @@ class Arrivals:
         """In the transaction of somebody else: the file is written under the write lock. The follower is not told."""
         filed = self.file(mailbox, new, message_id=MessageId(self._ledger.take(transaction, "message_id")))
         try:
-            (appended,) = self.insert(transaction, mailbox_id, [replace(filed, note=None)])
+            (appended,) = self.insert(transaction, mailbox_id, [replace(filed, is_note=False, note=None)])
         except BaseException:
             self.drop([filed])
             raise
@@ -175,7 +177,8 @@ class Arrivals:
             new.delivery_id,
             new.overrun,
             new.saved,
-            read_note(new.data),
+            is_note(new.data),
+            read_note(new.data) if mailbox == NOTES else None,
         )
 
     def insert(
@@ -216,13 +219,25 @@ class Arrivals:
                 saved=now if each.saved is None else each.saved,
             )
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
-        notes = [(uid, each.note) for each, uid in zip(filed, uids, strict=True) if each.note is not None]
-        if notes and self._ledger.follower is not None:
-            self._ledger.follower.arrived(transaction, mailbox_id, notes)
+        self._tell_follower(transaction, mailbox_id, [*zip(uids, filed, strict=True)])
         return [
             Appended(Uid(uid), position.uidvalidity, position.modseq, each.message_id)
             for each, uid in zip(filed, uids, strict=True)
         ]
+
+    def _tell_follower(
+        self, transaction: Transaction, mailbox_id: MailboxId, messages: Sequence[tuple[int, Filed]]
+    ) -> None:
+        follower = self._ledger.follower
+        if follower is None:
+            return
+        read = [(uid, each.note) for uid, each in messages if each.note is not None]
+        if read:
+            follower.arrived(transaction, mailbox_id, read)
+        # Another process may have given the mailbox its name since this one looked.
+        unread = [uid for uid, each in messages if each.is_note and each.note is None]
+        if unread:
+            follower.transferred(transaction, mailbox_id, unread)
 
     def _insert_message(self, transaction: Transaction, filed: Filed, now: int) -> None:
         account_id = self._ledger.account_id

@@ -33,13 +33,11 @@ from storage.mail.memberships import Memberships
 from storage.mail.outcomes import NewMessage
 from storage.mail.removals import Removals
 from storage.notes.journal import COMPONENT
-from storage.notes.message import identifier_of, made_here
+from storage.notes.message import MAILBOX, identifier_of, made_here
 from storage.notes.rows import NoteRows
 from storage.schema.account import mailbox, membership, message
 from storage.schema.collections import object_
 from storage.values import DELETED, SEEN, MailboxId, MessageId, UidSet
-
-MAILBOX = "Notes"
 
 _mailbox = prepare(
     select(mailbox.c.mailbox_id).where(
@@ -163,7 +161,7 @@ class MessageFaces:
         if filed is None:
             new = NewMessage(data, flags=flags, keywords=keywords)
             return mailbox_id, self._arrivals.append_in(transaction, mailbox_id, MAILBOX, new).uid
-        filed = replace(filed, flags=flags, keywords=keywords, note=None)
+        filed = replace(filed, flags=flags, keywords=keywords, is_note=False, note=None)
         (appended,) = self._arrivals.insert(transaction, mailbox_id, [filed])
         transaction.after_commit(lambda: self._maildir.settle(filed.file))
         return mailbox_id, appended.uid

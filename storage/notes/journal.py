@@ -21,8 +21,8 @@ from urllib.parse import unquote
 
 from storage.icalendar import contentlines
 from storage.icalendar.contentlines import Component, Malformed, Property
-from storage.notes.markup import cleaned, read_html, write_html
-from storage.notes.message import NoteText
+from storage.notes.markup import cleaned, is_readable, read_html, write_html
+from storage.notes.message import TEXT_MAX, NoteText
 
 COMPONENT = "VJOURNAL"
 
@@ -134,7 +134,7 @@ def _html(entry: Component, title: str, text: str) -> str | None:
         address = described.parameter("ALTREP") or ""
         if address[: len(_DATA_URL)].lower() == _DATA_URL and ";base64" not in address.partition(",")[0]:
             source = unquote(address.partition(",")[2])
-    if source is None:
+    if source is None or not is_readable(source, 2 * TEXT_MAX):
         return None
     read = read_html(source)
     if not read.text or read.text.split() != text.split():

@@ -16,7 +16,9 @@ import re
 from typing import NamedTuple
 
 DEPTH_MAX = 64
+MARKS_MAX = 200_000  # tags of one text; a note has some thousands
 
+_MARK = re.compile(r"<(?=/?[A-Za-z]|[!?])")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*+)([^<>]*+)>?")
 _HREF = re.compile(r"""\bhref\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE)
 _SCHEMES = ("http://", "https://", "mailto:", "tel:")
@@ -54,14 +56,20 @@ def read_html(source: str) -> Markup:
     reader = _Reader()
     at, size = 0, len(source)
     while at < size:
-        found = source.find("<", at)
-        if found < 0:
+        match = _MARK.search(source, at)
+        if match is None:
             reader.characters(source[at:])
             break
+        found = match.start()
         if found > at:
             reader.characters(source[at:found])
         at = _markup(reader, source, found)
     return reader.done()
+
+
+def is_readable(source: str, most: int) -> bool:
+    """Whether `read_html` makes short work of it."""
+    return len(source) <= most and source.count("<") <= MARKS_MAX
 
 
 def write_html(text: str) -> str:
@@ -92,11 +100,8 @@ def _markup(reader: _Reader, source: str, at: int) -> int:
         if source.startswith("<!--", at):
             end = source.find("-->", at + 4)
             return len(source) if end < 0 else end + 3
-        if source.startswith(("<!", "<?"), at):
-            end = source.find(">", at)
-            return len(source) if end < 0 else end + 1
-        reader.characters("<")
-        return at + 1
+        end = source.find(">", at)
+        return len(source) if end < 0 else end + 1
     name = match[2].lower()
     if match[1]:
         reader.end(name)

@@ -25,8 +25,9 @@ from storage.mime.fields import Header, header_end, read_header
 from storage.mime.message import Kind, Message, Part, read_message
 from storage.mime.normalise import to_crlf
 from storage.mime.text import part_text, walk
-from storage.notes.markup import cleaned, read_html, write_html
+from storage.notes.markup import cleaned, is_readable, read_html, write_html
 
+MAILBOX = "Notes"
 TYPE = b"com.apple.mail-note"
 TEXT_MAX = 1 << 20  # octets of a note's text, in either face
 SUBJECT_MAX = 200  # characters
@@ -84,7 +85,7 @@ def read_note(data: bytes) -> NoteMessage | None:
     if body is not None and body.end - body.body_start > 3 * TEXT_MAX:  # quoted-printable may treble it
         return None
     said = _said(message, body)
-    if len(said.whole.encode()) > TEXT_MAX:
+    if said is None or len(said.whole.encode()) > TEXT_MAX:
         return None
     created = message.header.value(_CREATED_FIELD) or message.header.value(b"date")
     sent = parse_date(created) if created else None
@@ -158,13 +159,16 @@ def _own_identifier(uid: str) -> str:
     return uid if _IDENTIFIER.fullmatch(uid) else str(uuid.uuid5(_NAMESPACE, uid)).upper()
 
 
-def _said(message: Message, body: Part | None) -> NoteText:
+def _said(message: Message, body: Part | None) -> NoteText | None:
+    """None: it is nothing that a person has written."""
     subject = _one_line(decode_words(message.header.value(b"subject") or b""))
     formatted = None
     whole = ""
     if body is not None:
         source = part_text(message.data, body, body.end - body.body_start)
         if body.subtype == b"html":
+            if not is_readable(source, 2 * TEXT_MAX):
+                return None
             whole, formatted = read_html(source)
         else:
             whole = source.rstrip("\r\n")

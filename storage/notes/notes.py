@@ -29,9 +29,9 @@ from storage.collections.values import Collection, Content, Stored
 from storage.database.database import Transaction
 from storage.errors import Corrupt, NotFound, NotPermitted
 from storage.mail.arrivals import Filed
-from storage.notes.faces import MAILBOX, JournalFaces, MessageFaces, Standing
+from storage.notes.faces import JournalFaces, MessageFaces, Standing
 from storage.notes.journal import COMPONENT, Journal, edited, read_journal, write_journal
-from storage.notes.message import TEXT_MAX, NoteMessage, NoteText, identifier_of, read_note, write_note
+from storage.notes.message import MAILBOX, TEXT_MAX, NoteMessage, NoteText, identifier_of, read_note, write_note
 from storage.notes.rows import NoteRow, NoteRows
 from storage.values import MailboxId
 
