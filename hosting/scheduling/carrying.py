@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 
 from gateway.smtp.replies import Refused
 from hosting.scheduling.inviting import Inviting, Message
 from hosting.scheduling.mailing import Account, Mailing
 from hosting.scheduling.people import ByMail, Here, People
-from storage.collections.conditions import Violated
+from storage.collections.conditions import PreconditionFailed, Violated
+from storage.collections.values import CollectionId, ObjectId
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.icalendar.content import calendar_content
 from storage.installation import Installation
@@ -56,7 +56,7 @@ class Carrying:
                 continue
             done.append(waiting)
             if status in {Status.FAILED, Status.NO_SUCH_USER, Status.NOT_ALLOWED}:
-                self._tell(account, waiting, status)
+                self.tell(account, waiting.collection_id, waiting.object_id, [waiting.recipient], status)
         rows.done(done)
 
     def carry_due(self, account: OpenAccount) -> bool:
@@ -123,18 +123,18 @@ class Carrying:
         with self._installation.account(tenant_id, row.account_id, limits=limits) as theirs:
             Inviting(theirs, own, self._clock).take(message)
 
-    def _tell(self, account: OpenAccount, waiting: Waiting, status: Status) -> None:
-        """Write the status where the message comes from, if that is still there."""
-        if not waiting.object_id:
-            return
-        with suppress(CleanmailError):
-            for _ in range(_TRIES):
-                stored = account.objects.by_id(waiting.collection_id, waiting.object_id)
+    @staticmethod
+    def tell(
+        account: OpenAccount, collection_id: CollectionId, object_id: ObjectId, users: Iterable[str], status: Status
+    ) -> None:
+        """Write of whom the message did not reach into the object that it comes from, if that is still there."""
+        statuses = dict.fromkeys(users, status.value)
+        for _ in range(_TRIES):
+            try:
+                stored = account.objects.by_id(collection_id, object_id)
                 data = account.objects.read(stored)
-                told = with_statuses(data, {waiting.recipient: status}, reply=waiting.method == REPLY)
-                if told == data:
-                    return
-                with suppress(NotFound):
+                told = with_statuses(with_statuses(data, statuses), statuses, reply=True)
+                if told != data:
                     account.objects.put(
                         stored.collection_id,
                         stored.name,
@@ -142,7 +142,11 @@ class Carrying:
                         if_match=(stored.etag,),
                         keep_schedule_tag=True,
                     )
-                    return
+            except PreconditionFailed:  # its owner was faster
+                continue
+            except CleanmailError:
+                return
+            return
 
 
 def _sender(meeting: Meeting) -> str:

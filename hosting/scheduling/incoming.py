@@ -5,6 +5,7 @@ delivered here, the results in our name (which the border takes out of what come
 or it was submitted here; and its author is the ORGANIZER, of a reply the ATTENDEE. New things come into the calendar
 from those only whom the account trusts (`Trust`); what is there already its organizer may change. Mail in other
 mailboxes, in Junk above all, and mail that was put there by IMAP or imported is never read. The mail stays where it is.
+Reports of ours that an invitation could not be delivered leave that with the meeting.
 
 Raises: NotFound, Gone, Unavailable and others of the account; what was not read is read the next time.
 Standards: RFC 6047 §2, §3 (security), RFC 5546 §3, RFC 8601.
@@ -17,6 +18,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from gateway.arc.results import read_results
+from hosting.scheduling.bounces import bounced
+from hosting.scheduling.carrying import Carrying
 from hosting.scheduling.inviting import Inviting, Message, Outcome
 from hosting.scheduling.people import Here, People
 from storage.collections.conditions import Violated
@@ -26,6 +29,7 @@ from storage.filter.correspondents import Acquaintance
 from storage.installation import Installation
 from storage.itip.meeting import Meeting
 from storage.itip.outgoing import CANCEL, REPLY, REQUEST
+from storage.itip.statuses import Status
 from storage.itip.store import Scheduling, Trust
 from storage.itip.users import calendar_user
 from storage.mail.account import Account
@@ -89,6 +93,10 @@ class Incoming:
         if any(name.casefold() in SPAM_KEYWORDS for name in meta.keywords) or not _DELIVERED.match(
             meta.delivery_id or ""
         ):
+            return []
+        report = bounced(meta.prefix + data)
+        if report is not None:
+            Carrying.tell(account, report.collection_id, report.object_id, report.users, Status.FAILED)
             return []
         sender = authentic_sender(meta.prefix + data, self._hostname)
         if sender is None:

@@ -20,6 +20,7 @@ from gateway.acceptance.targets import refusal, targets
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.replies import Refused
 from hosting.auth.signin import Principal
+from hosting.scheduling.bounces import envelope_id
 from hosting.scheduling.imip import Written, message_of
 from hosting.scheduling.people import ByMail
 from hosting.submission.rules import CONTRACT_ENDS, NOT_YOURS, Stamp, read_submitted_header, submitted
@@ -95,7 +96,11 @@ class Mailing:
             Origin.SUBMISSION,
             Sender(account.tenant_id, account.account_id),
             sender,
-            EnvelopeParameters(smtputf8=not ascii_only, body="7BIT" if ascii_only else "8BITMIME"),
+            EnvelopeParameters(
+                envid=envelope_id(waiting.collection_id, waiting.object_id),
+                smtputf8=not ascii_only,
+                body="7BIT" if ascii_only else "8BITMIME",
+            ),
             made.data,
             lambda _: made.prefix,
             self._settings.retry_time,

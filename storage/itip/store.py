@@ -305,7 +305,7 @@ class Scheduling:
     # The mailbox
 
     def arrived(self, mailbox: Mailbox, most: int) -> tuple[list[MessageId], int | None]:
-        """Messages in it with a text/calendar part that nobody has looked at, and from which UID on others follow.
+        """Messages in it that may be about meetings and that nobody has looked at, and from which UID on others follow.
 
         The first time it is nothing: what was there before calendars were is left alone. None: there is no news.
         """
@@ -318,7 +318,8 @@ class Scheduling:
             following = min(mailbox.uidnext, int(first) + most)
             scope = {"account": self._account_id, "mailbox": mailbox.id}
             rows = _ARRIVED.rows(connection, **scope, first=int(first), next=following)
-        return [MessageId(row[0]) for row in rows if _CALENDAR in bytes(row[1]).lower()], following
+        found = [MessageId(row[0]) for row in rows if any(each in bytes(row[1]).lower() for each in _LOOKED_FOR)]
+        return found, following
 
     def look_from(self, mailbox: Mailbox, following: int) -> None:
         """All before this UID were looked at."""
@@ -345,7 +346,7 @@ class Scheduling:
         self._database.write(work, durable=durable)
 
 
-_CALENDAR = b'"calendar"'  # as a body structure has the subtype
+_LOOKED_FOR = (b'"calendar"', b'delivery-status"')  # as a body structure has the subtype
 
 
 def _waiting(row: Row) -> Waiting:

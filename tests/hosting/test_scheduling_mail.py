@@ -14,6 +14,7 @@ import pytest
 from scheduling_town import ALICE, BOB, HOST, MALLORY, SchedulingTown, meeting, new_scheduling_town
 
 from gateway.acceptance.local import return_path
+from gateway.dsn.report import About, Action, Sending, Told, report
 from gateway.mx.header import Client, authentication_results, received
 from hosting.scheduling.carrying import Carrying
 from hosting.scheduling.imip import Written, message_of
@@ -25,7 +26,7 @@ from storage.delivery import Delivery, deliver
 from storage.itip.meeting import Meeting
 from storage.itip.outgoing import Outgoing
 from storage.itip.store import CLAIM, Scheduling, Trust
-from storage.queue.entries import RecipientState, new_queue_id
+from storage.queue.entries import RecipientState, Reply, new_queue_id
 from storage.sending import SendingLimits
 from storage.values import Domain, EmailAddress, UidSet
 
@@ -352,6 +353,31 @@ def test_an_account_of_another_tenant_is_invited_by_mail_and_decides_itself(town
     assert town.put(name, accepted, MALLORY).status == 204
     assert town.incoming.look(*town.accounts[ALICE]) == {Outcome.APPLIED: 1}
     assert b"PARTSTAT=ACCEPTED" in town.only(ALICE)
+
+
+def test_what_could_not_be_delivered_stands_in_the_meeting(town: SchedulingTown, post: Post) -> None:
+    town.put("a.ics", meeting(attendees=(ZOE, "yan@far.example")))
+    entry = next(each for each, mail in town.queued() if mail["To"] == ZOE)
+    told = Told(Action.FAILED, ZOE, "", "5.1.1", Reply(550, "5.1.1", "No such user"))
+    header = b"Subject: Invitation\r\n"
+    about = About(entry.queue_id, entry.arrived, entry.parameters.envid, smtputf8=False, header=header)
+    written = Sending(new_queue_id(town.clock), HOST, town.clock.now(), EmailAddress.parse(ALICE))
+    report_ = report(written, about, [told])
+
+    def delivered(prefix: bytes) -> None:
+        tenant_id, account_id = town.accounts[ALICE]
+        [outcome] = deliver(
+            town.installation, tenant_id, [Delivery(account_id)], report_, prefix, new_queue_id(town.clock)
+        )
+        assert outcome.delivered
+        assert post.look() == {}
+
+    client = Client("192.0.2.7", "mx.far.example", "mx.far.example", "ESMTPS")
+    delivered(received(client, HOST, "q", 0, None) + authentication_results(HOST, PASSED))
+    assert b"5.1" not in town.only(ALICE), "a report from elsewhere is not believed"
+    delivered(return_path(None))
+    assert b"SCHEDULE-STATUS=5.1:mailto:zoe@far.example" in town.only(ALICE)
+    assert b"SCHEDULE-STATUS=1.1:mailto:yan@far.example" in town.only(ALICE)
 
 
 def test_a_domain_is_compared_as_it_is_written_in_dns(town: SchedulingTown, post: Post) -> None:
