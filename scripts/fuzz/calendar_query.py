@@ -110,6 +110,9 @@ def _check_filters(found: CalendarObject, chance: random.Random, zone: Zone) -> 
     absent = PropFilter("X-NOT-THERE", is_not_defined=chance.random() < 0.5)
     other = Filter("VCALENDAR", components=(Filter(found.component, props=(absent,)),))
     assert matches(found, other, zone) is absent.is_not_defined
+    either = Filter(found.component, props=(wanted, absent), any_of=True)
+    assert matches(found, Filter("VCALENDAR", components=(either,)), zone)
+    assert may_match(found.data, Filter("VCALENDAR", components=(either,)))
     alarm = Filter("VALARM", time_range=TimeRange(AROUND, AROUND + 90 * 86_400))
     matches(found, Filter("VCALENDAR", components=(Filter(found.component, components=(alarm,)),)), zone)
 

@@ -21,12 +21,12 @@ from storage.icalendar.contentlines import read
 from storage.icalendar.splitting import split_calendar
 from storage.icalendar.textmatch import Collation, TextMatch
 from storage.vcard.birthday import anniversaries, anniversary_event
-from storage.vcard.card import VERSIONS, Card, read_card
+from storage.vcard.card import VERSIONS, Card, read_card, stated_version
 from storage.vcard.content import card_content
 from storage.vcard.convert import converted
 from storage.vcard.filter import CardFilter, CardParamFilter, CardPropFilter, matches, may_match
 from storage.vcard.partial import AddressData, CardProp, partial
-from storage.vcard.properties import types
+from storage.vcard.properties import repaired, types
 from storage.vcard.splitting import split
 
 NAMES = [
@@ -192,6 +192,7 @@ def _check_card(data: bytes) -> None:
     except Violated as error:
         assert error.public
         return
+    assert stated_version(data) in ("", card.version)
     try:
         content = card_content(data)
         assert content.data is data and content.uid == card.uid
@@ -207,7 +208,8 @@ def _check_card(data: bytes) -> None:
                 _check_search(card, name, text)
         part = partial(data, AddressData((CardProp(name),)))
         kept = [one for one in card.properties if one.name in (name, "VERSION")]
-        assert list(read_card(part).properties) == kept
+        if repaired(part) == part:  # a name that is folded looks like base64 after base64
+            assert list(read_card(part).properties) == kept
     if card.version in VERSIONS:
         other = "4.0" if card.version == "3.0" else "3.0"
         turned = converted(data, other)

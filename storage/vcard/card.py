@@ -12,6 +12,7 @@ Standards: RFC 6350, RFC 2426, RFC 6352 §6.3.2.1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -126,6 +127,17 @@ def checked(data: bytes, limits: CardLimits | None = None) -> Card:
     if len(next(iter(uids))) > limits.max_uid:
         raise refused("The UID of the vCard is too long.")
     return card
+
+
+_STATED = re.compile(
+    rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n(?:[^\n]{0,200}\n){0,2}?VERSION:(3\.0|4\.0)\r?\n", re.IGNORECASE
+)
+
+
+def stated_version(data: bytes) -> str:
+    """The version of a card that was checked, where its first lines say it; empty: it has to be read."""
+    match = _STATED.match(data)
+    return match[1].decode("ascii") if match is not None else ""
 
 
 def begins_like_a_card(data: bytes) -> bool:

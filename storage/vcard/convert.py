@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from storage.icalendar.contentlines import Property
-from storage.vcard.card import VERSIONS, Card, CardLimits, read_card, refused
+from storage.vcard.card import VERSIONS, Card, CardLimits, read_card, refused, stated_version
 from storage.vcard.properties import written
 from storage.vcard.to_version3 import to_version3
 from storage.vcard.to_version4 import to_version4
@@ -21,6 +21,8 @@ _WAYS: dict[str, Callable[[Card], Iterator[Property]]] = {"3.0": to_version3, "4
 
 def converted(data: bytes, version: str, limits: CardLimits | None = None) -> bytes:
     """`data` in that version; the very octets if it has it already. Raises Violated."""
+    if stated_version(data) == version:
+        return data
     card = read_card(data, limits)
     return data if card.version == version else write_card(convert(card, version), version)
 

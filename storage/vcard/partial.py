@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from storage.icalendar.contentlines import Property
 from storage.vcard.card import CardLimits, read_card
-from storage.vcard.convert import convert, write_card
+from storage.vcard.convert import convert, converted
 from storage.vcard.properties import having, written
 
 
@@ -35,10 +35,10 @@ def partial(data: bytes, asked: AddressData, limits: CardLimits | None = None) -
     """The part of `data` that is asked for. Raises Violated (supported-address-data)."""
     if asked.props is None and not asked.version:
         return data
+    if asked.props is None:
+        return converted(data, asked.version, limits)
     card = read_card(data, limits)
     version = asked.version or card.version
-    if asked.props is None:
-        return data if card.version == version else write_card(convert(card, version), version)
     wanted: dict[str, list[CardProp]] = {}
     for prop in asked.props:
         wanted.setdefault(prop.name, []).append(prop)

@@ -8,7 +8,7 @@ from storage.collections.conditions import Namespace, Violated
 from storage.icalendar.contentlines import Property
 from storage.icalendar.textmatch import Collation, MatchType, TextMatch
 from storage.vcard.birthday import Anniversary, Occasion, anniversaries, anniversary_event
-from storage.vcard.card import CardLimits, begins_like_a_card, read_card
+from storage.vcard.card import CardLimits, begins_like_a_card, read_card, stated_version
 from storage.vcard.content import card_content
 from storage.vcard.dates import CardDate, read_date
 from storage.vcard.filter import CardFilter, CardParamFilter, CardPropFilter, Test, matches, may_match, named
@@ -179,6 +179,22 @@ def test_version_2_1_is_imported_as_3() -> None:
     assert types(next(one.all("TEL"))) == ["cell", "pref"]
     assert next(one.all("PHOTO")).parameter("ENCODING") == "b"
     assert card_content(piece).uid
+
+
+@pytest.mark.parametrize(
+    ("data", "version"),
+    [
+        (card("FN:A"), "3.0"),
+        (b"\xef\xbb\xbf" + card("FN:A", version="4.0", end="\n"), "4.0"),
+        (b"BEGIN:VCARD\r\nPRODID:x\r\nVERSION:4.0\r\nUID:u\r\nEND:VCARD\r\n", "4.0"),
+        (b"BEGIN:VCARD\r\nNOTE:x\r\n VERSION:4.0\r\nVERSION:3.0\r\nUID:u\r\nEND:VCARD\r\n", "3.0"),
+        (b"BEGIN:VCARD\r\nVERSION;X=1:4.0\r\nUID:u\r\nEND:VCARD\r\n", ""),
+        (card("FN:A", version="2.1"), ""),
+    ],
+)
+def test_a_version_that_the_first_lines_say(data: bytes, version: str) -> None:
+    assert stated_version(data) == version
+    assert version in ("", read_card(data).version)
 
 
 def test_what_begins_like_a_card() -> None:
