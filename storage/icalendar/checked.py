@@ -333,7 +333,8 @@ def _hold(one: Timed, limits: CalendarLimits, *, loosely: bool) -> None:
                 raise Malformed("DTSTART and DTEND are both dates, or both times.")
         elif end.seconds(UTC) < start.seconds(UTC) and (start.zone is None) == (end.zone is None) and name != "VTODO":
             raise Malformed("It ends before it begins.")
-    if one.recurs and one.anchor is None and not loosely:
+    # A task without a date may say that it recurs, as Apple's clients let it; nobody can say when.
+    if one.recurs and one.anchor is None and not loosely and name != "VTODO":
         raise Malformed("What recurs has a DTSTART.")
     if (one.rules or one.dates or one.exceptions) and name not in (*RECURRING, "AVAILABLE"):
         raise Malformed(f"{name} does not recur.")

@@ -10,6 +10,7 @@ import pytest
 from storage.collections.conditions import Violated
 from storage.icalendar.checked import checked, parsed
 from storage.icalendar.content import calendar_content
+from storage.icalendar.instances import overlapping
 from storage.icalendar.limits import CalendarLimits
 
 
@@ -313,7 +314,6 @@ REFUSED = [
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nRDATE;VALUE=PERIOD:20260102T000000Z/20260101T000000Z")),
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nx.SUMMARY:a group")),
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nBEGIN:VALARM\nTRIGGER:soon\nEND:VALARM")),
-    ("valid-calendar-data", event("RRULE:FREQ=DAILY", "VTODO")),
     ("valid-calendar-data", event("RRULE:FREQ=DAILY", "VJOURNAL")),
     ("valid-calendar-data", event("DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY", "VFREEBUSY")),
     ("valid-calendar-data", event("COMPLETED:done", "VTODO")),
@@ -368,6 +368,12 @@ TAKEN = [
 @pytest.mark.parametrize("lines", TAKEN)
 def test_where_patience_is_right(lines: str) -> None:
     assert calendar_content(event(lines)).component == "VEVENT"
+
+
+def test_a_task_that_recurs_without_a_date_is_one_task() -> None:
+    content = calendar_content(event("RRULE:FREQ=DAILY\nSUMMARY:x", "VTODO"))
+    assert content.times is not None and content.times.instances is None
+    assert overlapping(checked(content.data), 0, 1) is True
 
 
 def test_sizes() -> None:
