@@ -130,7 +130,7 @@ def checked(data: bytes, limits: CardLimits | None = None) -> Card:
 
 
 _STATED = re.compile(
-    rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n(?:[^\n]{0,200}\n){0,2}?VERSION:(3\.0|4\.0)\r?\n", re.IGNORECASE
+    rb"(?:\xef\xbb\xbf)?BEGIN:VCARD\r?\n(?:[^\n]{0,200}\n){0,2}?VERSION:(3\.0|4\.0)\r?\n(?![ \t])", re.IGNORECASE
 )
 
 
