@@ -12,26 +12,21 @@ Standards: RFC 4791 §5.3.2.1, RFC 6352 §6.3.2.1, RFC 6638 §3.2.10, RFC 9110 �
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from storage.collections.conditions import ANYTHING, Conditions, Namespace, Violated, conditions_of
 from storage.collections.follow import Follower, Preparing
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
-from storage.collections.names import checked_name, normalised, sought_name
+from storage.collections.lookup import Lookup
+from storage.collections.names import checked_name, sought_name
 from storage.collections.octets import INLINE_MAX, Octets, Packed
 from storage.collections.properties import Properties
-from storage.collections.rows import DYING, OBJECT_COLUMNS, WIDTH, stored_of
-from storage.collections.synchronisation import Synchronisation
 from storage.collections.tombstones import ObjectTombstones
 from storage.collections.values import (
-    Changes,
     Collection,
     CollectionId,
     Content,
@@ -41,49 +36,28 @@ from storage.collections.values import (
     Stored,
     Times,
 )
-from storage.database.database import Connection, Transaction
-from storage.database.prepared import Row, prepare
+from storage.database.database import Transaction
+from storage.database.prepared import prepare
 from storage.errors import Conflict, NotFound
-from storage.schema.collections import collection, object_, object_data, object_time
+from storage.schema.collections import collection, object_
 from storage.values import ModSeq
-
-READ_AT_ONCE = 200  # objects with their octets in one statement
-POINT_READS = 200  # names that are looked up one by one; for more the collection is read once
 
 Within = Callable[[Transaction, Stored | None, Stored], None]
 WithinDelete = Callable[[Transaction, Stored], None]
+
+PUT_AT_ONCE = 200  # of many, in one commit
 
 _ONE_UID = (Kind.CALENDAR, Kind.ADDRESS_BOOK)  # kinds in which a UID stands once
 
 _mine = object_.c.account_id == bindparam("account")
 _in_collection = (_mine, object_.c.collection_id == bindparam("collection"))
 _this = (*_in_collection, object_.c.object_id == bindparam("object"))
-_by_name = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name == bindparam("called")))
-_by_id = prepare(select(*OBJECT_COLUMNS).where(*_this))
-_all = prepare(select(*OBJECT_COLUMNS).where(*_in_collection).order_by(object_.c.object_id))
-_entries = prepare(select(object_.c.name, object_.c.etag).where(*_in_collection).order_by(object_.c.object_id))
-_some = prepare(
-    select(*OBJECT_COLUMNS)
-    .where(*_in_collection, object_.c.object_id > bindparam("after"))
-    .order_by(object_.c.object_id)
-    .limit(bindparam("most"))
-)
-_names = select(func.json_each(bindparam("names")).table_valued("value").c.value)
-_by_names = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name.in_(_names)))
-# Covered by its index; the rows are read one by one.
-_by_uid = prepare(select(object_.c.collection_id, object_.c.object_id).where(_mine, object_.c.uid == bindparam("uid")))
-_living = prepare(
-    select(collection.c.kind).where(
-        collection.c.account_id == bindparam("account"),
-        collection.c.collection_id == bindparam("collection"),
-        collection.c.parent_id > DYING,
-    )
-)
 _same_uid = prepare(
     select(object_.c.object_id)
     .where(_mine, object_.c.uid == bindparam("uid"), object_.c.collection_id == bindparam("collection"))
     .limit(1)
 )
+_name_of = prepare(select(object_.c.name).where(*_this))
 _folder_named = prepare(
     select(collection.c.collection_id).where(
         collection.c.account_id == bindparam("account"),
@@ -120,57 +94,8 @@ _update = prepare(
 )
 _delete = prepare(delete(object_).where(*_this))
 
-_put_time = upsert(object_time)
-_upsert_time = prepare(
-    _put_time.on_conflict_do_update(
-        set_={name: _put_time.excluded[name] for name in ("first", "last", "floating", "known_until", "instances")}
-    )
-)
-_delete_time = prepare(
-    delete(object_time).where(
-        object_time.c.account_id == bindparam("account"),
-        object_time.c.collection_id == bindparam("collection"),
-        object_time.c.object_id == bindparam("object"),
-    )
-)
-_time_of = (
-    (object_time.c.account_id == object_.c.account_id)
-    & (object_time.c.collection_id == object_.c.collection_id)
-    & (object_time.c.object_id == object_.c.object_id)
-)
-_times = (
-    object_time.c.first,
-    object_time.c.last,
-    object_time.c.floating,
-    object_time.c.known_until,
-    object_time.c.instances,
-)
-_in_time = prepare(
-    select(*OBJECT_COLUMNS, *_times)
-    .join(object_time, _time_of)
-    .where(
-        object_time.c.account_id == bindparam("account"),
-        object_time.c.collection_id == bindparam("collection"),
-        object_time.c.last > bindparam("after"),
-        object_time.c.first < bindparam("before"),
-    )
-)
-_times_of = prepare(
-    select(*_times).where(
-        object_time.c.account_id == bindparam("account"),
-        object_time.c.collection_id == bindparam("collection"),
-        object_time.c.object_id == bindparam("object"),
-    )
-)
-_ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
-_data_of = prepare(
-    select(object_data.c.object_id, object_data.c.data, object_data.c.file).where(
-        object_data.c.account_id == bindparam("account"), object_data.c.object_id.in_(_ids)
-    )
-)
 
-
-class Objects:
+class Objects(Lookup):
     """Of one account."""
 
     def __init__(
@@ -181,145 +106,16 @@ class Objects:
         properties: Properties,
         locks: Locks,
     ) -> None:
+        super().__init__(ledger.database, ledger.account_id, octets)
         self._ledger = ledger
-        self._database = ledger.database
-        self._account_id = ledger.account_id
-        self._octets = octets
         self._tombstones = tombstones
         self._properties = properties
         self._locks = locks
-        self._synchronisation = Synchronisation(ledger.database, ledger.account_id)
         self._followers: tuple[Follower, ...] = ()
 
     def follow(self, follower: Follower) -> None:
         """Tell it of everything that is stored and removed from here on; for who composes an account."""
         self._followers = (*self._followers, follower)
-
-    # Looking
-
-    def list(self, collection_id: CollectionId) -> list[Stored]:
-        """All of them, oldest first."""
-        with self._database.reading() as connection:
-            rows = _all.rows(connection, account=self._account_id, collection=collection_id)
-        return [Stored(*row) for row in rows]
-
-    def entries(self, collection_id: CollectionId) -> Sequence[tuple[str, str]]:
-        """Names and ETags alone."""
-        with self._database.reading() as connection:
-            return _entries.rows(connection, account=self._account_id, collection=collection_id)
-
-    def some(self, collection_id: CollectionId, after: int = 0, most: int = 1_000) -> Sequence[Stored]:
-        """A slice, in the order of their ids, behind the id `after`."""
-        with self._database.reading() as connection:
-            return self.some_in(connection, collection_id, after, most)
-
-    def some_in(self, connection: Connection, collection_id: CollectionId, after: int, most: int) -> Sequence[Stored]:
-        rows = _some.rows(connection, account=self._account_id, collection=collection_id, after=after, most=most)
-        return [Stored(*row) for row in rows]
-
-    def find(self, collection_id: CollectionId, name: str) -> Stored:
-        """Raises NotFound."""
-        with self._database.reading() as connection:
-            found = self.find_in(connection, collection_id, sought_name(name))
-        if found is None:
-            raise NotFound("There is no such object.")
-        return found
-
-    def find_in(self, connection: Connection, collection_id: CollectionId, name: str) -> Stored | None:
-        row = _by_name.one(connection, account=self._account_id, collection=collection_id, called=name)
-        return None if row is None else stored_of(row)
-
-    def by_id(self, collection_id: CollectionId, object_id: ObjectId) -> Stored:
-        """Raises NotFound."""
-        with self._database.reading() as connection:
-            row = _by_id.one(connection, account=self._account_id, collection=collection_id, object=object_id)
-        if row is None:
-            raise NotFound("There is no such object.")
-        return stored_of(row)
-
-    def find_many(self, collection_id: CollectionId, names: Iterable[str]) -> Sequence[Stored]:
-        """Those that are there, in the order of `names`, each once."""
-        wanted = tuple(dict.fromkeys(name if name.isascii() else normalised(name) for name in names))
-        with self._database.reading() as connection:
-            if len(wanted) <= POINT_READS:
-                each_found = (self.find_in(connection, collection_id, name) for name in wanted)
-                return [each for each in each_found if each is not None]
-            rows = _by_names.rows(
-                connection, account=self._account_id, collection=collection_id, names=json.dumps(wanted)
-            )
-        found = {row[2]: Stored(*row) for row in rows}
-        return [found[name] for name in wanted if name in found]
-
-    def by_uid(self, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)) -> Sequence[Stored]:
-        """In all collections of these kinds."""
-        with self._database.reading() as connection:
-            return self.by_uid_in(connection, uid, kinds)
-
-    def by_uid_in(
-        self, connection: Connection, uid: str, kinds: tuple[Kind, ...] = (Kind.CALENDAR,)
-    ) -> Sequence[Stored]:
-        found = []
-        for collection_id, object_id in _by_uid.rows(connection, account=self._account_id, uid=uid):
-            scope = {"account": self._account_id, "collection": collection_id}
-            living = _living.one(connection, **scope)
-            row = _by_id.one(connection, **scope, object=object_id)
-            if living is not None and living[0] in kinds and row is not None:
-                found.append(stored_of(row))
-        return found
-
-    def in_time(
-        self, collection_id: CollectionId, start: int, end: int, component: str | None = None
-    ) -> Sequence[tuple[Stored, Times]]:
-        """Candidates: all of which something may take place in [start, end)."""
-        with self._database.reading() as connection:
-            rows = _in_time.rows(
-                connection, account=self._account_id, collection=collection_id, after=start, before=end
-            )
-        found = [(Stored(*row[:WIDTH]), _times_from(row, WIDTH)) for row in rows]
-        return found if component is None else [each for each in found if each[0].component == component]
-
-    def times(self, stored: Stored) -> Times | None:
-        """What the index knows of one object."""
-        with self._database.reading() as connection:
-            return self.times_in(connection, stored)
-
-    def times_in(self, connection: Connection, stored: Stored) -> Times | None:
-        row = _times_of.one(
-            connection, account=self._account_id, collection=stored.collection_id, object=stored.object_id
-        )
-        return None if row is None else _times_from(row, 0)
-
-    def changes(
-        self, collection_id: CollectionId, since_modseq: int, limit: int | None = None, *, begun: int = 0
-    ) -> Changes:
-        """What changed since a token (storage.collections.tokens). Raises TokenTooOld."""
-        return self._synchronisation.changes(collection_id, since_modseq, limit, begun=begun)
-
-    # Reading
-
-    def read(self, stored: Stored) -> bytes:
-        """Its octets. Raises NotFound if it was deleted meanwhile."""
-        return self._octets.read(stored.object_id, stored.size)
-
-    def read_many(self, objects: Iterable[Stored]) -> Iterator[tuple[Stored, bytes]]:
-        """Their octets, in the same order; what was deleted meanwhile is left out. No read transaction is held."""
-        wanted = tuple(objects)
-        for start in range(0, len(wanted), READ_AT_ONCE):
-            part = wanted[start : start + READ_AT_ONCE]
-            with self._database.reading() as connection:
-                rows = _data_of.rows(
-                    connection, account=self._account_id, ids=json.dumps([each.object_id for each in part])
-                )
-            packed: dict[int, Row] = {row[0]: row for row in rows}
-            for each in part:
-                row = packed.get(each.object_id)
-                if row is None:
-                    continue
-                try:
-                    data = self._octets.unpacked(row[1], row[2], each.size) if row[2] is None else self.read(each)
-                except NotFound:
-                    continue
-                yield each, data
 
     # Writing
 
@@ -364,7 +160,7 @@ class Objects:
         part: list[tuple[str, Content]] = []
         for each in bodies:
             part.append(each)
-            if len(part) == READ_AT_ONCE:
+            if len(part) == PUT_AT_ONCE:
                 done += self._put_some(collection_id, part, by_server)
                 part = []
         return done + (self._put_some(collection_id, part, by_server) if part else 0)
@@ -503,7 +299,8 @@ class Objects:
                 now=now,
             )
             self._octets.replace(transaction, object_id, packed, before.size)
-        self.put_times(transaction, after, content.times, fresh=before is None)
+        if content.times is not None or before is not None:
+            self.put_times(transaction, after, content.times)
         if told:
             for follower in self._followers:
                 follower.stored(transaction, parent, before, after, content)
@@ -541,7 +338,7 @@ class Objects:
         )
         scope = {"account": self._account_id, "collection": stored.collection_id, "object": stored.object_id}
         _delete.run(transaction, **scope)
-        _delete_time.run(transaction, **scope)
+        self._times.delete(transaction, stored.collection_id, stored.object_id)
         self._properties.delete_in(transaction, stored.collection_id, stored.object_id)
         self._locks.forget_in(transaction, stored.collection_id, stored.object_id)
         self._tombstones.insert(transaction, stored.collection_id, parent.highest_modseq, stored.name)
@@ -554,7 +351,7 @@ class Objects:
         """Of a collection that dies: rows alone, nobody asks for its changes and the quota was given back."""
         scope = {"account": self._account_id, "collection": stored.collection_id, "object": stored.object_id}
         _delete.run(transaction, **scope)
-        _delete_time.run(transaction, **scope)
+        self._times.delete(transaction, stored.collection_id, stored.object_id)
         self._octets.delete(transaction, stored.object_id)
         self._properties.forget_in(transaction, stored.collection_id, stored.object_id)
         for follower in self._followers:
@@ -578,23 +375,12 @@ class Objects:
             modified=stored.modified,
         )
 
-    def put_times(self, transaction: Transaction, stored: Stored, times: Times | None, *, fresh: bool) -> None:
+    def put_times(self, transaction: Transaction, stored: Stored, times: Times | None) -> None:
         """When it takes place; also for who computes it anew, e.g. because `known_until` has come near."""
-        scope: dict[str, Any] = {"account": self._account_id, "collection": stored.collection_id}
         if times is not None:
-            _upsert_time.run(
-                transaction,
-                account_id=self._account_id,
-                collection_id=stored.collection_id,
-                object_id=stored.object_id,
-                first=times.first,
-                last=times.last,
-                floating=times.floating,
-                known_until=times.known_until,
-                instances=times.instances,
-            )
-        elif not fresh:
-            _delete_time.run(transaction, **scope, object=stored.object_id)
+            self._times.put(transaction, stored.collection_id, stored.object_id, times)
+        else:
+            self._times.delete(transaction, stored.collection_id, stored.object_id)
 
     def check_place(
         self, transaction: Transaction, parent: Collection, before: Stored | None, name: str, content: Content
@@ -616,8 +402,8 @@ class Objects:
             raise _another_uid(parent, name)
         other = _same_uid.one(transaction, account=self._account_id, collection=parent.id, uid=content.uid)
         if other is not None:
-            row = _by_id.rows(transaction, account=self._account_id, collection=parent.id, object=other[0])[0]
-            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=row[2])
+            row = _name_of.rows(transaction, account=self._account_id, collection=parent.id, object=other[0])[0]
+            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=row[0])
 
     @staticmethod
     def check_uid(parent: Collection, target: Stored, source: Stored) -> None:
@@ -653,8 +439,3 @@ def _another_uid(parent: Collection, name: str) -> Violated:
 
 def _tags(stored: Stored | None) -> tuple[str | None, str | None]:
     return (None, None) if stored is None else (stored.etag, stored.schedule_tag)
-
-
-def _times_from(row: Row, at: int) -> Times:
-    first, last, floating, known_until, instances = row[at : at + 5]
-    return Times(first, last, bool(floating), known_until, instances)

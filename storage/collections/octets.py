@@ -201,17 +201,6 @@ class Octets:
 
     # Reading
 
-    def read(self, object_id: ObjectId, size: int) -> bytes:
-        """The octets as they are now: if it was changed meanwhile, those of now."""
-        for _ in range(3):
-            with self._database.reading() as connection:
-                row = _select.one(connection, account=self._account_id, object=object_id)
-            if row is None:
-                break
-            with suppress(NotFound):  # replaced between the two looks
-                return self.unpacked(row[0], row[1], size)
-        raise NotFound("There is no such object any more.")
-
     def read_in(self, connection: Connection, object_id: ObjectId, size: int) -> bytes:
         """In the transaction of somebody else."""
         row = _select.one(connection, account=self._account_id, object=object_id)

@@ -171,7 +171,8 @@ class CollectionTransfers:
         self._objects.insert_row(transaction, after)
         if not move:
             self._octets.copy(transaction, source.object_id, object_id)
-        self._objects.put_times(transaction, after, times, fresh=True)
+        if times is not None:
+            self._objects.put_times(transaction, after, times)
         if kept:
             self._properties.change_in(transaction, there.id, object_id, put=kept)
         self._objects.tell_stored(transaction, parent, after, times)

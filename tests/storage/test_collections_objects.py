@@ -52,6 +52,16 @@ def test_what_is_put_is_read_and_a_change_has_another_etag(account: Account, dat
     assert (now.objects, now.bytes) == (2, 2 * len(data) + 1)
 
 
+def test_a_row_and_its_octets_are_of_one_moment(account: Account) -> None:
+    where, other = folder(account), folder(account)
+    first = [account.objects.put(each.id, "a", file(large("first"))).stored for each in (where, other)]
+    second = account.objects.put(where.id, "a", file(b"second")).stored
+    assert account.objects.read_now(first[0]) == (second, b"second")
+    assert list(account.objects.read_many(first)) == [(second, b"second"), (first[1], large("first"))]
+    account.objects.delete(where.id, "a")
+    assert [stored for stored, _ in account.objects.read_many(first)] == first[1:]
+
+
 def test_files_of_large_objects_go_with_their_last_row(place: AccountPlace) -> None:
     account, where = place.account, folder(place.account)
     before = files_of(account)

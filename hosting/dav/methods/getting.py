@@ -20,7 +20,7 @@ from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse, Headers
 from hosting.dav.resources import OBJECT_OF, Resource, ResourceType
-from storage.collections.values import Kind
+from storage.collections.values import Kind, Stored
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 _KIND_OF = {type_: kind for kind, type_ in OBJECT_OF.items()}
@@ -50,14 +50,10 @@ class Get:
         return _without_body(context, download(context, resource))
 
     def _object(self, context: Context, resource: Resource) -> DavResponse:
-        stored = resource.object
-        headers: Headers = [("ETag", stored.etag), ("Last-Modified", http_date(stored.modified))]
-        if stored.schedule_tag:
-            headers.append(("Schedule-Tag", stored.schedule_tag))
-        headers.append(("Cache-Control", "private, no-cache"))
-        if _not_modified(context, stored.etag, stored.modified):
-            return DavResponse(304, headers)
-        data, media_type = resource.data.objects.read(stored), stored.content_type
+        if _not_modified(context, resource.object.etag, resource.object.modified):
+            return DavResponse(304, _validators(resource.object))
+        stored, data = resource.data.objects.read_now(resource.object)  # it may have changed since it was found
+        headers, media_type = _validators(stored), stored.content_type
         bodies = self._registry.bodies.get(_KIND_OF.get(resource.type, Kind.FOLDER))
         if bodies is not None:
             data, media_type = bodies.served(context, resource, data)
@@ -74,6 +70,14 @@ class Get:
             headers.append(("Vary", "Accept"))
         headers.append(("Content-Length", str(len(data))))
         return _without_body(context, DavResponse(status, headers, data))
+
+
+def _validators(stored: Stored) -> Headers:
+    headers: Headers = [("ETag", stored.etag), ("Last-Modified", http_date(stored.modified))]
+    if stored.schedule_tag:
+        headers.append(("Schedule-Tag", stored.schedule_tag))
+    headers.append(("Cache-Control", "private, no-cache"))
+    return headers
 
 
 def _without_body(context: Context, response: DavResponse) -> DavResponse:
