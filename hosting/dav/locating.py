@@ -28,7 +28,7 @@ from storage.mail.account import Account
 FILES_ROOT = "files"  # the folder that is the home of files
 _SERVER = Reach.READ
 _NAMED_KINDS = {"inbox": Kind.INBOX, "outbox": Kind.OUTBOX}
-_MEMBERS_AT_ONCE = 1000
+_MEMBERS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +257,15 @@ def collections_in(context: Context, resource: Resource) -> list[Resource]:
 
 
 def objects_in(resource: Resource) -> Iterator[Resource]:
-    """The members of a collection that are none themselves."""
-    if resource.collection is not None and resource.stored is None:
-        return map(resource.member, resource.data.objects.list(resource.collection.id))
-    return iter(())
+    """The members of a collection that are none themselves, some at a time, as they are pulled."""
+    if resource.collection is None or resource.stored is not None:
+        return
+    objects, collection_id, after = resource.data.objects, resource.collection.id, 0
+    while some := objects.some(collection_id, after, _MEMBERS_AT_ONCE):
+        yield from map(resource.member, some)
+        if len(some) < _MEMBERS_AT_ONCE:
+            return
+        after = some[-1].object_id
 
 
 def members_named(resource: Resource, names: Sequence[str]) -> dict[str, Resource]:

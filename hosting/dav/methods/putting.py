@@ -80,7 +80,7 @@ class Storing:
         new_uid: bool = False,
     ) -> tuple[Put, Content]:
         """What is stored now, and with which octets. Raises what storage raises."""
-        if context.principal.full and not parent.share:
+        if context.principal.full:
             raise OverQuota("All accounts of the contract together are above its storage.")
         parent = with_folder(context, parent)
         for attempt in range(_ATTEMPTS):
