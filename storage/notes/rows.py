@@ -253,6 +253,10 @@ class NoteRows:
         """Whether `storage.notes.settling` has something to do, now or in a while."""
         return any(each.one(connection, account=self._account_id) is not None for each in (_any_earlier, _any_gone))
 
+    def has_gone(self, connection: Connection) -> bool:
+        """Whether a note is remembered whose message went."""
+        return _any_gone.one(connection, account=self._account_id) is not None
+
     # How far the mailbox was taken in
 
     def taken_in(self, connection: Connection) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
 
 from storage.background import Background
 from storage.clock import Clock
@@ -68,6 +69,8 @@ class Settling:
         self._journals = journals
         self._clock = clock
         self._background = background
+        self._lock = Lock()
+        self._is_waiting = False  # somebody will look again in a while: one timer, however many edits there are
 
     # When
 
@@ -79,20 +82,35 @@ class Settling:
             untaken = mailbox_id is not None and self._rows.taken_in(connection) != str(mailbox_id)
         if unsettled:
             self._background.submit((self._account_id, "notes: settle"), self._settle_quietly)
-            self.settle_later()
         if untaken:
             self.take_in_soon()
 
     def settle_later(self) -> None:
+        with self._lock:
+            if self._is_waiting:
+                return
+            self._is_waiting = True
         self._background.submit_later((self._account_id, "notes: settle"), self._settle_quietly, GRACE + 1)
 
     def take_in_soon(self) -> None:
         self._background.submit((self._account_id, "notes: take in"), self.take_in)
 
     def _settle_quietly(self) -> bool:
+        with self._lock:
+            self._is_waiting = False
         with suppress(CleanmailError):  # it was closed meanwhile: who opens it next takes this up
             self.settle()
+            if self._has_more_to_come():
+                self.settle_later()
         return False
+
+    def _has_more_to_come(self) -> bool:
+        """Whether something waits for time to pass, and not for its client to expunge it."""
+        with self._database.reading() as connection:
+            if self._rows.has_gone(connection):
+                return True
+            waiting = self._rows.earlier(connection)
+        return any(each.flags is not None and not each.flags & DELETED for each in waiting)
 
     # Conflicts
 

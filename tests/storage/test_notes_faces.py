@@ -9,6 +9,8 @@ import pytest
 from notes_place import NotesPlace, apple_note, journal
 from sqlalchemy import delete, func, select
 
+from storage.check import check_account
+from storage.checks.finding import Kind as Finding
 from storage.collections.conditions import PreconditionFailed, Violated
 from storage.collections.values import Content, Kind, NewCollection
 from storage.errors import NotFound, NotPermitted, OverQuota
@@ -368,7 +370,11 @@ def test_faces_that_are_missing_are_found_and_made_again(place: NotesPlace) -> N
         lambda transaction: place.account.objects.delete_in(transaction, place.collection.id, stored.name, told=False)
     )
     place.account.ledger.follower = place.account.notes
-    assert len(list(place.account.note_settling.disagreements())) == 2
+    found = [each for each in check_account(place.account, place.incarnation) if each.kind is Finding.NOTE_WRONG]
+    assert [each.text for each in found] == [
+        "Note 1: its message is missing.",
+        "Note 2: its journal entry is missing.",
+    ]
     assert place.account.note_settling.mend() == 2
     assert place.texts() == ["Other", "Shopping"]
     assert place.account.note_settling.mend() == 0
@@ -403,3 +409,29 @@ def test_an_archive_brings_each_note_once_journals_first_and_then_mail(place: No
     assert place.account.note_settling.settle(patience=0) == 0
     assert place.texts() == ["Shopping\nMilk", "Trip"]
     assert picture in [place.message(uid) for uid, _ in place.messages()]
+
+
+def test_a_message_is_written_before_its_journal_entry_is_and_goes_with_a_put_that_fails(place: NotesPlace) -> None:
+    first = place.put("a.ics", journal("uid-1", "Shopping"))
+    place.put("a.ics", journal("uid-1", "Shopping", "Milk"), if_match=first.etag)
+    for stale in (journal("uid-1", "Shopping", "Eggs"), journal("uid-2", "Other")):
+        with pytest.raises(PreconditionFailed):
+            place.put("a.ics", stale, if_match=first.etag)
+    place.settle()
+    assert len(list(place.account.maildir.names("cur"))) == 1
+    assert not list(place.account.maildir.names("new"))
+    assert place.texts() == ["Shopping\nMilk"]
+
+
+def test_what_is_remembered_and_what_conflicts_is_settled_by_who_opens_the_account_next(place: NotesPlace) -> None:
+    place.append(ONE, "Shopping")
+    place.append(ONE, "Shopping\nMilk")
+    place.append(TWO, "Other")
+    place.expunge(3)
+    place.account.close()
+    place.clock.advance(GRACE + 1)
+    place.open()
+    place.settle()
+    assert place.texts() == ["Shopping\nMilk", "Shopping (conflict)\nShopping"]
+    with place.account.database.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(note)) == [(2,)]
