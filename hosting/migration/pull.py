@@ -25,7 +25,7 @@ from hosting.migration.flags import Flags
 from hosting.migration.folders import Choice, Planned, plan
 from hosting.migration.report import FolderReport
 from hosting.migration.run import Attempts, Destination, Orders, Shown, key_of
-from storage.errors import AlreadyExists, NotFound
+from storage.errors import AlreadyExists, NotFound, NotPermitted
 from storage.mail.mailboxes import Mailbox
 from storage.mail.moving import MovingFolder, digest
 from storage.mail.names import INBOX
@@ -126,7 +126,7 @@ class FolderPull:
             mailbox = self._account.mailboxes.by_id(before.mailbox_id)
             if mailbox.name == was != INBOX and not mailbox.special_use:
                 self._account.mailboxes.rename(was, planned.mailbox)
-        except (NotFound, AlreadyExists):
+        except (NotFound, AlreadyExists, NotPermitted):  # of Notes, while it shows notes
             return
 
     # A dry run
