@@ -22,7 +22,7 @@ from storage.errors import CleanmailError, Gone, NotFound
 from storage.icalendar.content import calendar_content
 from storage.installation import Installation
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import REPLY
+from storage.itip.messages import REPLY
 from storage.itip.statuses import Status, with_statuses
 from storage.itip.store import Scheduling, Waiting
 from storage.itip.users import calendar_user

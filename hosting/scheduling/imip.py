@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from storage.icalendar.contentlines import text
 from storage.itip.draft import Line, Part
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import CANCEL, REPLY, status_of
+from storage.itip.messages import CANCEL, REPLY, status_of
 from storage.itip.users import address_of
 from storage.values import EmailAddress
 

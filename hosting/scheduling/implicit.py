@@ -22,9 +22,9 @@ from storage.collections.values import Content, Kind, ObjectId, Stored
 from storage.database.database import Transaction
 from storage.errors import Conflict
 from storage.icalendar.content import calendar_content
-from storage.itip import outgoing
+from storage.itip import answering, outgoing
 from storage.itip.meeting import Meeting, Own
-from storage.itip.outgoing import REPLY, Outgoing
+from storage.itip.messages import REPLY, Outgoing
 from storage.itip.statuses import Status, with_answers, with_statuses
 from storage.itip.store import Scheduling, Waiting
 from storage.mail.account import Account
@@ -92,10 +92,10 @@ class ImplicitScheduler:
                 )
             if after is None and not change.reply:
                 return []
-            reply = outgoing.of_attendee(before, after, own, now)
+            reply = answering.of_attendee(before, after, own, now)
             return [] if reply is None else [reply]
         if now_is == _ATTENDEE:
-            reply = outgoing.of_attendee(None, after, own, now)
+            reply = answering.of_attendee(None, after, own, now)
             return [] if reply is None else [reply]
         return []
 

@@ -28,7 +28,7 @@ from storage.errors import CleanmailError, Corrupt, Gone, InvalidInput
 from storage.filter.correspondents import Acquaintance
 from storage.installation import Installation
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import CANCEL, REPLY, REQUEST
+from storage.itip.messages import CANCEL, REPLY, REQUEST
 from storage.itip.statuses import Status
 from storage.itip.store import Scheduling, Trust
 from storage.itip.users import calendar_user

@@ -25,7 +25,7 @@ from storage.errors import Conflict, NotFound, OverQuota
 from storage.icalendar.content import calendar_content
 from storage.itip import received
 from storage.itip.meeting import Meeting, Own
-from storage.itip.outgoing import CANCEL, REPLY, REQUEST, status_of
+from storage.itip.messages import CANCEL, REPLY, REQUEST, status_of
 from storage.itip.received import NOTHING, Applied
 from storage.itip.store import About, Scheduling
 from storage.itip.users import calendar_user

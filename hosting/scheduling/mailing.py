@@ -29,7 +29,7 @@ from storage.directory.resolve import Resolver
 from storage.errors import AlreadyExists, NotFound
 from storage.installation import Installation
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import REPLY
+from storage.itip.messages import REPLY
 from storage.itip.store import Scheduling, Waiting
 from storage.itip.users import address_of
 from storage.queue.entries import EnvelopeParameters, Origin

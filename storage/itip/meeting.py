@@ -15,7 +15,7 @@ from storage.icalendar.contentlines import Malformed
 from storage.icalendar.limits import CALENDAR_LIMITS
 from storage.icalendar.rules import Steps, occurrences, read_rule
 from storage.itip.draft import Line, Part, read
-from storage.itip.moments import Moment, Moments, duration
+from storage.itip.moments import Moment, Moments
 from storage.itip.users import calendar_user
 
 Own = Callable[[str], bool]  # whether a calendar user, as `calendar_user` has him, is the one whose calendar it is
@@ -251,15 +251,6 @@ def sequence_of(part: Part) -> int:
 def organizer_of(part: Part) -> str:
     value = part.value("ORGANIZER")
     return calendar_user(value) if value else ""
-
-
-def length_of(part: Part, moments: Moments) -> timedelta | None:
-    """From its start to its end."""
-    if part.line("DURATION") is not None:
-        return duration(part.value("DURATION"))
-    start, end = part.line("DTSTART"), part.line("DTEND") or part.line("DUE")
-    first, last = (None if line is None else moments.of(line) for line in (start, end))
-    return None if first is None or last is None else last.at - first.at
 
 
 def utc_text(seconds: int) -> str:

@@ -7,7 +7,7 @@ Standards: RFC 5545 §3.3.4, §3.3.5 (dates and times), §3.2.19 (TZID).
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from storage.errors import LimitReached
@@ -19,7 +19,6 @@ from storage.itip.draft import Line, Part
 
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})\Z")
 _TIME = re.compile(r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})(Z?)\Z")
-_DURATION = re.compile(r"([+-]?)P(?:(\d{1,6})W|(?:(\d{1,7})D)?(?:T(?:(\d{1,7})H)?(?:(\d{1,7})M)?(?:(\d{1,9})S)?)?)\Z")
 
 
 class Moment(NamedTuple):
@@ -93,17 +92,6 @@ class Moments:
             return self._zones.find(name)
         except (Malformed, LimitReached):  # its definition does not hold
             return None
-
-
-def duration(value: str) -> timedelta | None:
-    """None: it is none."""
-    match = _DURATION.match(value.strip())
-    if match is None:
-        return None
-    sign, *numbers = match.groups()
-    weeks, days, hours, minutes, seconds = (int(number or 0) for number in numbers)
-    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return -length if sign == "-" else length
 
 
 def _clock(value: str) -> datetime | None:

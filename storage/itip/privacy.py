@@ -38,11 +38,6 @@ def as_seen_by_others(data: bytes) -> bytes:
 _KEPT = frozenset({"VERSION", "PRODID", "CALSCALE", "METHOD", "VTIMEZONE", *_KINDS})
 
 
-def is_private(data: bytes) -> bool:
-    """Whether others see only its times, at least of a part of it."""
-    return any(_is_private(part) for part in read(data).parts(*_KINDS))
-
-
 def _is_private(part: Part) -> bool:
     value = part.value("CLASS", "PUBLIC").strip().upper()
     return value in _PRIVATE or value != "PUBLIC"

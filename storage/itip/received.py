@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from storage.itip.answering import same_times
 from storage.itip.draft import Line, Part
 from storage.itip.meeting import Meeting, Own, sequence_of
+from storage.itip.messages import is_cancelled, status_of
 from storage.itip.moments import Moment
-from storage.itip.outgoing import is_cancelled, same_times, status_of
 from storage.itip.users import calendar_user
 
 _OWN_PROPERTIES = ("TRANSP", "COMPLETED", "PERCENT-COMPLETE")  # of an attendee's copy

@@ -24,7 +24,7 @@ from storage.collections.values import CollectionId, ObjectId
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import Row, prepare
 from storage.errors import Corrupt
-from storage.itip.outgoing import Outgoing
+from storage.itip.messages import Outgoing
 from storage.itip.received import newer
 from storage.keys.sealing import derive, keyed_hash
 from storage.mail.account import Account

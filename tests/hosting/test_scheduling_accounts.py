@@ -13,7 +13,7 @@ from scheduling_town import ALICE, BOB, SchedulingTown, meeting, new_scheduling_
 
 from hosting.dav.request import DavResponse
 from storage.itip.meeting import utc_text
-from storage.itip.outgoing import PRODUCT
+from storage.itip.messages import PRODUCT
 
 CARL = "carl@example.test"
 SERIES = "RRULE:FREQ=DAILY;COUNT=5"

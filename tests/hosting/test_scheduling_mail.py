@@ -24,7 +24,7 @@ from hosting.scheduling_round import SchedulingRound
 from storage.collections.values import CollectionId, ObjectId
 from storage.delivery import Delivery, deliver
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import Outgoing
+from storage.itip.messages import Outgoing
 from storage.itip.store import CLAIM, Scheduling, Trust
 from storage.queue.entries import RecipientState, Reply, new_queue_id
 from storage.sending import SendingLimits

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.collections.conditions import Violated
-from storage.itip import outgoing, received
+from storage.itip import answering, outgoing, received
 from storage.itip.draft import Line, read
 from storage.itip.meeting import Meeting
-from storage.itip.outgoing import Outgoing
+from storage.itip.messages import Outgoing
 from storage.itip.privacy import as_seen_by_others
 from storage.itip.statuses import with_answers, with_statuses
 from storage.itip.users import calendar_user
@@ -72,7 +72,7 @@ def told(before: bytes | None, after: bytes | None) -> list[tuple[str, str]]:
 
 def replied(before: bytes | None, after: bytes | None) -> Outgoing | None:
     old, new = (None if data is None else Meeting.read(data) for data in (before, after))
-    return outgoing.of_attendee(old, new, is_bob, NOW)
+    return answering.of_attendee(old, new, is_bob, NOW)
 
 
 SERIES = "RRULE:FREQ=DAILY;COUNT=5"
