@@ -12,6 +12,7 @@ Standards: RFC 5545, RFC 4791, RFC 5546 (METHOD), RFC 6638 §3.2.4.2 (one ORGANI
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from storage.collections.conditions import Violated
 from storage.icalendar.contentlines import Component, Malformed, Property, read, text
@@ -329,8 +330,7 @@ def _hold(one: Timed, limits: CalendarLimits, *, loosely: bool) -> None:
         raise Malformed("A duration is not negative.")
     if start is not None and end is not None:
         if start.is_date != end.is_date:
-            if name != "VTODO":
-                raise Malformed("DTSTART and DTEND are both dates, or both times.")
+            one.end = _of_one_kind(start, end)
         elif end.seconds(UTC) < start.seconds(UTC) and (start.zone is None) == (end.zone is None) and name != "VTODO":
             raise Malformed("It ends before it begins.")
     # A task without a date may say that it recurs, as Apple's clients let it; nobody can say when.
@@ -340,6 +340,14 @@ def _hold(one: Timed, limits: CalendarLimits, *, loosely: bool) -> None:
         raise Malformed(f"{name} does not recur.")
     if len(one.rules) > 10:
         raise Violated("max-instances", "There are more than ten recurrence rules in it.")
+
+
+def _of_one_kind(start: Moment, end: Moment) -> Moment:
+    """An end as what the start is, a date or a time: some clients mix them, and Apple's server takes it."""
+    if end.is_date:
+        return Moment(max(end.local, start.local), False, start.zone)
+    midnight = end.local.replace(hour=0, minute=0, second=0)
+    return Moment(midnight if midnight == end.local else midnight + timedelta(days=1), True)
 
 
 def _one_uid(timed: list[Timed]) -> str:

@@ -150,6 +150,8 @@ def read_all(data: bytes, limits: LineLimits = LINE_LIMITS) -> list[Component]:
             continue
         if b"\n" in raw:
             raw = _unfolded(raw)
+            if _NO_XML.search(raw):  # put together only now
+                raise Malformed(f"There is a control character in line {_number(data, start)}.")
             if not raw:
                 continue
         try:

@@ -104,6 +104,7 @@ def test_octets_of_a_line() -> None:
         b"BEGIN:A\r\nX:\0\r\nEND:A\r\n",
         b"BEGIN:A\r\nX:\x0b\r\nEND:A\r\n",
         b"BEGIN:A\r\nX:\xef\xbf\xbf\r\nEND:A\r\n",
+        b"BEGIN:A\r\nX:\xef\r\n \xbf\xbe\r\nEND:A\r\n",
         b"BEGIN:A\r\nX:a\rb\r\nEND:A\r\n",
         b"BEGIN:A\r\n" * 20 + b"END:A\r\n" * 20,
     ],

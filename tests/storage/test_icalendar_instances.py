@@ -189,6 +189,15 @@ def test_single_instances_without_their_series() -> None:
     assert starts(found, "20260101", "20270101") == ["20260314T0900"]
 
 
+def test_ends_of_another_kind_than_the_start() -> None:
+    for lines, end in (
+        ("DTSTART;TZID=Europe/Berlin:20260310T100000\nDTEND;VALUE=DATE:20260311", "20260310T2300"),
+        ("DTSTART:20260310T100000Z\nDTEND;VALUE=DATE:20260310", "20260310T1000"),
+        ("DTSTART;VALUE=DATE:20260310\nDTEND:20260311T080000Z", "20260312"),
+    ):
+        assert [one.end for one in instances(calendar(lines), None, None)] == [at(end)]
+
+
 def test_until_as_a_date_means_its_whole_day() -> None:
     found = calendar("DTSTART;TZID=America/New_York:20260310T200000\nRRULE:FREQ=DAILY;UNTIL=20260312")
     assert len(instances(found, None, None)) == 3
