@@ -11,7 +11,7 @@ Raises: Refused (403 for what others of the tenant do not share, 404).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -266,10 +266,3 @@ def objects_in(resource: Resource) -> Iterator[Resource]:
         if len(some) < _MEMBERS_AT_ONCE:
             return
         after = some[-1].object_id
-
-
-def members_named(resource: Resource, names: Sequence[str]) -> dict[str, Resource]:
-    """Those of the objects of a collection that there are, in one look."""
-    if resource.collection is None:
-        return {}
-    return {each.name: resource.member(each) for each in resource.data.objects.find_many(resource.collection.id, names)}

@@ -27,9 +27,7 @@ class DavLimits:
     expanded: int = 64 << 20  # octets of all recurrences that one answer expands
     path: int = 4096  # octets of a path, percent-encoded
     segment: int = 255  # octets of one name
-    depth: int = 32  # of folders in folders
     lock_seconds: int = 3600  # longest life of a lock that is not refreshed
-    locks: int = 1000  # of one account
 
 
 # Fields of a shared collection that each sharee has for himself.
