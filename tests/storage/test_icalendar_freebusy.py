@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from storage.icalendar.checked import CalendarObject, checked
 from storage.icalendar.contentlines import Property
 from storage.icalendar.freebusy import Busy, BusyType, FreeBusy, freebusy, gaps, merged, together, written_freebusy
+from storage.icalendar.limits import CalendarLimits
 from storage.icalendar.values import UTC, Zone, naive, unix
 from storage.icalendar.zones import named
 
@@ -165,6 +166,7 @@ def test_availability(objects: list[CalendarObject], busy: list[str]) -> None:
 
 def test_what_recurs_without_sense_counts_as_busy() -> None:
     dense = event("DTSTART:19700101T000000Z", "RRULE:FREQ=MINUTELY", "DURATION:PT1S")
+    dense = checked(dense.data, CalendarLimits(max_steps=10_000))
     found = freebusy([dense], at("20200101"), at("20300101"))
     assert found == [Busy(at("20200101"), at("20300101"), BusyType.BUSY)]
 
