@@ -90,11 +90,17 @@ def count_instances(found: CalendarObject) -> None:
     numbered = 0 if master is None else len(master.dates) + sum(rule.count or 0 for rule in master.rules)
     if max(numbered, len(found.timed)) > limit:
         raise TooMuch(f"It has more than {limit:,} instances.")
-    if master is not None:
-        anchor = master.anchor
-        for rule in master.rules if anchor is not None else ():
-            if rule.count is None and _is_dense(rule, limit):
-                _count_year(rule, anchor.local if anchor else datetime.min, limit, steps)
+    anchor = None if master is None else master.anchor
+    if master is None or anchor is None:
+        return
+    for rule in master.rules:
+        if rule.count is None and _is_dense(rule, limit):
+            start = anchor.local
+            a_year = start.replace(year=start.year + 1, day=min(start.day, 28))
+            last = max(start, min(a_year, _until(rule, anchor, anchor.zone or UTC)))
+            for number, _ in enumerate(occurrences(rule, start, last, steps)):
+                if number > limit:
+                    raise TooMuch(f"It has more than {limit:,} instances in a year.")
 
 
 def _is_dense(rule: Rule, limit: int) -> bool:
@@ -104,13 +110,6 @@ def _is_dense(rule: Rule, limit: int) -> bool:
         each_day = (86_400, 1440, 24)[rule.frequency] // min(rule.interval, 24) + 1
     a_day = each_day * max(1, len(rule.hours)) * max(1, len(rule.minutes)) * max(1, len(rule.seconds))
     return a_day * 366 > limit
-
-
-def _count_year(rule: Rule, start: datetime, limit: int, steps: Steps) -> None:
-    last = start.replace(year=start.year + 1, day=min(start.day, 28))
-    for number, _ in enumerate(occurrences(rule, start, last, steps)):
-        if number > limit:
-            raise TooMuch(f"It has more than {limit:,} instances in a year.")
 
 
 def _by_time(one: Instance) -> tuple[int, int]:
