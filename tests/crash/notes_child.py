@@ -44,13 +44,7 @@ def expunge(place: NotesPlace) -> None:
     place.expunge(uid)
 
 
-def delete(place: NotesPlace) -> None:
-    place.delete("a.ics")
-
-
-WAYS: dict[str, Callable[[NotesPlace], None]] = {
-    each.__name__: each for each in (put, append, append_large, expunge, delete)
-}
+WAYS: dict[str, Callable[[NotesPlace], None]] = {each.__name__: each for each in (put, append, append_large, expunge)}
 
 
 def fill(data: Path) -> None:

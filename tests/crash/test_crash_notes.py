@@ -22,7 +22,6 @@ AFTER = {
     "append": (["Shopping\nEggs"], ["Shopping\nEggs", CONFLICT]),
     "append_large": ([LARGE], [LARGE, CONFLICT]),
     "expunge": ([], []),
-    "delete": ([], []),
 }
 
 

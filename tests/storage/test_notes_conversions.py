@@ -75,7 +75,7 @@ def test_html_is_safe(html: str, safe: str) -> None:
 
 
 @given(st.text(max_size=300) | st.lists(st.sampled_from("<>/\"'= &;!-#abp"), max_size=80).map("".join))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_html_is_read_and_what_is_safe_stays_so(source: str) -> None:
     once = read_html(source)
     again = read_html(once.html)
@@ -84,7 +84,7 @@ def test_any_html_is_read_and_what_is_safe_stays_so(source: str) -> None:
 
 
 @given(LINES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_text_comes_back_from_html(text: str) -> None:
     read = read_html(write_html(text))
     assert read.text == text
@@ -93,13 +93,13 @@ def test_text_comes_back_from_html(text: str) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["<div>" * 200_000, "<" * 1_000_000, "<a href=" * 100_000, "<!--" * 200_000, "<script" * 100_000, "&#" * 300_000,
-     "</b>" * 200_000, "<ul><li>" * 100_000, "<script>" * 100_000, " " * 1_000_000, "<pre>\n" * 100_000],
+    ["<div>" * 50_000, "<" * 500_000, "<a href=" * 30_000, "<!--" * 50_000, "<script" * 30_000, "&#" * 100_000,
+     "</b>" * 50_000, "<ul><li>" * 30_000, "<script>" * 30_000, " " * 500_000, "<pre>\n" * 30_000],
 )  # fmt: skip
 def test_hostile_html_costs_little(hostile: str) -> None:
     begun = time.process_time()
     read = read_html(hostile)
-    assert time.process_time() - begun < 10  # linear: some tenths of a second
+    assert time.process_time() - begun < 5  # linear: some hundredths of a second
     assert read.html.count("<div>") <= DEPTH_MAX
 
 
@@ -158,7 +158,7 @@ def test_plain_text_and_multipart_alternative_are_notes_without_attachments() ->
 
 
 @given(LINES, LINES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_both_faces_say_the_same(title: str, text: str) -> None:
     said = read_journal(write_journal(NoteText(title.replace("\n", " "), text), "u", 1, created=1, modified=2)).said
     assert read_journal(edited(journal("u", "x", "y"), said, modified=1)).said == said

@@ -178,5 +178,5 @@ class Faces(RuleBasedStateMachine):
 
 TestFaces = Faces.TestCase
 TestFaces.settings = settings(
-    max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=10, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
