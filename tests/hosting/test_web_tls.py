@@ -16,6 +16,7 @@ from OpenSSL import SSL
 
 from gateway.smtp.tls import ServerCertificate
 from hosting import tls
+from hosting.roles.certificates import Followed
 from hosting.tls_names import Names, choose_by_name, smtp_names
 
 Presented = Callable[[str | None], set[str]]
@@ -155,3 +156,24 @@ def test_a_pair_that_does_not_fit_is_told_once_and_the_former_stays(
 def test_without_a_folder_there_are_none(tmp_path: Path) -> None:
     for names in (smtp_names(None), smtp_names(tmp_path / "missing")):
         assert names.find("one.test") is None and names.find("") is None and not names.refresh()
+
+
+def test_the_own_certificate_is_taken_when_its_files_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pair(tmp_path, "localhost")
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    context = tls.ReloadableContext(*files)
+    followed = Followed(files, [context.reload])
+    first = context.context
+    followed.look()
+    assert context.context is first
+
+    renewed = pair(tmp_path / "renewed", "localhost")
+    os.replace(renewed / "key.pem", files[1])
+    for _ in range(3):
+        followed.look()
+    assert context.context is first and len(caplog.records) == 1
+    files[0].unlink()
+    followed.look()
+    os.replace(renewed / "certificate.pem", files[0])
+    followed.look()
+    assert context.context is not first and len(caplog.records) == 1
