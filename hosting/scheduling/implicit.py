@@ -11,6 +11,7 @@ Standards: RFC 6638 §3.2 (implicit scheduling), §3.2.4 (preconditions), §3.2.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from hosting.dav.scheduling import Change
@@ -20,7 +21,7 @@ from storage.clock import Clock
 from storage.collections.conditions import PreconditionFailed, Violated
 from storage.collections.values import Content, Kind, ObjectId, Stored
 from storage.database.database import Transaction
-from storage.errors import Conflict
+from storage.errors import CleanmailError, Conflict
 from storage.icalendar.content import calendar_content
 from storage.itip import answering, outgoing
 from storage.itip.meeting import Meeting, Own
@@ -28,6 +29,8 @@ from storage.itip.messages import REPLY, Outgoing
 from storage.itip.statuses import Status, with_answers, with_statuses
 from storage.itip.store import Scheduling, Waiting
 from storage.mail.account import Account
+
+log = logging.getLogger(__name__)
 
 _KINDS = frozenset({"VEVENT", "VTODO", "VJOURNAL"})
 
@@ -136,9 +139,12 @@ class Following:
         self._written = self._rows.add(transaction, place, object_id, self.messages, AT_ONCE)
 
     def committed(self) -> None:
-        self._carrying.carry(self._account, self._written)
-        if len(self.messages) > len(self._written):
-            self._carrying.carry_later(self._account)
+        try:
+            self._carrying.carry(self._account, self._written)
+            if len(self.messages) > len(self._written):
+                self._carrying.carry_later(self._account)
+        except CleanmailError as error:  # the change stands, and the jobs role finds the messages
+            log.warning("account %d: scheduling waits: %s", self._account.account_id, type(error).__name__)
 
 
 _ORGANIZER, _ATTENDEE, _NOBODY = "organizer", "attendee", "nobody"

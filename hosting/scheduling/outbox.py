@@ -62,6 +62,7 @@ class Outbox:
 
     def register(self, registry: Registry) -> None:
         registry.post(Post(frozenset({ResourceType.OUTBOX}), frozenset({"text/calendar"}), self.answer))
+        registry.method_types["POST"] |= {ResourceType.OUTBOX}
         registry.dav_class("calendar-schedule", "calendar-auto-schedule")
 
     def answer(self, context: Context, outbox: Resource) -> DavResponse:

@@ -183,6 +183,13 @@ def test_an_alias_organizes_and_is_invited_as_oneself(town: SchedulingTown) -> N
     assert town.inbox(ALICE) == []
 
 
+def test_many_are_invited_in_the_background(town: SchedulingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosting.scheduling.implicit.AT_ONCE", 1)
+    town.put("a.ics", meeting(attendees=(BOB, CARL)))
+    town.installation.background.settle()
+    assert len(town.inbox(BOB)) == len(town.inbox(CARL)) == 1
+
+
 def test_tasks_go_to_the_task_list(town: SchedulingTown) -> None:
     task = meeting().replace(b"VEVENT", b"VTODO").replace(b"DURATION:PT1H", b"DUE:20261201T110000Z")
     assert town.put("a.ics", task, calendar="tasks").status == 201

@@ -97,6 +97,12 @@ def test_what_is_no_question(town: SchedulingTown, body: bytes, condition: str) 
     assert status == 403 and condition in answer
 
 
+def test_that_it_takes_questions_is_told(town: SchedulingTown) -> None:
+    told = dict(town.ask("OPTIONS", f"/dav/calendars/{ALICE}/outbox/").headers)
+    assert "POST" in told["Allow"].split(", ") and "calendar-auto-schedule" in told["DAV"].split(", ")
+    assert "POST" not in dict(town.ask("OPTIONS", f"/dav/calendars/{ALICE}/calendar/").headers)["Allow"]
+
+
 def test_outboxes_of_others(town: SchedulingTown) -> None:
     assert ask(town, question(BOB), box=BOB)[0] == 403
     assert ask(town, question(BOB), box=MALLORY)[0] == 404
