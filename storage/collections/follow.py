@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from storage.collections.values import Collection, Content, Stored
+from storage.collections.values import Collection, CollectionId, Content, Stored
 from storage.database.database import Transaction
 
 
@@ -26,5 +26,5 @@ class Follower(Protocol):
 class Preparing(Protocol):
     """A follower that writes files, which is to be done before the write lock is taken."""
 
-    def prepare(self, content: Content) -> Callable[[], None] | None:
+    def prepare(self, collection_id: CollectionId, content: Content) -> Callable[[], None] | None:
         """Make ready what `stored` will need of this body; what comes back is called when all is over."""

@@ -209,9 +209,9 @@ class Objects(Lookup):
     def packed(self, content: Content, collection_id: CollectionId, name: str) -> Iterator[Packed]:
         """A body made ready outside of a transaction; its file goes again if the block raises."""
         packed = self._pack(content, collection_id, name)
-        prepared = []
+        prepared: Sequence[Callable[[], None]] = ()
         try:
-            prepared = [over for each in self._followers if (over := self._prepared(each, content)) is not None]
+            prepared = self._prepared(collection_id, content)
             yield packed
         except Exception:  # an interrupt may come after the commit: it leaves the file alone
             self._octets.drop(packed)
@@ -222,9 +222,9 @@ class Objects(Lookup):
         for over in prepared:
             over()
 
-    @staticmethod
-    def _prepared(follower: Follower, content: Content) -> Callable[[], None] | None:
-        return follower.prepare(content) if isinstance(follower, Preparing) else None
+    def _prepared(self, collection_id: CollectionId, content: Content) -> Sequence[Callable[[], None]]:
+        found = (each.prepare(collection_id, content) for each in self._followers if isinstance(each, Preparing))
+        return [over for over in found if over is not None]
 
     def _pack(self, content: Content, collection_id: CollectionId, name: str) -> Packed:
         place = ""

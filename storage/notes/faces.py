@@ -204,6 +204,11 @@ class JournalFaces:
         found = self._collections.find_in(connection, Kind.CALENDAR, NOTES)
         return found if found is not None and self.is_notes(found) else None
 
+    def place(self, connection: Connection) -> CollectionId | None:
+        """Where new notes go, if that is there."""
+        found = self.collection(connection)
+        return None if found is None else found.id
+
     def find(self, connection: Connection, collection_id: CollectionId | None, object_id: int | None) -> Stored | None:
         """What stands there; None: it is gone, or its collection is."""
         if collection_id is None or object_id is None:

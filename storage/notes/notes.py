@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from storage.clock import Clock
 from storage.collections.conditions import Violated
-from storage.collections.values import Collection, Content, Stored
+from storage.collections.values import Collection, CollectionId, Content, Stored
 from storage.database.database import Transaction
 from storage.errors import Corrupt, NotFound, NotPermitted
 from storage.mail.arrivals import Filed
@@ -195,7 +195,7 @@ class Notes:
 
     # From the collection
 
-    def prepare(self, content: Content) -> Callable[[], None] | None:
+    def prepare(self, collection_id: CollectionId, content: Content) -> Callable[[], None] | None:
         """Write the message of a journal entry that is about to be put, before its transaction begins.
 
         Call what comes back when that is over, however it ended. Whether the message is the right one is seen in the
@@ -203,8 +203,10 @@ class Notes:
         """
         if content.component != COMPONENT or not content.uid:
             return None
+        row, before, place = self._rows.look(content.uid, self._messages.find, self._journals.place)
+        if collection_id != (place if row is None or row.collection_id is None else row.collection_id):
+            return None
         journal = read_journal(content.data)
-        row, before = self._rows.look(content.uid, self._messages.find)
         if row is None:
             identifier, revision, message_uid, created = identifier_of(content.uid), 1, None, journal.created
         elif row.gone is not None or before is None or _says(row, journal):

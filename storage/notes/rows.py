@@ -167,12 +167,16 @@ class NoteRows:
         return _one(_by_uid.one(connection, account=self._account_id, uid=uid))
 
     def look(
-        self, uid: str, find: Callable[[Connection, MailboxId | None, int | None], T | None]
-    ) -> tuple[NoteRow | None, T | None]:
-        """A note and what `find` finds of its message, outside of any transaction."""
+        self,
+        uid: str,
+        find: Callable[[Connection, MailboxId | None, int | None], T | None],
+        place: Callable[[Connection], CollectionId | None],
+    ) -> tuple[NoteRow | None, T | None, CollectionId | None]:
+        """A note, what `find` finds of its message, and where new ones go, outside of any transaction."""
         with self._ledger.database.reading() as connection:
             row = self.by_uid(connection, uid)
-            return row, None if row is None else find(connection, row.mailbox_id, row.message_uid)
+            standing = None if row is None else find(connection, row.mailbox_id, row.message_uid)
+            return row, standing, place(connection)
 
     def by_object(self, connection: Connection, stored: Stored) -> NoteRow | None:
         return _one(
