@@ -38,7 +38,7 @@ class Written:
 def message_of(meeting: Meeting, data: bytes, written: Written) -> bytes:
     """The mail, with CRLF line ends."""
     plain = written.sender.is_ascii and written.recipient.is_ascii
-    mail = EmailMessage(SMTP if plain else SMTP.clone(utf8=True))
+    mail = EmailMessage(SMTP.clone(cte_type="7bit", utf8=not plain))
     mail["Date"] = format_datetime(datetime.fromtimestamp(written.time, UTC))
     mail["From"] = _address(written.sender, written.sender_name)
     mail["To"] = _address(written.recipient, "")
