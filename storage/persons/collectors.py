@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from storage.persons import of_control, of_customers, of_records
+from storage.persons import of_collections, of_control, of_customers, of_records
 from storage.persons.item import Item
 from storage.persons.sought import Sought
 from storage.register import classes
@@ -19,6 +19,9 @@ Collector = Callable[[Sought], Iterator[Item]]
 
 COLLECTORS: Mapping[DataClass, Collector] = {
     classes.MAIL: of_customers.mail,
+    classes.COLLECTIONS: of_collections.collections,
+    classes.SCHEDULING: of_collections.scheduling,
+    classes.SHARES: of_collections.shares,
     classes.MOVING: of_customers.moving_in,
     classes.ACCOUNTS: of_customers.accounts,
     classes.SETTINGS: of_customers.settings,

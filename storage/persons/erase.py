@@ -307,5 +307,7 @@ def _say_what_stays(sought: Sought, erased: Erased, *, logs: bool, account: bool
     erased.stays += [Stays(of, why, words.how_long(of, periods)) for of, why in _STAYS]
     why = "messages that others have from this person, or wrote to him, are theirs"
     erased.stays.append(Stays(classes.MAIL, why, words.how_long(classes.MAIL, periods)))
+    why = "entries of others' calendars and address books that name this person are theirs"
+    erased.stays.append(Stays(classes.COLLECTIONS, why, words.how_long(classes.COLLECTIONS, periods)))
     why = "copies of data are kept for so long" + (", without the account's key" if account else "")
     erased.stays.append(Stays(classes.BACKUPS, why, words.how_long(classes.BACKUPS, periods)))

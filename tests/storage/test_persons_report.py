@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from person_town import ADA, ALIAS, BO, CLIENT, STRANGER, PersonTown
 
+from storage.collections.values import Kind as CollectionKind
 from storage.directory.approvals import Kind
 from storage.errors import InvalidInput, Unavailable
 from storage.export.verify import verify_archive
+from storage.icalendar.content import calendar_content
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
 from storage.persons.report import searched_classes, stream_report, verify_report, write_report
@@ -21,6 +23,9 @@ from storage.persons.sought import Sought, seek
 from storage.register.catalogue import CATALOGUE
 from storage.register.values import Whose
 from storage.values import EmailAddress, TenantId
+from storage.vcard.content import card_content
+
+CALENDAR_AND_CONTACTS = ((CollectionKind.CALENDAR, "calendar"), (CollectionKind.ADDRESS_BOOK, "contacts"))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,30 @@ def test_a_stranger_is_found_where_users_met_him(town: PersonTown) -> None:
     assert found["contracts"] == [{"record": "control.contract", "tenant": "other", "contact": str(STRANGER)}]
     assert [item["id"] for item in found["traces"]] == ["q0", "q1", "q3"]
     assert "directory" not in found and "access_events" not in found
+
+
+def test_who_stands_in_calendars_and_address_books_is_told_by_numbers_alone(town: PersonTown) -> None:
+    folded = f"ATTENDEE;CN=Nadia;PARTSTAT=NEEDS-ACTION:mailto:{STRANGER}".encode()
+    event = (
+        b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20260101T000000Z\r\n"
+        b"DTSTART:20260102T100000Z\r\nSUMMARY:lunch\r\n" + folded[:50] + b"\r\n " + folded[50:] + b"\r\n"
+        b"END:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    card = (
+        b"BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:N\r\nN:N;;;;\r\nEMAIL:%s\r\nEND:VCARD\r\n" % str(STRANGER).encode()
+    )
+    with town.installation.account(town.acme, town.bo) as account:
+        calendar, book = (account.collections.find(*each) for each in CALENDAR_AND_CONTACTS)
+        account.objects.put(calendar.id, "e1.ics", calendar_content(event))
+        account.objects.put(book.id, "c1.vcf", card_content(card))
+    found = collected(sought(town, STRANGER))["collections"]
+    assert found == [
+        {"record": "account.object", "tenant": "acme", "kind": kind, "entries_that_name_the_address": 1}
+        for kind in ("VCARD", "VEVENT")
+    ]
+    told = {item.get("name"): item["entries"] for item in collected(sought(town, BO))["collections"]}
+    assert told["calendar"] == told["contacts"] == 1 and told["notes"] == 0
+    assert "collections" not in collected(sought(town, STRANGER, town.other))
 
 
 def test_limited_to_one_customer_nothing_of_another_is_told(town: PersonTown) -> None:
