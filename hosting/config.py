@@ -38,8 +38,10 @@ FILE_NAME = "cleanmail.toml"
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a mail server is reached from everywhere
 
+_PROVIDER_MAX = 60  # what autoconfig and PACC allow
 _COUNT = {"least": 0, "most": 1024}
 _PORT = {"least": 0, "most": 65535}
+_TOLD_PORT = {"least": -1, "most": 65535}
 _DAYS = {"least": 0, "most": 3650}
 
 
@@ -218,6 +220,27 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class Discovery:
+    """What programs are told that look for their server by themselves, and the MTA-STS policy (docs/clients.md).
+
+    Ports are those that clients reach, where something in front of this server has others than [listen]; -1: those of
+    [listen]; 0: not offered.
+    """
+
+    provider: str = ""  # how programs call the account; empty: server.hostname
+    help: str = ""  # the https address of a page that says how to set up programs
+    imap: int = field(default=-1, metadata=_TOLD_PORT)  # STARTTLS
+    imaps: int = field(default=-1, metadata=_TOLD_PORT)  # TLS from the start
+    submission: int = field(default=-1, metadata=_TOLD_PORT)  # STARTTLS
+    submissions: int = field(default=-1, metadata=_TOLD_PORT)  # TLS from the start
+    https: int = field(default=-1, metadata=_TOLD_PORT)  # calendars and contacts
+    # what servers that send here do when TLS fails: report it (testing), keep the mail back (enforce), nothing (none:
+    # takes a policy back); off: no policy is served
+    mta_sts: str = field(default="testing", metadata={"choices": ("testing", "enforce", "none", "off")})
+    mta_sts_days: int = field(default=7, metadata={"least": 1, "most": 365})  # for which the policy is remembered
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """Backups of the running installation (`cleanmail backup`); without the keys, which have a place of their own."""
 
@@ -255,6 +278,7 @@ class Config:
     mx: MxSettings = field(default_factory=MxSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     mail: Mail = Mail()
+    discovery: Discovery = Discovery()
     storage: Storage = Storage()
     backup: Backup = Backup()
     jobs: Jobs = Jobs()
@@ -402,6 +426,10 @@ def _wrong(config: Config) -> Mapping[str, str]:
     for authority in config.mail.certificate_authorities:
         if not authority.isascii() or any(character in authority for character in ' "\\'):
             wrong["mail.certificate_authorities"] = f"'{authority}' in mail.certificate_authorities is no CAA value."
+    if not config.discovery.provider.isprintable() or len(config.discovery.provider) > _PROVIDER_MAX:
+        wrong["discovery.provider"] = f"discovery.provider is more than one line, or longer than {_PROVIDER_MAX}."
+    if config.discovery.help and not _is_page(config.discovery.help):
+        wrong["discovery.help"] = f"discovery.help: '{config.discovery.help[:80]}' is no https address."
     for server in config.dns.nameservers:
         if not _is_address(server):
             wrong["dns.nameservers"] = f"'{server}' in dns.nameservers is no IP address."
@@ -485,6 +513,10 @@ def _is_name(text: str) -> bool:
     except InvalidInput:
         return False
     return True
+
+
+def _is_page(text: str) -> bool:
+    return text.startswith("https://") and text.isascii() and text.isprintable() and not set(text) & set(' "<>\\')
 
 
 def _is_network(text: str) -> bool:

@@ -9,6 +9,7 @@ from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
 from hosting.dav.contacts import extension as contacts
 from hosting.dav.services import DavServices
+from hosting.discovery import routes as discovery
 from hosting.ending import LettingGo
 from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
@@ -53,6 +54,8 @@ def make_service(parts: Parts) -> RoleService:
         parts.subscribe(mailboxes=False),
         SharedLimits.open(parts.data / "run", parts.clock),
     )
+
+    service.add_routes(discovery.routes(service.parts, parts.data))
 
     def show() -> None:
         parts.metrics.connections.labels("web").set(service.connections)
