@@ -228,16 +228,24 @@ def table(results: dict[str, list[Row]]) -> str:
     lines = [head + "".join(f"{name:>12}{'median':>10}{'ratio':>9}" for name in names)]
     for step in ours or next(iter(shown.values()), {}):
         mine, target = ours.get(step), TARGETS.get(step)
-        line = f"{step:20}{number(mine.cpu if mine else None):>11}{number(target):>9}{number(mine.median if mine else None):>10}"
+        line = f"{step:20}{cpu_of(mine):>11}{number(target):>9}{median_of(mine):>10}"
         notes = ["above its target"] if mine and target and mine.cpu > target else []
         for name in names:
             theirs = shown[name].get(step)
             ratio = theirs.cpu / mine.cpu if theirs and mine and mine.cpu else None
-            line += f"{number(theirs.cpu if theirs else None):>12}{number(theirs.median if theirs else None):>10}{number(ratio):>9}"
+            line += f"{cpu_of(theirs):>12}{median_of(theirs):>10}{number(ratio):>9}"
             notes += [f"below 1 beside {name}"] if ratio is not None and ratio < 1 else []
         notes += [f"{name}: {of[step].wrong} wrong" for name, of in shown.items() if step in of and of[step].wrong]
         lines.append(f"{line}  {'; '.join(notes)}".rstrip())
     return "\n".join(lines)
+
+
+def cpu_of(row: Row | None) -> str:
+    return number(row.cpu if row else None)
+
+
+def median_of(row: Row | None) -> str:
+    return number(row.median if row else None)
 
 
 def number(value: float | None) -> str:
