@@ -60,7 +60,7 @@ ROLES: tuple[RoleSpec, ...] = (
         "asyncio",
         lambda c: c.web_workers,
         ("https", "http"),
-        ("web", "sending", "relay", "mail", "tls", "listen"),
+        ("web", "discovery", "sending", "relay", "mail", "tls", "listen"),
         switch_interval=0.0005,
     ),
     RoleSpec(
