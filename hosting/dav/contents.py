@@ -15,6 +15,7 @@ from hosting.dav.locating import collections_in, locate
 from hosting.dav.multistatus import Dead, Multistatus, Wanted, status_response
 from hosting.dav.names import dav, element, text
 from hosting.dav.paths import read_reference
+from hosting.dav.private import shown
 from hosting.dav.reach import Reach
 from hosting.dav.resources import KEPT, TYPE_OF, Resource
 from hosting.dav.xml import Element
@@ -77,7 +78,7 @@ class Contents:
             given = {}
             if part is not None:
                 try:
-                    given[self.name] = octets_as_xml(part(data))
+                    given[self.name] = octets_as_xml(part(shown(parent, data)))
                 except (InvalidInput, LimitReached) as error:
                     refused = refusal_of(error, member.href)
                     yield status_response(member.href, refused.status, refused.condition, refused.why)

@@ -22,10 +22,12 @@ from hosting.dav.paths import Path, read_path
 from hosting.dav.reach import Reach
 from hosting.dav.resources import BRANCHES, PRINCIPALS, TYPE_OF, Person, Resource, ResourceType, Share, href
 from storage.collections.values import Collection, CollectionId, Kind, NewCollection
+from storage.directory.shares import ShareRow
 from storage.errors import InvalidInput, NotFound
 from storage.mail.account import Account
 
 FILES_ROOT = "files"  # the folder that is the home of files
+NOTIFICATIONS = "notifications"
 _SERVER = Reach.READ
 _NAMED_KINDS = {"inbox": Kind.INBOX, "outbox": Kind.OUTBOX}
 _MEMBERS_AT_ONCE = 2000
@@ -79,6 +81,9 @@ def member(context: Context, parent: Resource, name: str) -> Resource | None:
     """The member of a collection with this name."""
     if parent.type in (ResourceType.CALENDAR_HOME, ResourceType.ADDRESS_BOOK_HOME):
         return _in_home(context, parent, name)
+    if parent.type is ResourceType.NOTIFICATIONS:
+        found = (each for each in notices(context, parent) if each.segments[-1] == name)
+        return next(found, None)
     if parent.collection is None:
         return None
     with suppress(InvalidInput):  # a name that nothing can have
@@ -165,6 +170,8 @@ def with_folder(context: Context, home: Resource) -> Resource:
 def _in_home(context: Context, home: Resource, name: str) -> Resource | None:
     _, _, kinds = BRANCHES[home.segments[0]]
     kind = _NAMED_KINDS.get(name, kinds[0]) if Kind.INBOX in kinds else kinds[0]
+    if name == NOTIFICATIONS and Kind.INBOX in kinds:
+        return notifications(home)
     found = _collection(home.data, kind, name, 0)
     if found is not None:
         return owned(context, home, found)
@@ -172,6 +179,31 @@ def _in_home(context: Context, home: Resource, name: str) -> Resource | None:
         if share.kind is kind and share.name == name:
             return shared(context, home, share)
     return None
+
+
+def notifications(home: Resource) -> Resource:
+    """What sharing has to tell, as a collection that the server keeps in the home of calendars."""
+    may = reach.HOME & ~(Reach.BIND | Reach.WRITE_PROPERTIES)
+    return Resource(ResourceType.NOTIFICATIONS, (*home.segments, NOTIFICATIONS), may, home.person, home.owner)
+
+
+def notices(context: Context, parent: Resource) -> list[Resource]:
+    """The notifications of who asks: invitations that he has not answered, and answers to his own."""
+    return [
+        Resource(
+            ResourceType.NOTIFICATION,
+            (*parent.segments, notice_name(row)),
+            parent.reach,
+            parent.person,
+            parent.owner,
+            notice=row,
+        )
+        for row in context.services.shares.notices(context.me.tenant_id, context.me.account_id)
+    ]
+
+
+def notice_name(row: ShareRow) -> str:
+    return f"{row.owner_id}-{row.collection_id}-{row.sharee_id}-{row.answered or row.invited}.xml"
 
 
 def owned(context: Context, parent: Resource, collection: Collection) -> Resource:
@@ -253,6 +285,8 @@ def collections_in(context: Context, resource: Resource) -> list[Resource]:
         case ResourceType.FOLDER | ResourceType.FILE_HOME if resource.collection is not None:
             folders = resource.data.collections.list(Kind.FOLDER, resource.collection.id)
             return [_below(resource, each) for each in folders]
+        case ResourceType.NOTIFICATIONS:
+            return notices(context, resource)
     return []
 
 

@@ -21,6 +21,7 @@ from hosting.dav.resources import (
     EVERYTHING,
     KEPT,
     OBJECTS,
+    SINGLE,
     Resource,
     ResourceType,
 )
@@ -38,6 +39,8 @@ _NAMED: Mapping[ResourceType, str] = {
     ResourceType.CALENDAR_HOME: "Calendars",
     ResourceType.ADDRESS_BOOK_HOME: "Address books",
     ResourceType.FILE_HOME: "Files",
+    ResourceType.NOTIFICATIONS: "Notifications",
+    ResourceType.NOTIFICATION: "Notification",
 }
 _LOCK_ENTRIES = b"".join(
     element(
@@ -52,12 +55,18 @@ SYNCHRONISED_HOMES = frozenset({ResourceType.CALENDAR_HOME, ResourceType.ADDRESS
 
 def _resource_type(registry: Registry) -> LiveProperty:
     contents = {
-        type_: (b"<D:collection/>" if type_ not in OBJECTS else b"")
+        type_: (b"<D:collection/>" if type_ not in SINGLE else b"")
         + b"".join(element(name) for name in registry.resource_types.get(type_, ()))
         for type_ in ResourceType
     }
     contents[ResourceType.PRINCIPAL] = b"<D:collection/><D:principal/>"
-    return LiveProperty(dav("resourcetype"), EVERYTHING, lambda _, resource: contents[resource.type], in_allprop=True)
+    more = dict(registry.more_types)
+
+    def read(context: Context, resource: Resource) -> bytes:
+        special = more.get(resource.type)
+        return contents[resource.type] + (special(context, resource) if special is not None else b"")
+
+    return LiveProperty(dav("resourcetype"), EVERYTHING, read, in_allprop=True)
 
 
 def _http_date(seconds: int) -> bytes:

@@ -95,6 +95,13 @@ class Registry:
         self.resource_types: dict[ResourceType, tuple[str, ...]] = {}
         self.creatable: dict[str, Kind] = {}  # by an element of resourcetype (RFC 5689)
         self.downloads: dict[ResourceType, Callable[[Context, Resource], DavResponse]] = {}  # GET of collections
+        # What else single ones of this type are (shared ones): XML.
+        self.more_types: dict[ResourceType, Callable[[Context, Resource], bytes]] = {}
+        self.removals: dict[ResourceType, Callable[[Context, Resource], None]] = {}  # DELETE of what is no row
+        # May refuse before a collection is made, by what the body asks for.
+        self.before_making: list[Callable[[Element], None]] = []
+        # May refuse before an object is changed or removed that is there.
+        self.before_changing: list[Callable[[Context, Resource], None]] = []
         # May refuse before a collection is removed or moved (RFC 6638 §9.2: the default calendar).
         self.guards: list[Callable[[Context, Collection], None]] = []
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from hosting.dav.reach import Reach
 from storage.collections.values import Collection, Kind, Stored
+from storage.directory.shares import ShareRow
 from storage.mail.account import Account
 from storage.values import AccountId, TenantId
 
@@ -37,6 +38,8 @@ class ResourceType(StrEnum):
     OUTBOX_ITEM = "outbox-item"
     CARD = "card"
     FILE = "file"
+    NOTIFICATIONS = "notifications"  # /dav/calendars/<login>/notifications/: what sharing has to tell
+    NOTIFICATION = "notification"
 
 
 HOMES = frozenset({ResourceType.CALENDAR_HOMES, ResourceType.ADDRESS_BOOK_HOMES, ResourceType.FILE_HOMES})
@@ -50,6 +53,7 @@ OBJECTS = frozenset(
         ResourceType.FILE,
     }
 )
+SINGLE = OBJECTS | {ResourceType.NOTIFICATION}  # what is no collection
 KEPT = frozenset(  # a collection that is a row
     {
         ResourceType.CALENDAR,
@@ -125,11 +129,12 @@ class Resource:
     collection: Collection | None = None
     stored: Stored | None = None
     share: Share | None = None
+    notice: ShareRow | None = None  # what a notification tells of
 
     @property
     def is_collection(self) -> bool:
         """In the sense of RFC 4918 §5.2: its URL ends in a slash."""
-        return self.type not in OBJECTS
+        return self.type not in SINGLE
 
     @property
     def href(self) -> bytes:

@@ -10,6 +10,7 @@ from hosting.dav.resources import Share
 from hosting.dav.scheduling import Scheduler
 from storage.clock import Clock
 from storage.collections.values import CollectionId
+from storage.directory.shares import ShareRow
 from storage.installation import Installation
 from storage.values import AccountId, TenantId
 
@@ -53,6 +54,10 @@ class Shares(Protocol):
         """The sharee removed it from his home."""
         ...
 
+    def notices(self, tenant_id: TenantId, account_id: AccountId) -> Sequence[ShareRow]:
+        """Invitations that he has not seen to, and answers to his own, the oldest first."""
+        ...
+
 
 class NoShares:
     """Where nothing is shared."""
@@ -68,6 +73,9 @@ class NoShares:
 
     def leave(self, tenant_id: TenantId, share: Share) -> None:
         return None
+
+    def notices(self, tenant_id: TenantId, account_id: AccountId) -> Sequence[ShareRow]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

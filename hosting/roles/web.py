@@ -9,6 +9,8 @@ from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
 from hosting.dav.contacts import extension as contacts
 from hosting.dav.services import DavServices
+from hosting.dav.sharing.extension import Sharing
+from hosting.dav.sharing.shares import DirectoryShares
 from hosting.discovery import routes as discovery
 from hosting.ending import LettingGo
 from hosting.roles.certificates import follow_files
@@ -30,9 +32,10 @@ def make_service(parts: Parts) -> RoleService:
         lambda certificate, key: take_http(ServerCertificate(certificate, key).context),
     )
     scheduling = make_scheduling(parts.installation, config)
-    services = DavServices(parts.installation, parts.clock, scheduler=scheduling.scheduler)
+    shares = DirectoryShares(parts.installation)
+    services = DavServices(parts.installation, parts.clock, shares=shares, scheduler=scheduling.scheduler)
     outbox = Outbox(scheduling.people)
-    dav = make_handler(services, [calendars.register, contacts.register, outbox.register])
+    dav = make_handler(services, [calendars.register, contacts.register, outbox.register, Sharing(shares).register])
     service = WebService(
         config,
         parts.installation,

@@ -29,6 +29,7 @@ from storage.directory.dkim_keys import DkimKeys
 from storage.directory.frozen import FrozenAccounts
 from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
+from storage.directory.shares import Shares
 from storage.directory.srs import Srs
 from storage.errors import CleanmailError, Conflict, InvalidInput, NotFound
 from storage.filter.corrections import Corrections
@@ -140,6 +141,7 @@ class Tenant:
         self.routes = Routes(database, clock)
         self.srs = Srs(database, key.secret, clock)
         self.dkim_keys = DkimKeys(database, clock)
+        self.shares = Shares(database, clock)
         self.quarantine = QuarantineRows(database, key, clock)
         self.filter_rules = FilterRules(database, clock)
         self.correspondents = Correspondents(database, key.secret, clock)
@@ -306,6 +308,7 @@ class Tenant:
             self.app_passwords.remove_account(transaction, account_id)
             self.addresses.remove_account(transaction, account_id)
             self.frozen.remove_account(transaction, account_id)
+            self.shares.remove_account(transaction, account_id)
             self.quarantine.remove_account(transaction, account_id)
             self.filter_rules.remove_account(transaction, account_id)
             self.correspondents.remove_account(transaction, account_id)

@@ -291,6 +291,8 @@ share = Table(
     Column("transparent", Boolean, nullable=False),  # the sharee's
     Column("invited", BigInteger, nullable=False),  # Unix seconds
     Column("answered", BigInteger, nullable=True),
+    Column("told_sharee", Boolean, nullable=False),  # no notice of the invitation stands in his notifications
+    Column("told_owner", Boolean, nullable=False),  # likewise of the answer
     info=technical("collections shared inside the tenant", of=classes.SHARES),
     sqlite_with_rowid=False,
 )

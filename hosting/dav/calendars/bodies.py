@@ -8,6 +8,7 @@ from __future__ import annotations
 from hosting.dav.calendars.properties import components_of
 from hosting.dav.calendars.zones import as_asked
 from hosting.dav.context import Context
+from hosting.dav.private import shown
 from hosting.dav.resources import Resource
 from storage.collections.conditions import Violated
 from storage.collections.values import Content
@@ -29,7 +30,7 @@ class CalendarBodies:
         return content
 
     def served(self, context: Context, resource: Resource, data: bytes) -> tuple[bytes, str]:
-        return as_asked(context, data), resource.object.content_type
+        return as_asked(context, shown(resource, data)), resource.object.content_type
 
 
 def _is_utf8(parameters: str) -> bool:

@@ -17,6 +17,7 @@ from hosting.dav.context import Context
 from hosting.dav.errors import Refused
 from hosting.dav.multistatus import Multistatus, Wanted, answer, wanted_in
 from hosting.dav.names import caldav
+from hosting.dav.private import shown
 from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry, Report
 from hosting.dav.request import DavResponse
@@ -166,9 +167,18 @@ def _read_matching(
     calendar: Resource, stored: Iterable[Stored], filter_: Filter, zone: Zone
 ) -> Iterator[tuple[Stored, bytes]]:
     for each, data in calendar.data.objects.read_many(stored):
-        found = _parsed(data) if may_match(data, filter_) else None
+        found = _shown(calendar, data, filter_)
         if found is not None and matches(found, filter_, zone):
             yield each, data
+
+
+def _shown(calendar: Resource, data: bytes, filter_: Filter) -> CalendarObject | None:
+    """What the one who asks may see of it: in what is hidden from him nothing is found."""
+    try:
+        seen = shown(calendar, data)
+    except InvalidInput:
+        return None
+    return _parsed(seen) if may_match(seen, filter_) else None
 
 
 def _uids(filter_: Filter) -> Iterator[TextMatch]:

@@ -5,9 +5,10 @@ Components are the octets that clients stored; each time zone stands once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hosting.dav.context import Context
+from hosting.dav.private import shown
 from hosting.dav.request import DavResponse, Headers, Streamed
 from hosting.dav.resources import Resource
 from storage.collections.values import Collection
@@ -21,7 +22,7 @@ _BATCH = 64 << 10
 
 def download(context: Context, resource: Resource) -> DavResponse:
     """GET of a calendar."""
-    parts = whole_calendar(resource.data, resource.row)
+    parts = whole_calendar(resource.data, resource.row, lambda data: shown(resource, data))
     return answered(context, resource, "text/calendar; charset=utf-8", "calendar.ics", batched(parts))
 
 
@@ -38,15 +39,27 @@ def answered(
     return DavResponse(200, headers, Streamed(parts, context.close))
 
 
-def whole_calendar(account: Account, collection: Collection) -> Iterator[bytes]:
-    """The octets of the calendar, made while they are read."""
+def whole_calendar(
+    account: Account, collection: Collection, seen: Callable[[bytes], bytes | None] = lambda data: data
+) -> Iterator[bytes]:
+    """The octets of the calendar, made while they are read. `seen` makes of an object what may be seen of it."""
     yield b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nCALSCALE:GREGORIAN\r\n" + folded(f"PRODID:{_PRODID}")
     name = escaped(collection.display_name or collection.name)
     yield folded(f"NAME:{name}") + folded(f"X-WR-CALNAME:{name}")
     if collection.description:
         yield folded(f"X-WR-CALDESC:{escaped(collection.description)}")
-    yield from components(data for _, data in account.objects.read_many(account.objects.list(collection.id)))
+    yield from components(_seen(account, collection, seen))
     yield b"END:VCALENDAR\r\n"
+
+
+def _seen(account: Account, collection: Collection, seen: Callable[[bytes], bytes | None]) -> Iterator[bytes]:
+    for _, data in account.objects.read_many(account.objects.list(collection.id)):
+        try:
+            part = seen(data)
+        except InvalidInput:
+            continue
+        if part is not None:
+            yield part
 
 
 def components(objects: Iterable[bytes]) -> Iterator[bytes]:

@@ -37,6 +37,8 @@ class Deleting:
         self, context: Context, resource: Resource, conditions: Conditions = ANYTHING, *, quietly: bool = False
     ) -> None:
         """`quietly`: nothing is scheduled, since it goes on elsewhere."""
+        for check in self._registry.before_changing:
+            check(context, resource)
         for attempt in range(_ATTEMPTS):
             consequence = None if quietly else self._consequence(context, resource, conditions)
             within = None if consequence is None else _Within(consequence)
@@ -108,10 +110,16 @@ class _Within:
 class Delete:
     def __init__(self, registry: Registry) -> None:
         self._deleting = Deleting(registry)
+        self._removals = registry.removals
 
     def __call__(self, context: Context) -> DavResponse:
         path = requested(context)
         resource = locate(context, path.segments)
+        remove = self._removals.get(resource.type)
+        if remove is not None:
+            context.require(resource, Reach.UNBIND)
+            remove(context, resource)
+            return empty(204)
         if resource.type not in KEPT | OBJECTS:
             raise Refused(403, why="This is made by the server and stays.")
         where = place(context, path)

@@ -94,6 +94,9 @@ class Mkcol:
             raise Refused(415, why="The body is not what MKCOL takes.")
         where = self._making.free_place(context)
         body = xml_body(context, dav("mkcol"), optional=True)
+        if body is not None:
+            for check in self._registry.before_making:
+                check(body)
         return self._making.make(context, where, self._kind(body), body, dav("mkcol-response"))
 
     def _kind(self, body: Element | None) -> Kind:

@@ -157,6 +157,7 @@ def _within(consequence: Consequence | None) -> _Within | None:
 class PutMethod:
     def __init__(self, registry: Registry) -> None:
         self._storing = Storing(registry)
+        self._before_changing = registry.before_changing
 
     def __call__(self, context: Context) -> DavResponse:
         request = context.request
@@ -165,6 +166,9 @@ class PutMethod:
         if (where.found is not None and where.found.is_collection) or path.slash:
             raise Refused(405, why="A collection has no content.")
         self._check(context, where)
+        if where.found is not None:
+            for check in self._before_changing:
+                check(context, where.found)
         if request.header("content-range"):
             raise Refused(400, why="A part of a resource cannot be put.")  # RFC 9110 §14.5
         content = self._storing.content(context, where.parent, where.name, request.body, request.header("content-type"))

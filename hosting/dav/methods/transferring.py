@@ -18,6 +18,7 @@ from hosting.dav.methods.putting import Storing, check_conditions, conditions_fr
 from hosting.dav.multistatus import answer, status_response
 from hosting.dav.names import caldav, carddav
 from hosting.dav.paths import read_reference
+from hosting.dav.private import shown
 from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse, empty
@@ -101,6 +102,10 @@ class Transfer:
     def _check_allowed(self, context: Context, source: Resource, target: Place) -> list[tuple[bytes, bytes]]:
         """Raises Refused; what is locked deep below is what stands in the way of the whole."""
         blocked: list[tuple[bytes, bytes]] = []
+        for each in (source if self._move else None, target.found):
+            if each is not None and each.stored is not None:
+                for check in self._registry.before_changing:
+                    check(context, each)
         if self._move:
             parent = locate(context, source.segments[:-1])
             if source.share is not None and source.stored is None:
@@ -150,7 +155,7 @@ class Transfer:
     def _between(self, context: Context, source: Resource, parent: Resource, name: str, *, overwrite: bool) -> None:
         """Into another account, or a copy that others have to be told of: as if it were put there."""
         stored = source.object
-        data = source.data.objects.read(stored)
+        data = shown(source, source.data.objects.read(stored))
         content = self._storing.content(context, parent, name, data, stored.content_type)
         none = None if overwrite else ("*",)
         put, _ = self._storing.store(
