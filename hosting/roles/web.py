@@ -19,6 +19,7 @@ from hosting.roles.service import RoleService
 from hosting.scheduling.assembly import make_scheduling
 from hosting.scheduling.outbox import Outbox
 from hosting.tls_names import Names
+from hosting.web import public
 from hosting.web.listener import Listening
 from hosting.web.places import Places
 from hosting.web.service import WebService, WebSettings, take_http
@@ -58,6 +59,7 @@ def make_service(parts: Parts) -> RoleService:
         SharedLimits.open(parts.data / "run", parts.clock),
     )
 
+    service.add_routes(public.routes(service.parts))
     service.add_routes(discovery.routes(service.parts, parts.data))
 
     def show() -> None:

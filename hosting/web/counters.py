@@ -13,6 +13,8 @@ class Counters:
     malformed: int = 0  # requests that are no HTTP, or whose head is beyond the limits
     remembered: int = 0  # requests whose sign-in was known already
     failures: int = 0  # answered with 500
+    links: int = 0  # public links that were answered
+    wrong_links: int = 0  # requests under /public/ that were none
 
     def answered(self, status: int) -> None:
         kind = f"{status // 100}xx"
@@ -20,7 +22,7 @@ class Counters:
 
     def totals(self) -> dict[str, int]:
         """By kind of event; they only grow."""
-        growing = ("turned_away", "too_slow", "malformed", "remembered", "failures")
+        growing = ("turned_away", "too_slow", "malformed", "remembered", "failures", "links", "wrong_links")
         return {
             **{f"answer_{kind}": count for kind, count in self.answers.items()},
             **{kind: getattr(self, kind) for kind in growing},

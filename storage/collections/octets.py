@@ -122,7 +122,7 @@ class Octets:
         self._database = database
         self._account_id = account_id
         self._key = key
-        self._etag_key = derive(key.secret, "etag")
+        self.etag_key = derive(key.secret, "etag")  # also of what is made of octets
         self._incarnation = incarnation
         self._background = background
         self._has_folders = False
@@ -137,7 +137,7 @@ class Octets:
 
     def etag(self, data: bytes) -> str:
         """Strong: of these octets under the account's key, so no others ever have it, not in a restored account."""
-        return f'"{hashlib.blake2b(data, digest_size=16, key=self._etag_key).hexdigest()}"'
+        return f'"{hashlib.blake2b(data, digest_size=16, key=self.etag_key).hexdigest()}"'
 
     def pack(self, content: Content, place: str = "", when: int = 0) -> Packed:
         """To be called outside of any transaction; what is not stored afterwards is to be dropped."""

@@ -31,6 +31,7 @@ from storage.directory.holds import Holds
 from storage.directory.key_backups import KeyBackups
 from storage.directory.logins import Logins
 from storage.directory.marks import Marks
+from storage.directory.public_links import PublicLinks
 from storage.directory.receipts import Receipts
 from storage.directory.reviews import Reviews
 from storage.directory.staff import StaffDirectory
@@ -89,6 +90,7 @@ class Control(Tenants, Domains, Logins):
         self.key_backups = KeyBackups(database, clock)
         self.marks = Marks(database, clock)
         self.receipts = Receipts(database, clock)
+        self.public_links = PublicLinks(database, clock)
         self.approvals = Approvals(database, keys, clock)
         self.staff = StaffDirectory(database, keys, clock)
         self.disclosures = Disclosures(database, keys, clock)

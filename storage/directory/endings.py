@@ -20,6 +20,7 @@ from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
+from storage.directory.public_links import remove_links
 from storage.directory.rows import State
 from storage.ending.steps import Step
 from storage.errors import Conflict, NotFound
@@ -268,10 +269,14 @@ class Endings:
         self._database.write(work)
 
     def remove_rows(self, tenant_id: TenantId, account_ids: list[AccountId], *, whole: bool) -> None:
-        """Logins of the accounts; with `whole`, reviews that nobody has looked at; the tenant's administrators end."""
+        """Logins and public links of the accounts; with `whole`, reviews that nobody has looked at.
+
+        Then the tenant's administrators end too.
+        """
 
         def work(transaction: Transaction) -> None:
             _DELETE_LOGIN.run_many(transaction, [{"account": account_id} for account_id in account_ids])
+            remove_links(transaction, tenant_id, account_ids, whole)
             if whole:
                 _DELETE_REVIEWS.run(transaction, id=tenant_id)
                 _END_ADMINISTRATORS.run(transaction, id=tenant_id, time=self._clock.now())

@@ -35,6 +35,34 @@ def as_seen_by_others(data: bytes) -> bytes:
     return bytes(calendar) if changed else data
 
 
+def as_seen_by_anybody(data: bytes) -> bytes:
+    """Beside, nobody is told who else takes part, nor when its owner is reminded: for what is public."""
+    calendar = read(as_seen_by_others(data))
+    for part in calendar.parts(*_KINDS):
+        part.items = [item for item in part.items if item.name not in _OF_OTHERS and not _is_extension(item)]
+    calendar.items = [item for item in calendar.items if item.name in _KEPT]
+    return bytes(calendar)
+
+
+_OF_OTHERS = frozenset(
+    {
+        "ATTENDEE",
+        "ORGANIZER",
+        "CONTACT",
+        "COMMENT",
+        "REQUEST-STATUS",
+        "VALARM",
+        "PARTICIPANT",
+        "VLOCATION",
+        "CONFERENCE",
+    }
+)
+
+
+def _is_extension(item: Line | Part) -> bool:
+    return item.name.startswith("X-")
+
+
 _KEPT = frozenset({"VERSION", "PRODID", "CALSCALE", "METHOD", "VTIMEZONE", *_KINDS})
 
 
