@@ -3,5 +3,5 @@
 `wanted` and `findings` are pure; `facts` asks DNS. Nothing here changes anything.
 
 Standards: RFC 5321 §5 (MX), RFC 7208 (SPF), RFC 6376 (DKIM), RFC 7489 (DMARC), RFC 8460 (TLS-RPT), RFC 8461 (MTA-STS),
-RFC 6186 and RFC 8314 (SRV), RFC 8659 (CAA).
+RFC 6186, RFC 8314 and RFC 6764 (SRV), RFC 8659 (CAA).
 """

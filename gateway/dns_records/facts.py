@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.dkim.publication import Seen, look
 from gateway.dns.answers import Answer, CaaRecord, Dns, MxRecord, SrvRecord
 from gateway.dns_records.policy import PolicyAnswer, ask_policy
-from gateway.dns_records.wanted import Offer
+from gateway.dns_records.wanted import Kind, Offer, Record
 from gateway.spf.check import check_host
 from gateway.spf.result import SpfResult
 from gateway.tls_policy.sts_fetch import StsFetcher
@@ -48,6 +48,8 @@ class Facts:
     policy: PolicyAnswer
     ownership: Answer[bytes]
     services: dict[str, Answer[SrvRecord]]  # by name
+    more_texts: dict[str, Answer[bytes]]  # TXT records by name
+    aliases: dict[str, Answer[str]]  # addresses by name
     caa: Answer[CaaRecord]
     hosts: tuple[HostFacts, ...]
 
@@ -57,14 +59,20 @@ async def look_up(
     domain: Domain,
     offer: Offer,
     keys: Sequence[DkimKey],
-    services: Sequence[str],
+    records: Sequence[Record],
     fetcher: StsFetcher,
 ) -> Facts:
-    """`services`: the names of SRV records. Mail comes from `offer.senders`, or from the addresses of `offer.host`."""
+    """`records`: what is wanted, whose names are asked for.
+
+    Mail comes from `offer.senders`, or from the addresses of `offer.host`.
+    """
     async with asyncio.TaskGroup() as group:
         ask = group.create_task
         hosts = [ask(_host(dns, name)) for name in dict.fromkeys((*offer.exchangers, offer.host))]
-        answered = {name: ask(dns.srv(name)) for name in services}
+        names = {kind: [record.name for record in records if record.kind is kind] for kind in Kind}
+        answered = {name: ask(dns.srv(name)) for name in names[Kind.SRV]}
+        texts_there = {name: ask(dns.txt(name)) for name in names[Kind.PATH] + names[Kind.AGENT]}
+        aliases = {name: ask(dns.addresses(name)) for name in names[Kind.ALIAS]}
         mx, texts, caa = ask(dns.mx(domain.name)), ask(dns.txt(domain.name)), ask(dns.caa(domain.name))
         seen, policy_answer = ask(look(dns, keys)), ask(ask_policy(fetcher, domain))
         dmarc, tls_rpt = ask(dns.txt(f"_dmarc.{domain}")), ask(dns.txt(f"_smtp._tls.{domain}"))
@@ -81,6 +89,8 @@ async def look_up(
         policy_answer.result(),
         ownership.result(),
         {name: answer.result() for name, answer in answered.items()},
+        {name: answer.result() for name, answer in texts_there.items()},
+        {name: answer.result() for name, answer in aliases.items()},
         caa.result(),
         found,
     )

@@ -4,7 +4,7 @@ Records that mean the same in other words are right (an SPF record is evaluated,
 beside ours is wrong only where it takes mail away or makes ours invalid.
 
 Standards: RFC 5321 §5.1, RFC 2181 §10.3 (an MX host is no alias), RFC 7208 §3.2, RFC 7489 §6.6.3, RFC 8460 §3,
-RFC 8461 §3.1 and §4.1, RFC 6186 §3, RFC 8659 §4.
+RFC 8461 §3.1 and §4.1, RFC 6186 §3, RFC 6764 §4, RFC 8659 §4.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def judge(domain: Domain, offer: Offer, records: Sequence[Record], facts: Facts)
     findings += [_dkim(seen) for seen in facts.keys] or [_no_key(domain)]
     findings += [_dmarc(record, facts) for record in by_kind[Kind.DMARC]]
     findings += [_reverse(host, address) for host in facts.hosts if host.name == offer.host for address in host.names]
+    findings += [_alias(record, offer, facts) for record in by_kind.get(Kind.ALIAS, ())]
     findings += [_srv(record, facts) for record in by_kind.get(Kind.SRV, ())]
+    findings += [_text(record, facts) for kind in (Kind.PATH, Kind.AGENT) for record in by_kind.get(kind, ())]
     findings += [_tls_rpt(record, facts) for record in by_kind[Kind.TLS_RPT]]
     findings.append(_mta_sts(domain, offer, facts))
     return findings + _caa(domain, offer, facts)
@@ -250,10 +252,43 @@ def _srv(record: Record, facts: Facts) -> Finding:
     if answer.failed:
         return _about(record, Standing.UNKNOWN)
     if not answer:
-        return _about(record, Standing.MISSING)
+        return _absent(record)
     _, _, port, target = record.value.split(" ")
     ours = any(srv.port == int(port) and srv.target == target.rstrip(".") for srv in answer.records)
     return _about(record, Standing.RIGHT if ours else Standing.WRONG, found)
+
+
+def _alias(record: Record, offer: Offer, facts: Facts) -> Finding:
+    """An alias of our host, or a name with its addresses: some DNS providers make the one of the other."""
+    answer = facts.aliases[record.name]
+    if answer.failed:
+        return _about(record, Standing.UNKNOWN)
+    if not answer:
+        return _absent(record)
+    if answer.name == offer.host:
+        return _about(record, Standing.RIGHT, [f"{offer.host}."])
+    ours = next(host.addresses for host in facts.hosts if host.name == offer.host)
+    if ours.failed:
+        return _about(record, Standing.UNKNOWN, answer.records)
+    if set(answer.records) <= set(ours.records):
+        return _about(record, Standing.RIGHT, answer.records)
+    return _about(record, Standing.WRONG, answer.records, "leads to another server")
+
+
+def _text(record: Record, facts: Facts) -> Finding:
+    """A record whose text has to be there as it is; beside it may stand another that is on its way out."""
+    answer = facts.more_texts[record.name]
+    texts = _texts(answer)
+    if answer.failed:
+        return _about(record, Standing.UNKNOWN)
+    if not texts:
+        return _absent(record)
+    ours = record.value in (text.strip() for text in texts)
+    return _about(record, Standing.RIGHT if ours else Standing.WRONG, texts)
+
+
+def _absent(record: Record) -> Finding:
+    return _about(record, Standing.UNUSED if record.importance is Importance.OPTIONAL else Standing.MISSING)
 
 
 def _caa(domain: Domain, offer: Offer, facts: Facts) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Which records a mail domain should have, given what the installation offers under which names. Pure.
 
 Standards: RFC 5321 §5, RFC 7208 §4, RFC 6376 §3.6, RFC 7489 §6.3, RFC 8460 §3, RFC 8461 §3.1, RFC 6186 §3,
-RFC 8314 §5.1, RFC 8659 §4.
+RFC 8314 §5.1, RFC 6764 §3, §4 (calendars and contacts), RFC 8659 §4.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Kind(StrEnum):
     TLS_RPT = "tls-rpt"
     MTA_STS = "mta-sts"
     SRV = "srv"
+    PATH = "path"  # of calendars and contacts
+    ALIAS = "alias"  # names at which programs look for their settings
+    AGENT = "agent"  # what vouches for the settings that are found there
     CAA = "caa"
     ADDRESS = "address"  # of our own hosts
     REVERSE = "reverse"
@@ -61,6 +64,11 @@ class Offer:
     imaps: int = 993
     submissions: int = 465
     submission: int = 587
+    imap: int = 143
+    https: int = 443
+    dav_path: str = "/dav/"
+    agent: str = ""  # the text that vouches for the document of PACC; empty: no such record
+    serves_policy: bool = True  # the host answers for mta-sts.<domain>
     spf_include: str = ""  # the domain whose SPF record names where mail comes from; empty: named one by one
     reports: EmailAddress | None = None  # who reads reports of receivers; None: the domain's postmaster
     authorities: tuple[str, ...] = ()  # who may issue certificates (CAA); empty: no such record
@@ -88,7 +96,7 @@ def wanted(
         purpose = "Servers that send here are to demand TLS with a valid certificate."
         text = f"v=STSv1; id={sts_id}"
         records.append(Record(Kind.MTA_STS, f"_mta-sts.{domain}", "TXT", text, Importance.RECOMMENDED, purpose))
-    return records + _srv(domain, offer) + _caa(domain, offer)
+    return records + _aliases(domain, offer) + _srv(domain, offer) + _agent(domain, offer) + _caa(domain, offer)
 
 
 def spf_text(offer: Offer) -> str:
@@ -169,16 +177,54 @@ def _policies(domain: Domain, offer: Offer, *, signs: bool) -> list[Record]:
     ]
 
 
-def _srv(domain: Domain, offer: Offer) -> list[Record]:
-    services = (("_imaps", offer.imaps), ("_submissions", offer.submissions), ("_submission", offer.submission))
-    purpose = "Mail programs find their server by it."
+def _aliases(domain: Domain, offer: Offer) -> list[Record]:
+    """Of these only autoconfig is asked for by most programs; the others have SRV records or come later."""
+    names = []
+    if offer.https:
+        names += [
+            ("autoconfig", Importance.RECOMMENDED, "Thunderbird and many others find their settings here."),
+            ("autodiscover", Importance.OPTIONAL, "Outlook finds its settings here; needs a certificate for the name."),
+        ]
+    if offer.agent:
+        names.append(("ua-auto-config", Importance.OPTIONAL, "Programs to come find their settings here (PACC)."))
+    if offer.https and offer.serves_policy:
+        purpose = "Where servers find the policy about TLS (MTA-STS); needs a certificate for the name."
+        names.append(("mta-sts", Importance.OPTIONAL, purpose))
     return [
-        Record(
-            Kind.SRV, f"{service}._tcp.{domain}", "SRV", f"0 1 {port} {offer.host}.", Importance.RECOMMENDED, purpose
-        )
-        for service, port in services
+        Record(Kind.ALIAS, f"{name}.{domain}", "CNAME", f"{offer.host}.", importance, purpose)
+        for name, importance, purpose in names
+    ]
+
+
+def _srv(domain: Domain, offer: Offer) -> list[Record]:
+    mail = "Mail programs find their server by it."
+    services = [
+        ("_imaps", offer.imaps, Importance.RECOMMENDED, mail),
+        ("_imap", offer.imap, Importance.OPTIONAL, mail),
+        ("_submissions", offer.submissions, Importance.RECOMMENDED, mail),
+        ("_submission", offer.submission, Importance.RECOMMENDED, mail),
+        ("_autodiscover", offer.https, Importance.RECOMMENDED, "Outlook finds its settings by it."),
+        ("_caldavs", offer.https, Importance.RECOMMENDED, "Programs find calendars and tasks by it."),
+        ("_carddavs", offer.https, Importance.RECOMMENDED, "Programs find contacts by it."),
+    ]
+    records = [
+        Record(Kind.SRV, f"{service}._tcp.{domain}", "SRV", f"0 1 {port} {offer.host}.", importance, purpose)
+        for service, port, importance, purpose in services
         if port
     ]
+    purpose = "Where calendars and contacts are on their server."
+    return records + [
+        Record(Kind.PATH, record.name, "TXT", f"path={offer.dav_path}", Importance.OPTIONAL, purpose)
+        for record in records
+        if record.name.startswith(("_caldavs.", "_carddavs."))
+    ]
+
+
+def _agent(domain: Domain, offer: Offer) -> list[Record]:
+    if not offer.agent:
+        return []
+    purpose = "Vouches for what ua-auto-config says; to be renewed when the server's settings change."
+    return [Record(Kind.AGENT, f"_ua-auto-config.{domain}", "TXT", offer.agent, Importance.OPTIONAL, purpose)]
 
 
 def _caa(domain: Domain, offer: Offer) -> list[Record]:

@@ -19,13 +19,15 @@ from gateway.dns.resolver import Resolver
 from gateway.dns_records.facts import Facts, look_up
 from gateway.dns_records.findings import Finding, Standing, Verdict, judge, verdict
 from gateway.dns_records.policy import PolicyAnswer, ask_policy
-from gateway.dns_records.wanted import Importance, Kind, Offer, Record, wanted
+from gateway.dns_records.wanted import Importance, Offer, Record, wanted
 from gateway.dns_records.zone import data, zone_text
 from gateway.networks import is_public
 from hosting.cli import REFUSED, UNAVAILABLE, invocation, resolving
 from hosting.cli.invocation import Invocation
 from hosting.composition import Administration
 from hosting.config import Config
+from hosting.discovery import pacc
+from hosting.discovery.offered import DAV_PATH, Offered
 from storage.directory.dkim_keys import DkimKey, DkimKeys, DkimState
 from storage.directory.rows import DomainRow, DomainState
 from storage.values import Domain, EmailAddress
@@ -149,9 +151,8 @@ class _Survey:
 
     async def _look(self, dns: Resolver) -> list[Finding]:
         domain, keys = self._row.domain, self._store.find(self._row.domain)
-        services = [record.name for record in wanted(domain, self._offer) if record.kind is Kind.SRV]
         fetcher = resolving.policy_fetcher(self._run.config, dns)
-        facts = await look_up(dns, domain, self._offer, keys, services, fetcher)
+        facts = await look_up(dns, domain, self._offer, keys, wanted(domain, self._offer), fetcher)
         facts = self._let_sign(facts)
         current = [seen.key for seen in facts.keys]
         return judge(domain, self._offer, _wanted(self._row, self._offer, current, facts.policy), facts)
@@ -174,19 +175,23 @@ class _Survey:
 
 def offer_of(config: Config) -> Offer:
     """What the configuration says that we offer."""
-    host = normal(config.server.name) or config.server.name
-    sources = config.relay.source_addresses
+    told, sources = Offered.of(config), config.relay.source_addresses
     return Offer(
-        host,
-        tuple(Domain.parse(name).name for name in config.mail.exchangers) or (host,),
-        config.listen.imaps,
-        config.listen.submissions,
-        config.listen.submission,
-        normal(config.mail.spf_include) or "",
-        EmailAddress.parse(config.mail.reports) if config.mail.reports else None,
-        config.mail.certificate_authorities,
+        told.host,
+        told.exchangers,
+        imaps=told.imaps,
+        imap=told.imap,
+        submissions=told.submissions,
+        submission=told.submission,
+        https=told.https,
+        dav_path=DAV_PATH,
+        agent=pacc.record(told) if told.https == 443 else "",  # other ports have no place in what it vouches for
+        serves_policy=told.sts is not None,
+        spf_include=normal(config.mail.spf_include) or "",
+        reports=EmailAddress.parse(config.mail.reports) if config.mail.reports else None,
+        authorities=config.mail.certificate_authorities,
         # Behind address translation nobody sees these; then the host's own addresses in DNS are the best we know.
-        sources if sources and all(map(is_public, sources)) else (),
+        senders=sources if sources and all(map(is_public, sources)) else (),
     )
 
 

@@ -27,7 +27,7 @@ from storage.values import Domain
 
 DOMAIN = Domain.parse("example.org")
 HOST = "mail.example.net"
-OFFER = Offer(HOST, (HOST,), authorities=("letsencrypt.org",))
+OFFER = Offer(HOST, (HOST,), authorities=("letsencrypt.org",), agent="v=UAAC1; a=sha256; d=AAAA=")
 ROOT = authority()
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: *.example.net\r\nmax_age: 604800\r\n"
 PUBLIC = {algorithm: generate(algorithm).public_key for algorithm in DkimAlgorithm}
@@ -67,11 +67,10 @@ def ask(
     server: DnsServer, offer: Offer = OFFER, keys: list[DkimKey] = KEYS, policy_host: PolicyHost | None = None
 ) -> Facts:
     async def asking() -> Facts:
-        dns = Resolver(DnsSettings(nameservers=("127.0.0.1",), port=server.port, timeout=0.5))
+        dns = Resolver(DnsSettings(nameservers=("127.0.0.1",), port=server.port, timeout=5.0))
         reachable, port = Reachable(networks(["127.0.0.0/8"])), policy_host.port if policy_host else 443
         fetcher = StsFetcher(dns, reachable, ROOT.client_context(), port=port, limit=5.0)
-        services = [record.name for record in wanted(DOMAIN, offer) if record.kind is Kind.SRV]
-        return await look_up(dns, DOMAIN, offer, keys, services, fetcher)
+        return await look_up(dns, DOMAIN, offer, keys, wanted(DOMAIN, offer), fetcher)
 
     return asyncio.run(asking())
 
@@ -122,7 +121,15 @@ def make_alias(server: DnsServer, name: str, target: str) -> None:
     server.put(target, A="192.0.2.1")
 
 
+def point(server: DnsServer, name: str, address: str) -> None:
+    server.remove(name)
+    server.put(name, A=address)
+
+
 IMAPS = "_imaps._tcp.example.org"
+CALDAVS = "_caldavs._tcp.example.org"
+AUTOCONFIG = "autoconfig.example.org"
+AGENT = "_ua-auto-config.example.org"
 SELECTOR = "r1._domainkey.example.org"
 
 
@@ -173,6 +180,23 @@ SELECTOR = "r1._domainkey.example.org"
         (put(IMAPS, SRV="5 5 993 mail.example.net."), Kind.SRV, IMAPS, RIGHT, ""),
         (put(IMAPS, SRV="0 1 993 other.test."), Kind.SRV, IMAPS, WRONG, ""),
         (put(IMAPS, SRV="0 0 0 ."), Kind.SRV, IMAPS, WRONG, ""),
+        (lambda s: s.remove(IMAPS), Kind.SRV, IMAPS, MISSING, ""),
+        (lambda s: s.remove("_imap._tcp.example.org"), Kind.SRV, "_imap._tcp.example.org", UNUSED, ""),
+        # RFC 6764
+        (put(CALDAVS, SRV="0 1 8443 mail.example.net."), Kind.SRV, CALDAVS, WRONG, ""),
+        (put(CALDAVS, TXT=["path=/dav/", "x"]), Kind.PATH, CALDAVS, RIGHT, ""),
+        (put(CALDAVS, TXT="path=/caldav"), Kind.PATH, CALDAVS, WRONG, ""),
+        (lambda s: s.zone[CALDAVS].pop("TXT"), Kind.PATH, CALDAVS, UNUSED, ""),
+        (lie(CALDAVS, "TXT"), Kind.PATH, CALDAVS, UNKNOWN, ""),
+        # names that programs look for
+        (lambda s: make_alias(s, AUTOCONFIG, "o.test"), Kind.ALIAS, AUTOCONFIG, RIGHT, ""),  # of the same address
+        (lambda s: point(s, AUTOCONFIG, "192.0.2.1"), Kind.ALIAS, AUTOCONFIG, RIGHT, ""),
+        (lambda s: point(s, AUTOCONFIG, "192.0.2.9"), Kind.ALIAS, AUTOCONFIG, WRONG, "another server"),
+        (lambda s: s.remove(AUTOCONFIG), Kind.ALIAS, AUTOCONFIG, MISSING, ""),
+        (lambda s: s.remove("mta-sts.example.org"), Kind.ALIAS, "mta-sts.example.org", UNUSED, ""),
+        (lie(AUTOCONFIG, "A"), Kind.ALIAS, AUTOCONFIG, UNKNOWN, ""),
+        (put(AGENT, TXT="v=UAAC1; a=sha256; d=BBBB="), Kind.AGENT, AGENT, WRONG, ""),
+        (put(AGENT, TXT=["v=UAAC1; a=sha256; d=BBBB=", OFFER.agent]), Kind.AGENT, AGENT, RIGHT, ""),
         # RFC 8659
         (put("example.org", CAA='0 issue "ca.example; account=1"'), Kind.CAA, "", WRONG, "may not"),
         (put("example.org", CAA=['0 issue "ca.example"', '0 issue "letsencrypt.org; x=1"']), Kind.CAA, "", RIGHT, ""),
@@ -226,7 +250,7 @@ def test_a_policy_that_leaves_out_our_host_loses_mail(server: DnsServer, mode: S
 @pytest.mark.parametrize("answer", [http(POLICY), http(b"no policy"), http(POLICY, status="404 Not Found")])
 def test_the_policy_host_is_asked(server: DnsServer, tmp_path: Path, answer: bytes) -> None:
     """The record is wanted only where https://mta-sts.DOMAIN answers with a valid policy."""
-    server.put("mta-sts.example.org", A="127.0.0.1")
+    point(server, "mta-sts.example.org", "127.0.0.1")
     with PolicyHost(ROOT.issue("mta-sts.example.org").server_context(tmp_path), answer) as host:
         facts = ask(server, policy_host=host)
         valid = facts.policy.valid

@@ -16,7 +16,7 @@ from storage.values import Domain, EmailAddress
 
 DOMAIN = Domain.parse("example.org")
 HOST = "mail.example.net"
-OFFER = Offer(HOST, (HOST,), authorities=("letsencrypt.org",))
+OFFER = Offer(HOST, (HOST,), authorities=("letsencrypt.org",), agent="v=UAAC1; a=sha256; d=AAAA=")
 PUBLIC = {algorithm: generate(algorithm).public_key for algorithm in DkimAlgorithm}
 
 
@@ -111,10 +111,25 @@ def test_every_key_is_published_in_its_state(state: DkimState) -> None:
 
 
 def test_services_that_are_not_offered_have_no_record() -> None:
-    records = wanted(DOMAIN, Offer(HOST, (HOST,), imaps=0, submissions=2465, submission=0))
+    records = wanted(DOMAIN, Offer(HOST, (HOST,), imaps=0, submissions=2465, submission=0, imap=0, https=0))
     assert [(r.name, r.value) for r in records if r.kind is Kind.SRV] == [
         ("_submissions._tcp.example.org", f"0 1 2465 {HOST}.")
     ]
+    assert not [r for r in records if r.kind in (Kind.ALIAS, Kind.PATH, Kind.AGENT)]
+
+
+def test_calendars_contacts_and_settings_are_found() -> None:
+    records = wanted(DOMAIN, Offer(HOST, (HOST,), https=8443, agent="v=UAAC1; a=sha256; d=AAAA="))
+    found = {(r.name.removesuffix(".example.org"), r.rdtype): r.value for r in records}
+    for service in ("_caldavs._tcp", "_carddavs._tcp"):
+        assert (found[service, "SRV"], found[service, "TXT"]) == (f"0 1 8443 {HOST}.", "path=/dav/")
+    assert found["_autodiscover._tcp", "SRV"] == f"0 1 8443 {HOST}."
+    assert found["_ua-auto-config", "TXT"] == "v=UAAC1; a=sha256; d=AAAA="
+    aliases = [r.name for r in records if r.kind is Kind.ALIAS]
+    assert aliases == [f"{name}.example.org" for name in ("autoconfig", "autodiscover", "ua-auto-config", "mta-sts")]
+    assert {r.value for r in records if r.kind is Kind.ALIAS} == {f"{HOST}."}
+    without = wanted(DOMAIN, Offer(HOST, (HOST,), serves_policy=False))
+    assert [r.name for r in without if r.kind is Kind.ALIAS] == ["autoconfig.example.org", "autodiscover.example.org"]
 
 
 @given(st.text(max_size=700))
