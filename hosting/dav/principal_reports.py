@@ -38,6 +38,7 @@ _RESULTS_MAX = 200  # principals in one answer
 _TERMS_MAX = 20
 _EXPANDED_MAX = 500  # resources that one expand-property looks at
 _EXPANSION_DEPTH = 3
+_PARTS_OF_SEARCH = frozenset(map(dav, ("property-search", "prop", "apply-to-principal-collection-set")))
 _HREF = re.compile(rb"<D:href>([^<]*)</D:href>")
 
 _WHOLE = frozenset(
@@ -90,12 +91,12 @@ class PrincipalReports:
         if depth != "0":
             raise Refused(400, why="This report has Depth 0.")
         searches = body.all(dav("property-search"))
-        if not searches or len(searches) > _TERMS_MAX:
+        if len(searches) > _TERMS_MAX:
             raise Refused(400, why="The report says what to search for, a few times at most.")
-        terms = [_term(each) for each in searches]
-        anyone = body.attributes.get("test") == "anyof"
+        terms = [_term(each) for each in searches]  # none: everybody has all of them, as clients that list people ask
+        anyone = bool(terms) and body.attributes.get("test") == "anyof"
         found = (person for person in context.people() if _is_meant(context, person, terms, anyone=anyone))
-        parts = self._people(context, found, wanted_in(context, _prop_only(body)), _RESULTS_MAX, resource.href)
+        parts = self._people(context, found, wanted_in(context, _prop_or_beside(body)), _RESULTS_MAX, resource.href)
         return answer(context, parts)
 
     def calendarserver_search(self, context: Context, resource: Resource, body: Element, depth: str) -> DavResponse:
@@ -196,6 +197,15 @@ def _property_name(asked: Element) -> str:
 def _prop_only(body: Element) -> Element:
     """What is asked for of each; nothing is not everything here."""
     return body if body.find(dav("prop")) is not None else Element(body.name, children=[Element(dav("prop"))])
+
+
+def _prop_or_beside(body: Element) -> Element:
+    """As `_prop_only`; python-caldav (3.6) writes an empty DAV:prop and what it wants beside that."""
+    holder = body.find(dav("prop"))
+    beside = [each for each in body.children if each.name not in _PARTS_OF_SEARCH]
+    if holder is None or holder.children or not beside:
+        return _prop_only(body)
+    return Element(body.name, children=[Element(dav("prop"), children=beside)])
 
 
 def _renamed(limit: Element) -> Element:

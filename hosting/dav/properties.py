@@ -42,6 +42,8 @@ _NAMED: Mapping[ResourceType, str] = {
     ResourceType.NOTIFICATIONS: "Notifications",
     ResourceType.NOTIFICATION: "Notification",
 }
+# As Apple's, Apache's and Google's servers say: clients take what has the type of a calendar for an event of it.
+_COLLECTION_TYPE = b"httpd/unix-directory"
 _LOCK_ENTRIES = b"".join(
     element(
         dav("lockentry"),
@@ -193,6 +195,8 @@ CORE = (
     LiveProperty(dav("getetag"), OBJECTS, _etag, in_allprop=True),
     LiveProperty(dav("getcontentlength"), OBJECTS, _size, in_allprop=True),
     LiveProperty(dav("getcontenttype"), OBJECTS, _media_type, in_allprop=True),
+    LiveProperty(dav("getetag"), SYNCHRONISED, _ctag),  # what a GET of all of it says
+    LiveProperty(dav("getcontenttype"), SYNCHRONISED, lambda *_: _COLLECTION_TYPE),
     LiveProperty(dav("getlastmodified"), _ROWS, _modified, in_allprop=True),
     LiveProperty(dav("creationdate"), _ROWS, _created, in_allprop=True),
     LiveProperty(dav("displayname"), KEPT, _display_name, _set_display_name, in_allprop=True),

@@ -367,6 +367,11 @@ def test_a_calendar_is_downloaded_whole(full: House) -> None:
     assert found.count("BEGIN:VTIMEZONE") == 1
     assert found.count("BEGIN:VEVENT") == 6
     assert full.ask("GET", CALENDAR, if_none_match=answer.headers["etag"]).status == 304
+    assert full.ask("GET", CALENDAR, if_modified_since=answer.headers["last-modified"]).status == 304
+    told = full.ask(
+        "PROPFIND", CALENDAR, f"<D:propfind {NAMESPACES}><D:prop><D:getetag/></D:prop></D:propfind>", depth="0"
+    )
+    assert told.property("D:getetag").text == answer.headers["etag"]
     assert full.ask("GET", HOME).status == 405
 
 
@@ -413,7 +418,7 @@ def alarm_in(kind: str) -> str:
     ("body", "content_type", "condition"),
     [
         ("<x/>", "text/xml; charset=utf-8", "supported-calendar-data"),
-        (MEETING, "text/calendar; charset=utf-16", "supported-calendar-data"),
+        (MEETING, "text/calendar; charset=utf-16", "valid-calendar-data"),
         (MEETING, "application/calendar+json", "supported-calendar-data"),
         ("BEGIN:VCALENDAR\r\nnonsense", "text/calendar", "valid-calendar-data"),
         (MEETING.replace("SUMMARY:", "SUMMARY:\x03"), "text/calendar", "valid-calendar-data"),

@@ -335,6 +335,9 @@ class TestMkcol:
         assert town.value(path, "{u:x}mine") == "1"
         quiet = town.ask("MKCOL", path[:-1] + "-2/", mkcol(carddav("addressbook")), prefer="return=minimal")
         assert (quiet.status, quiet.body) == (201, b"")
+        again = town.ask("MKCOL", path, mkcol(carddav("addressbook")))
+        assert (again.status, again.condition) == (403, dav("resource-must-be-null"))
+        assert town.ask("MKCOL", path).status == 405
 
     def test_extended_all_or_nothing(self, town: DavTown) -> None:
         """RFC 5689 §3.3, §3.4."""

@@ -122,10 +122,18 @@ def test_people_are_found_in_ones_own_tenant(town: DavTown, body: str, found: se
     assert set(told.hrefs()) == {f"/dav/principals/{each}/" for each in found}
 
 
+def test_everybody_is_listed_as_python_caldav_asks(town: DavTown) -> None:
+    """Without a condition, and with what is wanted beside an empty DAV:prop."""
+    body = '<D:principal-property-search xmlns:D="DAV:"><D:prop/><D:displayname/></D:principal-property-search>'
+    told = town.ask("REPORT", "/dav/", body, depth="0")
+    assert {ME, OTHER} < set(told.hrefs())
+    assert not any(MALLORY in href for href in told.hrefs())
+    assert told.properties(OTHER)[dav("displayname")].text == BOB
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        '<D:principal-property-search xmlns:D="DAV:"/>',
         search((dav("displayname"), "x"), how=' match-type="sounds-like"'),
         search(*[(dav("displayname"), "x")] * 50),
         '<D:principal-property-search xmlns:D="DAV:"><D:property-search/></D:principal-property-search>',

@@ -22,8 +22,10 @@ class CalendarBodies:
 
     def checked(self, context: Context, collection: Resource, name: str, data: bytes, content_type: str) -> Content:
         media_type, _, parameters = content_type.partition(";")
-        if media_type.strip().lower() not in ("", _MEDIA_TYPE) or not _is_utf8(parameters):
-            raise Violated("supported-calendar-data", "A calendar keeps text/calendar, version 2.0, in UTF-8.")
+        if media_type.strip().lower() not in ("", _MEDIA_TYPE):
+            raise Violated("supported-calendar-data", "A calendar keeps text/calendar, version 2.0.")
+        if not _is_utf8(parameters):
+            raise Violated("valid-calendar-data", "A calendar keeps text/calendar in UTF-8.")
         content = calendar_content(data)
         if content.component not in components_of(collection):
             raise Violated("supported-calendar-component", f"This calendar keeps no {content.component}.")

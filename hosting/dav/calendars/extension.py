@@ -14,6 +14,8 @@ from storage.collections.values import Kind
 
 def register(registry: Registry) -> None:
     registry.dav_class("calendar-access", "calendar-availability", "inbox-availability", "calendar-query-extended")
+    registry.dav_class("calendarserver-home-sync", "calendarserver-principal-property-search")
+    registry.dav_class("calendarserver-principal-search")
     registry.resource_types[ResourceType.CALENDAR] = (caldav("calendar"),)
     registry.resource_types[ResourceType.INBOX] = (caldav("schedule-inbox"),)
     registry.resource_types[ResourceType.OUTBOX] = (caldav("schedule-outbox"),)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from hosting.dav.context import Context
+from hosting.dav.methods.getting import not_modified
 from hosting.dav.private import shown
+from hosting.dav.properties import http_date
 from hosting.dav.request import DavResponse, Headers, Streamed
 from hosting.dav.resources import Resource
 from storage.collections.values import Collection
@@ -32,8 +34,13 @@ def answered(
     """All of a collection, or 304 where the client has it."""
     row = resource.row
     etag = f'"{row.id}-{row.highest_modseq}"'
-    headers: Headers = [("ETag", etag), ("Cache-Control", "private, no-cache"), ("Vary", "Accept")]
-    if etag in (each.strip() for each in context.request.header("if-none-match").split(",")):
+    headers: Headers = [
+        ("ETag", etag),
+        ("Last-Modified", http_date(row.modified)),
+        ("Cache-Control", "private, no-cache"),
+        ("Vary", "Accept"),
+    ]
+    if not_modified(context, etag, row.modified):
         return DavResponse(304, headers)
     headers += [("Content-Type", media_type), ("Content-Disposition", f'attachment; filename="{file_name}"')]
     return DavResponse(200, headers, Streamed(parts, context.close))

@@ -50,7 +50,7 @@ class Get:
         return _without_body(context, download(context, resource))
 
     def _object(self, context: Context, resource: Resource) -> DavResponse:
-        if _not_modified(context, resource.object.etag, resource.object.modified):
+        if not_modified(context, resource.object.etag, resource.object.modified):
             return DavResponse(304, _validators(resource.object))
         stored, data = resource.data.objects.read_now(resource.object)  # it may have changed since it was found
         headers, media_type = _validators(stored), stored.content_type
@@ -87,7 +87,7 @@ def _without_body(context: Context, response: DavResponse) -> DavResponse:
     return DavResponse(response.status, response.headers)
 
 
-def _not_modified(context: Context, etag: str, modified: int) -> bool:
+def not_modified(context: Context, etag: str, modified: int) -> bool:
     """In the order of RFC 9110 §13.2.2. Raises Refused (412)."""
     request = context.request
     match = read_etags(request.header("if-match"))

@@ -1,5 +1,7 @@
 """MKCOL, plain and extended, and what MKCALENDAR shares with it: collections made with their properties, or not at all.
 
+Where something is already, a plain MKCOL is answered 405 as WebDAV says, and one with properties as a MKCALENDAR is.
+
 Standards: RFC 4918 §9.3; RFC 5689 §3, §5 (extended MKCOL); RFC 4791 §5.3.1; RFC 8144 §2.3 (return=minimal).
 """
 
@@ -92,6 +94,8 @@ class Mkcol:
         media_type = request.header("content-type").lower()
         if request.body.strip() and media_type and "xml" not in media_type:
             raise Refused(415, why="The body is not what MKCOL takes.")
+        if request.body.strip() and place(context, requested(context)).found is not None:
+            raise precondition(403, dav("resource-must-be-null"), why="Something is there already.")
         where = self._making.free_place(context)
         body = xml_body(context, dav("mkcol"), optional=True)
         if body is not None:

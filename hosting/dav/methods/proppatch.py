@@ -65,9 +65,9 @@ class Checking:
         for number, (element_, value, language) in enumerate(_instructions(body)):
             if number >= context.services.limits.properties:
                 raise Refused(400, why="The request sets too many properties.")
+            changes.names.append(element_.name)
             if creating and element_.name == dav("resourcetype"):
                 continue
-            changes.names.append(element_.name)
             try:
                 self._check(context, resource, element_, value, language, changes, creating=creating)
             except Refused as refused:
