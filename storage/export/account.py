@@ -17,10 +17,10 @@ from typing import Any
 
 from storage.errors import AlreadyExists
 from storage.export import names, settings
+from storage.export.collections import export_collections
 from storage.export.index import Totals
 from storage.export.mail import export_mail
 from storage.export.manifest import FileHash, Manifest, program, signed
-from storage.export.parts import PARTS
 from storage.export.place import Place, claim
 from storage.export.values import ACCOUNT, INDEX, MANIFEST, MARKER, Form, Tell
 from storage.installation import Installation
@@ -55,10 +55,9 @@ def export_account(
         if form is Form.MAILDIR:
             files.append(_subscriptions(account, place))
         counts = _counts(totals)
-        for part in PARTS:
-            more, counted = part.export(account, place)
-            files += more
-            counts |= counted
+        more, counted = export_collections(account, place)
+        files += more
+        counts |= counted
         manifest = Manifest(
             kind="account",
             form=form,

@@ -151,9 +151,16 @@ def _check_identity(place: Path, target: Path, identity: Mapping[str, Any]) -> N
             if left:
                 raise Conflict(f"{target} is neither empty nor an export; nothing was changed.")
             durable.write_file(place / MARKER, json.dumps(wanted, ensure_ascii=False).encode() + b"\n")
+        elif found == {**wanted, "format": found.get("format")} and _is_earlier(found.get("format")):
+            durable.write_file(place / MARKER, json.dumps(wanted, ensure_ascii=False).encode() + b"\n")
         elif found != wanted:
             what = "form" if {**found, "form": wanted.get("form")} == wanted else "account or tenant"
             raise Conflict(f"{target} holds an export of another {what}; nothing was changed.")
+
+
+def _is_earlier(form: object) -> bool:
+    """An archive of an earlier version gets what was not in it."""
+    return type(form) is int and 0 < form < FORMAT
 
 
 def _remove_torn(place: Path) -> None:

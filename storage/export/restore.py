@@ -1,4 +1,5 @@
-"""Brings an archive of our own back into an account: folders, messages, flags, dates and order as they were.
+"""Brings an archive of our own back into an account: folders, messages, flags, dates and order as they were; calendars,
+address books and files too (storage.export.collection_restore).
 
 The whole archive is verified before anything is written, and each message again when it is read. Into an account that
 never had a message the mailboxes come as they were; into one that is in use, what is missing is added: a message that
@@ -30,10 +31,9 @@ from storage.errors import (
     OverQuota,
     Unavailable,
 )
-from storage.export import restore_rows
+from storage.export import collection_restore, restore_rows
 from storage.export.archive import ArchiveFolder
 from storage.export.index import FolderLine, MessageLine
-from storage.export.parts import PARTS
 from storage.export.restore_rows import WantedMailbox, WantedPlace
 from storage.export.values import ACCOUNT, Progress, Tell
 from storage.export.verify import verify_archive
@@ -62,12 +62,23 @@ class Restored:
     placed: int = 0  # of the imported ones: in a further folder, without being stored again
     octets: int = 0  # of the imported ones
     folders: int = 0  # that were made
+    collections: int = 0  # calendars, address books and folders of files that were made
+    objects: int = 0  # events, tasks, notes, cards and files that were imported
+    objects_present: int = 0
+    object_octets: int = 0  # of the imported ones
     notes: list[str] = field(default_factory=list)
     stopped: str | None = None
 
     def note(self, sentence: str) -> None:
         if len(self.notes) < _NOTES_MAX and sentence not in self.notes:
             self.notes.append(sentence)
+
+    def beside_mail(self, restored: collection_restore.RestoredCollections) -> None:
+        self.collections, self.objects = restored.collections, restored.objects
+        self.objects_present, self.object_octets = restored.present, restored.octets
+        self.stopped = restored.stopped
+        for sentence in restored.notes:
+            self.note(sentence)
 
 
 def restore_archive(
@@ -93,11 +104,12 @@ def restore_archive(
         values = archive.document(ACCOUNT)
         run = _Restore(account, archive, dry_run, progress)
         run.folders(values)
-        run.messages()
-        for part in PARTS:
-            for sentence in part.restore(account, archive, dry_run=dry_run):
-                run.restored.note(sentence)
+        # Before mail: a message that says what a note says is then that note's other face (docs/decisions/0036).
+        run.restored.beside_mail(collection_restore.restore_collections(account, archive, dry_run=dry_run))
+        if not run.restored.stopped:
+            run.messages()
         if not dry_run:
+            account.note_settling.settle(patience=0)
             tenant = installation.tenant(tenant_id)
             restore_filter(tenant, of_account(account_id), values.get("filter"), run.restored, check_rule)
         return run.restored
@@ -120,6 +132,7 @@ def would_be_restored(archive: ArchiveFolder) -> Restored:
                 if line.places > 1:
                     restored.placed += line.email_id in known
                     known.add(line.email_id)
+    restored.beside_mail(collection_restore.would_be_restored(archive))
     return restored
 
 

@@ -92,7 +92,19 @@ class _Accounts:
         self._update = update
         self._before = before
         self._total = 0
-        self.counts = {"folders": 0, "messages": 0, "unreadable": 0, "gone": 0}
+        self.counts = dict.fromkeys(
+            (
+                "folders",
+                "messages",
+                "unreadable",
+                "gone",
+                "collections",
+                "objects",
+                "object_octets",
+                "unreadable_objects",
+            ),
+            0,
+        )
         self.octets = 0
         self.hashes: dict[str, str] = {}
 

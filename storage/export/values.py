@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-FORMAT = 1  # of everything in an archive; a reader takes what it knows and refuses what is newer
+FORMAT = 2  # of everything in an archive; a reader takes what it knows and refuses what is newer. 1: mail alone
 
 MARKER = "export.json"  # whose archive this is; there from the first moment on
 INDEX = "index.jsonl"
@@ -16,7 +16,11 @@ TENANT = "tenant.json"
 MANIFEST = "manifest.json"  # there when the archive is complete
 ACCOUNTS = "accounts"  # folder of a tenant's archive: one account's archive each
 
-PART_FILES: frozenset[str] = frozenset()  # indexes of what is no mail: see storage.export.parts
+COLLECTIONS = "collections.jsonl"  # index of calendars, address books and files
+COLLECTIONS_PART = "collections.jsonl.part"  # of a run that is not at its end
+COLLECTIONS_BEFORE = "collections.jsonl.before"  # of the run before, which was not at its end either
+
+PART_FILES = frozenset({COLLECTIONS})  # indexes of what is no mail
 
 # Bounds for a reader, since an archive may come from anybody.
 LINE_MAX = 256 * 1024  # octets of one line of an index

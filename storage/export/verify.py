@@ -14,6 +14,7 @@ from pathlib import Path
 from storage.errors import InvalidInput
 from storage.export import names
 from storage.export.archive import ArchiveFolder
+from storage.export.collection_restore import verify_collections
 from storage.export.index import FolderLine, MessageLine, Totals
 from storage.export.manifest import Manifest
 from storage.export.values import ACCOUNTS, Form, Progress, Tell
@@ -37,7 +38,7 @@ def verify_archive(path: Path, key: bytes | None = None, progress: Tell | None =
         manifest = archive.signed.manifest
         verified = Verified(manifest, archive.signed.key_id)
         if manifest.kind == "account":
-            _verify_mail(archive, verified, progress)
+            _verify_account(archive, verified, progress)
             return verified
         key = archive.signed.public_key
     done = octets = messages = 0
@@ -57,7 +58,7 @@ def verify_archive(path: Path, key: bytes | None = None, progress: Tell | None =
                 raise InvalidInput(f"The archive of {folder} is not the one that the manifest names.")
             archive.check_files()
             one = Verified(archive.signed.manifest, archive.signed.key_id)
-            _verify_mail(archive, one, tell)
+            _verify_account(archive, one, tell)
         verified.strange += one.strange
         done += one.manifest.messages
         octets += one.manifest.octets
@@ -65,6 +66,11 @@ def verify_archive(path: Path, key: bytes | None = None, progress: Tell | None =
     if (messages, octets) != (manifest.messages, manifest.octets):
         raise InvalidInput("The archives of the accounts do not hold what the manifest counts.")
     return verified
+
+
+def _verify_account(archive: ArchiveFolder, verified: Verified, progress: Tell | None) -> None:
+    _verify_mail(archive, verified, progress)
+    verified.strange += verify_collections(archive)[:_STRANGE_MAX]
 
 
 def _verify_mail(archive: ArchiveFolder, verified: Verified, progress: Tell | None) -> None:
