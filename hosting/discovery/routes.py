@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -25,11 +26,15 @@ from hosting.discovery.offered import Offered
 from hosting.discovery.signing import Signer
 from hosting.web.answers import Refused
 from hosting.web.app import WebParts
+from hosting.web.turns import Crowded
 from storage.directory.resolve import Resolver
 from storage.errors import InvalidInput
 from storage.values import Domain, EmailAddress
 
+T = TypeVar("T")
+
 _TURN = "discovery"  # all strangers together have one account's part of the threads
+_MOST_WAITING = 100
 _PUBLIC = {"cache-control": "public, max-age=600"}
 _PRIVATE = {"cache-control": "no-store"}
 
@@ -65,15 +70,16 @@ class Discovery:
         self._clock = parts.clock
         resolver = Resolver(parts.installation)
         self._known = Known(lambda domain: resolver.owner(domain) is not None, parts.clock)
+        self._waiting = 0
         self._pacc = pacc.document(offered)
         self._sts = sts.policy(offered)
 
     async def autoconfig(self, request: Request) -> Response:
-        domain = await self._domain(request, _asked(request, "emailaddress"))
+        domain = await self._domain(request, _asked(request, "emailaddress"), or_above_us=True)
         return Response(mozilla.autoconfig(domain, self._offered), 200, _PUBLIC, mozilla.MEDIA_TYPE)
 
     async def autodiscover(self, request: Request) -> Response:
-        if request.url.scheme != "https":
+        if request.scope["scheme"] != "https":
             return await self._to_https(request)
         address: EmailAddress | None
         if request.method == "POST":
@@ -91,18 +97,18 @@ class Discovery:
         return Response(outlook.autodiscover(self._offered, address), 200, _PRIVATE, outlook.MEDIA_TYPE)
 
     async def autodiscover_json(self, request: Request) -> Response:
-        if request.url.scheme != "https":
+        if request.scope["scheme"] != "https":
             return await self._to_https(request)
         await self._domain(request, request.path_params.get("address", "") or _asked(request, "email"))
         status, body = outlook.autodiscover_json(self._offered, _asked(request, "protocol"))
         return Response(body, status, _PRIVATE, "application/json")
 
     async def profile(self, request: Request) -> Response:
-        if request.url.scheme != "https":
+        if request.scope["scheme"] != "https":
             return await self._to_https(request)
         address = await self._address(request)
         domain = address.domain if address is not None else await self._domain(request, "")
-        made = await self._turns.run(_TURN, lambda: self._signer.signed(apple.profile(domain, self._offered, address)))
+        made = await self._run(lambda: self._signer.signed(apple.profile(domain, self._offered, address)))
         named = {**_PRIVATE, "content-disposition": f'attachment; filename="{domain.name}.mobileconfig"'}
         return Response(made, 200, named, apple.MEDIA_TYPE)
 
@@ -119,12 +125,23 @@ class Discovery:
     # Whom it is about
 
     async def _domain(
-        self, request: Request, address: str, hosted: Callable[[str], Sequence[Domain]] = of_host
+        self,
+        request: Request,
+        address: str,
+        hosted: Callable[[str], Sequence[Domain]] = of_host,
+        *,
+        or_above_us: bool = False,
     ) -> Domain:
-        """The domain of the address, else of the host. Raises Refused for one that is not served here."""
+        """The domain of the address, else of the host. Raises Refused for one that is not served here.
+
+        `or_above_us`: also the domain that our own name stands in. Programs go from a customer's MX record to
+        autoconfig.<that domain>, and need not say the address.
+        """
         named = of_address(address)
         for domain in (named,) if named is not None else hosted(request.headers.get("host", "")):
             if await self._is_served(domain):
+                return domain
+            if or_above_us and named is None and self._offered.host.endswith(f".{domain.name}"):
                 return domain
         raise Refused(404, "This domain is not served here.")
 
@@ -138,15 +155,25 @@ class Discovery:
     async def _is_served(self, domain: Domain) -> bool:
         served = self._known.recall(domain)
         if served is None:
-            served = await self._turns.run(_TURN, lambda: self._known.asked(domain))
+            served = await self._run(lambda: self._known.asked(domain))
             self._known.keep(domain, served)
         return served
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """In a thread; strangers never wait in numbers that would keep those out who signed in. Raises Crowded."""
+        if self._waiting >= _MOST_WAITING:
+            raise Crowded
+        self._waiting += 1
+        try:
+            return await self._turns.run(_TURN, work)
+        finally:
+            self._waiting -= 1
 
     async def _to_https(self, request: Request) -> Response:
         """Outlook asks over HTTP where to ask, and follows a redirection to a host that is in its certificate."""
         await self._domain(request, _asked(request, "email") or request.path_params.get("address", ""))
-        query = f"?{request.url.query}" if request.url.query else ""
-        location = f"{self._offered.origin}{request.scope['raw_path'].decode('ascii')}{query}"
+        path, query = (request.scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
+        location = f"{self._offered.origin}{path}" + (f"?{query}" if query else "")
         return RedirectResponse(location, 302 if request.method in ("GET", "HEAD") else 307, _PRIVATE)
 
     def _error(self, code: int) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import plistlib
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_autoconfig(place: WebPlace, path: str, host: str, query: str) -> None:
     assert status == 200 and fields["content-type"].startswith("application/xml")
     assert b"<domain>example.test</domain>" in body and b"alice" not in body
     assert plain(place, path + query, host)[::2] == (200, body)
+
+
+def test_autoconfig_by_way_of_the_mx_record(place: WebPlace) -> None:
+    """Programs ask at the domain of the MX host, with the customer's address or without one."""
+    with_address = ask(place, f"{CONFIG_XML}?emailaddress=alice@example.test", "autoconfig.host.test")
+    assert b"<domain>example.test</domain>" in with_address[2]
+    assert b"<domain>host.test</domain>" in ask(place, CONFIG_XML, "autoconfig.host.test")[2]
+    assert ask(place, f"{CONFIG_XML}?emailaddress=alice@host.test", "autoconfig.host.test")[0] == 404
+    assert ask(place, POLICY, "mta-sts.host.test")[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -248,6 +258,24 @@ def test_addresses_of_queries_are_never_logged(
     assert token not in caplog.text + said.out + said.err
     logs = [path for path in Path(place.town.data).rglob("*") if path.is_file()]
     assert logs and all(token.encode() not in path.read_bytes() for path in logs)
+
+
+@pytest.mark.parametrize(
+    "path", [CONFIG_XML, POX, JSON, f"{JSON}/v1.0/\xff", PROFILE, f"{PROFILE}\xe9", pacc.PATH, POLICY]
+)
+@pytest.mark.parametrize("secure", [True, False])
+def test_octets_that_no_client_sends_are_answered(place: WebPlace, path: str, secure: bool) -> None:
+    for host in ("example.test", "mta-sts.example.test", "\xff\xfe.test", "%00", ""):
+        client = socket.create_connection(("127.0.0.1", place.https_port if secure else place.http_port), timeout=20)
+        if secure:
+            client = place.client_tls.wrap_socket(client, server_hostname="localhost")
+        target = f"{path}?email=\xff\xfe%00%ff%0d%0a@example.test&emailaddress=%f0%28@\xe4.test&%&=&protocol"
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        with client, client.makefile("rb") as answer:
+            head, _, _ = answer.read().partition(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4")), head
+        assert b"\r\nlocation: https://mail.host.test/" in head or b"\r\nlocation" not in head
+    assert place.service.counters.failures == 0
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PROPFIND"])
