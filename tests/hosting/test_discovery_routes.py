@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import plistlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dns_server import DnsServer
 from starlette.routing import BaseRoute
 from web_town import WebPlace, web_place
 
-from hosting import config
-from hosting.discovery import outlook, pacc
+from gateway.dns.resolver import Resolver
+from gateway.dns.settings import DnsSettings
+from gateway.dns_records.policy import PolicyAnswer, ask_policy
+from gateway.networks import Reachable, networks
+from gateway.tls_policy.sts_fetch import StsFetcher
+from hosting import config, tls
+from hosting.discovery import outlook, pacc, sts
 from hosting.discovery.offered import Offered
 from hosting.discovery.routes import routes
 from hosting.web.app import WebParts
@@ -39,6 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebPlace]:
     def made(parts: WebParts) -> Sequence[BaseRoute]:
         return routes(replace(parts, config=CONFIG), folder)
 
+    tls.make_self_signed(folder / "tls" / "names" / "example", ["mta-sts.example.test", "autoconfig.example.test"])
     with web_place(folder, routes=made) as running:
         yield running
 
@@ -212,6 +221,26 @@ def test_the_policy_of_mta_sts(place: WebPlace) -> None:
     status, fields, body = ask(place, POLICY, "mta-sts.example.test")
     assert status == 200 and fields["content-type"].startswith("text/plain")
     assert body == b"version: STSv1\r\nmode: testing\r\nmx: mail.host.test\r\nmax_age: 604800\r\n"
+
+
+def test_the_policy_is_fetched_as_other_servers_fetch_it(place: WebPlace) -> None:
+    """By the customer's name, with a certificate for it that is chosen by SNI."""
+    trusted = ssl.create_default_context(cafile=place.town.data / "tls" / "names" / "example" / "ca.pem")
+
+    async def fetched(server: DnsServer) -> PolicyAnswer:
+        dns = Resolver(DnsSettings(nameservers=("127.0.0.1",), port=server.port))
+        fetcher = StsFetcher(dns, Reachable(networks(["127.0.0.0/8"])), trusted, port=place.https_port, limit=20.0)
+        return await ask_policy(fetcher, Domain.parse("example.test"))
+
+    zone = {"mta-sts.example.test": {"CNAME": "mail.host.test."}, "mail.host.test": {"A": "127.0.0.1"}}
+    with DnsServer(zone) as server:
+        answer = asyncio.run(fetched(server))
+    assert answer.valid, answer.reason
+    assert (answer.mode, answer.exchangers, answer.text) == (
+        "testing",
+        ("mail.host.test",),
+        sts.policy(Offered.of(CONFIG)),
+    )
 
 
 # What strangers learn, and what is kept of them
