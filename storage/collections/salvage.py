@@ -1,8 +1,10 @@
 """What an account that is made anew keeps of its collections: the rows of the old database as far as they can be read,
 and for what it lost the large objects, whose files say where they belong.
 
-Small objects stand in the database alone. Sync tokens of before are not valid afterwards, since rows may be missing.
-Whoever calls holds the account for himself; nobody follows yet what is written here.
+Small objects stand in the database alone. Sync tokens of before are not valid afterwards, since rows may be missing;
+nor are ids of before given out again, though nothing may say any more which there were. What has no place any more,
+since a file says where it was when it was written, comes back in a collection named `FOUND`. Whoever calls holds the
+account for himself; nobody follows yet what is written here.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,16 @@ from storage.collections.values import CollectionId, Content, Kind, NewCollectio
 from storage.database.database import Database, Transaction
 from storage.database.driver import Driver, Error, connect, database_key
 from storage.database.prepared import Row, prepare
-from storage.errors import CleanmailError, Corrupt, InvalidInput, NotFound, Unavailable
+from storage.errors import (
+    AlreadyExists,
+    CleanmailError,
+    Conflict,
+    Corrupt,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    Unavailable,
+)
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.mail import quota
@@ -45,6 +57,7 @@ from storage.schema.collections import (
 from storage.values import AccountId
 
 BATCH = 500  # rows of one commit
+FOUND = "Found"  # a collection of each kind, of objects whose own place is taken
 _TABLES = (collection, object_, object_data, object_time, property_, scheduling, scheduled, feed, object_unlink)
 _INSERT = {table.name: prepare(upsert(table).on_conflict_do_nothing()) for table in _TABLES}
 _forget_defaults = prepare(delete(collection).where(collection.c.account_id == bindparam("account")))
@@ -129,8 +142,8 @@ class Target:
 def salvage(old: Path, files: Maildir, target: Target, readers: Mapping[Kind, Read], now: int) -> Salvaged:
     """`old`: the database of before; `files`: which its rows name, and the new ones will; `readers` check bodies."""
     salvaged = Salvaged()
-    if _copy_rows(old, target):
-        target.database.write(lambda transaction: _repair(transaction, target, set(_names_in(files)), now))
+    _copy_rows(old, target)
+    target.database.write(lambda transaction: _repair(transaction, target, set(_names_in(files)), now))
     _bring_back(files, target, readers, salvaged)
     salvaged.objects = sum(each.objects for each in target.collections.list())
     return salvaged
@@ -144,22 +157,21 @@ def _names_in(files: Maildir) -> Iterable[str]:
 # Rows
 
 
-def _copy_rows(old: Path, target: Target) -> bool:
-    """Whether there were any."""
+def _copy_rows(old: Path, target: Target) -> None:
+    """In place of the collections that the new account has from the beginning, if there are any."""
     try:
         driver = connect(old, database_key(target.key.secret, "account"))
     except CleanmailError:
-        return False
+        return
     try:
         if not _has_collections(driver, target.account_id):
-            return False
+            return
         target.database.write(lambda transaction: _forget_defaults.run(transaction, account=target.account_id))
         for table in _TABLES:
             _copy_table(driver, table, target)
         _copy_counters(driver, target)
     finally:
         driver.close()
-    return True
 
 
 def _has_collections(driver: Driver, account_id: AccountId) -> bool:
@@ -210,7 +222,8 @@ def _repair(transaction: Transaction, target: Target, there: set[str], now: int)
         statement.run(transaction, account=account)
     octets, collection_id, object_id = _charged.rows(transaction, account=account)[0]
     quota.charge(transaction, account, octets, 0, UNLIMITED)
-    for which, least in (("collection_id", collection_id), ("object_id", object_id)):
+    # Behind what was lost too: nobody makes a thing each second for as long as there are clocks.
+    for which, least in (("collection_id", max(now, collection_id)), ("object_id", max(now, object_id))):
         _raise_counter.run(transaction, account=account, which=which, least=least)
     target.collections.renew_in(transaction, now)
     kinds = {each.kind for each in target.collections.list_in(transaction)}
@@ -263,18 +276,26 @@ def _content(data: bytes, place: str, words: str, readers: Mapping[Kind, Read]) 
 
 
 def _place(target: Target, place: str, content: Content, file: str) -> None:
-    parts = place.split("/")
+    """Where its file says, or else under the file's name among what was found. Raises Corrupt if neither can be."""
     packed = Packed(content, target.octets.etag(content.data), None, file)
+    own = place.split("/")
+    for parts in (own, [own[0], FOUND, file]):
+        try:
+            target.database.write(partial(_put, target=target, parts=parts, packed=packed))
+        except Violated as error:
+            if error.condition == "no-uid-conflict":
+                return  # it is there already, under another name
+        except (AlreadyExists, Conflict, LimitReached):
+            continue  # a file stands now where a folder was, or the other way round
+        else:
+            return
+    raise Corrupt(detail="object: there is no room for it")
 
-    def work(transaction: Transaction) -> None:
-        collection_id = _collection(transaction, target.collections, parts)
-        if target.objects.find_in(transaction, collection_id, parts[-1]) is None:
-            target.objects.put_in(transaction, collection_id, parts[-1], packed, by_server=True, told=False)
 
-    try:
-        target.database.write(work)
-    except Violated:  # its UID is there already, under another name
-        return
+def _put(transaction: Transaction, target: Target, parts: list[str], packed: Packed) -> None:
+    collection_id = _collection(transaction, target.collections, parts)
+    if target.objects.find_in(transaction, collection_id, parts[-1]) is None:
+        target.objects.put_in(transaction, collection_id, parts[-1], packed, by_server=True, told=False)
 
 
 def _collection(transaction: Transaction, collections: Collections, parts: list[str]) -> CollectionId:

@@ -157,15 +157,48 @@ def test_a_rebuild_keeps_what_the_old_database_says(place: AccountPlace) -> None
 def test_without_the_old_database_large_objects_come_back_from_their_files(place: AccountPlace) -> None:
     fill(place.account)
     before = contents(place.account)
-    place.account.close()
-    for path in place.root.glob(DATABASE + "*"):
-        path.unlink()
+    lose_database(place)
     assert rebuild(place).objects == 4
     kept = {name: data for name, data in before.items() if len(data) > 65_536 and not name.endswith("copy")}
     assert contents(place.account) == kept
     calendar = place.account.collections.find(Kind.CALENDAR, "calendar")
     [(stored, times)] = place.account.objects.in_time(calendar.id, 1_767_348_000, 1_767_348_001)
     assert (stored.uid, stored.component, times.last - times.first) == ("one", "VEVENT", 3600)
+    assert findings(place) == []
+
+
+def lose_database(place: AccountPlace) -> None:
+    place.account.close()
+    for path in place.root.glob(DATABASE + "*"):
+        path.unlink()
+
+
+def test_no_token_outlives_a_database_that_was_lost_whole(place: AccountPlace) -> None:
+    before = folder(place.account, 0, "top")
+    place.account.objects.put(before.id, "large", file(large()))
+    calendar = place.account.collections.find(Kind.CALENDAR, "calendar")
+    event_before = place.account.objects.put(calendar.id, "event", event("one", EVENT)).stored
+    lose_database(place)
+    rebuild(place)
+    account = place.account
+    top = account.collections.find(Kind.FOLDER, "top")
+    assert top.id > before.id + 1000  # a client's token names a collection that is not there any more
+    calendar = account.collections.find(Kind.CALENDAR, "calendar")
+    account.objects.put(calendar.id, "another", event("two", EVENT))
+    with pytest.raises(TokenTooOld):
+        account.objects.changes(calendar.id, event_before.modseq)
+
+
+def test_large_objects_come_back_whose_places_were_taken_since(place: AccountPlace) -> None:
+    account, top = place.account, folder(place.account, 0, "top")
+    moved = account.objects.put(top.id, "x", file(large("moved"))).stored
+    account.transfers.move(moved, top.id, "y")
+    inner = folder(account, top.id, "x")
+    account.objects.put(inner.id, "inner", file(large("inner")))
+    lose_database(place)
+    rebuilt = rebuild(place)
+    assert (rebuilt.objects, rebuilt.unreadable) == (2, [])
+    assert sorted(contents(place.account).values()) == [large("inner"), large("moved")]
     assert findings(place) == []
 
 
