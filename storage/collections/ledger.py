@@ -74,10 +74,12 @@ class CollectionLedger:
         objects: int = 0,
         octets: int = 0,
         by_server: bool = False,
+        charged: bool = True,
     ) -> Collection:
         """The collection as it is after the change that is being made, with its next modseq; charged to the quota.
 
-        `by_server`: of a collection that its owner only reads; such are not charged.
+        `by_server`: of a collection that its owner only reads; such are not charged. `charged` False: what it takes in
+        comes from another collection of the account, and the other way round, so that the quota is as before.
         """
         row = _advance.one(
             transaction,
@@ -93,7 +95,7 @@ class CollectionLedger:
         if found.source:
             if not by_server:
                 raise NotPermitted(READ_ONLY)
-        else:
+        elif charged:
             self.charge(transaction, octets)
         if objects > 0 and found.objects > self.limits.objects:
             raise LimitReached("The collection has as many entries as it may have.")

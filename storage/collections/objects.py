@@ -330,16 +330,31 @@ class Objects(Lookup):
         return stored
 
     def take_out(
-        self, transaction: Transaction, stored: Stored, *, by_server: bool = False, told: bool = True
+        self,
+        transaction: Transaction,
+        stored: Stored,
+        *,
+        by_server: bool = False,
+        told: bool = True,
+        moves: bool = False,
     ) -> Collection:
-        """Everything of it but its octets goes from its collection, and leaves a tombstone."""
+        """Everything of it but its octets goes from its collection, and leaves a tombstone.
+
+        `moves`: it stays in the account, and its properties go with it.
+        """
         parent = self._ledger.advance(
-            transaction, stored.collection_id, objects=-1, octets=-stored.size, by_server=by_server
+            transaction,
+            stored.collection_id,
+            objects=-1,
+            octets=-stored.size,
+            by_server=by_server,
+            charged=not moves,
         )
         scope = {"account": self._account_id, "collection": stored.collection_id, "object": stored.object_id}
         _delete.run(transaction, **scope)
         self._times.delete(transaction, stored.collection_id, stored.object_id)
-        self._properties.delete_in(transaction, stored.collection_id, stored.object_id)
+        if not moves:
+            self._properties.delete_in(transaction, stored.collection_id, stored.object_id)
         self._locks.forget_in(transaction, stored.collection_id, stored.object_id)
         self._tombstones.insert(transaction, stored.collection_id, parent.highest_modseq, stored.name)
         if told:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.collections.ledger import CollectionLedger
 from storage.collections.rows import DYING
-from storage.collections.values import CollectionId, Kind
+from storage.collections.values import CollectionId, Kind, ObjectId
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import prepare
 from storage.errors import LimitReached, NotFound
@@ -63,6 +63,7 @@ _copy = prepare(
     )
     .returning(property_.c.size)
 )
+_move = prepare(update(property_).where(*_of_object).values(collection_id=bindparam("target")))
 _exists_collection = prepare(
     select(collection.c.source).where(
         collection.c.account_id == bindparam("account"),
@@ -196,6 +197,12 @@ class Properties:
             target_object=target[1],
         )
         self._ledger.charge(transaction, sum(row[0] for row in rows))
+
+    def move_in(
+        self, transaction: Transaction, source: CollectionId, target: CollectionId, object_id: ObjectId
+    ) -> None:
+        """With an object that goes from one collection into another."""
+        _move.run(transaction, account=self._account_id, collection=source, object=object_id, target=target)
 
     def delete_in(self, transaction: Transaction, collection_id: CollectionId, object_id: int) -> None:
         """All of one object."""

@@ -1,8 +1,9 @@
 """COPY and MOVE inside an account: of one object, and of collections with everything below them.
 
-An object that moves keeps its id, its octets and its properties, and leaves a tombstone; a collection that moves keeps
-everything, tokens too. A copy has the same octets under new ids. Each is one commit, so nobody sees a half of it; what
-is overwritten goes in the same commit. Locks stay where they are: they end with what was there (RFC 4918 §7.7).
+An object that moves keeps its id, its octets and its properties, leaves a tombstone, and is not charged again, so that
+who is over his quota may tidy up; a collection that moves keeps everything, tokens too. A copy has the same octets
+under new ids. Each is one commit, so nobody sees a half of it; what is overwritten goes in the same commit. Locks stay
+where they are: they end with what was there (RFC 4918 §7.7).
 
 Raises: NotFound, PreconditionFailed (something is there and may not be overwritten), Conflict (no such folder, or a
 file and a folder in each other's way), NotPermitted (into itself, between kinds), Violated (UIDs), OverQuota,
@@ -152,10 +153,9 @@ class CollectionTransfers:
         """The row and what belongs to it under the new place, where nothing is."""
         times = self._objects.times_in(transaction, source)
         object_id = source.object_id if move else ObjectId(self._ledger.take(transaction, "object_id"))
-        kept = self._properties.get_in(transaction, source.collection_id, source.object_id)
         if move:
-            self._objects.take_out(transaction, source)
-        parent = self._ledger.advance(transaction, there.id, objects=1, octets=source.size)
+            self._objects.take_out(transaction, source, moves=True)
+        parent = self._ledger.advance(transaction, there.id, objects=1, octets=source.size, charged=not move)
         content = Content(b"", source.content_type, source.uid, source.component, times, bool(source.schedule_tag))
         self._objects.check_place(transaction, parent, None, name, content)
         after = replace(
@@ -169,12 +169,13 @@ class CollectionTransfers:
             modified=parent.modified,
         )
         self._objects.insert_row(transaction, after)
-        if not move:
+        if move:
+            self._properties.move_in(transaction, source.collection_id, there.id, object_id)
+        else:
             self._octets.copy(transaction, source.object_id, object_id)
+            self._properties.copy_in(transaction, (source.collection_id, source.object_id), (there.id, object_id))
         if times is not None:
             self._objects.put_times(transaction, after, times)
-        if kept:
-            self._properties.change_in(transaction, there.id, object_id, put=kept)
         self._objects.tell_stored(transaction, parent, after, times)
         return after
 

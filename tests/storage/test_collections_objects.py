@@ -197,6 +197,23 @@ def test_the_quota_counts_what_is_stored_and_gives_it_back(account: Account) -> 
     account.objects.put(where.id, "a", event("a"))
 
 
+def test_what_moves_is_not_charged_again_also_beyond_the_quota(account: Account) -> None:
+    where, there, used = calendar(account), calendar(account), account.usage().bytes
+    stored = account.objects.put(where.id, "a", event("a", bytes(100))).stored
+    account.properties.set(where.id, stored.object_id, "{x}y", b"<y/>")
+    account.limits = Limits(bytes=1)
+    moved = account.transfers.move(stored, there.id, "b").stored
+    renamed = account.transfers.move(moved, there.id, "c").stored
+    assert account.properties.get(there.id, renamed.object_id) == {"{x}y": b"<y/>"}
+    assert account.properties.get(where.id, stored.object_id) == {}
+    assert account.usage().bytes == used + 108
+    assert [account.collections.by_id(each.id).bytes for each in (where, there)] == [0, 100]
+    with pytest.raises(OverQuota):
+        account.transfers.copy(renamed, where.id, "d")
+    account.objects.delete(there.id, "c")
+    assert account.usage().bytes == used
+
+
 def test_what_the_server_writes_its_owner_only_reads(account: Account) -> None:
     where, used = calendar(account, source="feed"), account.usage().bytes
     with pytest.raises(NotPermitted):
