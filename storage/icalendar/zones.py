@@ -82,7 +82,7 @@ def _standard_name(tzid: str) -> str | None:
             if len(pieces) > count and "/".join(pieces[-count:]) in names:
                 return names["/".join(pieces[-count:])]
         return None
-    if asked.endswith(" time") or asked.startswith("utc"):
+    if " time" in asked or asked.startswith("utc"):  # "Central Standard Time (Mexico)" too
         return names.get(_windows_names().get(asked, "").lower())
     return None
 

@@ -133,6 +133,7 @@ def test_gaps_and_folds(zone: object) -> None:  # RFC 5545 §3.3.5
         ("/mozilla.org/20050126_1/America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
         ("W. Europe Standard Time", "Europe/Berlin"),
         ("Pacific Standard Time", "America/Los_Angeles"),
+        ("Pacific Standard Time (Mexico)", "America/Tijuana"),
         ("UTC", "UTC"),
         ("Etc/UTC", "UTC"),
         ("EST", "EST"),
