@@ -5,8 +5,8 @@ that the write lock is not taken from people who wait, or at last after [jobs] i
 in the feed (once a minute at most, since every run of the command line is a new voice on it) and every hour every
 account is looked at; merges of the index must go on where nothing arrives. After its index an account's opinions of
 spam are learned from (`hosting.learning_round`), and invitations in its mail are worked on
-(`hosting.scheduling_round`). The sweep looks at every account at the
-start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
+(`hosting.scheduling_round`); calendars elsewhere are fetched beside it (`hosting.feed_round`). The sweep looks at every
+account at the start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
 from people who wait.
 """
 
@@ -33,6 +33,8 @@ from hosting.contract_round import ContractRound
 from hosting.dkim_round import EVERY, dkim_round
 from hosting.ending import LettingGo
 from hosting.ending_round import EndingRound
+from hosting.feed_round import EVERY as FEED_EVERY
+from hosting.feed_round import FeedRound
 from hosting.journal_round import EVERY as JOURNAL_EVERY
 from hosting.journal_round import JournalRound
 from hosting.keys_round import EVERY as KEYS_EVERY
@@ -52,7 +54,7 @@ from hosting.roles.housekeeping import Ticking, every_second
 from hosting.roles.service import RoleService
 from hosting.scheduling_round import EVERY as SCHEDULING_EVERY
 from hosting.scheduling_round import SchedulingRound
-from storage.changes import Change, Gap, Published
+from storage.changes import Change, CollectionChanged, Gap, Published
 from storage.directory.resolve import Resolver
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
@@ -82,7 +84,8 @@ class Rounds(Service):
         models = Models(parts.data / FILE, parts.clock)
         self._learning = LearningRound(parts.installation, models, parts.config.filter.rules)
         self.scheduling = SchedulingRound(parts.installation, parts.config)
-        self._feed = FeedReader(parts.reactor, parts.subscribe(), self._changed, pause=PAUSE)
+        self.feeds = FeedRound(parts.installation, parts.config)
+        self._feed = FeedReader(parts.reactor, parts.subscribe(collections=True), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: dict[AccountId, _Wish] = {}
         self._overdue: set[AccountId] = set()
@@ -123,6 +126,8 @@ class Rounds(Service):
             match change:
                 case Change(account_id=account_id):
                     self._waiting.setdefault(account_id, _Wish(now, now)).last = now
+                case CollectionChanged(account_id=account_id):
+                    self.feeds.changed(account_id)
                 case Gap() if self._gap is None or not self._gap.active():
                     self._gap = self._parts.reactor.callLater(AFTER_GAP, self.look_at_everybody)
         if self._waiting:
@@ -183,6 +188,7 @@ class Rounds(Service):
                 self._guarded("indexing", tenant_id, account_id, self._index)
                 self._guarded("learning from", tenant_id, account_id, self._learn)
                 self._guarded("scheduling for", tenant_id, account_id, self._schedule)
+                self._guarded("feeds of", tenant_id, account_id, self.feeds.work)
 
     def _accounts(self) -> Iterator[tuple[AccountId, TenantId]]:
         installation = self._parts.installation
@@ -242,6 +248,8 @@ def make_service(parts: Parts) -> RoleService:
     hourly = Ticking(parts.reactor, HOUR, quick=[rounds.look_at_everybody])
     waiting = rounds.scheduling
     inviting = Ticking(parts.reactor, SCHEDULING_EVERY, blocking=[waiting.again], at_stop=False, stop=waiting.stop)
+    feeds = rounds.feeds
+    fetching = Ticking(parts.reactor, FEED_EVERY, blocking=[feeds.again], at_stop=False, stop=feeds.stop)
     look = partial(dkim_round, parts.installation, parts.config.dns)
     dkim = Ticking(parts.reactor, EVERY, blocking=[look], at_once=True, at_stop=False)
     removing = RetentionRound(parts.installation, parts.metrics)
@@ -269,7 +277,7 @@ def make_service(parts: Parts) -> RoleService:
         parts.reactor, JOURNAL_EVERY, blocking=[journals.run], at_once=True, at_stop=False, stop=journals.stop
     )
     services = [rounds, hourly, dkim, key_copies, retention, clock_watch, quarantine, reviews, backups, contracts]
-    services += [EndingRound(parts), LettingGo(parts), telling, inviting, every_second(parts)]
+    services += [EndingRound(parts), LettingGo(parts), telling, inviting, fetching, every_second(parts)]
     return RoleService(services, sweep=rounds.sweep)
 
 

@@ -9,6 +9,7 @@ from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
 from hosting.dav.contacts import extension as contacts
 from hosting.dav.services import DavServices
+from hosting.dav.sharing import subscribed
 from hosting.dav.sharing.extension import Sharing
 from hosting.dav.sharing.shares import DirectoryShares
 from hosting.discovery import routes as discovery
@@ -36,7 +37,10 @@ def make_service(parts: Parts) -> RoleService:
     shares = DirectoryShares(parts.installation)
     services = DavServices(parts.installation, parts.clock, shares=shares, scheduler=scheduling.scheduler)
     outbox = Outbox(scheduling.people)
-    dav = make_handler(services, [calendars.register, contacts.register, outbox.register, Sharing(shares).register])
+    dav = make_handler(
+        services,
+        [calendars.register, contacts.register, outbox.register, Sharing(shares).register, subscribed.register],
+    )
     service = WebService(
         config,
         parts.installation,

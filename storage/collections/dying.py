@@ -6,7 +6,7 @@ A hidden collection lies nowhere, so that its name is free at once and nothing f
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import bindparam, delete, func, select, update
 
@@ -62,6 +62,8 @@ class DyingCollections:
         self._properties = properties
         self._locks = locks
         self._background = background
+        # Told in the transaction that hides collections: who keeps something about them elsewhere.
+        self.leaving: list[Callable[[Transaction, Sequence[int]], None]] = []
 
     def hide(self, transaction: Transaction, found: Collection) -> None:
         """From the commit on it does not exist, nor what is below it; their quota is given back."""
@@ -70,6 +72,8 @@ class DyingCollections:
         self._locks.forget_collections_in(transaction, ids)
         rows: Sequence[Row] = _hide.rows(transaction, account=self._account_id, collections=json.dumps(ids))
         self._ledger.charge(transaction, -sum(row[1] for row in rows if not row[2]))
+        for tell in self.leaving:
+            tell(transaction, ids)
         for row in rows:
             self._ledger.changed(transaction, row[0], row[3])
         transaction.after_commit(self.schedule)

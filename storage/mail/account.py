@@ -22,6 +22,7 @@ from storage.collections import octets
 from storage.collections.collections import Collections
 from storage.collections.defaults import ensure_defaults, make_defaults
 from storage.collections.dying import DyingCollections
+from storage.collections.feeds import Feeds
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.objects import Objects
@@ -181,6 +182,8 @@ class Account:
             ledger, self.objects, tombstones, self.properties, self.locks, background
         )
         self.collections = Collections(ledger, self.properties, self._dying_collections)
+        self.feeds = Feeds(database, account_id, self.collections, self.objects, surroundings.clock)
+        self._dying_collections.leaving.append(self.feeds.forget_in)
         self.transfers = CollectionTransfers(
             ledger, self.collections, self.objects, self.octets, self.properties, self.locks
         )

@@ -1,0 +1,1 @@
+"""Calendars elsewhere: fetched in the background, within limits, and only from the public internet."""
