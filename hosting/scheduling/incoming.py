@@ -77,13 +77,23 @@ class Incoming:
                 if following is None:
                     break
                 for message_id in found:
-                    for outcome in self._read(account, rows, message_id):
+                    for outcome in self._guarded(account, rows, message_id):
                         outcomes[outcome] = outcomes.get(outcome, 0) + 1
                 rows.look_from(mailbox, following)
         if outcomes:
             counted = ", ".join(f"{count} {outcome.value}" for outcome, count in outcomes.items())
             log.info("account %d of tenant %d: scheduling messages by mail: %s", account_id, tenant_id, counted)
         return outcomes
+
+    def _guarded(self, account: Account, rows: Scheduling, message_id: MessageId) -> list[Outcome]:
+        """What a stranger writes keeps neither the mail behind it nor other accounts from being looked at."""
+        try:
+            return self._read(account, rows, message_id)
+        except CleanmailError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it may be this message's alone
+            log.error("account %d: message %d: %s", account.account_id, message_id, type(error).__name__)
+            return []
 
     def _read(self, account: Account, rows: Scheduling, message_id: MessageId) -> list[Outcome]:
         try:

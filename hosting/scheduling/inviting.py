@@ -110,7 +110,11 @@ class Inviting:
         if meeting.organizer != message.sender or self._own(meeting.organizer):
             return None
         if meeting.method == CANCEL:
-            return None if data is None else received.cancel(data, meeting)
+            invited = meeting.attendees()
+            # Who is taken out of a meeting is named in its CANCEL, which some organizers send to all (RFC 5546 §3.2.5).
+            if data is None or (invited and not any(self._own(user) for user in invited)):
+                return None
+            return received.cancel(data, meeting)
         if meeting.method != REQUEST:
             return None
         mine = [line for line in (meeting.attendee(part, self._own) for part in meeting.parts) if line]

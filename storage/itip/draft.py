@@ -16,7 +16,7 @@ from storage.collections.conditions import Violated
 from storage.icalendar import contentlines
 from storage.icalendar.contentlines import Component, Malformed, Property, folded
 
-_FOLD = re.compile(rb"\r?\n[ \t]")
+_FOLD = re.compile(rb"\r*\n[ \t]")
 _QUOTED = re.compile(r"[:;,]")
 
 

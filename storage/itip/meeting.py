@@ -168,24 +168,11 @@ class Meeting:
         old = self.overrides.get(moment)
         items = self.calendar.items
         if old is None:
-            last = max((n for n, item in enumerate(items) if isinstance(item, Part) and item.name in KINDS), default=-1)
+            last = next((n for n in reversed(range(len(items))) if _is_part(items[n])), -1)
             items.insert(last + 1, part)
         else:
             items[next(n for n, item in enumerate(items) if item is old)] = part
         self.overrides[moment] = part
-
-    def remove_override(self, moment: Moment) -> None:
-        old = self.overrides.pop(moment, None)
-        if old is not None:
-            self.calendar.items = [item for item in self.calendar.items if item is not old]
-
-    def exclude(self, moment: Moment) -> None:
-        """The instance does not take place any more."""
-        self.remove_override(moment)
-        start = None if self.master is None else self.master.line("DTSTART")
-        if self.master is not None and start is not None and moment not in self.excluded():
-            self.master.add(self.moments.written("EXDATE", moment, start))
-            self._excluded = None
 
     def adopt_zones(self, other: Meeting) -> None:
         """The VTIMEZONEs that only the other has."""
@@ -241,6 +228,10 @@ class Meeting:
         if value not in self._counted:
             self._counted[value] = frozenset(occurrences(rule, first, CALENDAR_LIMITS.max_date, Steps(_STEPS)))
         return wanted in self._counted[value]
+
+
+def _is_part(item: Line | Part) -> bool:
+    return isinstance(item, Part) and item.name in KINDS
 
 
 def sequence_of(part: Part) -> int:

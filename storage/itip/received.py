@@ -9,8 +9,11 @@ Standards: RFC 5546 §2.1.4, §2.1.5 (SEQUENCE and DTSTAMP), §3.2; RFC 6638 §4
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
+from storage.collections.conditions import Violated
+from storage.icalendar.limits import CALENDAR_LIMITS
 from storage.itip.answering import same_times
 from storage.itip.draft import Line, Part
 from storage.itip.meeting import Meeting, Own, sequence_of
@@ -20,6 +23,10 @@ from storage.itip.users import calendar_user
 
 _OWN_PROPERTIES = ("TRANSP", "COMPLETED", "PERCENT-COMPLETE")  # of an attendee's copy
 _SERVERS = ("SCHEDULE-STATUS", "SCHEDULE-FORCE-SEND", "SCHEDULE-AGENT")
+_DERIVED_MAX = 500  # instances that one message has made of a series: each is a copy of its master
+_PARTSTAT = re.compile(r"[A-Z0-9-]{1,30}")
+_STATUSES_MAX = 10
+_STATUS = re.compile(r"[1-5](?:\.[0-9]{1,2}){1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +67,17 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
         return _instances(old, new, own)
     if old.master is not None and sequence_of(new.master) < sequence_of(old.master):
         return NOTHING
+    before, after = _Deriving(old), _Deriving(new)
     for at, part in [(None, new.master), *new.overrides.items()]:
-        _keep_own(_known(old, at), part, old, new, own)
+        _keep_own(before.known(at), part, old, new, own)
     for at, part in old.overrides.items():  # an instance that the owner answered by itself
         if at in new.overrides:
             continue
         if is_cancelled(part) and at in new.excluded():
             new.add_override(at, part.copy())
             continue
-        derived = new.derived(at)
-        if derived is not None and not is_cancelled(part):
+        derived = None if is_cancelled(part) else after.derived(at)
+        if derived is not None:
             _keep_own(part, derived, old, new, own)
             if _differs_for_owner(derived, new.master, new, own):
                 new.add_override(at, derived)
@@ -79,8 +87,9 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
 def _instances(old: Meeting, new: Meeting, own: Own) -> Applied:
     """A request for single instances."""
     changed = False
+    before = _Deriving(old)
     for at, part in new.overrides.items():
-        known = _known(old, at)
+        known = before.known(at)
         if known is not None and sequence_of(part) < sequence_of(known):
             continue
         _keep_own(known, part, old, new, own)
@@ -91,8 +100,9 @@ def _instances(old: Meeting, new: Meeting, own: Own) -> Applied:
 
 
 def cancel(stored: bytes, message: Meeting) -> Applied:
-    """What is cancelled stays visible as such; its owner removes it."""
+    """What is cancelled stays visible as such; its owner removes it. Raises Violated for too many instances at once."""
     old = Meeting.read(stored)
+    series = _Deriving(old)
     changed = False
     if message.master is not None:
         if sequence_of(message.master) < sequence_of(old.any_part):
@@ -102,7 +112,7 @@ def cancel(stored: bytes, message: Meeting) -> Applied:
     for at, part in message.overrides.items():
         known = old.overrides.get(at)
         if known is None:
-            derived = old.derived(at)
+            derived = series.needed(at)
             if derived is None:
                 continue
             old.add_override(at, derived)
@@ -150,16 +160,41 @@ def _differs_for_owner(part: Part, master: Part, meeting: Meeting, own: Own) -> 
     return [bytes(each) for each in part.parts("VALARM")] != [bytes(each) for each in master.parts("VALARM")]
 
 
-def _known(meeting: Meeting, at: Moment | None) -> Part | None:
-    return meeting.master if at is None else meeting.overrides.get(at) or meeting.derived(at)
+class _Deriving:
+    """The instances of a series, of which one message has a limited number made; all of them fit into an object."""
+
+    def __init__(self, meeting: Meeting) -> None:
+        self._meeting = meeting
+        size = 0 if meeting.master is None else len(bytes(meeting.master))
+        self._left = min(_DERIVED_MAX, CALENDAR_LIMITS.max_size // max(size, 1))
+
+    def derived(self, at: Moment) -> Part | None:
+        """None: there is no such instance, or too many were asked for."""
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        return self._meeting.derived(at)
+
+    def needed(self, at: Moment) -> Part | None:
+        """None: there is no such instance. Raises Violated if too many were asked for."""
+        if self._left <= 0:
+            raise Violated("max-instances", "The message is about too many instances at once.")
+        return self.derived(at)
+
+    def known(self, at: Moment | None) -> Part | None:
+        return self._meeting.master if at is None else self._meeting.overrides.get(at) or self.derived(at)
 
 
 # The organizer's object
 
 
 def reply(stored: bytes, message: Meeting) -> Applied:
-    """The attendee's answer, with the status that he says, in the organizer's object."""
+    """The attendee's answer, with the status that he says, in the organizer's object.
+
+    Raises Violated for too many instances at once.
+    """
     meeting = Meeting.read(stored)
+    series = _Deriving(meeting)
     answers = [(at, part, part.lines("ATTENDEE")) for at, part in _all(message)]
     users = {calendar_user(line.value) for _, _, lines in answers for line in lines}
     if len(users) != 1:
@@ -168,17 +203,18 @@ def reply(stored: bytes, message: Meeting) -> Applied:
     changed = False
     for at, answer, lines in answers:
         known = meeting.master if at is None else meeting.overrides.get(at)
-        if at is None and known is None:
+        if not lines or not _PARTSTAT.fullmatch(status_of(lines[0])) or (at is None and known is None):
             continue
         if known is None:
             assert at is not None
-            known = meeting.derived(at)
+            known = series.needed(at)
             if known is None or not any(calendar_user(line.value) == user for line in known.lines("ATTENDEE")):
                 continue
             meeting.add_override(at, known)
         if _is_outdated(answer, known, message, meeting):
             continue
-        status = ",".join(line.value.partition(";")[0].strip() for line in answer.lines("REQUEST-STATUS")) or "2.0"
+        codes = [line.value.partition(";")[0].strip() for line in answer.lines("REQUEST-STATUS")][:_STATUSES_MAX]
+        status = ",".join(each for each in codes if _STATUS.fullmatch(each)) or "2.0"
         for line in known.lines("ATTENDEE"):
             if calendar_user(line.value) == user:
                 changed |= _answer(line, status_of(lines[0]), status)
@@ -198,7 +234,7 @@ def _is_outdated(answer: Part, known: Part, message: Meeting, meeting: Meeting) 
 def _answer(line: Line, partstat: str, status: str) -> bool:
     changed = status_of(line) != partstat
     line.set_parameter("PARTSTAT", partstat)
-    line.set_parameter("SCHEDULE-STATUS", status[:100])
+    line.set_parameter("SCHEDULE-STATUS", status)
     if changed:
         line.set_parameter("RSVP", None)
     return True

@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.clock import Clock
-from storage.collections.values import CollectionId, ObjectId
+from storage.collections.values import CollectionId, Kind, ObjectId
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import Row, prepare
 from storage.errors import Corrupt
@@ -29,8 +29,8 @@ from storage.itip.received import newer
 from storage.keys.sealing import derive, keyed_hash
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
-from storage.schema.account import counter, info, membership, rendered
-from storage.schema.collections import scheduled, scheduling
+from storage.schema.account import counter, info, membership, message, rendered
+from storage.schema.collections import collection, scheduled, scheduling
 from storage.values import AccountId, MessageId
 
 DAY = 86_400
@@ -120,6 +120,23 @@ _ARRIVED = prepare(
         membership.c.uid < bindparam("next"),
     )
     .order_by(membership.c.uid)
+)
+_calendars_since = select(func.min(collection.c.created)).where(
+    collection.c.account_id == bindparam("account"), collection.c.kind == Kind.INBOX
+)
+_FIRST = prepare(
+    select(func.min(membership.c.uid))
+    .select_from(
+        membership.join(
+            message,
+            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
+        )
+    )
+    .where(
+        membership.c.account_id == bindparam("account"),
+        membership.c.mailbox_id == bindparam("mailbox"),
+        message.c.internal_date >= _calendars_since.scalar_subquery(),
+    )
 )
 
 
@@ -307,17 +324,23 @@ class Scheduling:
     def arrived(self, mailbox: Mailbox, most: int) -> tuple[list[MessageId], int | None]:
         """Messages in it that may be about meetings and that nobody has looked at, and from which UID on others follow.
 
-        The first time it is nothing: what was there before calendars were is left alone. None: there is no news.
+        What was there before the account had calendars is left alone. None: there is no news.
         """
+        scope = {"account": self._account_id, "mailbox": mailbox.id}
         with self._database.reading() as connection:
-            validity, _, first = (self._value(connection, _UPTO) or "").partition(" ")
-            if validity != str(mailbox.uidvalidity) or not first:
-                return [], mailbox.uidnext
-            if int(first) >= mailbox.uidnext:
-                return [], None
-            following = min(mailbox.uidnext, int(first) + most)
-            scope = {"account": self._account_id, "mailbox": mailbox.id}
-            rows = _ARRIVED.rows(connection, **scope, first=int(first), next=following)
+            looked_at = self._value(connection, _UPTO)
+            if looked_at is None:
+                [[since]] = _FIRST.rows(connection, **scope)
+                first = mailbox.uidnext if since is None else min(int(since), mailbox.uidnext)
+            else:
+                validity, _, following_text = looked_at.partition(" ")
+                if validity != str(mailbox.uidvalidity):
+                    return [], mailbox.uidnext
+                first = int(following_text)
+            if first >= mailbox.uidnext:
+                return [], None if looked_at is not None else mailbox.uidnext
+            following = min(mailbox.uidnext, first + most)
+            rows = _ARRIVED.rows(connection, **scope, first=first, next=following)
         found = [MessageId(row[0]) for row in rows if any(each in bytes(row[1]).lower() for each in _LOOKED_FOR)]
         return found, following
 

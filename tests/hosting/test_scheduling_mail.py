@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from scheduling_town import ALICE, BOB, HOST, MALLORY, SchedulingTown, meeting, new_scheduling_town
+from sqlalchemy import text
 
 from gateway.acceptance.local import return_path
 from gateway.dsn.report import About, Action, Sending, Told, report
 from gateway.mx.header import Client, authentication_results, received
 from hosting.scheduling.carrying import Carrying
 from hosting.scheduling.imip import Written, message_of
+from hosting.scheduling.incoming import Incoming
 from hosting.scheduling.inviting import Outcome
 from hosting.scheduling.mailing import Mailing
 from hosting.scheduling_round import SchedulingRound
@@ -385,3 +387,63 @@ def test_a_domain_is_compared_as_it_is_written_in_dns(town: SchedulingTown, post
     post.knows(ZOE)
     post.deliver(from_zoe(), "zoe@FAR.example")
     assert post.look() == {Outcome.APPLIED: 1}
+
+
+def test_the_first_mail_of_a_new_account_counts(town: SchedulingTown) -> None:
+    """Nothing has looked at its mailbox before."""
+    town.new_account(town.tenant_id, "dora@example.test")
+    first = Post(town)
+    first.knows(ZOE, "dora@example.test")
+    invitation = meeting(organizer=ZOE, attendees=("dora@example.test",), method="REQUEST")
+    first.deliver(invitation, to="dora@example.test")
+    assert first.look("dora@example.test") == {Outcome.APPLIED: 1}
+    assert first.look("dora@example.test") == {}
+
+
+def test_what_was_there_before_calendars_is_left_alone(town: SchedulingTown) -> None:
+    town.new_account(town.tenant_id, "dora@example.test")
+    early = Post(town)
+    early.knows(ZOE, "dora@example.test")
+    invitation = meeting(organizer=ZOE, attendees=("dora@example.test",), method="REQUEST")
+    early.deliver(invitation, to="dora@example.test")
+    with town.account("dora@example.test") as account:
+        later = text("UPDATE collection SET created = created + 60")
+        account.database.write(lambda transaction: transaction.execute(later))
+    assert early.look("dora@example.test") == {}
+
+
+def test_an_answer_that_says_nothing_of_an_instance_stops_nothing(town: SchedulingTown, post: Post) -> None:
+    town.put("a.ics", meeting("RRULE:FREQ=DAILY", attendees=(ZOE,)))
+    answer = reply_of(ZOE, "ACCEPTED")
+    instance = meeting("RECURRENCE-ID:20261202T100000Z", attendees=())
+    event = instance[instance.index(b"BEGIN:VEVENT") : instance.index(b"END:VCALENDAR")]
+    post.deliver(answer.replace(b"END:VCALENDAR", event + b"END:VCALENDAR"))
+    assert post.look() == {Outcome.APPLIED: 1} and b"PARTSTAT=ACCEPTED" in town.only(ALICE)
+
+
+def test_what_nobody_thought_of_stops_no_other_mail(
+    town: SchedulingTown, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post.knows(ZOE)
+    post.deliver(from_zoe(uid="u1"))
+    post.deliver(from_zoe(uid="u2"))
+    read = Incoming._take
+
+    def take(self: Incoming, account: Any, rows: Any, sender: Any, method: str, octets: bytes, number: Any) -> Outcome:
+        if b"UID:u1" in octets:
+            raise IndexError
+        return read(self, account, rows, sender, method, octets, number)
+
+    monkeypatch.setattr(Incoming, "_take", take)
+    assert post.look() == {Outcome.APPLIED: 1} and b"UID:u2" in town.only(ALICE)
+
+
+def test_who_is_not_taken_out_of_a_meeting_keeps_it(town: SchedulingTown, post: Post) -> None:
+    """RFC 5546 §3.2.5: a CANCEL names who is uninvited, and some organizers send it to all."""
+    post.knows(ZOE)
+    post.deliver(from_zoe())
+    post.look()
+    post.deliver(meeting(organizer=ZOE, attendees=("carl@example.test",), sequence=1, method="CANCEL"))
+    assert post.look() == {Outcome.NOT_FOR_HIM: 1} and b"CANCELLED" not in town.only(ALICE)
+    post.deliver(from_zoe(sequence=2, method="CANCEL"))
+    assert post.look() == {Outcome.APPLIED: 1} and b"STATUS:CANCELLED" in town.only(ALICE)

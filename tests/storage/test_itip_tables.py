@@ -426,3 +426,59 @@ def test_whatever_comes_is_refused_or_written_back_as_it_was(lines: list[bytes])
         as_seen_by_others(data)
     except Violated:
         return
+
+
+def instances(method: str, count: int) -> Meeting:
+    days = [f"20270{1 + n // 28}{1 + n % 28:02}T100000" for n in range(count)]
+    who = "ATTENDEE;PARTSTAT=ACCEPTED:"
+    return Meeting.read(
+        calendar(
+            *(
+                f"BEGIN:VEVENT\nUID:meeting-1\nRECURRENCE-ID;TZID=Europe/Berlin:{day}\n"
+                f"DTSTART;TZID=Europe/Berlin:{day}\nORGANIZER:{ALICE}\n{who}{BOB}\nEND:VEVENT\n"
+                for day in days
+            ),
+            method=method,
+        )
+    )
+
+
+def test_one_message_has_few_instances_of_a_series_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a copy of all that the organizer wrote."""
+    monkeypatch.setattr("storage.itip.received._DERIVED_MAX", 5)
+    series = calendar(event("RRULE:FREQ=DAILY"))
+    assert (received.reply(series, instances("REPLY", 5)).data or b"").count(b"BEGIN:VEVENT") == 6
+    with pytest.raises(Violated, match="too many"):
+        received.reply(series, instances("REPLY", 6))
+    with pytest.raises(Violated, match="too many"):
+        received.cancel(series, instances("CANCEL", 6))
+    # What the organizer says himself counts; what its owner had set for so many of them is lost.
+    assert (received.request(series, instances("REQUEST", 9), is_bob).data or b"").count(b"BEGIN:VEVENT") == 10
+
+
+def test_a_master_that_is_large_leaves_room_for_few_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = calendar(event("RRULE:FREQ=DAILY", f"DESCRIPTION:{'x' * (3 << 20)}"))
+    assert received.reply(series, instances("REPLY", 3)).data
+    with pytest.raises(Violated, match="too many"):
+        received.reply(series, instances("REPLY", 4))
+
+
+@pytest.mark.parametrize("said", ["x y", "A" * 31, "ACCEPTED^nDTSTART", ""])
+def test_an_answer_that_is_no_word_is_none(said: str) -> None:
+    answer = calendar(
+        event(attendees=()).replace(f"ATTENDEE;PARTSTAT=ACCEPTED:{ALICE}", f'ATTENDEE;PARTSTAT="{said}":{BOB}')
+    )
+    assert received.reply(calendar(event()), Meeting.read(answer)).data is None
+
+
+def test_a_status_that_is_none_counts_as_success() -> None:
+    line = f"ATTENDEE;PARTSTAT=ACCEPTED:{ALICE}"
+    answer = event('REQUEST-STATUS:2.0","x;y', attendees=()).replace(line, f"ATTENDEE;PARTSTAT=ACCEPTED:{BOB}")
+    data = received.reply(calendar(event()), Meeting.read(calendar(answer))).data
+    assert data is not None and b"SCHEDULE-STATUS=2.0:" in data.replace(b"\r\n ", b"")
+
+
+def test_a_line_with_a_fold_that_has_two_carriage_returns_can_be_changed() -> None:
+    data = calendar(event()).replace(b"mailto:bob", b"mailto:b\r\r\n ob", 1)
+    told = with_statuses(data, {BOB: "1.2"})
+    assert b"\r\r\n" not in told and Meeting.read(told).attendees()[BOB].parameter("SCHEDULE-STATUS") == "1.2"
