@@ -219,6 +219,7 @@ COMMANDS: dict[str, Action] = {
     "import": Action.MAIL_IN,
     "migrate": Action.MAIL_IN,
     "export archive": Action.MAIL_OUT,
+    "export collection": Action.MAIL_OUT,
     "export verify": Action.OFFLINE,
     "export key": Action.OFFLINE,  # it is published
     "queue list": Action.QUEUE_SEE,
@@ -311,7 +312,7 @@ COMMANDS: dict[str, Action] = {
 
 # They read or write files that are named on the line with the rights of the server, or need keys of the whole
 # installation: nothing for administrators of customers, whose actions these are elsewhere.
-OF_PROVIDERS = frozenset({"import", "export archive", "migrate", "account delete"})
+OF_PROVIDERS = frozenset({"import", "export archive", "export collection", "migrate", "account delete"})
 
 
 def action_of(command: str) -> Action:

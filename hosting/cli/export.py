@@ -6,6 +6,8 @@ directory: an archive proves itself, and with the public key of `export key` als
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +18,20 @@ from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.composition import Administration
+from hosting.dav.calendars.whole import whole_calendar
+from hosting.dav.contacts.whole import whole_book
 from storage.certificates import signing
+from storage.collections.values import Collection, Kind
 from storage.directory.rows import AccountRow
 from storage.directory.terms import Feature
-from storage.errors import InvalidInput
+from storage.errors import AlreadyExists, InvalidInput, NotFound
 from storage.export.account import export_account
 from storage.export.manifest import Manifest
+from storage.export.place import sentences
 from storage.export.tenant import export_tenant
 from storage.export.values import Form, Progress
 from storage.export.verify import verify_archive
+from storage.mail.account import Account
 from storage.values import TenantId
 
 MESSAGES_UNREADABLE = 4  # exit status: stored messages were damaged and are not in the archive
@@ -44,7 +51,7 @@ app = typer.Typer(
     cls=_OrArchive,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Take data along: cleanmail export ADDRESS TO, cleanmail export --tenant SLUG TO; verify, key.",
+    help="Take data along: cleanmail export ADDRESS TO, cleanmail export --tenant SLUG TO; collection, verify, key.",
 )
 
 
@@ -92,14 +99,63 @@ def archive(
                 show,
                 update=update,
             )
-    unreadable = manifest.counts["unreadable"]
+    unreadable = manifest.counts["unreadable"] + manifest.counts["unreadable_objects"]
     run.output.done(
         f"{target}: {_held(manifest)}; the archive is complete"
-        + (f", but {unreadable} messages are damaged where they are stored." if unreadable else "."),
+        + (f", but {unreadable} messages or entries are damaged where they are stored." if unreadable else "."),
         {"archive": str(target), **_values(manifest)},
     )
     if unreadable:
         raise typer.Exit(MESSAGES_UNREADABLE)
+
+
+@app.command()
+def collection(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="The account.")],
+    name: Annotated[str, typer.Argument(help="Its calendar or address book, as in its path or as it is shown.")],
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="An .ics or .vcf file that is not there yet.")],
+) -> None:
+    """Export one calendar as an .ics file, or one address book as a .vcf file."""
+    run = invocation.of(context)
+    target = to.absolute()
+    if os.path.lexists(target):
+        raise AlreadyExists(f"{to} is there already; it stays as it is.")
+    with run.administration() as administration:
+        whose = invocation.find_account(administration, address)
+        tenant_id = whose.tenant.tenant_id
+        administration.control.contracts.check_feature(tenant_id, Feature.EXPORT)
+        _record(run, administration, tenant_id, whose.account, {"form": "collection"})
+        with administration.installation.account(tenant_id, whose.account.account_id) as account:
+            found = named_collection(account, name)
+            with sentences():
+                octets = _write(target, whole_calendar if found.kind is Kind.CALENDAR else whole_book, account, found)
+    values = {"collection": found.name, "kind": found.kind, "entries": found.objects, "octets": octets}
+    run.output.done(f"{to}: {found.objects} entries of {found.display_name or found.name} ({size(octets)}).", values)
+
+
+def named_collection(account: Account, name: str) -> Collection:
+    """A calendar or an address book, by its name or by what it is shown as. Raises NotFound, InvalidInput."""
+    there = [each for kind in (Kind.CALENDAR, Kind.ADDRESS_BOOK) for each in account.collections.list(kind)]
+    found = [each for each in there if each.name == name] or [each for each in there if each.display_name == name]
+    if not found:
+        raise NotFound(f"There is no calendar or address book {name}; there are: {', '.join(e.name for e in there)}.")
+    if len(found) > 1:
+        raise InvalidInput(f"Several are called {name}; say the name in its path.")
+    return found[0]
+
+
+def _write(
+    target: Path, parts: Callable[[Account, Collection], Iterator[bytes]], account: Account, of: Collection
+) -> int:
+    """For its owner's eyes only, and in no file of somebody else's."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        for part in parts(account, of):
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
 
 
 @app.command()
@@ -168,7 +224,9 @@ def _record(
 def _held(manifest: Manifest) -> str:
     accounts = f"{manifest.counts['accounts']} accounts, " if manifest.kind == "tenant" else ""
     folders = f"{manifest.messages} messages ({size(manifest.octets)}) in {manifest.counts['folders']} folders"
-    return f"{manifest.name}: {accounts}{folders}"
+    counts = manifest.counts
+    entries = f", {counts['objects']} entries in {counts['collections']} collections" if counts.get("objects") else ""
+    return f"{manifest.name}: {accounts}{folders}{entries}"
 
 
 def _values(manifest: Manifest) -> dict[str, Any]:

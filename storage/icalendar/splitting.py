@@ -34,17 +34,23 @@ class _Component:
     lines: list[bytes] = field(default_factory=list)  # with folds and ends
     uid: bytes = b""
     zones: dict[bytes, None] = field(default_factory=dict)  # named, in their order
+    line: int = 0  # of its file, where it begins
 
 
 def split_calendar(data: bytes) -> Iterator[bytes]:
     """Each object of `data`, which may hold several VCALENDARs."""
+    return (found for _, found in split_lines(data))
+
+
+def split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Likewise, each with the number of the line where its first component begins."""
     frame: dict[bytes, bytes] = {}
     zones: dict[bytes, bytes] = {}  # by TZID; the last definition of a file counts
     objects: dict[bytes, list[_Component]] = {}
     frames: dict[bytes, dict[bytes, bytes]] = {}
     stack: list[bytes] = []
     current = _Component()
-    for raw, line in _lines(_clean(data)):
+    for raw, line, number in _lines(_clean(data)):
         mark = _MARK.match(line)
         if mark is None:
             if len(stack) == 1:
@@ -63,7 +69,7 @@ def split_calendar(data: bytes) -> Iterator[bytes]:
             if len(stack) == 1:
                 frame = {}
             elif len(stack) == 2:
-                current = _Component([raw])
+                current = _Component([raw], line=number)
             else:
                 current.lines.append(raw)
             continue
@@ -82,7 +88,7 @@ def split_calendar(data: bytes) -> Iterator[bytes]:
                 objects.setdefault(uid, []).append(current)
                 frames.setdefault(uid, frame)
     for uid, components in objects.items():
-        yield _framed(frames[uid], components, zones)
+        yield components[0].line, _framed(frames[uid], components, zones)
 
 
 def _clean(data: bytes) -> bytes:
@@ -96,13 +102,15 @@ def _clean(data: bytes) -> bytes:
     return cleaned.encode("utf-8", "replace")
 
 
-def _lines(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each line as it stands there, and unfolded without its end."""
+def _lines(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Each line as it stands there, unfolded without its end, and its number."""
+    number = following = 1
     for match in _LINE.finditer(data):
         raw = match[0]
+        number, following = following, following + raw.count(b"\n")
         line = _FOLD.sub(b"", match[1]).rstrip(b"\r")
         if line:
-            yield raw if raw.endswith(b"\n") else raw + b"\r\n", line
+            yield raw if raw.endswith(b"\n") else raw + b"\r\n", line, number
 
 
 def _name(line: bytes) -> bytes:

@@ -29,8 +29,18 @@ _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\r(?!\n)")
 
 def split(data: bytes) -> Iterator[bytes]:
     """Each card of `data`; what stands between cards is passed over, a last one that is cut off comes as it is."""
-    for piece in _pieces(_utf8(data)):
-        yield _mended(piece)
+    return (card for _, card in split_lines(data))
+
+
+def split_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Likewise, each with the number of the line where it begins."""
+    data = _utf8(data)
+    line = 1
+    counted = 0
+    for start, piece in _pieces(data):
+        line += data.count(b"\n", counted, start)
+        counted = start
+        yield line, _mended(piece)
 
 
 def _utf8(data: bytes) -> bytes:
@@ -42,7 +52,7 @@ def _utf8(data: bytes) -> bytes:
     return data.replace(b"\r", b"\n") if b"\n" not in data else data  # of an old Macintosh
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
+def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
     start = depth = 0
     before = b""
     for match in _LINE.finditer(data):
@@ -52,15 +62,15 @@ def _pieces(data: bytes) -> Iterator[bytes]:
                 depth += 1
             else:
                 if depth:  # the one before never ended
-                    yield data[start : match.start()]
+                    yield start, data[start : match.start()]
                 start, depth = match.start(), 1
         elif depth and _END.match(line):
             depth -= 1
             if not depth:
-                yield data[start : match.end()]
+                yield start, data[start : match.end()]
         before = line
     if depth:
-        yield data[start:]
+        yield start, data[start:]
 
 
 def _mended(piece: bytes) -> bytes:

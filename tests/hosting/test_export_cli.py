@@ -112,6 +112,30 @@ def test_an_account_goes_out_is_verified_offline_and_comes_back(place: Place, tm
     assert place.audited()[-1] == ("account.import", AccountId(2))
 
 
+def test_calendars_and_contacts_come_and_go(place: Place, tmp_path: Path) -> None:
+    event = b"BEGIN:VEVENT\r\nUID:%s\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nEND:VEVENT\r\n"
+    head, tail = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n", b"END:VCALENDAR\r\n"
+    events = tmp_path / "events.ics"
+    events.write_bytes(head + event % b"a" + event % b"b" + (event % b"c").replace(b"20260102", b"never") + tail)
+    dry = place.run("import", "ada@acme.test", str(events), "--collection", "Work", "--dry-run", "--json")
+    assert dry.status == 5 and (json.loads(dry.out)["imported"], json.loads(dry.out)["made"]) == (2, ["Work"])
+    said = place.run("import", "ada@acme.test", str(events), "--collection", "Work")
+    assert said.status == 5 and "2 entries" in said.out and "events.ics, line 14:" in said.err
+    assert place.audited()[-1] == ("account.import", AccountId(1))
+    again = place.run("import", "ada@acme.test", str(events), "--collection", "Work", "--replace", "--json")
+    assert json.loads(again.out)["present"] == 2
+    to = tmp_path / "work.ics"
+    said = place.run("export", "collection", "ada@acme.test", "Work", str(to))
+    assert said.status == 0 and "2 entries of Work" in said.out and to.read_bytes().count(b"BEGIN:VEVENT") == 2
+    assert to.stat().st_mode & 0o777 == 0o600 and place.audited()[-1] == ("account.export", AccountId(1))
+    assert place.run("export", "collection", "ada@acme.test", "Work", str(to)).status == 1
+    assert place.run("import", "bob@acme.test", str(to), "--json").json["imported"] == 2
+    archive = place.run("export", "ada@acme.test", str(tmp_path / "all"))
+    assert "2 entries in 7 collections" in archive.out and (tmp_path / "all" / "calendars" / "Work" / "a.ics").exists()
+    back = place.run("import", "bob@acme.test", str(tmp_path / "all"), "--json").json
+    assert (back["objects"], back["collections"], back["imported"]) == (2, 1, 3)
+
+
 def write_journal(data: Path) -> None:
     """A folder that the server writes, with a message: nothing of it is imported."""
     with (
@@ -169,6 +193,9 @@ def test_a_tenant_comes_back_with_accounts_aliases_and_settings(place: Place, tm
         (["import", "ada@acme.test", "{tmp}/nothing", "--kind", "export"], "There is no archive"),
         (["import", "ada@acme.test"], "Say: cleanmail import"),
         (["import", "ada@acme.test", "{tmp}", "--dry-run"], "this is none"),
+        (["import", "ada@acme.test", "{tmp}", "--replace"], "for .ics and .vcf files"),
+        (["import", "ada@acme.test", "{tmp}", "--kind", "entries", "--mailbox", "x"], "to no mailbox"),
+        (["export", "collection", "ada@acme.test", "Nowhere", "{tmp}/x.ics"], "There is no calendar"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place: Place, tmp_path: Path, arguments: list[str], sentence: str) -> None:
