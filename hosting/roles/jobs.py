@@ -6,8 +6,8 @@ in the feed (once a minute at most, since every run of the command line is a new
 account is looked at; merges of the index must go on where nothing arrives. After its index an account's opinions of
 spam are learned from (`hosting.learning_round`), and invitations in its mail are worked on
 (`hosting.scheduling_round`); calendars elsewhere are fetched beside it (`hosting.feed_round`). The sweep looks at every
-account at the start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at most is taken
-from people who wait.
+account at the start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at
+most is taken from people who wait.
 """
 
 from __future__ import annotations
