@@ -27,6 +27,7 @@ from storage.values import AccountId
 
 READ_AT_ONCE = 200  # objects with their octets in one statement
 POINT_READS = 200  # names that are looked up one by one; for more the collection is read once
+_LOWER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
 TRIES = 3  # to read an object that is replaced again and again
 
 _mine = object_.c.account_id == bindparam("account")
@@ -35,6 +36,12 @@ _this = (*_in_collection, object_.c.object_id == bindparam("object"))
 _by_name = prepare(select(*OBJECT_COLUMNS).where(*_in_collection, object_.c.name == bindparam("called")))
 _by_id = prepare(select(*OBJECT_COLUMNS).where(*_this))
 _all = prepare(select(*OBJECT_COLUMNS).where(*_in_collection).order_by(object_.c.object_id))
+# lower() of SQLite knows the letters of ASCII and no others.
+_by_part_of_uid = prepare(
+    select(*OBJECT_COLUMNS)
+    .where(*_in_collection, func.instr(func.lower(object_.c.uid), bindparam("part")) > 0)
+    .order_by(object_.c.object_id)
+)
 _entries = prepare(select(object_.c.name, object_.c.etag).where(*_in_collection).order_by(object_.c.object_id))
 _some = prepare(
     select(*OBJECT_COLUMNS)
@@ -81,6 +88,14 @@ class Lookup:
         """All of them, oldest first."""
         with self._database.reading() as connection:
             rows = _all.rows(connection, account=self._account_id, collection=collection_id)
+        return [Stored(*row) for row in rows]
+
+    def with_uid(self, collection_id: CollectionId, part: str) -> Sequence[Stored]:
+        """Those that have `part` in their UID, letters of ASCII without case, oldest first."""
+        with self._database.reading() as connection:
+            rows = _by_part_of_uid.rows(
+                connection, account=self._account_id, collection=collection_id, part=part.translate(_LOWER)
+            )
         return [Stored(*row) for row in rows]
 
     def entries(self, collection_id: CollectionId) -> Sequence[tuple[str, str]]:

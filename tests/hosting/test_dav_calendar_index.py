@@ -94,6 +94,38 @@ def test_the_index_finds_what_reading_everything_finds(filled: House) -> None:
         assert found == {each for each, object_ in objects.items() if matches(object_, filter_, zone)}
 
 
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [
+        ('<C:prop-filter name="UID"><C:text-match>E24</C:text-match></C:prop-filter>', {24, *range(240, 250)}),
+        ('<C:prop-filter name="UID"><C:text-match collation="i;octet">E24</C:text-match></C:prop-filter>', set()),
+        ('<C:prop-filter name="UID"><C:text-match collation="i;octet">e7</C:text-match></C:prop-filter>',
+         {7, *range(70, 80)}),
+        ('<C:prop-filter name="UID"><C:text-match negate-condition="yes">e</C:text-match></C:prop-filter>', set()),
+        ('<C:prop-filter name="UID"><C:text-match>%_</C:text-match></C:prop-filter>', set()),
+        ('<C:prop-filter name="UID"><C:text-match>e1</C:text-match></C:prop-filter>'
+         '<C:prop-filter name="UID"><C:text-match>99</C:text-match></C:prop-filter>', {199}),
+    ],
+)  # fmt: skip
+def test_a_uid_is_looked_for_in_the_rows(filled: House, conditions: str, found: set[int]) -> None:
+    inner = f'<C:comp-filter name="VEVENT">{conditions}</C:comp-filter>'
+    assert names_of(filled, inner) == {f"{number}.ics" for number in found}
+
+
+def test_one_of_several_conditions_is_enough_beside_a_uid_too(filled: House) -> None:
+    either = (
+        '<C:prop-filter name="UID"><C:text-match>e199</C:text-match></C:prop-filter><C:prop-filter name="DTSTART"/>'
+    )
+    inner = f'<C:comp-filter name="VEVENT" test="anyof">{either}</C:comp-filter>'
+    assert len(names_of(filled, inner)) == len(names_of(filled, "")) == 250
+
+
+def names_of(at: House, inner: str) -> set[str]:
+    body = f'<C:filter><C:comp-filter name="VCALENDAR">{inner}</C:comp-filter></C:filter>'
+    asked = f"<C:calendar-query {NAMESPACES}><D:prop><D:getetag/></D:prop>{body}</C:calendar-query>"
+    return set(at.ask("REPORT", CALENDAR, asked, depth="1").hrefs)
+
+
 def test_a_long_answer_is_streamed_whole(filled: House) -> None:
     wide = query(datetime(2026, 1, 1), datetime(2030, 1, 1), prop="<D:getetag/><C:calendar-data/>")
     answer = filled.ask("REPORT", CALENDAR, wide, depth="1")

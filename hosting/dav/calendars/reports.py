@@ -30,7 +30,7 @@ from storage.icalendar.checked import CalendarObject, parsed
 from storage.icalendar.filter import Candidates, Filter, certain, matches, may_match, prefilter, validated
 from storage.icalendar.freebusy import Busy, freebusy, together, written_freebusy
 from storage.icalendar.instances import BEGINNING, overlapping
-from storage.icalendar.textmatch import TextMatch
+from storage.icalendar.textmatch import Collation, TextMatch
 from storage.icalendar.values import Zone
 
 CALENDAR_DATA = caldav("calendar-data")
@@ -44,6 +44,7 @@ _TYPES = frozenset(
         ResourceType.INBOX_ITEM,
     }
 )
+_EVERYTHING = Filter("VCALENDAR")
 _WITH_FREE_BUSY = frozenset({ResourceType.CALENDAR, ResourceType.CALENDAR_HOME})
 
 
@@ -96,8 +97,11 @@ class CalendarReports:
         filter_: Filter,
         zone: Zone,
     ) -> Iterator[bytes]:
-        sure, unsure = _sorted_out(calendar, only, prefilter(filter_), zone)
+        if filter_ == _EVERYTHING:
+            yield from self._contents.told(context, calendar, _listed(calendar, only, []), wanted, part)
+            return
         uids = list(_uids(filter_))
+        sure, unsure = _sorted_out(calendar, only, prefilter(filter_), zone, uids)
         if uids:  # the row knows it
             unsure = [each for each in unsure if all(text.matches(each.uid or "") for text in uids)]
         if sure:
@@ -131,16 +135,14 @@ class CalendarReports:
 
 
 def _sorted_out(
-    calendar: Resource, only: Stored | None, candidates: Candidates | None, zone: Zone
+    calendar: Resource, only: Stored | None, candidates: Candidates | None, zone: Zone, uids: list[TextMatch]
 ) -> tuple[list[Stored], list[Stored]]:
-    """Objects that match for certain, and those that have to be read."""
-    objects = calendar.data.objects
+    """Objects that match for certain, and those that have to be read; of others than `uids`, not all."""
     if candidates is None:
-        return [], [only] if only else list(objects.list(calendar.row.id))
+        return [], _listed(calendar, only, uids)
     start, end = candidates.start, candidates.end
     if start is None and end is None:
-        found = [only] if only else objects.list(calendar.row.id)
-        chosen = [each for each in found if each.component == candidates.component]
+        chosen = [each for each in _listed(calendar, only, uids) if each.component == candidates.component]
         return (chosen, []) if candidates.alone else ([], chosen)
     sure, unsure = [], []
     for each, times in _timed(calendar, only, start, end, candidates.component):
@@ -150,6 +152,17 @@ def _sorted_out(
         elif decided:
             sure.append(each)
     return sure, unsure
+
+
+def _listed(calendar: Resource, only: Stored | None, uids: list[TextMatch]) -> list[Stored]:
+    """All objects; where a UID is looked for, those that may have it."""
+    if only is not None:
+        return [only]
+    objects, collection_id = calendar.data.objects, calendar.row.id
+    for uid in uids:
+        if uid.text.isascii() and uid.collation is not Collation.UNICODE and not uid.negate:
+            return list(objects.with_uid(collection_id, uid.text))
+    return list(objects.list(collection_id))
 
 
 def _timed(
@@ -183,9 +196,20 @@ def _shown(calendar: Resource, data: bytes, filter_: Filter) -> CalendarObject |
 
 def _uids(filter_: Filter) -> Iterator[TextMatch]:
     """What an object's UID has to match, the same in all its components."""
+    if _is_choice(filter_):
+        return
     for component in filter_.components:
-        if not component.is_not_defined:
-            yield from (prop.text for prop in component.props if prop.name == "UID" and prop.text is not None)
+        if not component.is_not_defined and not _is_choice(component):
+            yield from (
+                prop.text
+                for prop in component.props
+                if prop.name == "UID" and prop.text is not None and not (prop.any_of and prop.params)
+            )
+
+
+def _is_choice(filter_: Filter) -> bool:
+    """Whether one of several conditions is enough."""
+    return filter_.any_of and len(filter_.props) + len(filter_.components) > 1
 
 
 def _objects_in(calendar: Resource, start: int, end: int) -> Iterator[CalendarObject]:
