@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import socket
+import struct
 from typing import Any, Protocol
 
 from uvicorn._types import ASGI3Application
@@ -26,6 +28,7 @@ from hosting.web.limits import Limits
 _PIECE = 16 * 1024  # octets that are parsed at once; what a head may be longer than its limit before it is seen
 _SLOWEST = 16 * 1024  # octets of a body in each body_timeout
 _THROWN_AWAY = 1024 * 1024  # octets of a body that nobody wants
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, and what was not sent is forgotten
 _AHEAD = 8  # requests that wait for the answer to the one before
 
 
@@ -108,8 +111,11 @@ class HttpConnection(HttpToolsProtocol):
             self._answered.message_event.set()
 
     def abort(self) -> None:
-        """Without waiting for the client to read what was written."""
+        """Without waiting for the client to read what was written: the kernel keeps nothing of it either."""
         if not self.lost:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
 
     # --- input ---

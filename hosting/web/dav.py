@@ -26,6 +26,7 @@ from hosting.web.places import Places
 from hosting.web.signin import SignIns, parse
 from hosting.web.turns import Turns
 from storage.errors import CleanmailError
+from storage.values import AccountId
 
 log = logging.getLogger("web")
 
@@ -66,7 +67,8 @@ class DavEndpoint:
         try:
             headers = _headers(scope)
             principal = await self._principal(headers.pop("authorization", ""), connection)
-            async with self._bodies.read(scope["method"], headers, receive) as body:
+            account = principal.account_id
+            async with self._bodies.read(scope["method"], headers, receive, account=account) as body:
                 request = DavRequest(
                     scope["method"],
                     raw_path,
@@ -129,10 +131,20 @@ class DavEndpoint:
                 raise
 
         begun = await self._turns.run(key, begin)
+        # What is read only can be asked for again; of what was changed the answer is given, however much is held.
+        held = len(begun.first) if begun.rest is None and request.method == "GET" else 0
+        with self._bodies.holding(held, key):
+            await self._send(begun, key, connection, send)
+
+    async def _send(self, begun: _Begun, key: AccountId, connection: HttpConnection, send: Send) -> None:
+        """A piece when the client has taken the one before: whoever is slow has his time for each of them."""
         try:
             await send({"type": "http.response.start", "status": begun.status, "headers": begun.fields})
-            await send({"type": "http.response.body", "body": begun.first, "more_body": begun.rest is not None})
             rest = begun.rest
+            first = begun.first
+            for start in range(0, len(first) or 1, _PIECE):
+                more = rest is not None or start + _PIECE < len(first)
+                await send({"type": "http.response.body", "body": first[start : start + _PIECE], "more_body": more})
             while rest is not None and not connection.lost:
                 octets, more = await self._turns.run(key, partial(_pull, rest))
                 await send({"type": "http.response.body", "body": octets, "more_body": more})
