@@ -1,0 +1,423 @@
+"""Seeded fuzzer of everything below /dav/: real requests, damaged in path, headers and body, one after the other.
+
+    python scripts/fuzz/dav.py --seed 1 --seconds 60
+
+Played on DavHandler over real databases, with calendars, contacts, files, locks and scheduling. What must hold: each
+request is answered, never by 500 or 503; every answer in XML can be parsed; a refused object comes with its
+precondition; what is stored is given back octet for octet under its ETag, and reports can tell of it; nothing that
+belongs to others is in any answer, and it is there unchanged in the end.
+The first thing that does not hold is printed with its seed, and the exit status is 1.
+"""
+
+# ruff: noqa: E402 - the way to the packages is made first
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+# A file beside this one is called as a package is that storage uses: this folder must not be looked into.
+sys.path = [one for one in sys.path if Path(one or ".").resolve() != Path(__file__).resolve().parent]
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in ("", "tests/support")]
+
+from dav_house import NAMESPACES, Answer, House
+
+from hosting.config import Config
+from hosting.dav.assembly import make_handler
+from hosting.dav.calendars import extension as calendars
+from hosting.dav.contacts import extension as contacts
+from hosting.dav.services import DavServices
+from hosting.scheduling.assembly import make_scheduling
+from hosting.scheduling.outbox import Outbox
+from scripts.fuzz.icalendar import random_object
+from scripts.fuzz.vcard import random_file as random_card
+
+ADA, BOB, EVE = "ada@acme.test", "bob@acme.test", "eve@other.test"
+SECRET = b"only-for-its-owner"
+
+CALENDAR, BOOK, FILES = f"/dav/calendars/{ADA}/calendar/", f"/dav/addressbooks/{ADA}/contacts/", f"/dav/files/{ADA}/"
+COLLECTIONS = [
+    "/dav/", f"/dav/calendars/{ADA}/", CALENDAR, f"/dav/calendars/{ADA}/tasks/", f"/dav/calendars/{ADA}/notes/",
+    f"/dav/calendars/{ADA}/inbox/", f"/dav/calendars/{ADA}/outbox/", f"/dav/calendars/{ADA}/new/", BOOK, FILES,
+    f"{FILES}folder/", f"/dav/principals/{ADA}/", f"/dav/addressbooks/{ADA}/", "/dav/principals/", "/dav/calendars/",
+]  # fmt: skip
+NAMES = ["a.ics", "b.ics", "c.ics", "a.vcf", "f", "Grüße & <b>.ics", "x" * 250, "a b", "%41.ics", "'\";"]
+TRICKS = [
+    "..", ".", "%2e%2e", "%2E", "..%2f", "%2f", "%5c", "\\", "%00", "%0d%0a", "%ff", "%C0%AF", "%", "%zz", "//", ";a=b",
+    "?", "#", f"../{BOB}/calendar/b.ics", f"..%2F..%2F{BOB}", BOB, EVE, "~", "*", "x" * 3000, "%E2%80%AE", "a" * 300,
+    "../../principals", "%252e%252e", "/etc/passwd", "calendar", "inbox", "%F0%9F%98%80", "sync", "folder", "",
+]  # fmt: skip
+BOBS, EVES = f"/dav/calendars/{BOB}/calendar/b.ics", f"/dav/calendars/{EVE}/calendar/e.ics"
+
+RANGE = '<C:time-range start="20260101T000000Z" end="20270101T000000Z"/>'
+EVENTS = f'<C:comp-filter name="VCALENDAR"><C:comp-filter name="VEVENT">{RANGE}%s</C:comp-filter></C:comp-filter>'
+PROP = "<D:prop><D:getetag/><D:displayname/><D:resourcetype/><D:acl/><D:lockdiscovery/><C:calendar-data/></D:prop>"
+
+
+def _of(root: str, inner: str) -> str:
+    return f"<{root} {NAMESPACES}>{inner}</{root}>"
+
+
+REPORTS = [
+    _of("D:sync-collection", "<D:sync-token/><D:sync-level>1</D:sync-level><D:limit><D:nresults>2</D:nresults>"
+        f"</D:limit>{PROP}"),
+    _of("D:sync-collection", "<D:sync-token>urn:cleanmail:sync:1-1</D:sync-token>"
+        f"<D:sync-level>infinite</D:sync-level>{PROP}"),
+    _of("C:calendar-query", f"{PROP}<C:filter>{EVENTS % ''}</C:filter><C:limit><C:nresults>1</C:nresults></C:limit>"),
+    _of("C:calendar-query", "<D:prop><C:calendar-data><C:expand start='20260101T000000Z' end='20260301T000000Z'/>"
+        f"</C:calendar-data></D:prop><C:filter>{EVENTS % ''}</C:filter>"),
+    _of("C:calendar-query", "<D:prop><C:calendar-data><C:comp name='VCALENDAR'><C:prop name='VERSION'/>"
+        "<C:comp name='VEVENT'><C:prop name='SUMMARY' novalue='yes'/><C:allcomp/></C:comp></C:comp>"
+        "<C:limit-recurrence-set start='20260101T000000Z' end='20260301T000000Z'/></C:calendar-data></D:prop>"
+        "<C:filter>" + EVENTS % ("<C:prop-filter name='ATTENDEE'><C:text-match collation='i;ascii-casemap' "
+        "negate-condition='yes'>mailto:x</C:text-match><C:param-filter name='PARTSTAT'><C:is-not-defined/>"
+        "</C:param-filter></C:prop-filter><C:comp-filter name='VALARM'>" + RANGE + "</C:comp-filter>")
+        + "</C:filter><C:timezone-id>Europe/Berlin</C:timezone-id>"),
+    _of("C:calendar-multiget", f"{PROP}<D:href>{CALENDAR}a.ics</D:href><D:href>{BOBS}</D:href><D:href>{EVES}</D:href>"),
+    _of("C:free-busy-query", RANGE),
+    _of("CR:addressbook-query", "<D:prop><D:getetag/><CR:address-data version='4.0' content-type='text/vcard'>"
+        "<CR:prop name='FN'/></CR:address-data></D:prop><CR:filter test='anyof'>"
+        "<CR:prop-filter name='EMAIL' test='allof'><CR:text-match match-type='ends-with' "
+        "collation='i;unicode-casemap'>x</CR:text-match></CR:prop-filter></CR:filter><CR:limit><CR:nresults>3</CR:nresults></CR:limit>"),
+    _of("CR:addressbook-multiget", f"<D:prop><CR:address-data version='3.0'/></D:prop><D:href>{BOOK}a.vcf</D:href>"),
+    _of("D:expand-property", "<D:property name='current-user-principal'><D:property name='displayname'/>"
+        "<D:property name='calendar-home-set' namespace='urn:ietf:params:xml:ns:caldav'><D:property name='owner'/>"
+        "</D:property></D:property>"),
+    _of("D:principal-property-search", "<D:property-search><D:prop><D:displayname/></D:prop><D:match>b</D:match>"
+        "</D:property-search><D:prop><D:displayname/></D:prop><D:apply-to-principal-collection-set/>"),
+    _of("D:principal-match", "<D:self/><D:prop><D:displayname/></D:prop>"),
+    _of("D:acl-principal-prop-set", "<D:prop><D:displayname/></D:prop>"),
+    _of("D:principal-search-property-set", ""),
+    _of("CS:calendarserver-principal-search", "<CS:search-token>b</CS:search-token><D:prop><D:displayname/></D:prop>"),
+]  # fmt: skip
+BODIES: dict[str, list[str]] = {
+    "PROPFIND": ["", _of("D:propfind", PROP), _of("D:propfind", "<D:allprop/><D:include><D:acl/></D:include>"),
+                 _of("D:propfind", "<D:propname/>")],
+    "PROPPATCH": [
+        _of("D:propertyupdate", "<D:set><D:prop><D:displayname xml:lang='de'>Größe</D:displayname>"
+            "<I:calendar-color>#FF0000FF</I:calendar-color><I:calendar-order>3</I:calendar-order>"
+            "<C:calendar-description>x</C:calendar-description></D:prop></D:set>"),
+        _of("D:propertyupdate", "<D:set><D:prop><x:y xmlns:x='urn:x'><x:z a='1'>t<b/>u</x:z></x:y></D:prop></D:set>"
+            "<D:remove><D:prop><D:displayname/></D:prop></D:remove>"),
+        _of("D:propertyupdate", "<D:set><D:prop><C:calendar-timezone>BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n"
+            "BEGIN:VTIMEZONE\r\nTZID:X\r\nBEGIN:STANDARD\r\nDTSTART:20000101T000000\r\nTZOFFSETFROM:+0100\r\n"
+            "TZOFFSETTO:+0100\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\nEND:VCALENDAR\r\n</C:calendar-timezone>"
+            "<C:schedule-calendar-transp><C:opaque/></C:schedule-calendar-transp></D:prop></D:set>"),
+        _of("D:propertyupdate", "<D:set><D:prop><C:default-alarm-vevent-date>BEGIN:VALARM\r\nEND:VALARM"
+            f"</C:default-alarm-vevent-date><C:schedule-default-calendar-URL><D:href>{CALENDAR}</D:href>"
+            "</C:schedule-default-calendar-URL><C:calendar-timezone-id>Europe/Berlin</C:calendar-timezone-id>"
+            "<C:calendar-free-busy-set><D:href>x</D:href></C:calendar-free-busy-set></D:prop></D:set>"),
+    ],
+    "MKCALENDAR": ["", _of("C:mkcalendar", "<D:set><D:prop><D:displayname>n</D:displayname>"
+                           "<C:supported-calendar-component-set><C:comp name='VEVENT'/>"
+                           "</C:supported-calendar-component-set></D:prop></D:set>")],
+    "MKCOL": ["", _of("D:mkcol", "<D:set><D:prop><D:resourcetype><D:collection/><CR:addressbook/></D:resourcetype>"
+                      "<D:displayname>b</D:displayname></D:prop></D:set>")],
+    "LOCK": ["", _of("D:lockinfo", "<D:lockscope><D:shared/></D:lockscope><D:locktype><D:write/></D:locktype>"
+                     "<D:owner><D:href>x</D:href></D:owner>")],
+    "REPORT": REPORTS,
+    "ACL": [_of("D:acl", "<D:ace><D:principal><D:all/></D:principal><D:grant><D:privilege><D:read/></D:privilege>"
+                "</D:grant></D:ace>")],
+    "POST": ["", _of("CS:share", "<CS:set><D:href>mailto:bob@acme.test</D:href><CS:read-write/></CS:set>"),
+             "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:REQUEST\r\nBEGIN:VFREEBUSY\r\nUID:u\r\n"
+             "DTSTAMP:20260101T000000Z\r\nDTSTART:20260101T000000Z\r\nDTEND:20260301T000000Z\r\n"
+             "ORGANIZER:mailto:ada@acme.test\r\nATTENDEE:mailto:bob@acme.test\r\nATTENDEE:mailto:eve@other.test\r\n"
+             "END:VFREEBUSY\r\nEND:VCALENDAR\r\n"],
+}  # fmt: skip
+METHODS = [
+    *["PUT"] * 14, *["REPORT"] * 12, *["PROPFIND"] * 4, *["PROPPATCH"] * 4, *["MKCALENDAR", "MKCOL", "LOCK", "ACL"],
+    "POST", "POST", "COPY", "COPY", "MOVE", "MOVE", "DELETE", "GET", "HEAD", "UNLOCK", "OPTIONS", "PATCH", "SEARCH",
+]  # fmt: skip
+MEETING = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:m\r\nDTSTAMP:20260101T000000Z\r\n"
+    "DTSTART;TZID=Europe/Berlin:20261224T180000\r\nDURATION:PT1H\r\nRRULE:FREQ=WEEKLY;COUNT=9\r\nSUMMARY:Grüße\r\n"
+    "ORGANIZER:mailto:ada@acme.test\r\nATTENDEE;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:bob@acme.test\r\n"
+    "ATTENDEE:mailto:eve@other.test\r\nATTENDEE;SCHEDULE-AGENT=CLIENT:mailto:far@far.test\r\nEND:VEVENT\r\n"
+    "BEGIN:VEVENT\r\nUID:m\r\nDTSTAMP:20260101T000000Z\r\nRECURRENCE-ID;TZID=Europe/Berlin:20261231T180000\r\n"
+    "DTSTART;TZID=Europe/Berlin:20261231T200000\r\nORGANIZER:mailto:ada@acme.test\r\n"
+    "ATTENDEE:mailto:bob@acme.test\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+).encode()
+TEXTS = [
+    "", " ", "-1", "0", "99999999999999999999", "VEVENT", "20260101T000000Z", "20260101", "99991231T235959Z",
+    "00000101T000000Z", "9" * 300, "infinite", "\N{GREEK SMALL LETTER ALPHA}" * 40, "urn:cleanmail:sync:9-9", "<",
+    "]]>", "&#1;", "&amp;", "&x;", "yes", "no", "i;octet", "http://[", "//x", "/dav/../..", "DAV:", "x" * 5000, "\x00",
+    "\ud800", "#GGGGGG", "1" * 20, "mailto:", BOBS, EVES, f"/dav/principals/{EVE}/", "Europe/Nowhere", "\x85",
+    "../../etc/passwd",
+]  # fmt: skip
+HEADERS: dict[str, list[str]] = {
+    "depth": ["0", "0", "1", "1", "infinity", "2", "", "1,noroot"],
+    "overwrite": ["T", "F", "x"],
+    "if": ["(<a:b>)", '(["x"])', "(Not <DAV:no-lock>)", f"<{BOBS}> (<a>)", "((", "<", "(" * 900,
+           "(<" + "x" * 4000 + ">)", "(" + '["y"]' * 300 + ")", "<http://[> (<x>)", "(Not Not <a>)",
+           f"</dav/> ([\"a\"]) <{EVES}> (Not [\"b\"])"],
+    "if-match": ["*", '"x"', "x", ",", '"', 'W/"x"', '"a"' * 400, ""],
+    "if-none-match": ["*", '"x"', ",,", "*, *"],
+    "if-schedule-tag-match": ['"x"', "*", ""],
+    "if-modified-since": ["x", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 99 Jan 99999 99:99:99 GMT", "-1"],
+    "if-unmodified-since": ["x", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 +9999"],
+    "lock-token": ["<urn:uuid:1>", "x", "<>", "<", "<" + "x" * 5000 + ">"],
+    "timeout": ["Second-1", "Infinite, Second-4100000000", "Second-99999999999999", "x", "Second-", "Second--1"],
+    "prefer": ["return=minimal", "return=representation", "depth-noroot", "=;,", 'return="', "return=minimal;" * 90],
+    "range": ["bytes=0-", "bytes=-1", "bytes=9-1", "x", "bytes=0-0,2-3", "bytes=-0", "bytes=" + "9" * 400 + "-"],
+    "content-type": ["text/calendar", "text/vcard", "application/xml", "", "x/y; z", 'text/calendar; charset="utf-16"',
+                     "text/calendar; component=vevent; charset=utf-8", "text/vcard; version=4.0", "\xff", "a" * 900],
+    "accept": ["text/vcard; version=4.0", "text/vcard;version=3.0, */*;q=0", "x", ",;q=;", "text/html"],
+    "caldav-timezones": ["F", "T", "x"],
+    "schedule-reply": ["F", "x"],
+    "content-range": ["bytes 0-1/2"],
+    "brief": ["t"],
+    "host": ["dav.acme.test", "dav.acme.test:99999", "[::1", "", "other.example", "a\xffb"],
+    "origin": ["https://elsewhere.example"],
+    "user-agent": ["", "x" * 3000],
+    "expect": ["100-continue"],
+    "x-http-method-override": ["DELETE"],
+    "x-forwarded-user": [BOB],
+    "originator": [f"mailto:{BOB}"],
+    "recipient": [f"mailto:{EVE}"],
+}  # fmt: skip
+
+
+class Target:
+    """ada sends; bob, of her tenant, and eve, of another, have something of their own."""
+
+    def __init__(self, data: Path) -> None:
+        self.house = House(data)
+        scheduling = make_scheduling(self.house.installation, replace(Config()))
+        services = DavServices(self.house.installation, self.house.clock, scheduler=scheduling.scheduler)
+        extensions: list[Callable[..., None]] = [calendars.register, contacts.register]
+        self.house.handler = make_handler(services, [*extensions, Outbox(scheduling.people).register])
+        self.secrets = {
+            path: MEETING.replace(b"ORGANIZER:mailto:ada@acme.test\r\n", b"").replace(b"UID:m", b"UID:" + SECRET)
+            for path in (BOBS, EVES)
+        }
+        self.secrets = {path: re.sub(rb"ATTENDEE.*\r\n", b"", data) for path, data in self.secrets.items()}
+        for (path, secret), who in zip(self.secrets.items(), ("bob", "eve"), strict=True):
+            assert self.house.ask("PUT", path, secret, who=who, content_type="text/calendar").status == 201
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+        return self.house.ask(method, path, body, **(headers or {}))
+
+    def restore(self) -> None:
+        """What was locked, moved or removed is there again."""
+        self.house.clock.advance(4000)
+        kind = "<D:resourcetype><D:collection/><CR:addressbook/></D:resourcetype>"
+        book = _of("D:mkcol", f"<D:set><D:prop>{kind}</D:prop></D:set>")
+        for method, path, body in (
+            ("MKCALENDAR", CALENDAR, ""),
+            ("MKCALENDAR", f"/dav/calendars/{ADA}/tasks/", ""),
+            ("MKCOL", BOOK, book),
+            ("MKCOL", f"{FILES}folder/", ""),
+        ):
+            assert self.ask(method, path, body.encode()).status in (201, 403, 405), path
+
+    def verify(self) -> None:
+        """What others have is as it was."""
+        for (path, secret), who in zip(self.secrets.items(), ("bob", "eve"), strict=True):
+            assert self.house.ask("GET", path, who=who).body == secret
+
+
+def random_path(chance: random.Random) -> str:
+    path = chance.choice([CALENDAR, BOOK, FILES, chance.choice(COLLECTIONS)])
+    if chance.random() < 0.75:
+        path += quote(chance.choice(NAMES))
+    for _ in range(chance.choice([*[0] * 12, 1, 3])):
+        trick = chance.choice(TRICKS)
+        if chance.random() < 0.5:
+            at = chance.randrange(5, len(path) + 1)
+            path = path[:at] + trick + path[at:]
+        else:
+            path = path.rstrip("/") + "/" + trick
+    return path if chance.random() > 0.02 else chance.choice([BOBS, EVES, "/", "", "/davx", "*", "http://x/dav/"])
+
+
+def random_reference(chance: random.Random) -> str:
+    """What Destination says."""
+    prefix = ["", "https://dav.acme.test", "http://dav.acme.test:81", "//x", "https://other.example", "https://["]
+    return chance.choices(prefix, [9, 9, 2, 1, 1, 1])[0] + random_path(chance)
+
+
+def damaged_xml(chance: random.Random, xml: str) -> bytes:
+    """Elements doubled, taken out, put into each other; values changed; octets changed."""
+    for _ in range(chance.choice([0, 0, 1, 1, 2, 4])):
+        spans = [each.span() for each in re.finditer(r"<([\w:-]+)[^<>]*?(?:/>|>[^<]*</\1>)", xml)]
+        values = [each.span(1) for each in re.finditer(r"""(?:=['"]|>)([^<>'"]*)(?=['"<])""", xml)]
+        way = chance.randrange(6)
+        if way == 0 and values:
+            start, end = chance.choice(values)
+            xml = xml[:start] + chance.choice(TEXTS) + xml[end:]
+        elif way == 1 and spans:
+            start, end = chance.choice(spans)
+            xml = xml[:start] + xml[end:]
+        elif way == 2 and spans:
+            start, end = chance.choice(spans)
+            xml = xml[:start] + xml[start:end] * chance.choice([2, 3, 600]) + xml[end:]
+        elif way == 3 and spans:
+            (start, end), (there, _) = chance.choice(spans), chance.choice(spans)
+            xml = xml[:there] + xml[start:end] + xml[there:]
+        elif way == 4:
+            xml = re.sub(r"\b(C|D|CR|CS):", lambda m: chance.choice([m[0]] * 9 + ["D:", "C:", "CR:"]), xml)
+        elif spans:
+            start, end = chance.choice(spans)
+            depth = chance.choice([3, 70])
+            xml = xml[:start] + "<D:prop>" * depth + xml[start:end] + "</D:prop>" * depth + xml[end:]
+    octets = xml.encode("utf-8", "surrogatepass")
+    if chance.random() < 0.1:
+        at = chance.randrange(len(octets) + 1)
+        octets = octets[:at] + chance.choice([b"\xff", b"<", b"\0", b"<!DOCTYPE a>", b"<?x?>", b"&x;"]) + octets[at:]
+    if chance.random() < 0.05:
+        octets = octets[: chance.randrange(len(octets) + 1)]
+    if chance.random() < 0.03:
+        octets = chance.choice([xml.encode("utf-16", "replace"), b"\xef\xbb\xbf" + octets,
+                                b'<?xml version="1.0" encoding="utf-7"?>' + octets])  # fmt: skip
+    return octets
+
+
+def random_octets(chance: random.Random) -> bytes:
+    """A body for PUT: of an object, often damaged."""
+    way = chance.random()
+    if way < 0.4:
+        return random_object(chance)
+    if way < 0.65:
+        return random_card(chance)
+    if way < 0.7:
+        return chance.randbytes(chance.choice([0, 1, 300, 70_000]))
+    lines = MEETING.split(b"\r\n")
+    for _ in range(chance.choice([0, 1, 2, 5])):
+        at = chance.randrange(len(lines))
+        other = chance.choice(lines)
+        way = chance.random()
+        if way < 0.3:
+            del lines[at : at + 1]
+        elif way < 0.6:
+            lines.insert(at, other)
+        else:
+            name, _, value = other.partition(b":")
+            new = chance.choice(TEXTS).encode("utf-8", "surrogatepass")
+            lines.insert(at, chance.choice([name + b":" + new, name + b";X=" + new + b":" + value, new]))
+        lines = lines or [b""]
+    uid = chance.choice([b"m", b"m", b"n", b"%d" % chance.randrange(99)])
+    return b"\r\n".join(lines).replace(b"UID:m", b"UID:" + uid)
+
+
+def random_request(chance: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
+    method = chance.choice(METHODS)
+    path = random_path(chance)
+    names = chance.sample(list(HEADERS), chance.choice([*[0] * 8, 1, 2, 6]))
+    headers = {name: chance.choice(HEADERS[name]) for name in names}
+    if method in ("COPY", "MOVE"):
+        headers["destination"] = random_reference(chance)
+    if method == "PUT":
+        body = random_octets(chance)
+        headers.setdefault("content-type", "text/vcard" if b"VCARD" in body[:40] else "text/calendar")
+    else:
+        body = damaged_xml(chance, chance.choice(BODIES.get(method, ["", "<x/>"])))
+    if method == "REPORT" and chance.random() < 0.7:
+        kind = b"addressbook" in body[:30]
+        path = BOOK if kind else chance.choice([CALENDAR, CALENDAR, f"/dav/calendars/{ADA}/"])
+        headers.pop("host", None)
+    elif method == "POST" and chance.random() < 0.7:
+        path = chance.choice([f"/dav/calendars/{ADA}/outbox/", CALENDAR])
+        headers["content-type"] = "text/calendar" if b"VFREEBUSY" in body else "application/xml"
+    return method, path, body, headers
+
+
+def check(target: Target, method: str, path: str, body: bytes, headers: dict[str, str]) -> int:
+    """Asks, and asserts all that must hold of the answer; its status."""
+    told = target.ask(method, path, body, headers)
+    assert 200 <= told.status < 600 and told.status not in (500, 503), told
+    assert SECRET not in told.body, told
+    assert all(value.isprintable() for value in told.headers.values()), told.headers
+    if method != "HEAD" and "content-length" in told.headers:
+        assert told.headers["content-length"] == str(len(told.body)), told
+    if "xml" in told.headers.get("content-type", "") and told.body and method != "GET":
+        _check_xml(told)
+    if method == "PUT":
+        _check_put(target, path, body, told)
+    return told.status
+
+
+def _check_xml(told: Answer) -> None:
+    root = ElementTree.fromstring(told.body)
+    if told.status == 207:
+        assert root.tag == "{DAV:}multistatus", told
+        for status in root.iter("{DAV:}status"):
+            assert "500" not in (status.text or "") and "503" not in (status.text or ""), told
+        for response in root.iter("{DAV:}response"):
+            assert response.find("{DAV:}href") is not None, told
+
+
+def _check_put(target: Target, path: str, body: bytes, told: Answer) -> None:
+    if told.status in (403, 409) and body and (path.startswith((CALENDAR, BOOK))):
+        assert len(told.xml.children) and told.xml.children[0].name.startswith("{"), told
+    if told.status not in (201, 204):
+        return
+    got = target.ask("GET", path)
+    assert got.status == 200, (told, got)
+    if "etag" in told.headers and "preference-applied" not in told.headers:
+        assert (got.headers["etag"], got.body) == (told.headers["etag"], body), (told, got)
+    collection = path.rpartition("/")[0] + "/"
+    found = target.ask("PROPFIND", path, headers={"depth": "0"})
+    assert found.status == 207, found
+    if collection in (CALENDAR, BOOK):
+        root = "C:calendar-multiget" if collection == CALENDAR else "CR:addressbook-multiget"
+        data = "C:calendar-data" if collection == CALENDAR else "CR:address-data"
+        query = _of(root, f"<D:prop><D:getetag/><{data}/></D:prop><D:href>{path.replace('&', '&amp;')}</D:href>")
+        report = target.ask("REPORT", collection, query.encode())
+        assert report.status == 207 and list(report.statuses.values()) == [200], report
+        ElementTree.fromstring(report.body)
+
+
+def run(data: Path, seed: int, count: int | None = None, seconds: float | None = None) -> dict[int, int]:
+    """Plays `count` requests, or as many as fit into `seconds`; how often which status was answered."""
+    end = None if seconds is None else time.monotonic() + seconds
+    statuses: dict[int, int] = {}
+    target = Target(data)
+    try:
+        number = 0
+        while (count is None or number < count) and (end is None or time.monotonic() < end):
+            request = random_request(random.Random(f"{seed}.{number}"))
+            begun = time.monotonic()
+            if number % 40 == 0:
+                target.restore()
+            try:
+                status = check(target, *request)
+            except Exception:
+                print(f"seed {seed}, request {number}: {request!r}"[:20_000])
+                raise
+            if time.monotonic() - begun > 5:
+                print(f"seed {seed}, request {number} took {time.monotonic() - begun:.1f} s: {request!r}"[:5000])
+            statuses[status] = statuses.get(status, 0) + 1
+            number += 1
+        target.verify()
+    finally:
+        target.house.close()
+    return statuses
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cleanmail-fuzz-") as folder:
+        try:
+            statuses = run(Path(folder), options.seed, seconds=options.seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            print(f"does not hold: {error!r}"[:20_000])
+            return 1
+    told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    print(f"{sum(statuses.values())} requests, seed {options.seed}: everything held ({told})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
