@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from dns_server import DnsServer
@@ -37,8 +38,15 @@ data_timeout = 3
 handshake_timeout = 3
 connections_per_address = 30
 connections_per_minute = 300
+[web]
+bodies = 67108864
+head_timeout = 2
+body_timeout = 2
+write_timeout = 3
+connections_per_address = 30
 """
 
+SMALL = '<D:propfind xmlns:D="DAV:"><D:prop><D:sync-token/></D:prop></D:propfind>'
 ANSWER = 10.0  # seconds that nobody waits for an answer, on a slow machine that does other things as well
 
 Meanwhile = Callable[..., AbstractContextManager[None]]
@@ -84,6 +92,11 @@ def meanwhile(server: WholeServer) -> Meanwhile:
     return watching
 
 
+def connected(server: WholeServer, role: str) -> Any:
+    opened = {"smtp": server.smtp, "web": server.dav}.get(role, server.imap)
+    return opened("bob@one.test", source="127.0.0.2")
+
+
 def ask(
     server: WholeServer,
     role: str,
@@ -92,16 +105,19 @@ def ask(
     slowest: list[float],
     failures: list[BaseException],
 ) -> None:
-    """NOOP after NOOP until it is over, and at least once at the end."""
+    """NOOP after NOOP until it is over, and at least once at the end; over HTTP, how large bob's calendar is."""
     try:
-        with (server.smtp if role == "smtp" else server.imap)("bob@one.test", source="127.0.0.2") as client:
+        with connected(server, role) as client:
             last = False
             while not last:
                 last = over.wait(0.02)
                 begun = time.monotonic()
-                answer = client.command(b"NOOP")
+                if role == "web":
+                    assert client.ask("PROPFIND", "/dav/calendars/bob@one.test/", SMALL).status == 207
+                else:
+                    answer = client.command(b"NOOP")
+                    assert getattr(answer, "ok", True) and (role != "smtp" or answer[0] == 250)
                 slowest.append(time.monotonic() - begun)
-                assert getattr(answer, "ok", True) and (role != "smtp" or answer[0] == 250)
                 served.set()
     except BaseException as error:
         failures.append(error)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from command_host import run_in_fork
+from http_wire import HttpWire
 from wire import ImapWire, SmtpWire
 
 from gateway.smtp.limit_files import remove_folder
@@ -63,6 +64,7 @@ class WholeServer:
         workers: int = 1,
         smtp_workers: int = 1,
         web: bool = True,
+        web_workers: int = 1,
     ) -> None:
         """`web`: HTTP is served; a process less for tests that don't ask for it."""
         self.folder = folder
@@ -75,7 +77,7 @@ class WholeServer:
         ports = "".join(f"{name} = {port}\n" for name, port in listened.items())
         (self.data / "cleanmail.toml").write_text(
             f'[server]\nhostname = "localhost"\nimap_workers = {workers}\nsmtp_workers = {smtp_workers}\n'
-            "web_workers = 1\nstop_within = 10\n"
+            f"web_workers = {web_workers}\nstop_within = 10\n"
             f'[listen]\naddresses = ["127.0.0.1"]\nplain_text_sign_in = true\n{ports}'
             f"[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n{settings}"
         )
@@ -184,6 +186,12 @@ class WholeServer:
             code, said = client.login(address, password or self.passwords[address])
             assert code == 235, said
         return client
+
+    def dav(self, address: str | None = "alice@one.test", password: str | None = None, **options: Any) -> HttpWire:
+        """Without TLS; who it is stands in each request."""
+        if address is None:
+            return HttpWire(self.ports["http"], **options)
+        return HttpWire(self.ports["http"], address, password or self.passwords[address], **options)
 
 
 @contextlib.contextmanager
