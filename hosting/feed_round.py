@@ -133,6 +133,7 @@ class FeedRound:
             if self._tidied.get(account.account_id) == today:
                 return
             self._tidied[account.account_id] = today
+        account.birthdays.mend()
         living = [int(each.id) for each in account.collections.list()]
         tenant_id, account_id = account.tenant_id, account.account_id
         self._installation.control.public_links.forget_collections(tenant_id, account_id, living)

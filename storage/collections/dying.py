@@ -68,12 +68,12 @@ class DyingCollections:
     def hide(self, transaction: Transaction, found: Collection) -> None:
         """From the commit on it does not exist, nor what is below it; their quota is given back."""
         ids = below(transaction, self._account_id, found.id)
+        for tell in self.leaving:
+            tell(transaction, ids)
         self._properties.give_back_in(transaction, ids)
         self._locks.forget_collections_in(transaction, ids)
         rows: Sequence[Row] = _hide.rows(transaction, account=self._account_id, collections=json.dumps(ids))
         self._ledger.charge(transaction, -sum(row[1] for row in rows if not row[2]))
-        for tell in self.leaving:
-            tell(transaction, ids)
         for row in rows:
             self._ledger.changed(transaction, row[0], row[3])
         transaction.after_commit(self.schedule)

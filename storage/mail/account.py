@@ -19,6 +19,7 @@ from storage.background import Background
 from storage.changes import Change, CollectionChanged
 from storage.clock import Clock, boot_id
 from storage.collections import octets
+from storage.collections.birthdays import Birthdays
 from storage.collections.collections import Collections
 from storage.collections.defaults import ensure_defaults, make_defaults
 from storage.collections.dying import DyingCollections
@@ -183,7 +184,11 @@ class Account:
         )
         self.collections = Collections(ledger, self.properties, self._dying_collections)
         self.feeds = Feeds(database, account_id, self.collections, self.objects, surroundings.clock)
-        self._dying_collections.leaving.append(self.feeds.forget_in)
+        self.birthdays = Birthdays(
+            database, account_id, self.collections, self.objects, self.octets, surroundings.clock
+        )
+        self.objects.follow(self.birthdays)
+        self._dying_collections.leaving += [self.feeds.forget_in, self.birthdays.leaving_in]
         self.transfers = CollectionTransfers(
             ledger, self.collections, self.objects, self.octets, self.properties, self.locks
         )
