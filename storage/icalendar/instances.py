@@ -47,8 +47,9 @@ def times_of(found: CalendarObject) -> Times:
     if not listed or any(one.begins is None for one in listed):
         return Times(BEGINNING, ENDLESS, floating, BEGINNING)  # an override without a time: only the object knows
     slack = int(found.component == "VTODO")  # of tasks the ends count too
-    first = min(one.start for one in listed) - slack
-    last = max(max(one.end, one.start + 1) for one in listed) + slack
+    first = listed[0].start - slack  # they are in order
+    ends = [one.end for one in listed]
+    last = max(*ends, listed[-1].start + 1) + slack
     if horizon is not None:
         first, last = min(first, horizon), ENDLESS
     first, last = _widened(first, last, floating)

@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from storage.icalendar.checked import CalendarObject, Timed
@@ -112,8 +113,7 @@ def _is_dense(rule: Rule, limit: int) -> bool:
     return a_day * 366 > limit
 
 
-def _by_time(one: Instance) -> tuple[int, int]:
-    return one.start, one.end
+_by_time = itemgetter(0, 1)  # start and end of an instance
 
 
 def _expanded(found: CalendarObject, zone: Zone, low: int, high: int, steps: Steps) -> Iterator[Instance]:
@@ -200,11 +200,12 @@ class _Expansion:
         seconds_of = of.seconds
         ends = {one.start.seconds(self._zone): one.until(self._zone) for one in master.dates if isinstance(one, Period)}
         fixed = 0 if long.days else long.seconds
+        is_date, zone = anchor.is_date, anchor.zone
         for local in self._locals(master, anchor, low, high):
             key = seconds_of(local)
             if key in keys or (days and local.replace(hour=0, minute=0, second=0) in days):
                 continue
-            begins = Moment(local, anchor.is_date, anchor.zone)
+            begins = Moment(local, is_date, zone)
             if self._future_keys:
                 index = bisect_right(self._future_keys, key)
                 if index:

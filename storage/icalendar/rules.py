@@ -462,6 +462,13 @@ def _weekly(rule: Rule, start: datetime, first: datetime, last_day: int, steps: 
     week = begin + max(0, (first.toordinal() - 7 - begin) // pace) * pace
     last_day = min(last_day, _LAST_DAY - 7)
     months = rule.months
+    if not (months or rule.positions):
+        while week <= last_day:  # some weeks at once
+            weeks = range(week, min(week + pace * _AT_ONCE, last_day + 1), pace)
+            steps.spend(len(weeks))
+            yield [day + weekday for day in weeks for weekday in weekdays], seconds
+            week = weeks[-1] + pace
+        return
     while week <= last_day:
         steps.spend()
         days = [week + weekday for weekday in weekdays]

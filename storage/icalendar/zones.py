@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from storage.icalendar.contentlines import Component, Malformed, Property, read, text
 from storage.icalendar.limits import CALENDAR_LIMITS, CalendarLimits
 from storage.icalendar.rules import Rule, Steps, TooMuch, occurrences, read_rule
-from storage.icalendar.values import DAY, UTC, Moment, Zone, moment, naive, offset, unix
+from storage.icalendar.values import DAY, EPOCH, UTC, Moment, Zone, moment, naive, offset, unix
 
 _TZID_MAX = 255
 _OBSERVANCES_MAX = 1_000  # of one definition
@@ -44,8 +44,11 @@ class _Standard:
         self._info = ZoneInfo(name)
 
     def seconds(self, local: datetime) -> int:
+        passed = local - EPOCH
         offset = self._info.utcoffset(local)
-        return unix(local) - (offset.days * DAY + offset.seconds if offset is not None else 0)
+        if offset is not None:
+            passed -= offset
+        return passed.days * DAY + passed.seconds
 
     def local(self, seconds: int) -> datetime:
         try:
