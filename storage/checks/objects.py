@@ -104,6 +104,18 @@ _CHECKS = (
                 AND o.object_id = t.object_id)""",
     ),
     Check(
+        Kind.INDEX_WRONG,
+        Severity.ERROR,
+        "The index of times lacks {count} objects of collection {collection_id}: no query for a time finds them.",
+        ("collection_id", "count"),
+        """SELECT o.collection_id, count(*) FROM object o JOIN collection c ON c.account_id = o.account_id
+             AND c.collection_id = o.collection_id AND c.kind = 'calendar' AND c.parent_id >= 0
+           WHERE o.account_id = :account_id AND o.uid IS NOT NULL AND NOT EXISTS
+             (SELECT 1 FROM object_time t WHERE t.account_id = o.account_id AND t.collection_id = o.collection_id
+                AND t.object_id = o.object_id)
+           GROUP BY o.collection_id""",
+    ),
+    Check(
         Kind.CONTENT_LOOSE,
         Severity.ERROR,
         "{count} properties are left of object {object_id} of collection {collection_id}, which is gone.",

@@ -3,14 +3,15 @@ and for what it lost the large objects, whose files say where they belong.
 
 Small objects stand in the database alone. Sync tokens of before are not valid afterwards, since rows may be missing;
 nor are ids of before given out again, though nothing may say any more which there were. What has no place any more,
-since a file says where it was when it was written, comes back in a collection named `FOUND`. Whoever calls holds the
-account for himself; nobody follows yet what is written here.
+since a file says where it was when it was written, comes back in a collection named `FOUND`. When events take place is
+worked out anew. Whoever calls holds the account for himself; nobody follows yet what is written here.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from storage.collections.conditions import Violated
 from storage.collections.defaults import COUNTERS, FIRST_COLLECTIONS
 from storage.collections.objects import Objects
 from storage.collections.octets import Octets, Packed
-from storage.collections.values import CollectionId, Content, Kind, NewCollection, file_content
+from storage.collections.values import CollectionId, Content, Kind, NewCollection, Stored, Times, file_content
 from storage.database.database import Database, Transaction
 from storage.database.driver import Driver, Error, connect, database_key
 from storage.database.prepared import Row, prepare
@@ -69,6 +70,12 @@ _raise_counter = prepare(
 _files_named = prepare(
     select(object_data.c.object_id, object_data.c.file).where(
         object_data.c.account_id == bindparam("account"), object_data.c.file.is_not(None)
+    )
+)
+_octets_of = prepare(
+    select(object_data.c.object_id, object_data.c.data, object_data.c.file).where(
+        object_data.c.account_id == bindparam("account"),
+        object_data.c.object_id.between(bindparam("first"), bindparam("last")),
     )
 )
 _files_to_go = prepare(select(object_unlink.c.file).where(object_unlink.c.account_id == bindparam("account")))
@@ -144,6 +151,9 @@ def salvage(old: Path, files: Maildir, target: Target, readers: Mapping[Kind, Re
     salvaged = Salvaged()
     _copy_rows(old, target)
     target.database.write(lambda transaction: _repair(transaction, target, set(_names_in(files)), now))
+    for kind, read in readers.items():
+        for each in target.collections.list(kind):
+            _index(target, each.id, files, read)
     _bring_back(files, target, readers, salvaged)
     salvaged.objects = sum(each.objects for each in target.collections.list())
     return salvaged
@@ -230,6 +240,35 @@ def _repair(transaction: Transaction, target: Target, there: set[str], now: int)
     for new in FIRST_COLLECTIONS:  # every account has these two
         if new.kind in (Kind.INBOX, Kind.OUTBOX) and new.kind not in kinds:
             target.collections.create_in(transaction, new)
+
+
+def _index(target: Target, collection_id: CollectionId, files: Maildir, read: Read) -> None:
+    """The index of times of one collection, from its octets; what cannot be read keeps what it had."""
+    after = 0
+    while objects := target.objects.some(collection_id, after, BATCH):
+        after = objects[-1].object_id
+        with target.database.reading() as connection:
+            octets = {
+                row[0]: (row[1], row[2])
+                for row in _octets_of.rows(
+                    connection, account=target.account_id, first=objects[0].object_id, last=after
+                )
+            }
+        found: list[tuple[Stored, Times]] = []
+        for each in objects:
+            data, file = octets[each.object_id]
+            with suppress(InvalidInput, Corrupt, NotFound, Unavailable):
+                content = read(
+                    files.read(file, target.key)[1] if file else target.octets.unpacked(data, None, each.size)
+                )
+                if content.times is not None:
+                    found.append((each, content.times))
+        target.database.write(partial(_put_times, target=target, found=found))
+
+
+def _put_times(transaction: Transaction, target: Target, found: Sequence[tuple[Stored, Times]]) -> None:
+    for each, times in found:
+        target.objects.put_times(transaction, each, times)
 
 
 # Files

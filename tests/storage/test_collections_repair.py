@@ -19,6 +19,7 @@ from storage.checks.finding import Severity
 from storage.collections.tokens import TokenTooOld
 from storage.collections.values import Collection, Content, Kind
 from storage.files.incarnation import Incarnation
+from storage.icalendar.content import calendar_content
 from storage.mail.account import DATABASE, Account
 from storage.rebuild import Rebuilt, rebuild_account
 from storage.register.catalogue import CATALOGUE
@@ -85,6 +86,7 @@ def test_nothing_is_found_where_nothing_is_wrong_and_every_file_is_declared(plac
         ("UPDATE object SET modseq = 999 WHERE name = 'small'", {Found.MODSEQ_BEYOND_HIGHEST}),
         ("UPDATE counter SET value = 1 WHERE name = 'object_id'", {Found.ID_BEYOND_COUNTER}),
         ("DELETE FROM object_data WHERE file IS NULL", {Found.CONTENT_MISSING}),
+        ("DELETE FROM object_time", {Found.INDEX_WRONG}),
         ("DELETE FROM collection WHERE name = 'contacts'", {Found.OBJECT_LOOSE, Found.USAGE_WRONG}),
         ("UPDATE collection SET name = 'notes' WHERE name = 'tasks'", {Found.COLLECTION_LOOSE}),
         ("UPDATE object_data SET data = x'28b52ffd' WHERE file IS NULL", {Found.FILE_UNREADABLE}),
@@ -165,6 +167,17 @@ def test_without_the_old_database_large_objects_come_back_from_their_files(place
     [(stored, times)] = place.account.objects.in_time(calendar.id, 1_767_348_000, 1_767_348_001)
     assert (stored.uid, stored.component, times.last - times.first) == ("one", "VEVENT", 3600)
     assert findings(place) == []
+
+
+def test_a_rebuild_works_out_anew_when_events_take_place(place: AccountPlace) -> None:
+    account, calendar = place.account, place.account.collections.find(Kind.CALENDAR, "calendar")
+    account.objects.put(calendar.id, "small", calendar_content(EVENT % b"small"))
+    account.objects.put(calendar.id, "large", calendar_content((EVENT % large()).replace(b"UID:one", b"UID:two")))
+    account.objects.put(calendar.id, "unreadable", event("three"))
+    account.database.write(lambda transaction: transaction.driver.execute("DELETE FROM object_time"))
+    rebuild(place)
+    found = place.account.objects.in_time(calendar.id, 1_767_348_000, 1_767_348_001)
+    assert [each.name for each, _ in found] == ["small", "large"]
 
 
 def lose_database(place: AccountPlace) -> None:
