@@ -12,11 +12,11 @@ Standards: RFC 6638 §3.2 (implicit scheduling), §3.2.4 (preconditions), §3.2.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hosting.dav.scheduling import Change
 from hosting.scheduling.carrying import AT_ONCE, Carrying
-from hosting.scheduling.people import ByMail, Here, People
+from hosting.scheduling.people import ByMail, Here, Nowhere, People, Place
 from storage.clock import Clock
 from storage.collections.conditions import PreconditionFailed, Violated
 from storage.collections.values import Content, Kind, ObjectId, Stored
@@ -31,6 +31,8 @@ from storage.itip.store import Scheduling, Waiting
 from storage.mail.account import Account
 
 log = logging.getLogger(__name__)
+
+HISTORY = 7 * 86_400  # seconds after which nobody is told by mail of what is over
 
 _KINDS = frozenset({"VEVENT", "VTODO", "VJOURNAL"})
 
@@ -60,8 +62,11 @@ class ImplicitScheduler:
         if content is not None and before is not None and change.if_schedule_tag_match and change.before_data:
             content, after = self._merged(change, content, before, after, own)
         messages = self._messages(change, before, after, own)
+        places = {each.recipient: self._people.place(change.owner.tenant_id, each.recipient) for each in messages}
+        if any(isinstance(each, ByMail) for each in places.values()) and _is_history(change, self._clock.now()):
+            messages = [each for each in messages if not isinstance(places[each.recipient], ByMail)]
         if content is not None:
-            told = with_statuses(content.data, self._statuses(change, messages), reply=_is_reply(messages))
+            told = with_statuses(content.data, _statuses(messages, places), reply=_is_reply(messages))
             content = content if told == content.data else calendar_content(told)
         return Following(change, content, messages, self._carrying, self._clock)
 
@@ -101,19 +106,6 @@ class ImplicitScheduler:
             reply = answering.of_attendee(None, after, own, now)
             return [] if reply is None else [reply]
         return []
-
-    def _statuses(self, change: Change, messages: Sequence[Outgoing]) -> dict[str, str]:
-        statuses: dict[str, str] = {}
-        for each in messages:
-            place = self._people.place(change.owner.tenant_id, each.recipient)
-            statuses[each.recipient] = (
-                Status.DELIVERED
-                if isinstance(place, Here)
-                else Status.SENT
-                if isinstance(place, ByMail)
-                else Status.NO_SUCH_USER
-            )
-        return statuses
 
 
 class Following:
@@ -157,6 +149,27 @@ def _role(meeting: Meeting | None, own: Own) -> str:
     if own(meeting.organizer):
         return _ORGANIZER
     return _ATTENDEE if any(own(user) for user in meeting.attendees()) else _NOBODY
+
+
+def _statuses(messages: Sequence[Outgoing], places: Mapping[str, Place]) -> dict[str, str]:
+    said: dict[type[Place], Status] = {Here: Status.DELIVERED, ByMail: Status.SENT, Nowhere: Status.NO_SUCH_USER}
+    return {each.recipient: said[type(places[each.recipient])] for each in messages}
+
+
+def _is_history(change: Change, now: int) -> bool:
+    """Whether it was over long ago, before and after the change: then nobody gets mail about it.
+
+    Else a calendar that is moved in, and whoever tidies up last year's, would write to everybody he ever met. What
+    says SCHEDULE-FORCE-SEND is no history.
+    """
+    times = []
+    if change.before_data is not None:
+        times.append(calendar_content(change.before_data).times)
+    if change.content is not None:
+        if b"SCHEDULE-FORCE-SEND" in change.content.data:
+            return False
+        times.append(change.content.times)
+    return all(each is not None and each.last < now - HISTORY for each in times)
 
 
 def _meeting(data: bytes | None) -> Meeting | None:

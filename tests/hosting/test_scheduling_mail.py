@@ -25,7 +25,7 @@ from hosting.scheduling.mailing import Mailing
 from hosting.scheduling_round import SchedulingRound
 from storage.collections.values import CollectionId, ObjectId
 from storage.delivery import Delivery, deliver
-from storage.itip.meeting import Meeting
+from storage.itip.meeting import Meeting, utc_text
 from storage.itip.messages import Outgoing
 from storage.itip.store import CLAIM, Scheduling, Trust
 from storage.queue.entries import RecipientState, Reply, new_queue_id
@@ -447,3 +447,40 @@ def test_who_is_not_taken_out_of_a_meeting_keeps_it(town: SchedulingTown, post: 
     assert post.look() == {Outcome.NOT_FOR_HIM: 1} and b"CANCELLED" not in town.only(ALICE)
     post.deliver(from_zoe(sequence=2, method="CANCEL"))
     assert post.look() == {Outcome.APPLIED: 1} and b"STATUS:CANCELLED" in town.only(ALICE)
+
+
+def test_nobody_gets_mail_about_what_was_over_long_ago(town: SchedulingTown) -> None:
+    """Who moves in with a calendar, and who tidies up last year's, writes to nobody; calendars here are told."""
+    long_ago = day(town, -10)
+    town.put("old.ics", meeting(attendees=(ZOE, BOB), start=long_ago))
+    assert b"SCHEDULE-STATUS=1.2:mailto:bob" in town.only(ALICE) and b"SCHEDULE-STATUS=1.1" not in town.only(ALICE)
+    answered = f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:{ALICE}"
+    town.put("theirs.ics", meeting(attendees=(answered,), organizer=ZOE, start=long_ago, uid="theirs"))
+    town.delete("old.ics")
+    town.delete("theirs.ics")
+    assert town.queued() == [] and waiting(town) == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "lines", "attendee"),
+    [
+        (-6, (), f"ATTENDEE:mailto:{ZOE}"),
+        (-900, ("RRULE:FREQ=WEEKLY",), f"ATTENDEE:mailto:{ZOE}"),
+        (-10, (), f"ATTENDEE;SCHEDULE-FORCE-SEND=REQUEST:mailto:{ZOE}"),
+    ],
+)
+def test_what_is_not_over_long_ago_is_told(
+    town: SchedulingTown, days: int, lines: tuple[str, ...], attendee: str
+) -> None:
+    town.put("a.ics", meeting(*lines, attendees=(attendee,), start=day(town, days)))
+    assert len(town.queued()) == 1
+
+
+def test_what_is_moved_to_a_time_long_ago_is_told(town: SchedulingTown) -> None:
+    town.put("a.ics", meeting(attendees=(ZOE,), start=day(town, 3)))
+    town.put("a.ics", meeting(attendees=(ZOE,), start=day(town, -30), sequence=1))
+    assert len(town.queued()) == 2
+
+
+def day(town: SchedulingTown, days: int) -> str:
+    return utc_text(town.clock.now() + days * 86_400)
