@@ -76,6 +76,7 @@ _refresh = prepare(
 )
 _delete = prepare(delete(dav_lock).where(*_valid, dav_lock.c.token == bindparam("wanted")))
 _expire = prepare(delete(dav_lock).where(_mine, dav_lock.c.expires <= bindparam("now")))
+_any_expired = prepare(select(dav_lock.c.token).where(_mine, dav_lock.c.expires <= bindparam("now")).limit(1))
 _count = prepare(select(func.count()).select_from(dav_lock).where(_mine))
 _forget = prepare(
     delete(dav_lock).where(
@@ -202,6 +203,14 @@ class Locks:
             lambda transaction: _delete.run(transaction, account=self._account_id, now=now, wanted=token)
         ):
             raise NotFound("There is no such lock.")
+
+    def remove_expired(self) -> int:
+        """Those whose time is over; how many. They count for nothing before that either."""
+        now = self._ledger.now()
+        with self._database.reading() as connection:
+            if _any_expired.one(connection, account=self._account_id, now=now) is None:
+                return 0
+        return self._database.write(lambda transaction: _expire.run(transaction, account=self._account_id, now=now))
 
     def forget_in(self, transaction: Transaction, collection_id: CollectionId, object_id: int) -> None:
         """Locks end with what they are on (RFC 4918 §6.1), and don't move with it (§7.7)."""

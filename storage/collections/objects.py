@@ -184,6 +184,10 @@ class Objects(Lookup):
             self._octets.settle(packed)
         return len(ready)
 
+    def forget_gone(self, before: int) -> int:
+        """Names of what went before a time: a client that has not come since then reads its collections anew."""
+        return self._tombstones.forget_before(before)
+
     def delete(
         self,
         collection_id: CollectionId,
@@ -356,7 +360,7 @@ class Objects(Lookup):
         if not moves:
             self._properties.delete_in(transaction, stored.collection_id, stored.object_id)
         self._locks.forget_in(transaction, stored.collection_id, stored.object_id)
-        self._tombstones.insert(transaction, stored.collection_id, parent.highest_modseq, stored.name)
+        self._tombstones.insert(transaction, stored.collection_id, parent.highest_modseq, stored.name, parent.modified)
         if told:
             for follower in self._followers:
                 follower.removed(transaction, parent, stored)

@@ -96,6 +96,12 @@ _EXPIRE = prepare(
     delete(scheduled).where(scheduled.c.account_id == bindparam("account"), scheduled.c.seen < bindparam("before"))
 )
 
+_HAS_OLD = prepare(
+    select(scheduled.c.key)
+    .where(scheduled.c.account_id == bindparam("account"), scheduled.c.seen < bindparam("before"))
+    .limit(1)
+)
+
 _READ = prepare(
     select(info.c.value).where(info.c.account_id == bindparam("account"), info.c.name == bindparam("called"))
 )
@@ -302,6 +308,9 @@ class Scheduling:
     def remove_expired(self) -> int:
         """What was worked on so long ago that nobody sends it again; how many."""
         before = self._clock.now() - KEPT_DAYS * DAY
+        with self._database.reading() as connection:
+            if _HAS_OLD.one(connection, account=self._account_id, before=before) is None:
+                return 0
         return self._database.write(
             lambda transaction: _EXPIRE.run(transaction, account=self._account_id, before=before), durable=False
         )

@@ -21,14 +21,18 @@ from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation
 from storage.mail import journal
+from storage.mail.account import Account
 from storage.register import classes
 from storage.register.values import DataClass
 from storage.retention.ages import earliest
+from storage.retention.collections import remove_from_collections, remove_from_scheduling
 from storage.retention.folders import remove_from_folders
 from storage.retention.removers import INSTALLATION, TENANT, Due
 from storage.values import TenantId
 
 _log = logging.getLogger("cleanmail.storage")
+
+_OF_ACCOUNTS = (classes.MAIL, classes.COLLECTIONS, classes.SCHEDULING)
 
 GRACE = 2 * 3600  # seconds above a ceiling before it is an alarm: passes come every hour
 
@@ -69,7 +73,7 @@ class _Pass:
         self.now = now
         self.stopping = stopping
         self.removed = Removed()
-        concerned = [*(each.of for each in INSTALLATION), *(each.of for each in TENANT), classes.MAIL]
+        concerned = [*(each.of for each in INSTALLATION), *(each.of for each in TENANT), *_OF_ACCOUNTS]
         self.tallies = {of: _Tally() for of in concerned}
         self.tenants = [row.tenant_id for row in installation.control.tenants() if row.state is not State.ENDED]
 
@@ -149,6 +153,19 @@ class _Pass:
                 count += journal.expire(account, self.due(classes.ACCESS_EVENTS).cut_off)
                 tally.removed += count
                 self.removed.messages += count
+                self._remove_from_collections(account)
+
+    def _remove_from_collections(self, account: Account) -> None:
+        """While it is open."""
+        name = f"account {account.account_id} of tenant {account.tenant_id}"
+        with self.part(classes.COLLECTIONS, f"collections of {name}") as tally:
+            count = remove_from_collections(account, self.now, self.stopping)
+            tally.removed += count
+            self.removed.rows += count
+        with self.part(classes.SCHEDULING, f"scheduling of {name}") as tally:
+            count = remove_from_scheduling(account, self.installation.clock)
+            tally.removed += count
+            self.removed.rows += count
 
     # Looking
 

@@ -126,6 +126,7 @@ object_gone = Table(
     Column("collection_id", BigInteger, primary_key=True, autoincrement=False),
     Column("modseq", BigInteger, primary_key=True, autoincrement=False),
     Column("name", Text, primary_key=True, info=personal("user", "last segment of its path")),
+    Column("gone", BigInteger, nullable=False),  # Unix seconds
     info=technical("tombstones for sync-collection (RFC 6578)", of=classes.COLLECTIONS),
     sqlite_with_rowid=False,
 )

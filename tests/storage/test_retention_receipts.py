@@ -59,7 +59,8 @@ def removed_of(removed: Removed, name: str) -> int:
 
 def test_a_pass_leaves_a_receipt_of_each_class(place: Place) -> None:
     removed = remove_due(place.installation)
-    expected = {each.of.name for each in INSTALLATION} | {each.of.name for each in TENANT} | {"mail"}
+    of_accounts = {"mail", "collections", "scheduling"}
+    expected = {each.of.name for each in INSTALLATION} | {each.of.name for each in TENANT} | of_accounts
     assert {each.data_class for each in removed.receipts} == expected
     kept = place.installation.control.receipts
     assert {name: each.time for name, each in kept.last().items()} == dict.fromkeys(expected, place.clock.now())
