@@ -38,6 +38,7 @@ _COMMANDS = {
     "account": ("accounts", "app"),
     "alias": ("aliases", "app"),
     "app-password": ("app_passwords", "app"),
+    "collection": ("collections", "app"),
     "certificate": ("certificate", "app"),
     "ending": ("endings", "app"),
     "contract": ("contracts", "app"),
