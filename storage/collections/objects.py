@@ -15,22 +15,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy import bindparam, delete, insert, text, update
 
-from storage.collections.conditions import ANYTHING, Conditions, Namespace, Violated, conditions_of
+from storage.collections.conditions import ANYTHING, Conditions, conditions_of
 from storage.collections.follow import Follower, Preparing
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.lookup import Lookup
 from storage.collections.names import checked_name, sought_name
 from storage.collections.octets import INLINE_MAX, Octets, Packed
+from storage.collections.places import check_place
 from storage.collections.properties import Properties
 from storage.collections.tombstones import ObjectTombstones
 from storage.collections.values import (
     Collection,
     CollectionId,
     Content,
-    Kind,
     ObjectId,
     Put,
     Stored,
@@ -38,34 +38,17 @@ from storage.collections.values import (
 )
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
-from storage.errors import Conflict, NotFound
-from storage.schema.collections import collection, object_
-from storage.values import ModSeq
+from storage.errors import NotFound
+from storage.schema.collections import object_
 
 Within = Callable[[Transaction, Stored | None, Stored], None]
 WithinDelete = Callable[[Transaction, Stored], None]
 
 PUT_AT_ONCE = 200  # of many, in one commit
 
-_ONE_UID = (Kind.CALENDAR, Kind.ADDRESS_BOOK)  # kinds in which a UID stands once
-
 _mine = object_.c.account_id == bindparam("account")
 _in_collection = (_mine, object_.c.collection_id == bindparam("collection"))
 _this = (*_in_collection, object_.c.object_id == bindparam("object"))
-_same_uid = prepare(
-    select(object_.c.object_id)
-    .where(_mine, object_.c.uid == bindparam("uid"), object_.c.collection_id == bindparam("collection"))
-    .limit(1)
-)
-_name_of = prepare(select(object_.c.name).where(*_this))
-_folder_named = prepare(
-    select(collection.c.collection_id).where(
-        collection.c.account_id == bindparam("account"),
-        collection.c.kind == Kind.FOLDER.value,
-        collection.c.parent_id == bindparam("parent"),
-        collection.c.name == bindparam("called"),
-    )
-)
 # A collection and the folders that it lies in, upwards; UNION ends even in a damaged tree.
 _path = prepare(
     text(
@@ -266,9 +249,11 @@ class Objects(Lookup):
             by_server=by_server,
         )
         content = packed.content
-        self.check_place(transaction, parent, before, name, content)
+        check_place(transaction, self._account_id, parent, before, name, content)
         object_id = before.object_id if before else ObjectId(self._ledger.take(transaction, "object_id"))
-        tag = self._schedule_tag(before, object_id, parent.highest_modseq, content, keep=keep_schedule_tag)
+        tag = schedule_tag(parent, object_id) if content.is_scheduling else None
+        if tag is not None and keep_schedule_tag and before is not None:
+            tag = before.schedule_tag or tag
         now = parent.modified
         after = Stored(
             collection_id,
@@ -401,35 +386,6 @@ class Objects(Lookup):
         else:
             self._times.delete(transaction, stored.collection_id, stored.object_id)
 
-    def check_place(
-        self, transaction: Transaction, parent: Collection, before: Stored | None, name: str, content: Content
-    ) -> None:
-        if parent.kind is Kind.FOLDER:
-            if before is None and _folder_named.one(
-                transaction, account=self._account_id, parent=parent.id, called=name
-            ):
-                raise Conflict("A folder stands there under this name.")
-            return
-        space = Namespace.CARDDAV if parent.kind is Kind.ADDRESS_BOOK else Namespace.CALDAV
-        if parent.components and content.component and content.component not in parent.components:
-            raise Violated(
-                "supported-calendar-component", f"This collection takes no {content.component}.", Namespace.CALDAV
-            )
-        if content.uid is None or parent.kind not in _ONE_UID or (before and before.uid == content.uid):
-            return
-        if before is not None and before.uid is not None:
-            raise _another_uid(parent, name)
-        other = _same_uid.one(transaction, account=self._account_id, collection=parent.id, uid=content.uid)
-        if other is not None:
-            row = _name_of.rows(transaction, account=self._account_id, collection=parent.id, object=other[0])[0]
-            raise Violated("no-uid-conflict", "Another object here has this UID.", space, name=row[0])
-
-    @staticmethod
-    def check_uid(parent: Collection, target: Stored, source: Stored) -> None:
-        """COPY and MOVE over something that has another UID (RFC 4791 §5.3.2.1)."""
-        if parent.kind in _ONE_UID and target.uid != source.uid:
-            raise _another_uid(parent, target.name)
-
     def tell_stored(self, transaction: Transaction, parent: Collection, after: Stored, times: Times | None) -> None:
         """Tell followers of an object that was copied or moved here; its octets are read only if somebody follows."""
         if not self._followers:
@@ -440,20 +396,11 @@ class Objects(Lookup):
         for follower in self._followers:
             follower.stored(transaction, parent, None, after, content)
 
-    @staticmethod
-    def _schedule_tag(
-        before: Stored | None, object_id: int, modseq: ModSeq, content: Content, *, keep: bool
-    ) -> str | None:
-        if not content.is_scheduling:
-            return None
-        if keep and before is not None and before.schedule_tag is not None:
-            return before.schedule_tag
-        return f'"{object_id:x}-{modseq:x}"'
 
-
-def _another_uid(parent: Collection, name: str) -> Violated:
-    space = Namespace.CARDDAV if parent.kind is Kind.ADDRESS_BOOK else Namespace.CALDAV
-    return Violated("no-uid-conflict", "What is stored there has another UID.", space, name=name)
+def schedule_tag(parent: Collection, object_id: ObjectId) -> str:
+    """Of a change that just brought its collection to a modseq; no other change of the object ever has it, wherever
+    the object moves (RFC 6638 §3.2.10)."""
+    return f'"{parent.id:x}-{object_id:x}-{parent.highest_modseq:x}"'
 
 
 def _tags(stored: Stored | None) -> tuple[str | None, str | None]:

@@ -23,8 +23,9 @@ from storage.collections.folders import below, height
 from storage.collections.ledger import CollectionLedger
 from storage.collections.locks import Locks
 from storage.collections.names import checked_name
-from storage.collections.objects import Objects
+from storage.collections.objects import Objects, schedule_tag
 from storage.collections.octets import Octets
+from storage.collections.places import check_place, check_uid
 from storage.collections.properties import Properties
 from storage.collections.rows import LIVE
 from storage.collections.values import (
@@ -140,7 +141,7 @@ class CollectionTransfers:
         if target is not None:
             if not overwrite:
                 raise PreconditionFailed("Something is there already.")
-            self._objects.check_uid(there, target, now)
+            check_uid(there, target, now)
             self._objects.delete_in(transaction, collection_id, name)
         after = self._transferred(transaction, now, there, name, move=move)
         if within is not None:
@@ -157,14 +158,14 @@ class CollectionTransfers:
             self._objects.take_out(transaction, source, moves=True)
         parent = self._ledger.advance(transaction, there.id, objects=1, octets=source.size, charged=not move)
         content = Content(b"", source.content_type, source.uid, source.component, times, bool(source.schedule_tag))
-        self._objects.check_place(transaction, parent, None, name, content)
+        check_place(transaction, self._account_id, parent, None, name, content)
         after = replace(
             source,
             collection_id=there.id,
             object_id=object_id,
             name=name,
             modseq=parent.highest_modseq,
-            schedule_tag=f'"{object_id:x}-{parent.highest_modseq:x}"' if source.schedule_tag else None,
+            schedule_tag=schedule_tag(parent, object_id) if source.schedule_tag else None,
             created=source.created if move else parent.modified,
             modified=parent.modified,
         )

@@ -197,6 +197,16 @@ def test_the_quota_counts_what_is_stored_and_gives_it_back(account: Account) -> 
     account.objects.put(where.id, "a", event("a"))
 
 
+def test_a_schedule_tag_is_never_given_out_again_wherever_a_meeting_moves(account: Account) -> None:
+    where, there = calendar(account), calendar(account)
+    seen = [account.objects.put(where.id, "a", event("a", b"%d" % n, scheduling=True)).stored for n in range(6)]
+    account.objects.put(there.id, "b", event("b"))  # modseqs that `where` has come to and left behind
+    moved = account.transfers.move(seen[-1], there.id, "a").stored
+    back = account.transfers.move(moved, where.id, "a").stored
+    tags = [each.schedule_tag for each in (*seen, moved, back)]
+    assert None not in tags and len(set(tags)) == len(tags)
+
+
 def test_what_moves_is_not_charged_again_also_beyond_the_quota(account: Account) -> None:
     where, there, used = calendar(account), calendar(account), account.usage().bytes
     stored = account.objects.put(where.id, "a", event("a", bytes(100))).stored
