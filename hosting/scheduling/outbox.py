@@ -27,7 +27,7 @@ from hosting.dav.resources import Resource, ResourceType
 from hosting.scheduling.people import ByMail, Here, People
 from storage.collections.conditions import Violated
 from storage.collections.values import Kind
-from storage.errors import CleanmailError, InvalidInput
+from storage.errors import CleanmailError, InvalidInput, LimitReached
 from storage.icalendar.checked import CalendarObject, Timed, parsed
 from storage.icalendar.contentlines import Property
 from storage.icalendar.freebusy import FreeBusy, written_freebusy
@@ -39,6 +39,7 @@ from storage.values import AccountId
 
 ATTENDEES_MAX = 200
 LONGEST = 400 * 86_400  # seconds that may be asked for
+OBJECTS_MAX = 20_000  # that are read for one question, some seconds' work; who is left then cannot be told of
 
 _SUCCESS = "2.0;Success"
 _INVALID_USER = "3.7;Invalid calendar user"
@@ -56,6 +57,19 @@ class _Question:
     masked: str = field(repr=False)  # the UID of a meeting that does not count, since it is being moved
 
 
+class _Work:
+    """What is left of it for one question."""
+
+    def __init__(self) -> None:
+        self._left = OBJECTS_MAX
+
+    def take(self, objects: int) -> None:
+        """Raises LimitReached."""
+        self._left -= objects
+        if self._left < 0:
+            raise LimitReached
+
+
 class Outbox:
     def __init__(self, people: People) -> None:
         self._people = people
@@ -71,35 +85,38 @@ class Outbox:
         own = self._people.own(context.me.tenant_id, context.me.account_id)
         if not own(calendar_user(question.organizer.value)):
             raise precondition(403, caldav("valid-organizer"), why="The organizer is whose outbox it is.")
-        answers = b"".join(self._of_attendee(context, question, each) for each in question.attendees)
+        work = _Work()
+        answers = b"".join(self._of_attendee(context, question, each, work) for each in question.attendees)
         body = XML_HEAD + b"<C:schedule-response " + DECLARATIONS + b">" + answers + b"</C:schedule-response>"
         return DavResponse(200, [XML_TYPE, ("Content-Length", str(len(body)))], body)
 
-    def _of_attendee(self, context: Context, question: _Question, attendee: Property) -> bytes:
-        status, data = self._asked(context, question, attendee)
+    def _of_attendee(self, context: Context, question: _Question, attendee: Property, work: _Work) -> bytes:
+        status, data = self._asked(context, question, attendee, work)
         told = element(caldav("recipient"), element(dav("href"), text(attendee.value.strip())))
         told += text_element(caldav("request-status"), status)
         if data is not None:
             told += element(caldav("calendar-data"), octets_as_xml(data))
         return element(caldav("response"), told)
 
-    def _asked(self, context: Context, question: _Question, attendee: Property) -> tuple[str, bytes | None]:
+    def _asked(
+        self, context: Context, question: _Question, attendee: Property, work: _Work
+    ) -> tuple[str, bytes | None]:
         place = self._people.place(context.me.tenant_id, calendar_user(attendee.value))
         if isinstance(place, ByMail):
             return _NO_SUPPORT, None
         if not isinstance(place, Here):
             return _INVALID_USER, None
         try:
-            return _SUCCESS, _busy(context, question, attendee, place.account_id)
+            return _SUCCESS, _busy(context, question, attendee, place.account_id, work)
         except CleanmailError:
             return _UNAVAILABLE, None
 
 
-def _busy(context: Context, question: _Question, attendee: Property, account_id: AccountId) -> bytes:
+def _busy(context: Context, question: _Question, attendee: Property, account_id: AccountId, work: _Work) -> bytes:
     account = context.account(account_id)
     addresses = [f"mailto:{each}" for each in addresses_of(context, context.person(account_id))]
     busy = FreeBusy(question.start, question.end, _zone(account), addresses)
-    for found in _objects(account, question):
+    for found in _objects(account, question, work):
         busy.add(found)
     return written_freebusy(
         busy.periods(),
@@ -113,8 +130,8 @@ def _busy(context: Context, question: _Question, attendee: Property, account_id:
     )
 
 
-def _objects(account: Account, question: _Question) -> Iterable[CalendarObject]:
-    """Of all calendars that count, and when their owner is there at all."""
+def _objects(account: Account, question: _Question, work: _Work) -> Iterable[CalendarObject]:
+    """Of all calendars that count, and when their owner is there at all. Raises LimitReached."""
     when = availability(account)
     if when is not None:
         with suppress(InvalidInput):
@@ -123,6 +140,7 @@ def _objects(account: Account, question: _Question) -> Iterable[CalendarObject]:
         if calendar.transparent:
             continue
         stored = [each for each, _ in account.objects.in_time(calendar.id, question.start, question.end)]
+        work.take(len(stored))
         for each, data in account.objects.read_many(stored):
             if each.uid != question.masked:
                 with suppress(InvalidInput):  # kept by an older version of this server

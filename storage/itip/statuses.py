@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from storage.itip.draft import Line
+from storage.itip.draft import Line, Part
 from storage.itip.meeting import Meeting
+from storage.itip.moments import Moment
 from storage.itip.users import calendar_user
 
 
@@ -41,6 +42,14 @@ def _tell(line: Line, statuses: Mapping[str, str]) -> bool:
     return status is not None and line.set_parameter("SCHEDULE-STATUS", status)
 
 
+def _start(meeting: Meeting, part: Part, at: Moment | None) -> str:
+    """The DTSTART of a part; of the master, at a moment, that of its instance there."""
+    start = part.line("DTSTART")
+    if start is None or at is None or part is not meeting.master:
+        return part.value("DTSTART")
+    return meeting.moments.written("DTSTART", at, start).value
+
+
 def with_answers(data: bytes, stored: bytes, own_address: str = "") -> bytes:
     """The organizer's `data` with what attendees answered meanwhile, where its client did not know of it.
 
@@ -50,10 +59,10 @@ def with_answers(data: bytes, stored: bytes, own_address: str = "") -> bytes:
     new, old = Meeting.read(data), Meeting.read(stored)
     changed = False
     for at, part in [(None, new.master), *new.overrides.items()]:
-        known = old.master if at is None else old.overrides.get(at) or old.derived(at)
-        if part is None or known is None or part.value("DTSTART") != known.value("DTSTART"):
+        known = old.master if at is None else old.overrides.get(at, old.master)
+        if part is None or known is None or part.value("DTSTART") != _start(old, known, at):
             continue
-        answers = {calendar_user(line.value): line for line in known.lines("ATTENDEE")}
+        answers = old.attendees_of(known)
         for line in part.lines("ATTENDEE"):
             answered = answers.get(calendar_user(line.value))
             if answered is None or line.parameter("SCHEDULE-FORCE-SEND") or calendar_user(line.value) == own_address:

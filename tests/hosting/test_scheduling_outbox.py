@@ -106,3 +106,12 @@ def test_that_it_takes_questions_is_told(town: SchedulingTown) -> None:
 def test_outboxes_of_others(town: SchedulingTown) -> None:
     assert ask(town, question(BOB), box=BOB)[0] == 403
     assert ask(town, question(BOB), box=MALLORY)[0] == 404
+
+
+def test_one_question_reads_a_limited_number_of_objects(town: SchedulingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosting.scheduling.outbox.OBJECTS_MAX", 2)
+    for number in range(2):
+        town.put(f"{number}.ics", meeting(organizer=BOB, attendees=(), uid=str(number)), BOB)
+    town.put("a.ics", meeting(organizer=ALICE, attendees=(), uid="of alice"))
+    status, body = ask(town, question(BOB, ALICE))
+    assert status == 200 and statuses(body) == [(BOB, "2.0"), (ALICE, "5.1")]

@@ -180,6 +180,9 @@ NO = f'ATTENDEE;CN="X";PARTSTAT=DECLINED:{BOB}'
         (None, calendar(event(attendees=(YES,))), [("ACCEPTED", "")]),
         (ONE, None, [("DECLINED", "")]),
         (calendar(event(attendees=(NO,))), None, []),
+        # Who removes a series says no to what was moved in it, too.
+        (calendar(event(SERIES, attendees=(YES,)), MOVED_3), None, [("DECLINED", ""), ("DECLINED", "20261203T100000")]),
+        (calendar(event(SERIES, attendees=(NO,)), MOVED_3), None, []),
         (calendar(event("STATUS:CANCELLED")), None, []),
         (DAILY, calendar(event(SERIES), event(ID_3, start="20261203T100000", attendees=(NO,))),
          [("DECLINED", "20261203T100000")]),
@@ -482,3 +485,10 @@ def test_a_line_with_a_fold_that_has_two_carriage_returns_can_be_changed() -> No
     data = calendar(event()).replace(b"mailto:bob", b"mailto:b\r\r\n ob", 1)
     told = with_statuses(data, {BOB: "1.2"})
     assert b"\r\r\n" not in told and Meeting.read(told).attendees()[BOB].parameter("SCHEDULE-STATUS") == "1.2"
+
+
+def test_an_answer_to_the_series_counts_for_an_instance_that_is_new_at_its_time() -> None:
+    answered = calendar(event(SERIES, attendees=(YES,)))
+    in_place, moved = event(ID_3, "LOCATION:Hall", start="20261203T100000"), event(ID_3, start="20261203T140000")
+    assert state(with_answers(calendar(event(SERIES), in_place), answered))[1] == ("20261203T100000", "", "ACCEPTED")
+    assert state(with_answers(calendar(event(SERIES), moved), answered))[1] == ("20261203T100000", "", "NEEDS-ACTION")
