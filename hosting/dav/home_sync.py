@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -40,7 +40,7 @@ class _Known:
     name: str  # percent-encoded
     modseq: int
     begun: int  # as in the token of a collection
-    mark: int  # of what its row says beside its objects
+    mark: int  # of what it says beside its objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Told:
 
 def home_token(context: Context, home: Resource) -> str:
     """The token of all that is there now."""
-    return _written({_key(each): _now(each) for each in collections_in(context, home)})
+    return _written(_known_of(collections_in(context, home)))
 
 
 def responses(
@@ -71,10 +71,12 @@ def responses(
     state: dict[_Key, _Known] = {}
     told: list[_Told] = []
     there = collections_in(context, home)
+    nows = _known_of(there)
     moved: list[str] = []
     left, more = limit, False
     for each in there:
-        key, now = _key(each), _now(each)
+        key = _key(each)
+        now = nows[key]
         before = known.pop(key, None)
         if before != now and left is not None and left <= 0:
             more = True
@@ -96,7 +98,7 @@ def responses(
             state[key] = _Known(now.name, changes.token_modseq, changes.begun, now.mark)
             more = more or changes.more
             left = left if left is None else left - 1 - len(changes.changed) - len(changes.gone)
-    names = {each.name for each in map(_now, there)}
+    names = {each.name for each in nows.values()}
     left_names = [*moved, *(each.name for each in known.values())]
     gone = [name for name in left_names if name not in names]
     if deep and len(gone) < len(left_names):
@@ -139,10 +141,27 @@ def _key(resource: Resource) -> _Key:
     return int(resource.owner.account_id), int(resource.row.id)
 
 
-def _now(resource: Resource) -> _Known:
+def _known_of(collections: Sequence[Resource]) -> dict[_Key, _Known]:
+    """What is to be known of each, with one look per owner at the properties that clients keep with them."""
+    by_owner: dict[int, list[Resource]] = {}
+    for each in collections:
+        by_owner.setdefault(_key(each)[0], []).append(each)
+    found: dict[int, dict[int, dict[str, bytes]]] = {
+        owner: theirs[0].data.properties.get_many(int(each.row.id) for each in theirs)
+        for owner, theirs in by_owner.items()
+    }
+    known = {}
+    for each in collections:
+        owner, number = _key(each)
+        known[owner, number] = _now(each, found[owner].get(number, {}))
+    return known
+
+
+def _now(resource: Resource, kept: Mapping[str, bytes]) -> _Known:
     row = resource.row
     shown = (row.display_name, row.description, row.color, row.position, row.timezone, row.components, row.transparent)
-    mark = zlib.crc32(repr((shown, resource.share, resource.reach.value)).encode("utf-8", "backslashreplace"))
+    told = (shown, resource.share, resource.reach.value, sorted(kept.items()))
+    mark = zlib.crc32(repr(told).encode("utf-8", "backslashreplace"))
     return _Known(encoded(resource.segments[-1]), int(row.highest_modseq), 0, mark)
 
 

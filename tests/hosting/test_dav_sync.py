@@ -165,7 +165,12 @@ def test_homes(town: DavTown, calendar: str) -> None:
     token = token_of(deep)
     renamed = "<D:set><D:prop><D:displayname>New</D:displayname></D:prop></D:set>"
     town.ask("PROPPATCH", calendar, f'<D:propertyupdate xmlns:D="DAV:">{renamed}</D:propertyupdate>')
-    assert sync(town, CALENDARS, token).hrefs() == [calendar]
+    told = sync(town, CALENDARS, token)
+    assert told.hrefs() == [calendar]
+    own = '<D:set><D:prop><x:mine xmlns:x="u:x">1</x:mine></D:prop></D:set>'
+    town.ask("PROPPATCH", calendar, f'<D:propertyupdate xmlns:D="DAV:">{own}</D:propertyupdate>')
+    told = sync(town, CALENDARS, token_of(told))
+    assert (told.hrefs(), sync(town, CALENDARS, token_of(told)).hrefs()) == ([calendar], [])
     town.ask("DELETE", calendar + "a.ics")
     deep = sync(town, CALENDARS, token, level="infinite")
     assert deep.status_of(calendar + "a.ics") == 404
