@@ -127,15 +127,13 @@ def _task(part: Part | None) -> list[str]:
 def _declined(before: Meeting, own: Own, now: int) -> Outgoing | None:
     """The object is removed: everything that was not declined is now."""
     parts = []
-    for part in [before.master] if before.master is not None else list(before.overrides.values()):
+    settled = {"DECLINED"}
+    for part in filter(None, (before.master, *before.overrides.values())):
         mine = before.attendee(part, own)
-        if mine is not None and status_of(mine) != "DECLINED" and not is_cancelled(part):
+        if mine is not None and status_of(mine) not in settled and not is_cancelled(part):
             parts.append(_reply(part, mine, "DECLINED", now))
-    if before.master is not None and not parts:
-        for part in before.overrides.values():
-            mine = before.attendee(part, own)
-            if mine is not None and status_of(mine) not in {"DECLINED", "NEEDS-ACTION"} and not is_cancelled(part):
-                parts.append(_reply(part, mine, "DECLINED", now))
+        elif part is before.master:  # the series was declined before: what was never answered is part of that
+            settled = {"DECLINED", "NEEDS-ACTION"}
     return Outgoing(REPLY, before.organizer, wrapped(before, REPLY, parts)) if parts else None
 
 
