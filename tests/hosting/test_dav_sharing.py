@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from dav_town import ALICE, BOB, MALLORY, Answer, D, DavTown, new_dav_town, prop
+from scheduling_town import meeting, new_scheduling_town
 
+from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
 from hosting.dav.contacts import extension as contacts
 from hosting.dav.names import caldav, calendarserver, dav
+from hosting.dav.private import may_be_private
 from hosting.dav.registry import Registry
+from hosting.dav.services import DavServices
 from hosting.dav.sharing.extension import Sharing
 from hosting.dav.sharing.shares import DirectoryShares
+from storage.collections.values import Kind
 from storage.directory.rows import State
 
 CAROL = "carol@example.test"
@@ -334,3 +340,60 @@ def test_shares_rest_and_end_with_their_accounts(town: DavTown) -> None:
     assert not tenant.shares.of_owner(owner)
     tenant.remove_account(sharee)
     assert not tenant.shares.remove(owner, collection, sharee)
+
+
+def test_meetings_in_a_shared_calendar_are_the_owners(tmp_path: Path) -> None:
+    """RFC 6638 §3.2: who is organizer or attendee is the owner of the calendar, whoever writes."""
+    with new_scheduling_town(tmp_path) as here:
+        tenant_id, alice = here.accounts[ALICE]
+        shares = DirectoryShares(here.installation)
+        services = DavServices(here.installation, here.clock, shares=shares, scheduler=here.scheduling.scheduler)
+        here.handler = make_handler(services, [calendars.register, Sharing(shares).register])
+        with here.account(ALICE) as account:
+            calendar = account.collections.find(Kind.CALENDAR, "calendar").id
+        carl = here.accounts["carl@example.test"][1]
+        rows = shares.rows(tenant_id)
+        share = rows.invite(alice, calendar, carl, Kind.CALENDAR, may_write=True, at_once=True)
+        put = here.put("m.ics", meeting(), "carl@example.test", share.name)
+        assert put.status == 201
+        [notice] = here.inbox(BOB)
+        assert b"ORGANIZER:mailto:alice@example.test" in notice.replace(b"\r\n ", b"")
+        answered = here.only(BOB).replace(b"ATTENDEE;RSVP=TRUE:mailto:bob", b"ATTENDEE;PARTSTAT=ACCEPTED:mailto:bob")
+        [name] = here.objects(BOB)
+        assert here.put(name, answered, BOB).status == 204
+        assert b"PARTSTAT=ACCEPTED" in here.only(ALICE)
+        assert here.inbox("carl@example.test") == [] and len(here.inbox(ALICE)) == 1
+
+
+def test_nothing_else_is_done_to_notifications(town: DavTown, calendar: str) -> None:
+    town.ask("POST", calendar, share(BOB), content_type=XML)
+    place = f"{BOBS}notifications/"
+    notice = town.propfind(place, depth="1", who=BOB).hrefs()[-1]
+    for method in ("PUT", "MKCOL", "MKCALENDAR", "PROPPATCH", "COPY", "MOVE", "LOCK", "REPORT", "POST"):
+        for path in (place, notice, place + "new.xml"):
+            told = town.ask(method, path, who=BOB, destination=f"{BOBS}calendar/x.ics")
+            assert 400 <= told.status < 500, (method, path, told.status)
+    assert town.ask("OPTIONS", notice, who=BOB).status == 200
+    assert town.ask("HEAD", notice, who=BOB).status == 200
+    everything = town.propfind(place, depth="infinity", who=BOB)
+    assert everything.status in (207, 403)
+    assert town.ask("MOVE", calendar + "a.ics", destination=f"{ALICES}notifications/x.xml").status in (403, 409)
+    for who in (CAROL, MALLORY):
+        assert town.propfind(place, depth="1", who=who).status in (403, 404)
+        assert town.ask("GET", notice, who=who).status in (403, 404)
+    assert town.ask("GET", notice, who=BOB).status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "hidden"),
+    [
+        (b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", False),
+        (b"CLASS:PUBLIC", True),
+        (b"class:private", True),
+        (b"C\n LASS:PRIVATE", True),
+        (b"CL\r\n\tASS:PRIVATE", True),
+        (b"SUMMARY:nothing of it", False),
+    ],
+)
+def test_what_may_be_private_is_looked_at(data: bytes, hidden: bool) -> None:
+    assert may_be_private(data) is hidden

@@ -25,6 +25,7 @@ _STATE = "{urn:cleanmail:dav}feed-state"
 
 
 def register(registry: Registry) -> None:
+    registry.dav_class("calendarserver-subscribed")
     registry.creatable[_SUBSCRIBED] = Kind.CALENDAR
     registry.before_making.append(_check)
     registry.properties(
