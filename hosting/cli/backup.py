@@ -436,6 +436,10 @@ def _restored(found: Restored) -> dict[str, Any]:
         "messages": found.messages,
         "present": found.present,
         "octets": found.octets,
+        "collections": found.collections,
+        "objects": found.objects,
+        "objects_present": found.objects_present,
+        "object_octets": found.object_octets,
         "unreadable": found.unreadable,
         "stopped": found.stopped,
     }
@@ -447,12 +451,18 @@ def _outcome(outcome: AccountOutcome) -> dict[str, Any]:
 
 
 def _sentence(found: Restored) -> str:
-    text = f"{found.messages} messages ({size(found.octets)}) of {found.mailboxes} folders were restored"
-    return f"{text}, {found.present} were there already," if found.present else text
+    entries = f" and {found.objects} entries ({size(found.object_octets)}) of calendars, address books and files"
+    text = (
+        f"{found.messages} messages ({size(found.octets)}) of {found.mailboxes} folders"
+        f"{entries if found.objects else ''} were restored"
+    )
+    present = found.present + found.objects_present
+    return f"{text}, {present} were there already," if present else text
 
 
 def _tell(run: Invocation, address: str, found: Restored) -> None:
     for name in found.unreadable:
-        run.output.note(f"{address}: the message file {name} cannot be read and was left out.")
+        what = name if name.startswith("entry ") else f"the message file {name}"
+        run.output.note(f"{address}: {what} cannot be read and was left out.")
     if found.stopped:
         run.output.note(f"{address}: the restore stopped: {found.stopped} Raise the quota and run it again.")

@@ -1,7 +1,8 @@
 """Brings mail back from a backup: a folder, an account, or all accounts of a tenant, beside what is there now.
 
 Nothing that exists is touched: messages come into folders below "Restored/<time of the backup>", stored anew on the way
-that all mail takes, charged to the quota, with flags, keywords and dates as they were. It may be interrupted and
+that all mail takes, charged to the quota, with flags, keywords and dates as they were. Calendars, address books and
+files come beside those that are there (storage.backup.restoring_collections). It may be interrupted and
 repeated: a message that is there already does not come twice. When a function here returns, what it counts is durable.
 
 Raises: what `storage.backup.saved` raises, and NotFound, Unavailable of the account.
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from storage.backup.place import Stored
+from storage.backup.restoring_collections import restore_collections
 from storage.backup.saved import SavedAccount, SavedMailbox, SavedTenant, unreadable
 from storage.directory.provisioning import Provisioning
 from storage.directory.rows import AliasRow, State
@@ -39,6 +41,10 @@ class Restored:
     messages: int = 0
     present: int = 0  # were restored before
     octets: int = 0  # of `messages`
+    collections: int = 0  # calendars, address books and folders that were made
+    objects: int = 0  # what came in them
+    objects_present: int = 0
+    object_octets: int = 0
     unreadable: list[str] = field(default_factory=list)  # files that do not verify, or are not there
     stopped: str | None = None
 
@@ -47,6 +53,10 @@ class Restored:
         self.messages += other.messages
         self.present += other.present
         self.octets += other.octets
+        self.collections += other.collections
+        self.objects += other.objects
+        self.objects_present += other.objects_present
+        self.object_octets += other.object_octets
         self.unreadable += other.unreadable
         self.stopped = self.stopped or other.stopped
 
@@ -63,7 +73,7 @@ def folder_of(stored: Stored) -> str:
 def restore_account(
     saved: SavedAccount, account: Account, *, folder: str | None = None, progress: OnProgress | None = None
 ) -> Restored:
-    """All folders of the account as it was, or one of them, with those below it not included."""
+    """All folders of mail and all collections as they were; or one folder, with those below it not included."""
     chosen = [saved.mailbox(folder)] if folder is not None else saved.mailboxes()
     restored = Restored()
     for each in chosen:
@@ -72,7 +82,21 @@ def restore_account(
         restored.add(_restore_mailbox(saved, each, account, progress))
         if restored.stopped:
             break
+    if folder is None and not restored.stopped:
+        restored.add(_restore_collections(saved, account))
     return restored
+
+
+def _restore_collections(saved: SavedAccount, account: Account) -> Restored:
+    found = restore_collections(saved, account, folder_of(saved.stored).partition("/")[2])
+    return Restored(
+        collections=found.collections,
+        objects=found.objects,
+        objects_present=found.present,
+        object_octets=found.octets,
+        unreadable=found.unreadable,
+        stopped=found.stopped,
+    )
 
 
 def _restore_mailbox(

@@ -8,7 +8,7 @@ Raises: NotFound (not in this backup), Gone (its key was destroyed), InvalidInpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,18 @@ from typing import Self
 
 from sqlalchemy import bindparam, select
 
+from storage.background import Background
 from storage.backup import files
 from storage.backup.manifest import Entry, part_of_tenant
 from storage.backup.place import Stored
 from storage.backup.scratch import RESTORE, scratch
 from storage.clock import Clock
+from storage.collections.lookup import Lookup
+from storage.collections.octets import Octets
+from storage.collections.rows import COLUMNS, collection_of
+from storage.collections.rows import LIVE as LIVE_COLLECTIONS
+from storage.collections.values import Collection, CollectionId, Content
+from storage.collections.values import Stored as StoredObject
 from storage.database.database import Database
 from storage.database.prepared import prepare
 from storage.directory.tenant import Tenant
@@ -46,6 +53,7 @@ _MAILBOXES = prepare(
     .where(_mine, mailbox.c.name >= LIVE)
     .order_by(mailbox.c.name)
 )
+_COLLECTIONS = prepare(select(*COLUMNS).where(*LIVE_COLLECTIONS).order_by(COLUMNS[0]))
 _KEYWORDS = prepare(
     select(keyword.c.bit, keyword.c.name).where(
         keyword.c.account_id == bindparam("account"), keyword.c.mailbox_id == bindparam("mailbox")
@@ -107,6 +115,23 @@ class SavedAccount:
         self._database = database
         self._maildir = Maildir(stored.path(f"{folder}/{MAILDIR}"))
         self._key = key
+        octets = Octets(stored.path(folder), database, account_id, key, "", Background())  # nothing of it is written
+        self._objects = Lookup(database, account_id, octets)
+
+    def collections(self) -> list[Collection]:
+        """Calendars, address books and folders, oldest first; none in a backup of before there were any."""
+        with self._database.reading() as connection:
+            return [collection_of(row) for row in _COLLECTIONS.rows(connection, account=self.account_id)]
+
+    def objects(self, collection_id: CollectionId, after: int) -> Sequence[StoredObject]:
+        """Some of those in a collection, behind an id."""
+        return self._objects.some(collection_id, after, _SLICE)
+
+    def content(self, stored: StoredObject) -> Content:
+        """What is to be stored anew. Raises Corrupt, NotFound (its file is not in the backup)."""
+        now, data = self._objects.read_now(stored)
+        is_scheduling = now.schedule_tag is not None
+        return Content(data, now.content_type, now.uid, now.component, self._objects.times(now), is_scheduling)
 
     def mailboxes(self) -> list[SavedMailbox]:
         with self._database.reading() as connection:
