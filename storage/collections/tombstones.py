@@ -67,10 +67,13 @@ class ObjectTombstones:
         transaction.after_commit(lambda: self._count(collection_id))
 
     def _count(self, collection_id: CollectionId) -> None:
-        """Once in a while the oldest ones of a collection are forgotten."""
-        count = self._new.pop(collection_id, 0) + 1
+        """Once in a while the oldest ones of a collection are forgotten.
+
+        At the first already: a feed that is fetched each hour opens the account, removes a few hundred, and closes it.
+        """
+        count = self._new.get(collection_id, _LOOK_AFTER - 1) + 1
+        self._new[collection_id] = count % _LOOK_AFTER
         if count < _LOOK_AFTER:
-            self._new[collection_id] = count
             return
         self._background.submit(
             (self._account_id, "object tombstones", collection_id),
