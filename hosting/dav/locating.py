@@ -31,6 +31,7 @@ NOTIFICATIONS = "notifications"
 _SERVER = Reach.READ
 _NAMED_KINDS = {"inbox": Kind.INBOX, "outbox": Kind.OUTBOX}
 _MEMBERS_AT_ONCE = 2000
+_NOTICES_MAX = 200  # that are shown; the oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ def notifications(home: Resource) -> Resource:
 
 def notices(context: Context, parent: Resource) -> list[Resource]:
     """The notifications of who asks: invitations that he has not answered, and answers to his own."""
+    rows = context.services.shares.notices(context.me.tenant_id, context.me.account_id)[:_NOTICES_MAX]
     return [
         Resource(
             ResourceType.NOTIFICATION,
@@ -198,8 +200,18 @@ def notices(context: Context, parent: Resource) -> list[Resource]:
             parent.owner,
             notice=row,
         )
-        for row in context.services.shares.notices(context.me.tenant_id, context.me.account_id)
+        for row in rows
+        if _is_there(context, row)
     ]
+
+
+def _is_there(context: Context, row: ShareRow) -> bool:
+    """Whether what it is about still is."""
+    try:
+        context.account(row.owner_id).collections.by_id(CollectionId(row.collection_id))
+    except NotFound:
+        return False
+    return True
 
 
 def notice_name(row: ShareRow) -> str:
@@ -296,7 +308,7 @@ def objects_in(resource: Resource) -> Iterator[Resource]:
         return
     objects, collection_id, after = resource.data.objects, resource.collection.id, 0
     while some := objects.some(collection_id, after, _MEMBERS_AT_ONCE):
-        yield from map(resource.member, some)
+        yield from resource.members(some)
         if len(some) < _MEMBERS_AT_ONCE:
             return
         after = some[-1].object_id

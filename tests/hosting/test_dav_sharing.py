@@ -186,6 +186,39 @@ class TestInvitations:
         assert town.ask("POST", calendar, body, content_type=XML).status == 400
         assert town.ask("POST", f"{ALICES}inbox/", share(BOB), content_type=XML).status in (403, 405, 415)
 
+    def test_notifications_are_synchronised(self, town: DavTown, calendar: str) -> None:
+        """RFC 6578 §3.2, as Apple's clients ask of them."""
+        place = f"/dav/calendars/{CAROL}/notifications/"
+
+        def changes(token: str) -> Answer:
+            return town.ask(
+                "REPORT",
+                place,
+                f"<D:sync-collection {NS}><D:sync-token>{token}</D:sync-token><D:sync-level>1</D:sync-level>"
+                f"{prop(dav('getetag'))}</D:sync-collection>",
+                who=CAROL,
+            )
+
+        first = changes("")
+        assert first.hrefs() == []
+        token = first.xml.findtext(D + "sync-token") or ""
+        assert token == town.value(place, dav("sync-token"), CAROL)
+        ctag = town.value(place, calendarserver("getctag"), CAROL)
+        town.ask("POST", calendar, share(CAROL), content_type=XML)
+        assert town.value(place, calendarserver("getctag"), CAROL) != ctag
+        second = changes(token)
+        [notice] = second.hrefs()
+        later = second.xml.findtext(D + "sync-token") or ""
+        assert changes(later).hrefs() == []
+        town.ask("POST", calendar, share(CAROL, writes=True), content_type=XML)
+        assert changes(later).hrefs() == [notice]
+        assert town.ask("DELETE", calendar).status == 204  # nobody can accept it any more
+        gone = changes(later)
+        assert gone.hrefs() == [notice] and gone.status_of(notice) == 404
+        for wrong in ("urn:x", "urn:cleanmail:notifications:AAAA", later[:-6]):
+            refused = changes(wrong)
+            assert (refused.status, refused.condition) == (403, dav("valid-sync-token"))
+
 
 class TestRights:
     def test_reading(self, town: DavTown, calendar: str) -> None:
