@@ -57,7 +57,7 @@ class Contents:
     ) -> Iterator[bytes]:
         """One response for each; those that were deleted meanwhile are left out if their content is asked for."""
         if part is None:
-            yield from self._multistatus.respond_members(context, parent, map(parent.member, objects), wanted)
+            yield from self._multistatus.respond_members(context, parent, parent.members(objects), wanted)
             return
         yield from self.told_read(context, parent, parent.data.objects.read_many(objects), wanted, part)
 
@@ -70,9 +70,9 @@ class Contents:
         part: Part | None,
     ) -> Iterator[bytes]:
         """The same of objects whose octets were read already."""
-        below = None
+        below, base = None, parent.href
         for stored, data in read:
-            member = parent.member(stored)
+            member = parent.member(stored, base)
             if below is None:
                 below = parent.data.properties.get_below(parent.row.id) if self._may_be_dead(member, wanted) else {}
             given = {}

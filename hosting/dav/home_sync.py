@@ -125,7 +125,7 @@ def _responses(
     for each in told:
         yield multistatus.respond(context, each.resource, wanted)
         if each.changes is not None:
-            members = map(each.resource.member, each.changes.changed)
+            members = each.resource.members(each.changes.changed)
             yield from multistatus.respond_members(context, each.resource, members, wanted)
             for name in each.changes.gone:
                 yield status_response(each.resource.href + encoded(name).encode("ascii"), 404)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import quote
@@ -130,6 +131,7 @@ class Resource:
     stored: Stored | None = None
     share: Share | None = None
     notice: ShareRow | None = None  # what a notification tells of
+    _base: bytes = field(default=b"", repr=False, compare=False)  # of an object among many: its collection's href
 
     @property
     def is_collection(self) -> bool:
@@ -139,6 +141,8 @@ class Resource:
     @property
     def href(self) -> bytes:
         """Its path, percent-encoded: also XML as it is."""
+        if self._base and self.stored is not None:
+            return self._base + encoded(self.stored.name).encode("ascii")
         return href(self.segments, is_collection=self.is_collection)
 
     @property
@@ -157,8 +161,13 @@ class Resource:
         assert self.stored is not None
         return self.stored
 
-    def member(self, stored: Stored) -> Resource:
-        """An object of this collection."""
+    def members(self, objects: Iterable[Stored]) -> Iterator[Resource]:
+        """Objects of this collection; their hrefs are made of its own, which is made once."""
+        base = self.href
+        return (self.member(each, base) for each in objects)
+
+    def member(self, stored: Stored, base: bytes = b"") -> Resource:
+        """An object of this collection; `base` is the href of that, where the caller has it."""
         return Resource(
             OBJECT_OF[self.row.kind],
             (*self.segments, stored.name),
@@ -169,6 +178,7 @@ class Resource:
             self.collection,
             stored,
             self.share,
+            _base=base,
         )
 
     def with_collection(self, collection: Collection) -> Resource:

@@ -57,7 +57,7 @@ class SyncCollection:
         return level == "infinite", wanted_in(context, asked), limit_of(context, body)
 
     def _responses(self, context: Context, resource: Resource, wanted: Wanted, changes: Changes) -> Iterator[bytes]:
-        members = map(resource.member, changes.changed)
+        members = resource.members(changes.changed)
         yield from self._multistatus.respond_members(context, resource, members, wanted)
         base = resource.href
         for name in changes.gone:
