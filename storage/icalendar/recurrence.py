@@ -21,7 +21,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from storage.icalendar.checked import CalendarObject, Timed
-from storage.icalendar.rules import Rule, Steps, TooMuch, occurrences
+from storage.icalendar.occurrences import occurrences
+from storage.icalendar.rules import Rule, Steps, TooMuch
 from storage.icalendar.values import DAY, UTC, Duration, Moment, Period, Zone, naive
 
 _MARGIN = 2 * DAY  # more than zones differ

@@ -22,7 +22,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from storage.icalendar.contentlines import Component, Malformed, Property, read, text
 from storage.icalendar.limits import CALENDAR_LIMITS, CalendarLimits
-from storage.icalendar.rules import Rule, Steps, TooMuch, occurrences, read_rule
+from storage.icalendar.occurrences import occurrences
+from storage.icalendar.rules import Rule, Steps, TooMuch, read_rule
 from storage.icalendar.values import DAY, EPOCH, UTC, Moment, Zone, moment, naive, offset, unix
 
 _TZID_MAX = 255

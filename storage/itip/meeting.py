@@ -13,7 +13,8 @@ from storage.collections.conditions import Violated
 from storage.errors import LimitReached
 from storage.icalendar.contentlines import Malformed
 from storage.icalendar.limits import CALENDAR_LIMITS
-from storage.icalendar.rules import Steps, occurrences, read_rule
+from storage.icalendar.occurrences import occurrences
+from storage.icalendar.rules import Steps, read_rule
 from storage.itip.draft import Line, Part, read
 from storage.itip.moments import Moment, Moments
 from storage.itip.users import calendar_user

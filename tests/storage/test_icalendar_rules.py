@@ -1,4 +1,4 @@
-"""storage.icalendar.rules: the examples of RFC 5545, python-dateutil beside it, and rules that never come to an end."""
+"""Recurrence rules: the examples of RFC 5545, python-dateutil beside it, and rules that never come to an end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from storage.icalendar.contentlines import Malformed
-from storage.icalendar.rules import Rule, Steps, TooMuch, Unsupported, occurrences, read_rule
+from storage.icalendar.occurrences import occurrences
+from storage.icalendar.rules import Rule, Steps, TooMuch, Unsupported, read_rule
 
 FAR = datetime(2999, 12, 31)
 NINE = datetime(1997, 9, 2, 9)  # a Tuesday: DTSTART of most examples
