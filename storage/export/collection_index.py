@@ -69,6 +69,7 @@ class CollectionLine:
     source: str
     created: int
     modified: int
+    feed: str = ""  # where it is fetched from
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _is_right(line: Line) -> bool:
             and _TYPE.match(line.content_type) is not None
         )
     numbers = (line.collection, line.parent, line.created, line.modified, *_optional(line.position))
-    texts = (line.path, line.display_name, line.description, line.color, line.timezone, line.source)
+    texts = (line.path, line.display_name, line.description, line.color, line.timezone, line.source, line.feed)
     return (
         all(map(_is_number, numbers))
         and line.collection > 0

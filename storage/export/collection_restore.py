@@ -6,7 +6,8 @@ object that stands under its name, or whose UID is in the collection, does not c
 is checked as a client's is; what is refused stays in the archive, and a note says so. Nobody is invited or told again.
 May be interrupted and run again; what is counted as imported is durable.
 
-Calendars that the server writes are not brought back: birthdays are made of the contacts, feeds are fetched again.
+Calendars that the server writes are not brought back: birthdays are made of the contacts, and what comes
+from elsewhere is subscribed to and fetched again.
 
 Memory: the lines of collections, and a batch of objects.
 Raises: InvalidInput (the archive), Unavailable (run it again).
@@ -140,7 +141,8 @@ def would_be_restored(archive: ArchiveFolder) -> RestoredCollections:
         for line in lines:
             if isinstance(line, CollectionLine):
                 left_out = bool(line.source)
-                restored.collections += not left_out and (Kind(line.of), line.name) not in _FIRST
+                is_new = (Kind(line.of), line.name) not in _FIRST
+                restored.collections += bool(line.feed) or (is_new and not left_out)
             elif isinstance(line, ObjectLine) and not left_out:
                 restored.objects += 1
                 restored.octets += line.size
@@ -170,6 +172,23 @@ class _Restore:
         self.is_there = bool(lines)
         if lines:
             self._account.database.write(lambda transaction: self._make(transaction, lines))
+        for line in lines:
+            if line.feed:
+                self._subscribe(line)
+
+    def _subscribe(self, line: CollectionLine) -> None:
+        there = self._account.collections.list(Kind.CALENDAR)
+        if any(each.name == line.name for each in there):
+            return
+        try:
+            if not self._dry_run:
+                self._account.feeds.subscribe(line.name, line.feed, display_name=line.display_name, color=line.color)
+        except Unavailable:
+            raise
+        except CleanmailError as error:
+            self._note(f"A calendar elsewhere was left out: {error.public}")
+        else:
+            self.restored.collections += 1
 
     def _make(self, transaction: Transaction, lines: list[CollectionLine]) -> None:
         collections = self._account.collections

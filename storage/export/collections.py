@@ -66,6 +66,7 @@ class _Run:
         self._place = place
         self._collections = sorted(account.collections.list(), key=lambda each: each.id)
         self._paths = paths_of(self._collections)
+        self._feeds: dict[int, str] = {each.collection_id: each.url for each in account.feeds.list()}
         self._old: dict[int, dict[int, ObjectLine]] = {}
         self._old_paths: dict[int, str] = {}
         self._pending: list[bytes] = []
@@ -159,6 +160,7 @@ class _Run:
             source=each.source,
             created=each.created,
             modified=each.modified,
+            feed=self._feeds.get(each.id, ""),
         )
         self._add(part, line)
         self._properties(part, each.id, 0, self._account.properties.get(each.id))

@@ -58,7 +58,25 @@ def of_the_account(tenant: Tenant, row: AccountRow, account: Account) -> dict[st
         ],
         "filter": _filter(tenant, of_account(row.account_id)),
         "subscriptions": sorted(account.mailboxes.subscriptions()),
+        "shares": _shares(tenant, row.account_id, account),
     }
+
+
+def _shares(tenant: Tenant, account_id: AccountId, account: Account) -> list[dict[str, Any]]:
+    """What the account shares, for people to read: with whom is for its owner to say anew."""
+    names: dict[int, str] = {each.id: each.name for each in account.collections.list()}
+    return [
+        {
+            "collection": names[each.collection_id],
+            "kind": each.kind.value,
+            "with": each.sharee_login,
+            "may_write": each.may_write,
+            "state": each.state.value,
+            "invited": each.invited,
+        }
+        for each in tenant.shares.of_owner(account_id)
+        if each.collection_id in names
+    ]
 
 
 def of_the_tenant(

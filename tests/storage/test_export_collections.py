@@ -75,6 +75,7 @@ def fill(account: Account) -> None:
     objects.put(files.id, "level", file_content(b"", "text/plain"))
     notes = collections.find(Kind.CALENDAR, "notes")
     objects.put(notes.id, "n.ics", calendar_content(calendar("note-1", "VJOURNAL", b"CATEGORIES:x\r\n", "A note")))
+    account.feeds.subscribe("Feed", "https://far.example/feed.ics", display_name="Far", color="#123456")
     stored = objects.find(work.id, "A.ics")
     account.properties.set(work.id, stored.object_id, "{urn:x}seen", b'<seen xmlns="urn:x">\xc3\xa4</seen>')
     account.properties.set(work.id, 0, COLOR, b"<x/>")
@@ -99,6 +100,7 @@ def held(account: Account) -> dict[str, Any]:
         )
         found["Notes"] = [account.messages.read(message_id, file) for _, message_id, file in rows]
     with account.database.reading() as connection:
+        found["feeds"] = [each.url for each in account.feeds.list()]
         found["rows of notes"] = sorted(connection.execute(select(note.c.uid, note.c.title)))
         assert connection.execute(select(note_earlier.c.note_id)) == []
     return found
