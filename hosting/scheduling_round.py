@@ -1,7 +1,8 @@
 """The jobs role brings scheduling messages on their way that something kept from it, and reads those that came by mail.
 
 After a crash, or where limits on sending let it wait, a message is taken up here, once. Blocking: it runs in threads of
-the jobs role. Which accounts have something that waits is kept in memory; when the role starts, all are looked at.
+the jobs role. Which accounts have something that waits is kept in memory: those whose collections change are looked at
+within a minute, and all when the role starts.
 
 Raises: NotFound, Gone, Unavailable and others of an account.
 """
@@ -50,8 +51,13 @@ class SchedulingRound:
             self._tidy(account)
         self._incoming.look(tenant_id, account_id, stopping)
 
+    def changed(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        """Something changed in its collections: a message may wait that others could not bring anywhere."""
+        with self._guard:
+            self._waiting[account_id] = tenant_id
+
     def again(self) -> None:
-        """All accounts in which something waits."""
+        """All accounts in which something waits, or may."""
         with self._guard:
             waiting = dict(self._waiting)
         for account_id, tenant_id in waiting.items():

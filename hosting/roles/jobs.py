@@ -128,6 +128,11 @@ class Rounds(Service):
                     self._waiting.setdefault(account_id, _Wish(now, now)).last = now
                 case CollectionChanged(account_id=account_id):
                     self.feeds.changed(account_id)
+                    tenant_id = self._owners.get(account_id)
+                    if tenant_id is None:  # it is new
+                        self._waiting.setdefault(account_id, _Wish(now, now)).last = now
+                    else:
+                        self.scheduling.changed(tenant_id, account_id)
                 case Gap() if self._gap is None or not self._gap.active():
                     self._gap = self._parts.reactor.callLater(AFTER_GAP, self.look_at_everybody)
         if self._waiting:

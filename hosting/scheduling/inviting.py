@@ -32,7 +32,7 @@ from storage.itip.users import calendar_user
 from storage.mail.account import Account
 
 CONTENT_TYPE = "text/calendar; charset=utf-8"
-_TRIES = 5  # while its owner changes the same object
+_TRIES = 20  # while others change the same object: many attendees may answer at once
 
 
 class Outcome(Enum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from scheduling_town import ALICE, BOB, SchedulingTown, meeting, new_scheduling_town
@@ -202,3 +203,41 @@ def test_an_invitation_changes_nothing_of_others(town: SchedulingTown) -> None:
     before = town.only(BOB)
     assert town.put("evil.ics", meeting(organizer=CARL, start="20261201T180000Z", sequence=9), CARL).status == 201
     assert town.only(BOB) == before
+
+
+def test_many_answer_at_once(town: SchedulingTown) -> None:
+    people = [f"p{number}@example.test" for number in range(7)]
+    for each in people:
+        town.new_account(town.tenant_id, each)
+    town.put("a.ics", meeting(attendees=tuple(people)))
+    answered: list[int] = []
+
+    def accept(login: str) -> None:
+        [name] = town.objects(login)
+        data = town.only(login).replace(
+            f"RSVP=TRUE:mailto:{login}".encode(), f"PARTSTAT=ACCEPTED:mailto:{login}".encode()
+        )
+        answered.append(town.put(name, data, login).status)
+
+    threads = [Thread(target=accept, args=(each,)) for each in people]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert answered == [204] * 7 and town.only(ALICE).count(b"PARTSTAT=ACCEPTED") == 7
+
+
+def test_two_invite_each_other_at_the_same_time(town: SchedulingTown) -> None:
+    invited: list[int] = []
+
+    def invite(login: str, other: str) -> None:
+        for number in range(5):
+            data = meeting(organizer=login, attendees=(other,), uid=f"{login}-{number}")
+            invited.append(town.put(f"{number}.ics", data, login).status)
+
+    threads = [Thread(target=invite, args=each) for each in ((ALICE, BOB), (BOB, ALICE))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert invited == [201] * 10 and len(town.objects(ALICE)) == len(town.objects(BOB)) == 10

@@ -484,3 +484,19 @@ def test_what_is_moved_to_a_time_long_ago_is_told(town: SchedulingTown) -> None:
 
 def day(town: SchedulingTown, days: int) -> str:
     return utc_text(town.clock.now() + days * 86_400)
+
+
+def test_what_another_process_left_is_taken_up_once_it_is_told_of_a_change(
+    town: SchedulingTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_ = scheduling_round(town)
+    with monkeypatch.context() as patch:
+        patch.setattr(Carrying, "carry", lambda *_: None)
+        town.put("a.ics", meeting())
+    round_.again()
+    assert waiting(town) == 1
+    round_.changed(*town.accounts[ALICE])
+    round_.again()
+    town.clock.advance(CLAIM + 1)
+    round_.again()
+    assert waiting(town) == 0 and len(town.objects(BOB)) == 1
