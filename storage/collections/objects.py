@@ -95,10 +95,13 @@ class Objects(Lookup):
         self._properties = properties
         self._locks = locks
         self._followers: tuple[Follower, ...] = ()
+        self._preparing: tuple[Preparing, ...] = ()  # those of them that write files
 
     def follow(self, follower: Follower) -> None:
         """Tell it of everything that is stored and removed from here on; for who composes an account."""
         self._followers = (*self._followers, follower)
+        if isinstance(follower, Preparing):
+            self._preparing = (*self._preparing, follower)
 
     # Writing
 
@@ -210,7 +213,7 @@ class Objects(Lookup):
             over()
 
     def _prepared(self, collection_id: CollectionId, content: Content) -> Sequence[Callable[[], None]]:
-        found = (each.prepare(collection_id, content) for each in self._followers if isinstance(each, Preparing))
+        found = (each.prepare(collection_id, content) for each in self._preparing)
         return [over for over in found if over is not None]
 
     def _pack(self, content: Content, collection_id: CollectionId, name: str) -> Packed:
