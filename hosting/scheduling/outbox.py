@@ -75,12 +75,14 @@ class Outbox:
         self._people = people
 
     def register(self, registry: Registry) -> None:
-        registry.post(Post(frozenset({ResourceType.OUTBOX}), frozenset({"text/calendar"}), self.answer))
+        registry.post(Post(frozenset({ResourceType.OUTBOX}), frozenset({"*"}), self.answer))
         registry.method_types["POST"] |= {ResourceType.OUTBOX}
         registry.dav_class("calendar-schedule", "calendar-auto-schedule")
 
     def answer(self, context: Context, outbox: Resource) -> DavResponse:
         context.require(outbox, Reach.SEND)
+        if context.request.header("content-type").partition(";")[0].strip().lower() != "text/calendar":
+            raise precondition(403, caldav("supported-calendar-data"), why="An outbox takes text/calendar.")
         question = _read(context.request.body)
         own = self._people.own(context.me.tenant_id, context.me.account_id)
         if not own(calendar_user(question.organizer.value)):

@@ -375,6 +375,11 @@ def test_a_calendar_is_downloaded_whole(full: House) -> None:
     assert full.ask("GET", HOME).status == 405
 
 
+def test_an_outbox_has_nothing_to_find(full: House) -> None:
+    found = full.ask("REPORT", HOME + "outbox/", query(comp("VEVENT")), depth="1")
+    assert (found.status, found.property("D:getetag")) == (207, None)
+
+
 # Free-busy
 
 

@@ -103,6 +103,12 @@ def test_that_it_takes_questions_is_told(town: SchedulingTown) -> None:
     assert "POST" not in dict(town.ask("OPTIONS", f"/dav/calendars/{ALICE}/calendar/").headers)["Allow"]
 
 
+def test_it_takes_calendars_only(town: SchedulingTown) -> None:
+    refused = town.ask("POST", f"/dav/calendars/{ALICE}/outbox/", b"<a/>", content_type="text/xml")
+    assert isinstance(refused.body, bytes)
+    assert refused.status == 403 and b"supported-calendar-data" in refused.body
+
+
 def test_outboxes_of_others(town: SchedulingTown) -> None:
     assert ask(town, question(BOB), box=BOB)[0] == 403
     assert ask(town, question(BOB), box=MALLORY)[0] == 404

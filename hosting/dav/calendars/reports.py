@@ -42,6 +42,7 @@ _TYPES = frozenset(
         ResourceType.CALENDAR_HOME,
         ResourceType.INBOX,
         ResourceType.INBOX_ITEM,
+        ResourceType.OUTBOX,
     }
 )
 _EVERYTHING = Filter("VCALENDAR")
