@@ -38,6 +38,7 @@ from storage.mail.account import Account
 
 PREFIX = "/public/"
 _SUFFIX = ".ics"
+_TURN = "public links"  # all visitors together have one account's part of the threads
 _MEDIA_TYPE = "text/calendar; charset=utf-8"
 _VIEW = 1  # of what is shown: a new one gives new ETags
 _ALWAYS = {
@@ -78,18 +79,17 @@ class _Found:
 class _Streamed(Response):
     """Made while it is sent; the account is let go of in any case."""
 
-    def __init__(self, found: _Found, turns: Turns, turn: object, headers: Mapping[str, str]) -> None:
+    def __init__(self, found: _Found, turns: Turns, headers: Mapping[str, str]) -> None:
         super().__init__(headers=headers, media_type=_MEDIA_TYPE)
         del self.headers["content-length"]
         self._found = found
         self._turns = turns
-        self._turn = turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pieces = self._found.pieces()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while (piece := await self._turns.run(self._turn, partial(next, pieces, None))) is not None:
+            while (piece := await self._turns.run(_TURN, partial(next, pieces, None))) is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -108,8 +108,7 @@ class PublicCalendars:
             raw_path: bytes = request.scope["raw_path"]
             return RedirectResponse(places.secure(raw_path.decode("ascii", "replace")), 308, headers=_ALWAYS)
         address = connection_of(request.scope).address
-        turn = ("public", address)
-        found = await self._parts.turns.run(turn, partial(self._find, request.path_params["name"], address))
+        found = await self._parts.turns.run(_TURN, partial(self._find, request.path_params["name"], address))
         if found is None:
             self._parts.counters.wrong_links += 1
             raise Refused(404, "There is nothing here.")
@@ -117,15 +116,15 @@ class PublicCalendars:
         headers = {**_ALWAYS, "ETag": found.etag}
         known = read_etags(request.headers.get("if-none-match", ""))
         if known is not None and ("*" in known or found.etag in {each.removeprefix("W/") for each in known}):
-            await self._parts.turns.run(turn, found.held.close)
+            await self._parts.turns.run(_TURN, found.held.close)
             return Response(status_code=304, headers=headers)
         headers["Content-Disposition"] = 'inline; filename="calendar.ics"'
         if request.method == "HEAD":
-            await self._parts.turns.run(turn, found.held.close)
+            await self._parts.turns.run(_TURN, found.held.close)
             response = Response(headers=headers, media_type=_MEDIA_TYPE)
             del response.headers["content-length"]
             return response
-        return _Streamed(found, self._parts.turns, turn, headers)
+        return _Streamed(found, self._parts.turns, headers)
 
     # In a thread
 

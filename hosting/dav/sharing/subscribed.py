@@ -91,7 +91,7 @@ def _set_source(_: Context, resource: Resource, value: Element | None) -> Edit:
 
 
 def _change_source(_: Context, resource: Resource, value: Element | None) -> Edit:
-    if _feed(resource) is None:
+    if resource.row.source != SOURCE or resource.share is not None:
         raise precondition(403, dav("cannot-modify-protected-property"), why="This calendar comes from nowhere else.")
     url = resource.data.feeds.checked(_url(value))
     return Edit({}, _putting(resource, url))
