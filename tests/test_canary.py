@@ -148,6 +148,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         settle(scene)
         with running(scene.server):
             live(scene)
+            live_in_calendars(scene)
             copy(scene)
             look_before(scene)
             end(scene)
@@ -229,6 +230,59 @@ def live(scene: Scene) -> None:
     scene.run("log", "transcripts", "--reason", canary("reading reason"), "--address", LOGIN)
     scene.run("trace", "--from", FAR, "--to", LOGIN)
     until(lambda: json.loads(scene.run("queue", "list", "--json")), "what waits in the queue")
+
+
+def live_in_calendars(scene: Scene) -> None:
+    """Calendars, contacts, notes and files over HTTP, questions about them, and what is refused."""
+
+    def event(part: str, *lines: str, kind: str = "VEVENT") -> bytes:
+        text = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//c//EN", f"BEGIN:{kind}"]
+        text += [f"UID:{canary(f'web {part} uid')}", f"SUMMARY:{canary(f'web {part} summary')}"]
+        text += ["DTSTAMP:20260101T000000Z", *lines]
+        return "\r\n".join([*text, f"END:{kind}", "END:VCALENDAR", ""]).encode()
+
+    server, start = scene.server, "DTSTART:20300101T100000Z"
+    calendars, files = f"/dav/calendars/{LOGIN}", f"/dav/files/{LOGIN}"
+    card = f"BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{canary('web card uid')}\r\n"
+    card += f"FN:{canary('web card name')}\r\nEND:VCARD\r\n"
+    title = f"<D:displayname>{canary('web calendar title')}</D:displayname>"
+    title += f"<x:y xmlns:x='u:x'>{canary('web property')}</x:y>"
+    dav = 'xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'
+    sought = (
+        f'<C:calendar-query {dav}><D:prop/><C:filter><C:comp-filter name="VCALENDAR"><C:comp-filter name="VEVENT">'
+        f'<C:prop-filter name="SUMMARY"><C:text-match>{canary("web sought event")}</C:text-match></C:prop-filter>'
+        "</C:comp-filter></C:comp-filter></C:filter></C:calendar-query>"
+    )
+    large = canary("web file octets").encode() + bytes(range(256)) * 400
+    agent = {"User-Agent": canary("web agent")}
+    for method, path, body, status in (
+        ("PUT", f"{calendars}/calendar/{canary('web event path')}.ics", event("event", start), 201),
+        ("PUT", f"{calendars}/calendar/{canary('web removed event path')}.ics", event("removed event", start), 201),
+        ("DELETE", f"{calendars}/calendar/{canary('web removed event path')}.ics", b"", 204),
+        ("PUT", f"{calendars}/notes/note.ics", event("note", kind="VJOURNAL"), 201),
+        ("PUT", f"/dav/addressbooks/{LOGIN}/contacts/{canary('web card path')}.vcf", card.encode(), 201),
+        ("PUT", f"{files}/{canary('web file path')}?{canary('web query')}", large, 201),
+        ("PROPPATCH", f"{calendars}/calendar/",
+         f"<D:propertyupdate {dav}><D:set><D:prop>{title}</D:prop></D:set></D:propertyupdate>".encode(), 207),
+        ("REPORT", f"{calendars}/calendar/", sought.encode(), 207),
+        ("GET", f"{files}/{canary('web missing path')}?{canary('web missing query')}", b"", 404),
+        ("PROPFIND", f"{calendars}/", f"<{canary('web bad body')}".encode(), 400),
+        ("PUT", f"{calendars}/calendar/{canary('web refused path')}.ics", event("refused", "DTSTART:x"), 403),
+        ("PUT", f"/dav/calendars/{OTHER}/calendar/{canary('web forbidden path')}.ics", event("forbidden", start), 404),
+        (canary("web method").upper(), f"{files}/", b"", 400),
+    ):  # fmt: skip
+        with server.dav(LOGIN) as client:
+            fields = agent | ({"Content-Type": "text/vcard"} if "addressbooks" in path else {})
+            answer = client.ask(method, path, body, fields)
+            assert answer.status == status, (method, path, answer)
+    for login, password in ((LOGIN, canary("web wrong password")), (f"{canary('web unknown login')}@{DOMAIN}", "x")):
+        with server.dav(login, password) as client:
+            assert client.ask("PROPFIND", "/dav/").status == 401
+    asked = f"/.well-known/autoconfig/mail/config-v1.1.xml?emailaddress={canary('web discovery address')}@{DOMAIN}"
+    with server.dav(None) as client:
+        client.ask("GET", asked)
+        client.send(f"GET /dav/{canary('web malformed path')} HTTP/9 {canary('web malformed')}\r\n\r\n".encode())
+        client.rest()
 
 
 def copy(scene: Scene) -> None:
@@ -321,6 +375,9 @@ def test_before_the_end_tokens_are_where_they_must_be(scene: Scene) -> None:
         assert {"withheld sender", "withheld subject", "withheld author name"} <= places(opened, "tenant.db")
         assert {*CUSTOMER, "administrator"} <= places(opened, "control.db")
     assert {"deleted body", "deleted subject"} <= places(before["pages"], "accounts/1/account.db")
+    kept = ("event path", "event uid", "event summary", "note summary", "card path", "card name", "file path")
+    stored = {f"web {each}" for each in (*kept, "calendar title", "property")}
+    assert stored <= places(before["pages"], "accounts/1/account.db")
     assert places(before["logs"], "traces") >= SENDERS
 
 
@@ -328,6 +385,10 @@ def test_passwords_and_what_is_encrypted_are_nowhere_even_before(scene: Scene) -
     found = set[str]().union(*(places(each) for name, each in scene.before.items()))
     secret = {"password", "second password", "wrong password", "unknown password", "staff password", "unknown login"}
     assert not found & {*secret, "searched", "hold reason", "asked reason", "approved reason", "scope", "contact"}
+    refused = {"wrong password", "unknown login", "discovery address", "malformed path", "malformed", "method"}
+    asked = {"agent", "query", "missing path", "missing query", "sought event", "bad body", "refused path"}
+    forbidden = {"refused summary", "forbidden path", "forbidden summary"}
+    assert not found & {f"web {each}" for each in refused | asked | forbidden}
     assert not scene.before["files"]
 
 
