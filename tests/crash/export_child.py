@@ -11,11 +11,12 @@ from typing import Any
 
 from crash_child import Steps, say, serve
 from crash_town import opened
+from entries_place import held
 from export_place import view
 
 from storage.directory.provisioning import Provisioning
 from storage.errors import CleanmailError
-from storage.export import mail, restore
+from storage.export import collection_restore, collections, mail, restore
 from storage.export.account import export_account
 from storage.export.restore import restore_archive
 from storage.installation import Installation
@@ -32,7 +33,12 @@ def export(installation: Installation, request: dict[str, Any]) -> dict[str, Any
 
 def bring(installation: Installation, request: dict[str, Any]) -> dict[str, Any]:
     restored = restore_archive(installation, TENANT, AccountId(request["account"]), Path(request["source"]))
-    return {"imported": restored.imported, "present": restored.present}
+    return {
+        "imported": restored.imported,
+        "present": restored.present,
+        "objects": restored.objects,
+        "objects_present": restored.objects_present,
+    }
 
 
 def make(installation: Installation, request: dict[str, Any]) -> dict[str, Any]:
@@ -44,10 +50,12 @@ def look(installation: Installation, request: dict[str, Any]) -> dict[str, Any]:
     """What the account holds, as a hash; and that no file is left that no row names."""
     with installation.account(TENANT, AccountId(request["account"])) as account:
         seen = view(account)
+        kept = repr(held(account))
         messages = len({one.group for box in seen.values() if isinstance(box, tuple) for one in box[4]})
         cur = len(list(account.maildir.names("cur"))) + len(list(account.maildir.names("new")))
     shown = repr([(name, sorted(box) if isinstance(box, set) else _plain(box)) for name, box in sorted(seen.items())])
-    return {"view": hashlib.sha256(shown.encode()).hexdigest(), "messages": messages, "files": cur}
+    return {"view": hashlib.sha256(shown.encode()).hexdigest(), "messages": messages, "files": cur,
+            "held": hashlib.sha256(kept.encode()).hexdigest()}  # fmt: skip
 
 
 def _plain(box: Any) -> Any:
@@ -62,6 +70,7 @@ OPERATIONS: dict[str, Callable[[Installation, dict[str, Any]], dict[str, Any]]] 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:
     mail._BATCH_LINES, restore._BATCH_MESSAGES = 2, 2  # more batches, more steps between them
+    collections._BATCH_LINES, collection_restore._BATCH = 20, 4
     with opened(data) as installation:
         steps.counting = True
         try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from backup_town import BOB, ONE, BackupTown
+from entries_place import calendar, card, fill, held
 from test_backup_restore import moved_keys, saved
-from test_export_collections import calendar, card, fill, held
 
 from storage.backup.restoring import restore_account
 from storage.backup.whole import restore_installation

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from entries_place import calendar, card
 from export_place import ExportPlace
-from test_export_collections import calendar, card
 
 from storage.archives.entries import EntryFiles, are_entries
 from storage.collections.values import Kind
