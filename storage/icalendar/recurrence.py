@@ -264,7 +264,7 @@ def _in_form(moment: Moment, anchor: Moment, zone: Zone) -> datetime:
 def _until(rule: Rule, anchor: Moment, zone: Zone) -> datetime:
     """The last local time that UNTIL allows. As a date it means all of the day."""
     until = rule.until
-    if until is None:
+    if until is None or until.local.year >= 9999:  # as some say "for ever"; east of Greenwich it is beyond all time
         return datetime.max
     if until.is_date or anchor.is_date:
         return until.local.replace(hour=23, minute=59, second=59)

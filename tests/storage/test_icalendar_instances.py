@@ -203,6 +203,16 @@ def test_until_as_a_date_means_its_whole_day() -> None:
     assert len(instances(found, None, None)) == 3
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "own"])
+@pytest.mark.parametrize("until", ["99991231T235959Z", "99991231T235959", "99991231"])
+def test_until_the_end_of_time_is_for_ever(zone: str, until: str) -> None:
+    own = "BEGIN:VTIMEZONE\nTZID:own\nBEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0900\nTZOFFSETTO:+0900\n"
+    event = f"BEGIN:VEVENT\nUID:u\nDTSTART;TZID={zone}:20260101T120000\nRRULE:FREQ=DAILY;UNTIL={until}\nEND:VEVENT\n"
+    content = calendar_content(f"{HEAD}{own}END:STANDARD\nEND:VTIMEZONE\n{event}END:VCALENDAR\n".encode())
+    assert content.times is not None and content.times.last == ENDLESS
+    assert overlapping(checked(content.data), at("29990101"), at("29990102")) is True
+
+
 def test_the_same_exact_time_at_both_ends_of_summer() -> None:  # §3.8.5.3: the exact duration
     found = calendar(
         "DTSTART;TZID=Europe/Berlin:20260327T230000\nDTEND;TZID=Europe/Berlin:20260328T070000\nRRULE:FREQ=DAILY;COUNT=3"
