@@ -58,6 +58,8 @@ class ImplicitScheduler:
         own = self._people.own(change.owner.tenant_id, change.owner.account_id)
         if after is not None and after.organizer and change.before is None:
             _check_unique(change, after)
+        if after is None and before is not None and _elsewhere(change, before.uid):
+            return None  # a calendar was copied, and one of the two goes: the meeting stays
         content = change.content
         if content is not None and before is not None and change.if_schedule_tag_match and change.before_data:
             content, after = self._merged(change, content, before, after, own)
@@ -189,11 +191,19 @@ def _check_tag(change: Change) -> None:
 
 def _check_unique(change: Change, after: Meeting) -> None:
     """RFC 6638 §3.2.4.1: one scheduling object with a UID, in all calendars of its owner."""
-    for other in change.account.objects.by_uid(after.uid, (Kind.CALENDAR,)):
+    other = _elsewhere(change, after.uid)
+    if other is not None:
+        raise Violated(
+            "unique-scheduling-object-resource",
+            "This meeting is in one of the calendars already.",
+            name=other.name if other.collection_id == change.collection.id else None,
+        )
+
+
+def _elsewhere(change: Change, uid: str) -> Stored | None:
+    """Another scheduling object with this UID in the calendars of its owner."""
+    for other in change.account.objects.by_uid(uid, (Kind.CALENDAR,)):
         is_itself = other.collection_id == change.collection.id and other.name == change.name
         if not is_itself and other.schedule_tag is not None:
-            raise Violated(
-                "unique-scheduling-object-resource",
-                "This meeting is in one of the calendars already.",
-                name=other.name if other.collection_id == change.collection.id else None,
-            )
+            return other
+    return None

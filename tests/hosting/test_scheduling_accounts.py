@@ -241,3 +241,14 @@ def test_two_invite_each_other_at_the_same_time(town: SchedulingTown) -> None:
     for each in threads:
         each.join()
     assert invited == [201] * 10 and len(town.objects(ALICE)) == len(town.objects(BOB)) == 10
+
+
+def test_a_copy_of_a_calendar_that_goes_cancels_nothing(town: SchedulingTown) -> None:
+    town.put("a.ics", meeting())
+    home = f"/dav/calendars/{ALICE}"
+    copied = town.ask("COPY", f"{home}/calendar/", destination=f"{home}/copy/", depth="infinity")
+    assert copied.status == 201 and list(town.objects(ALICE, name="copy")) == ["a.ics"]
+    assert town.ask("DELETE", f"{home}/copy/").status == 204
+    assert b"CANCELLED" not in town.only(BOB)
+    assert town.delete("a.ics").status == 204
+    assert b"STATUS:CANCELLED" in town.only(BOB)
