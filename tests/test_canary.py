@@ -24,6 +24,7 @@ import pytest
 from canary import Canary, Found, Opened, in_files
 from command_host import run_in_fork
 from dns_server import DnsServer
+from sqlalchemy import insert
 from whole_server import WholeServer, environment, free_ports, running, until
 
 from hosting import composition
@@ -31,10 +32,16 @@ from hosting.config import FILE_NAME, load
 from storage.backup.backup import BackupRun
 from storage.backup.place import Place
 from storage.clock import FixedClock
+from storage.collections.values import Kind as CollectionKind
+from storage.collections.values import NewCollection, file_content
+from storage.database.prepared import prepare
 from storage.directory.approvals import Kind
+from storage.icalendar.content import calendar_content
 from storage.installation import Installation
 from storage.register.catalogue import CATALOGUE
+from storage.schema.collections import scheduling
 from storage.values import AccountId, TenantId
+from storage.vcard.content import card_content
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +88,11 @@ LEFT: dict[tuple[str, str], tuple[str, set[str]]] = {
 }
 LEFT_IN_BACKUPS = {"control.db": {*CUSTOMER, "administrator"}}
 LEFT_IN_AUDIT = {"correspondent"}  # a reading of traces of a sender who has no account here
+ENTRIES = {  # what stands in databases as it is
+    *("collection", "collection shown", "collection description", "event name", "event uid", "gone name", "tasks uid"),
+    *("notes uid", "notes summary", "kept card uid", "file name", "property", "value", "lock owner", "feed"),
+    *("feed host", "feed path", "invited"),
+}
 PARTS = ("author name", "header address", "subject", "message id", "boundary", "body", "file name", "attachment")
 
 
@@ -186,6 +198,9 @@ def settle(scene: Scene) -> None:
             approved_by="eve",
         )
         control.holds.lift(hold.hold_id, "adam")
+        keep_entries(
+            administration.installation, tenant_id, account_id, AccountId(scene.server.accounts[SECOND]["account"])
+        )
         long_ago = FixedClock(time.time() - 300 * 86_400)
         then = Installation(scene.data, administration.installation.keys, long_ago)
         try:
@@ -193,6 +208,56 @@ def settle(scene: Scene) -> None:
             assert len(Place(scene.backups).names()) == 1
         finally:
             then.close()
+
+
+def calendar(place: str, component: str) -> bytes:
+    """An object of a calendar that has a token of `place` in each of its parts."""
+
+    def at(part: str) -> str:
+        return canary(f"{place} {part}")
+
+    when = "" if component != "VEVENT" else "DTSTART:20260102T100000Z\r\n"
+    return (
+        f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\nBEGIN:{component}\r\nUID:{at('uid')}\r\n"
+        f"DTSTAMP:20260101T000000Z\r\n{when}SUMMARY:{at('summary')}\r\nDESCRIPTION:{at('description')}\r\n"
+        f"END:{component}\r\nEND:VCALENDAR\r\n"
+    ).encode()
+
+
+def keep_entries(installation: Installation, tenant_id: TenantId, owner: AccountId, other: AccountId) -> None:
+    """Events, tasks, notes, cards, files, and all that stands around them."""
+    with installation.account(tenant_id, owner) as account:
+        collections, objects = account.collections, account.objects
+        work = collections.create(
+            NewCollection(CollectionKind.CALENDAR, canary("collection"), display_name=canary("collection shown"),
+                          description=canary("collection description"))
+        )  # fmt: skip
+        objects.put(work.id, f"{canary('event name')}.ics", calendar_content(calendar("event", "VEVENT")))
+        objects.put(work.id, f"{canary('gone name')}.ics", calendar_content(calendar("gone", "VEVENT")))
+        objects.delete(work.id, f"{canary('gone name')}.ics")
+        for name, component in (("tasks", "VTODO"), ("notes", "VJOURNAL")):
+            home = collections.find(CollectionKind.CALENDAR, name)
+            objects.put(home.id, f"{canary(f'{name} name')}.ics", calendar_content(calendar(name, component)))
+        card = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{}\r\nFN:{}\r\nN:x;;;;\r\nBDAY:1990-01-02\r\nEND:VCARD\r\n".format(
+            canary("kept card uid"), canary("card person")
+        )
+        objects.put(
+            collections.find(CollectionKind.ADDRESS_BOOK, "contacts").id, "card.vcf", card_content(card.encode())
+        )
+        files = collections.create(NewCollection(CollectionKind.FOLDER, "files"))
+        large = file_content(100_000 * b"x" + canary("large file").encode(), "text/plain")
+        objects.put(files.id, canary("file name"), large)
+        event = objects.find(work.id, f"{canary('event name')}.ics")
+        account.properties.set(work.id, event.object_id, f"{{urn:{canary('property')}}}x", canary("value").encode())
+        account.locks.create(work.id, 0, owner, owner=canary("lock owner").encode(), seconds=3600)
+        account.feeds.subscribe(canary("feed"), f"https://{canary('feed host')}.invalid/{canary('feed path')}.ics")
+        row = {"account_id": owner, "scheduling_id": 1, "collection_id": work.id, "object_id": 0, "method": "REQUEST",
+               "recipient": f"mailto:{canary('invited')}@far.test", "data": b"", "created": 0, "due": 1 << 40,
+               "attempts": 0, "queue_id": None}  # fmt: skip
+        account.database.write(lambda transaction: prepare(insert(scheduling)).run(transaction, **row))
+        tenant = installation.tenant(tenant_id)
+        tenant.shares.invite(owner, work.id, other, CollectionKind.CALENDAR, may_write=True, summary=canary("share"))
+        installation.control.public_links.create(tenant_id, owner, work.id)
 
 
 def live(scene: Scene) -> None:
@@ -365,11 +430,15 @@ def test_before_the_end_tokens_are_where_they_must_be(scene: Scene) -> None:
     before = scene.before
     messages = {f"{message} {part}" for message in ("received", "kept", "draft") for part in PARTS}
     assert messages <= places(before["archive"])
+    assert {"event summary", "tasks description", "notes summary", "card person", "large file"} <= places(
+        before["archive"]
+    )
     for opened in (before["pages"], before["backup"]):
         assert messages - {"attachment"} <= places(opened, "account.db", "search_text") | {
             f"{message} attachment" for message in ("received", "kept", "draft")
         } | places(opened, "account.db")
         assert {"folder", "keyword"} <= places(opened, "accounts/1/account.db")
+        assert places(opened, "accounts/1/account.db") >= ENTRIES and "share" in places(opened, "tenant.db")
         settings = {"login", "second login", "third login", "person", "alias", "forwarded to", "route"}
         assert settings | {"app password name", "allowed", "denied"} <= places(opened, "tenant.db")
         assert {"withheld sender", "withheld subject", "withheld author name"} <= places(opened, "tenant.db")
