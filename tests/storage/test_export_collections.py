@@ -50,7 +50,7 @@ def full(place: ExportPlace) -> AccountId:
 @pytest.mark.parametrize("form", Form)
 def test_everything_comes_back_as_it_was(place: ExportPlace, full: AccountId, tmp_path: Path, form: Form) -> None:
     manifest = export_account(place.installation, place.tenant_id, full, tmp_path / "one", form)
-    assert manifest.counts["objects"] == 18 and manifest.counts["unreadable_objects"] == 0
+    assert manifest.counts["objects"] == 19 and manifest.counts["unreadable_objects"] == 0
     assert verify_archive(tmp_path / "one").strange == []
     other = place.new_account()
     dry = restore_archive(place.installation, place.tenant_id, other, tmp_path / "one", dry_run=True)

@@ -43,7 +43,7 @@ def fill(account: Account) -> None:
         objects.put(work.id, name, calendar_content(calendar(uid)))
     more = b"ATTENDEE:mailto:bo@far.test\r\nORGANIZER:mailto:me@one.test\r\n"
     objects.put(work.id, "meeting.ics", calendar_content(calendar("m", more=more)))
-    large = card("photo", b"PHOTO;ENCODING=b:" + 120_000 * b"A" + b"\r\n")
+    large = card("photo", b"BDAY:1990-01-02\r\nPHOTO;ENCODING=b:" + 120_000 * b"A" + b"\r\n")
     book = collections.find(Kind.ADDRESS_BOOK, "contacts")
     objects.put(book.id, "photo.vcf", card_content(large))
     files = collections.create(NewCollection(Kind.FOLDER, "files"))
