@@ -2,10 +2,10 @@
 
     python scripts/fuzz/dav.py --seed 1 --seconds 60
 
-Played on DavHandler over real databases, with calendars, contacts, files, locks and scheduling. What must hold: each
-request is answered, never by 500 or 503; every answer in XML can be parsed; a refused object comes with its
-precondition; what is stored is given back octet for octet under its ETag, and reports can tell of it; nothing that
-belongs to others is in any answer, and it is there unchanged in the end.
+Played on DavHandler over real databases, with calendars, contacts, files, locks, scheduling and shared calendars. What
+must hold: each request is answered, never by 500 or 503; every answer in XML can be parsed; a refused object comes with
+its precondition; what is stored is given back octet for octet under its ETag, and reports can tell of it; nothing that
+belongs to others, or is private in what they share, is in any answer, and it is there unchanged in the end.
 The first thing that does not hold is printed with its seed, and the exit status is 1.
 """
 
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
 # A file beside this one is called as a package is that storage uses: this folder must not be looked into.
@@ -36,6 +36,9 @@ from hosting.dav.assembly import make_handler
 from hosting.dav.calendars import extension as calendars
 from hosting.dav.contacts import extension as contacts
 from hosting.dav.services import DavServices
+from hosting.dav.sharing import subscribed
+from hosting.dav.sharing.extension import Sharing
+from hosting.dav.sharing.shares import DirectoryShares
 from hosting.scheduling.assembly import make_scheduling
 from hosting.scheduling.outbox import Outbox
 from scripts.fuzz.icalendar import random_object
@@ -50,12 +53,14 @@ COLLECTIONS = [
     f"/dav/calendars/{ADA}/inbox/", f"/dav/calendars/{ADA}/outbox/", f"/dav/calendars/{ADA}/new/", BOOK, FILES,
     f"{FILES}folder/", f"/dav/principals/{ADA}/", f"/dav/addressbooks/{ADA}/", "/dav/principals/", "/dav/calendars/",
 ]  # fmt: skip
-NAMES = ["a.ics", "b.ics", "c.ics", "a.vcf", "f", "Grüße & <b>.ics", "x" * 250, "a b", "%41.ics", "'\";"]
+STANDARD = ("calendar", "tasks", "notes", "inbox", "outbox", "notifications", ADA)
+NAMES = ["a.ics", "p.ics", "b.ics", "c.ics", "a.vcf", "f", "Grüße & <b>.ics", "x" * 250, "a b", "%41.ics", "'\";"]
 TRICKS = [
     "..", ".", "%2e%2e", "%2E", "..%2f", "%2f", "%5c", "\\", "%00", "%0d%0a", "%ff", "%C0%AF", "%", "%zz", "//", ";a=b",
     "?", "#", f"../{BOB}/calendar/b.ics", f"..%2F..%2F{BOB}", BOB, EVE, "~", "*", "x" * 3000, "%E2%80%AE", "a" * 300,
     "../../principals", "%252e%252e", "/etc/passwd", "calendar", "inbox", "%F0%9F%98%80", "sync", "folder", "",
 ]  # fmt: skip
+TEAM, OURS = f"/dav/calendars/{BOB}/team/", f"/dav/calendars/{BOB}/ours/"  # shared with ada, to read and to write
 BOBS, EVES = f"/dav/calendars/{BOB}/calendar/b.ics", f"/dav/calendars/{EVE}/calendar/e.ics"
 
 RANGE = '<C:time-range start="20260101T000000Z" end="20270101T000000Z"/>'
@@ -187,21 +192,37 @@ HEADERS: dict[str, list[str]] = {
 
 
 class Target:
-    """ada sends; bob, of her tenant, and eve, of another, have something of their own."""
+    """ada sends; bob, of her tenant, and eve, of another, have something of their own, and bob shares some of it."""
 
     def __init__(self, data: Path) -> None:
         self.house = House(data)
         scheduling = make_scheduling(self.house.installation, replace(Config()))
-        services = DavServices(self.house.installation, self.house.clock, scheduler=scheduling.scheduler)
-        extensions: list[Callable[..., None]] = [calendars.register, contacts.register]
-        self.house.handler = make_handler(services, [*extensions, Outbox(scheduling.people).register])
-        self.secrets = {
-            path: MEETING.replace(b"ORGANIZER:mailto:ada@acme.test\r\n", b"").replace(b"UID:m", b"UID:" + SECRET)
-            for path in (BOBS, EVES)
+        shares = DirectoryShares(self.house.installation)
+        services = DavServices(self.house.installation, self.house.clock, shares=shares, scheduler=scheduling.scheduler)
+        extensions: list[Callable[..., None]] = [calendars.register, contacts.register, Sharing(shares).register]
+        extensions += [Outbox(scheduling.people).register, subscribed.register]
+        self.house.handler = make_handler(services, extensions)
+        secret = re.sub(rb"(ORGANIZER|ATTENDEE).*\r\n", b"", MEETING)
+        private = secret.replace("SUMMARY:Grüße".encode(), b"CLASS:PRIVATE\r\nSUMMARY:" + SECRET)
+        for path, may in ((TEAM, "read"), (OURS, "read-write")):
+            assert self.house.ask("MKCALENDAR", path, who="bob").status == 201
+            sharee = f"<D:sharee><D:href>mailto:{ADA}</D:href><D:share-access><D:{may}/></D:share-access></D:sharee>"
+            asked = _of("D:share-resource", sharee)
+            assert self.house.ask("POST", path, asked, who="bob", content_type="text/xml").status == 200
+        self.theirs = {
+            BOBS: ("bob", secret.replace(b"UID:m", b"UID:" + SECRET)),
+            EVES: ("eve", secret.replace(b"UID:m", b"UID:" + SECRET)),
+            f"{TEAM}p.ics": ("bob", private.replace(b"UID:m", b"UID:private")),
+            f"{TEAM}a.ics": ("bob", secret.replace(b"UID:m", b"UID:shared")),
         }
-        self.secrets = {path: re.sub(rb"ATTENDEE.*\r\n", b"", data) for path, data in self.secrets.items()}
-        for (path, secret), who in zip(self.secrets.items(), ("bob", "eve"), strict=True):
-            assert self.house.ask("PUT", path, secret, who=who, content_type="text/calendar").status == 201
+        ours = {f"{OURS}p.ics": ("bob", private), f"{OURS}a.ics": ("bob", secret.replace(b"UID:m", b"UID:ours"))}
+        for path, (who, octets) in (self.theirs | ours).items():
+            assert self.house.ask("PUT", path, octets, who=who, content_type="text/calendar").status == 201, path
+        self.shared = [TEAM, OURS]
+        listed = self.house.ask("PROPFIND", f"/dav/calendars/{ADA}/", depth="1").xml.children
+        hrefs = [unquote(each.content("{DAV:}href") or "") for each in listed]
+        self.shared += [each for each in hrefs if each.split("/")[-2] not in STANDARD]
+        assert len(self.shared) == 4, self.shared
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
         return self.house.ask(method, path, body, **(headers or {}))
@@ -221,12 +242,12 @@ class Target:
 
     def verify(self) -> None:
         """What others have is as it was."""
-        for (path, secret), who in zip(self.secrets.items(), ("bob", "eve"), strict=True):
-            assert self.house.ask("GET", path, who=who).body == secret
+        for path, (who, octets) in self.theirs.items():
+            assert self.house.ask("GET", path, who=who).body == octets, path
 
 
-def random_path(chance: random.Random) -> str:
-    path = chance.choice([CALENDAR, BOOK, FILES, chance.choice(COLLECTIONS)])
+def random_path(chance: random.Random, shared: list[str]) -> str:
+    path = chance.choice([CALENDAR, BOOK, FILES, chance.choice(COLLECTIONS), chance.choice(shared)])
     if chance.random() < 0.75:
         path += quote(chance.choice(NAMES))
     for _ in range(chance.choice([*[0] * 12, 1, 3])):
@@ -239,10 +260,10 @@ def random_path(chance: random.Random) -> str:
     return path if chance.random() > 0.02 else chance.choice([BOBS, EVES, "/", "", "/davx", "*", "http://x/dav/"])
 
 
-def random_reference(chance: random.Random) -> str:
+def random_reference(chance: random.Random, shared: list[str]) -> str:
     """What Destination says."""
     prefix = ["", "https://dav.acme.test", "http://dav.acme.test:81", "//x", "https://other.example", "https://["]
-    return chance.choices(prefix, [9, 9, 2, 1, 1, 1])[0] + random_path(chance)
+    return chance.choices(prefix, [9, 9, 2, 1, 1, 1])[0] + random_path(chance, shared)
 
 
 def damaged_xml(chance: random.Random, xml: str) -> bytes:
@@ -308,13 +329,13 @@ def random_octets(chance: random.Random) -> bytes:
     return b"\r\n".join(lines).replace(b"UID:m", b"UID:" + uid)
 
 
-def random_request(chance: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
+def random_request(chance: random.Random, shared: list[str]) -> tuple[str, str, bytes, dict[str, str]]:
     method = chance.choice(METHODS)
-    path = random_path(chance)
+    path = random_path(chance, shared)
     names = chance.sample(list(HEADERS), chance.choice([*[0] * 8, 1, 2, 6]))
     headers = {name: chance.choice(HEADERS[name]) for name in names}
     if method in ("COPY", "MOVE"):
-        headers["destination"] = random_reference(chance)
+        headers["destination"] = random_reference(chance, shared)
     if method == "PUT":
         body = random_octets(chance)
         headers.setdefault("content-type", "text/vcard" if b"VCARD" in body[:40] else "text/calendar")
@@ -322,7 +343,7 @@ def random_request(chance: random.Random) -> tuple[str, str, bytes, dict[str, st
         body = damaged_xml(chance, chance.choice(BODIES.get(method, ["", "<x/>"])))
     if method == "REPORT" and chance.random() < 0.7:
         kind = b"addressbook" in body[:30]
-        path = BOOK if kind else chance.choice([CALENDAR, CALENDAR, f"/dav/calendars/{ADA}/"])
+        path = BOOK if kind else chance.choice([CALENDAR, CALENDAR, *shared, f"/dav/calendars/{ADA}/"])
         headers.pop("host", None)
     elif method == "POST" and chance.random() < 0.7:
         path = chance.choice([f"/dav/calendars/{ADA}/outbox/", CALENDAR])
@@ -384,7 +405,7 @@ def run(data: Path, seed: int, count: int | None = None, seconds: float | None =
     try:
         number = 0
         while (count is None or number < count) and (end is None or time.monotonic() < end):
-            request = random_request(random.Random(f"{seed}.{number}"))
+            request = random_request(random.Random(f"{seed}.{number}"), target.shared)
             begun = time.monotonic()
             if number % 40 == 0:
                 target.restore()
