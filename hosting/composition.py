@@ -306,6 +306,12 @@ class Administration:
         with self.installation.account(tenant_id, account_id) as account:
             return account.usage()
 
+    def entries(self, tenant_id: TenantId, account_id: AccountId) -> tuple[int, int]:
+        """How many events, tasks, notes, cards and files the account has, and their octets, which its usage counts."""
+        with self.installation.account(tenant_id, account_id) as account:
+            there = account.collections.list()
+        return sum(each.objects for each in there), sum(each.bytes for each in there)
+
     def unindexed(self, tenant_id: TenantId, account_id: AccountId) -> int:
         """Messages of the account that the search index does not hold yet."""
         with self.installation.account(tenant_id, account_id) as account:

@@ -288,12 +288,15 @@ def _values(whose: Whose) -> dict[str, Any]:
 def _usage(run: Invocation, administration: Administration, whose: Whose) -> dict[str, Any]:
     row = whose.account
     used = administration.usage(whose.tenant.tenant_id, row.account_id)
+    entries, octets = administration.entries(whose.tenant.tenant_id, row.account_id)
     values: dict[str, Any] = {
         "address": str(row.login),
         "storage_used": used.bytes,
         "storage_limit": row.quota_bytes,
         "messages_used": used.messages,
         "messages_limit": row.quota_messages,
+        "entries": entries,  # of calendars, address books and folders of files
+        "entries_used": octets,  # part of storage_used
     }
     if run.output.as_json:
         return values
@@ -302,4 +305,5 @@ def _usage(run: Invocation, administration: Administration, whose: Whose) -> dic
         "storage_used": size(used.bytes),
         "storage_limit": size(row.quota_bytes) if row.quota_bytes else "unlimited",
         "messages_limit": row.quota_messages or "unlimited",
+        "entries_used": size(octets),
     }

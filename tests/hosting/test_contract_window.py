@@ -48,13 +48,14 @@ def ann(town: AuthTown, acme: TenantId) -> AccountId:
 def test_a_protocol_that_the_contract_leaves_out_is_refused(town: AuthTown, acme: TenantId, ann: AccountId) -> None:
     town.control.contracts.set_limits(acme, ContractLimits(features=frozenset({Feature.IMAP})))
     town.sign_in(ANN, PASSWORD)
-    for _ in range(2):  # by argon2, and from memory
+    for protocol in ("submission", "submission", "dav"):  # by argon2, and from memory
         with pytest.raises(NotIncluded, match="does not include this service"):
-            town.sign_in(ANN, PASSWORD, protocol="submission")
+            town.sign_in(ANN, PASSWORD, protocol=protocol)
     with pytest.raises(AuthenticationFailed):  # who does not know the password learns nothing of the contract
         town.sign_in(ANN, "wrong", protocol="submission")
     results = [(event.protocol, event.result) for event in town.events()]
-    assert results == [("imap", "success"), *[("submission", "not_included")] * 2, ("submission", "wrong_password")]
+    assert results == [("imap", "success"), *[("submission", "not_included")] * 2, ("dav", "not_included"),
+                       ("submission", "wrong_password")]  # fmt: skip
 
 
 def test_sessions_end_when_what_they_may_store_changes(town: AuthTown, acme: TenantId, ann: AccountId) -> None:

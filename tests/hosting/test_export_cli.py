@@ -124,6 +124,8 @@ def test_calendars_and_contacts_come_and_go(place: Place, tmp_path: Path) -> Non
     assert place.audited()[-1] == ("account.import", AccountId(1))
     again = place.run("import", "ada@acme.test", str(events), "--collection", "Work", "--replace", "--json")
     assert json.loads(again.out)["present"] == 2
+    shown = place.run("account", "quota", "ada@acme.test", "--json").json
+    assert shown["entries"] == 2 and 0 < shown["entries_used"] < shown["storage_used"]
     to = tmp_path / "work.ics"
     said = place.run("export", "collection", "ada@acme.test", "Work", str(to))
     assert said.status == 0 and "2 entries of Work" in said.out and to.read_bytes().count(b"BEGIN:VEVENT") == 2

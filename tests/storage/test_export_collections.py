@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_export_hostile import sign_again
 
+from storage.check import check_installation
 from storage.collections.values import Kind, NewCollection, file_content
 from storage.errors import CleanmailError, InvalidInput
 from storage.export.account import export_account
@@ -66,6 +67,7 @@ def test_everything_comes_back_as_it_was(place: ExportPlace, full: AccountId, tm
         again = restore_archive(place.installation, place.tenant_id, account_id, tmp_path / "one")
         assert (again.objects, again.objects_present, again.imported) == (0, 18, 0)
     assert view(place, other) == view(place, full)
+    assert list(check_installation(place.installation, contents=True)) == []
 
 
 def test_other_programs_find_files(place: ExportPlace, full: AccountId, tmp_path: Path) -> None:
