@@ -10,6 +10,7 @@ from __future__ import annotations
 from hosting.dav import names
 from hosting.dav.names import dav, element
 from hosting.dav.reach import PRIVILEGES, Reach
+from hosting.dav.resources import encoded
 from storage import errors
 from storage.collections.conditions import PreconditionFailed, Violated
 from storage.collections.locks import Locked
@@ -116,8 +117,8 @@ def _violated(error: Violated, href: bytes) -> Refused:
     """403, as the request would fail again whoever repeats it; the other resource's href inside where there is one."""
     content = b""
     if error.name is not None:
-        from_collection = href.rpartition(b"/")[0] + b"/"
-        content = element(dav("href"), from_collection + names.text(error.name))
+        collection = href.rpartition(b"/")[0].decode("ascii", "replace")  # as it was sent: it may hold "&"
+        content = element(dav("href"), names.text(f"{collection}/{encoded(error.name)}"))
     return precondition(403, "{" + error.namespace.value + "}" + error.condition, content, error.public)
 
 

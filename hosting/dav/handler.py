@@ -10,6 +10,8 @@ Standards: RFC 4918 §8, §9; RFC 9110 §9, §15.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, error_body, refusal_of
@@ -39,7 +41,7 @@ class DavHandler:
         except CleanmailError as error:
             if isinstance(error, Corrupt):
                 _log.error("account %d: %s", request.principal.account_id, describe(error))
-            response = _refusal(refusal_of(error, request.path.encode("ascii", "replace")), request.method)
+            response = _refusal(refusal_of(error, _target(request)), request.method)
         except Exception as error:  # noqa: BLE001 - the border: whatever it is, its client learns nothing of it
             _log.error("account %d: %s", request.principal.account_id, describe(error))
             response = _refusal(Refused(500, why="The request failed; try again later."), request.method)
@@ -53,6 +55,15 @@ class DavHandler:
         if method is None:
             raise Refused(501, why="This method is not known here.")
         return method(context)
+
+
+def _target(request: DavRequest) -> bytes:
+    """The path that preconditions are about: of COPY and MOVE the destination."""
+    path = request.path
+    if request.method in ("COPY", "MOVE"):
+        with suppress(ValueError):
+            path = urlsplit(request.header("destination").strip()).path or path
+    return path.encode("ascii", "replace")
 
 
 def _refusal(refused: Refused, method: str) -> DavResponse:

@@ -109,6 +109,23 @@ def test_every_request_is_answered(town: DavTown, request_: tuple[str, str, str]
         assert told.xml.tag
 
 
+def test_a_conflict_is_told_in_xml_whatever_the_names_are(town: DavTown) -> None:
+    """RFC 4791 §5.3.2.1: the href of the other object, in the collection that the new one is for."""
+    kind = '<D:resourcetype><D:collection/><C:calendar xmlns:C="urn:ietf:params:xml:ns:caldav"/></D:resourcetype>'
+    made = f'<D:mkcol xmlns:D="DAV:"><D:set><D:prop>{kind}</D:prop></D:set></D:mkcol>'
+    for name in ("r&d", "a'b", "%3Cb%3E"):
+        collection = f"/dav/calendars/{ALICE}/{name}/"
+        assert town.ask("MKCOL", collection, made).status == 201
+        first = f"{collection}%3Cb%3E%20%26%C3%BC.ics"
+        assert town.ask("PUT", first, "same").status == 201
+        elsewhere = f"/dav/calendars/{ALICE}/calendar/same.ics"
+        assert town.ask("PUT", elsewhere, "same").status in (201, 204)
+        there = {"destination": f"https://dav.example.test{collection}y.ics"}
+        for method, path, headers in (("PUT", f"{collection}x.ics", {}), ("MOVE", elsewhere, there)):
+            told = town.ask(method, path, "same", **headers)
+            assert told.status == 403 and told.xml[0][0].text == first, (method, told)
+
+
 def test_what_is_others_is_as_it_was(town: DavTown) -> None:
     for who in (BOB, MALLORY):
         assert town.ask("GET", f"/dav/calendars/{who}/calendar/a.ics", who=who).body == b"uid"
