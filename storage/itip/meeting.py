@@ -219,7 +219,7 @@ class Meeting:
     def _rule_brings(self, value: str, first: datetime, wanted: datetime, moment: Moment) -> bool:
         rule = read_rule(value)
         until = rule.until
-        if until is not None:
+        if until is not None and until.local.year < 9999:  # some say so for "for ever"
             ends = until.local + timedelta(days=1) if until.is_date else until.local
             at = moment.at if until.zone is not None and not until.is_date else wanted
             if at > ends or (until.is_date and at >= ends):

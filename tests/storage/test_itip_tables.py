@@ -5,6 +5,8 @@ Standards: RFC 5546 §2.1.4, §3.2; RFC 6638 §3.2.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -444,6 +446,14 @@ def instances(method: str, count: int) -> Meeting:
             method=method,
         )
     )
+
+
+@pytest.mark.parametrize("until", ["99991231", "99991231T235959Z"])
+def test_a_series_until_the_end_of_time_has_instances(until: str) -> None:
+    meeting = Meeting.read(calendar(event(f"RRULE:FREQ=DAILY;UNTIL={until}")))
+    assert meeting.master is not None
+    start = meeting.start(meeting.master)
+    assert start is not None and meeting.derived(start._replace(at=start.at + timedelta(days=1))) is not None
 
 
 def test_one_message_has_few_instances_of_a_series_made(monkeypatch: pytest.MonkeyPatch) -> None:
