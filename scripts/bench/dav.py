@@ -249,7 +249,7 @@ def median_of(row: Row | None) -> str:
 
 
 def number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+    return "" if value is None else f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
 
 
 def main() -> None:
