@@ -704,6 +704,7 @@ def test_availability(shared: House) -> None:
 
 def test_the_server_says_what_it_can(full: House) -> None:
     classes = full.ask("OPTIONS", CALENDAR).headers["dav"].replace(" ", "").split(",")
+    assert {"calendarserver-home-sync", "calendarserver-principal-search"} <= set(classes)
     assert {"1", "2", "3", "calendar-access", "addressbook", "calendar-availability"} <= set(classes)
     assert "MKCALENDAR" in full.ask("OPTIONS", HOME).headers["allow"]
 
