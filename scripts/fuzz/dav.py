@@ -50,7 +50,7 @@ SECRET = b"only-for-its-owner"
 CALENDAR, BOOK, FILES = f"/dav/calendars/{ADA}/calendar/", f"/dav/addressbooks/{ADA}/contacts/", f"/dav/files/{ADA}/"
 COLLECTIONS = [
     "/dav/", f"/dav/calendars/{ADA}/", CALENDAR, f"/dav/calendars/{ADA}/tasks/", f"/dav/calendars/{ADA}/notes/",
-    f"/dav/calendars/{ADA}/inbox/", f"/dav/calendars/{ADA}/outbox/", f"/dav/calendars/{ADA}/new/", BOOK, FILES,
+    f"/dav/calendars/{ADA}/inbox/", f"/dav/calendars/{ADA}/outbox/", f"/dav/calendars/{ADA}/r&d/", BOOK, FILES,
     f"{FILES}folder/", f"/dav/principals/{ADA}/", f"/dav/addressbooks/{ADA}/", "/dav/principals/", "/dav/calendars/",
 ]  # fmt: skip
 STANDARD = ("calendar", "tasks", "notes", "inbox", "outbox", "notifications", ADA)
@@ -235,6 +235,7 @@ class Target:
         for method, path, body in (
             ("MKCALENDAR", CALENDAR, ""),
             ("MKCALENDAR", f"/dav/calendars/{ADA}/tasks/", ""),
+            ("MKCALENDAR", f"/dav/calendars/{ADA}/r&d/", ""),
             ("MKCOL", BOOK, book),
             ("MKCOL", f"{FILES}folder/", ""),
         ):
@@ -247,7 +248,8 @@ class Target:
 
 
 def random_path(chance: random.Random, shared: list[str]) -> str:
-    path = chance.choice([CALENDAR, BOOK, FILES, chance.choice(COLLECTIONS), chance.choice(shared)])
+    rare = [f"/dav/calendars/{ADA}/r&d/", *shared]
+    path = chance.choice([CALENDAR, BOOK, FILES, chance.choice(COLLECTIONS), chance.choice(rare)])
     if chance.random() < 0.75:
         path += quote(chance.choice(NAMES))
     for _ in range(chance.choice([*[0] * 12, 1, 3])):
@@ -343,7 +345,8 @@ def random_request(chance: random.Random, shared: list[str]) -> tuple[str, str, 
         body = damaged_xml(chance, chance.choice(BODIES.get(method, ["", "<x/>"])))
     if method == "REPORT" and chance.random() < 0.7:
         kind = b"addressbook" in body[:30]
-        path = BOOK if kind else chance.choice([CALENDAR, CALENDAR, *shared, f"/dav/calendars/{ADA}/"])
+        places = [CALENDAR, CALENDAR, *shared, f"/dav/calendars/{ADA}/r&d/", f"/dav/calendars/{ADA}/"]
+        path = BOOK if kind else chance.choice(places)
         headers.pop("host", None)
     elif method == "POST" and chance.random() < 0.7:
         path = chance.choice([f"/dav/calendars/{ADA}/outbox/", CALENDAR])
