@@ -1,6 +1,7 @@
 """Everybody is at work while a contract or an account ends: who was answered what, and when.
 
-IMAP (append, fetch, search, move, IDLE), submission, mail from outside, and the commands import, export and backup. A
+IMAP (append, fetch, search, move, IDLE), notes over CalDAV, submission, mail from outside, and the commands import,
+export and backup. A
 write counts as acknowledged by the time at which its command was begun, so an answer that is late says nothing wrong.
 """
 
@@ -25,7 +26,7 @@ from wire import Closed, SmtpWire
 
 FAR = "far@elsewhere.test"  # behind a next hop that never takes anything
 _COMMANDS = (b"UID MOVE %d Archive", b"UID FETCH %d BODY.PEEK[]", b"UID SEARCH UID %d BODY x")
-MAILBOXES = (b"INBOX", b"Archive", b"Junk")
+MAILBOXES = (b"INBOX", b"Archive", b"Junk", b"Notes")
 _numbers = itertools.count()  # of messages and files, of all loads
 _SUBJECT = re.compile(rb"^Subject: ([\w-]+)\r\n", re.MULTILINE)
 
@@ -86,6 +87,7 @@ class Load:
             self._begin(f"idle {account}", self._idle, account)
             self._begin(f"submission {account}", self._submission, account)
             self._begin(f"mx {account}", self._mx, account)
+            self._begin(f"dav {account}", self._dav, account)
         for arguments in commands:
             self._begin(" ".join(arguments[:2]), self._command, arguments)
         try:
@@ -189,6 +191,18 @@ class Load:
                 self._ledger.writes.append(Write(token, (account,), begun))
                 self._good(name)
 
+    def _dav(self, name: str, chance: random.Random, account: str) -> None:
+        """Notes over CalDAV: each is a message of the mailbox Notes too, in the same commit."""
+        with self._server.dav(account, PASSWORD) as client:
+            while not self._over.is_set():
+                token, begun = self._token(name), time.time()
+                answer = client.ask("PUT", f"/dav/calendars/{account}/notes/{token}.ics", note(token))
+                if answer.status != 201:
+                    return self._refused(b"%d over HTTP" % answer.status)
+                self._ledger.writes.append(Write(token, (account,), begun))
+                self._good(name)
+                self._over.wait(0.1)
+
     def _command(self, name: str, chance: random.Random, arguments: tuple[str, ...]) -> None:
         begun = time.monotonic()
         place = [each.format(number=next(_numbers)) for each in arguments]
@@ -199,6 +213,13 @@ class Load:
 
 def mail(token: str, author: str = FAR) -> bytes:
     return f"From: {author}\r\nSubject: {token}\r\n\r\n{token} {'x' * 70}\r\n".encode()
+
+
+def note(token: str) -> bytes:
+    return (
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\nBEGIN:VJOURNAL\r\n"
+        f"UID:{token}\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:{token}\r\nEND:VJOURNAL\r\nEND:VCALENDAR\r\n"
+    ).encode()
 
 
 def tokens_of(server: WholeServer, account: str) -> Counter[str]:

@@ -170,7 +170,7 @@ class Rounds:
             def goes_on() -> bool:
                 """Who stays is served again, by each of his ways."""
                 ways = {write.token.rpartition("-")[0] for write in ledger.of(STAYS) if write.begun > since}
-                return bool(ledger.wrong) or len(ways) >= 3
+                return bool(ledger.wrong) or len(ways) >= 4
 
             until(goes_on, "service of those who stay")
         assert not ledger.wrong, ledger.wrong
