@@ -295,3 +295,9 @@ def test_whatever_names_there_are_they_come_back(
     assert verify_archive(to).strange == []
     restore_archive(place.installation, place.tenant_id, other, to)
     assert view(place, other) == wanted
+
+
+def test_what_else_lies_in_an_archive_is_told(archive: Path) -> None:
+    (archive / "calendars" / "notes" / "other.ics").write_bytes(b"x")
+    (archive / "files" / "other.txt").write_bytes(b"x")
+    assert [each.partition(":")[0] for each in verify_archive(archive).strange] == ["calendars/notes", "files"]
