@@ -23,7 +23,7 @@ from hosting.dav.reach import Reach
 from hosting.dav.resources import BRANCHES, PRINCIPALS, TYPE_OF, Person, Resource, ResourceType, Share, href
 from storage.collections.values import Collection, CollectionId, Kind, NewCollection
 from storage.directory.shares import ShareRow
-from storage.errors import InvalidInput, NotFound
+from storage.errors import AlreadyExists, InvalidInput, NotFound
 from storage.mail.account import Account
 
 FILES_ROOT = "files"  # the folder that is the home of files
@@ -163,8 +163,11 @@ def with_folder(context: Context, home: Resource) -> Resource:
     """The home of files with its folder, made if it is not there yet."""
     if home.type is not ResourceType.FILE_HOME or home.collection is not None:
         return home
-    account = home.data
-    made = account.collections.create(NewCollection(Kind.FOLDER, FILES_ROOT))
+    collections = home.data.collections
+    try:
+        made = collections.create(NewCollection(Kind.FOLDER, FILES_ROOT))
+    except AlreadyExists:  # by another request, a moment ago
+        made = collections.find(Kind.FOLDER, FILES_ROOT)
     return home.with_collection(made)
 
 

@@ -1,7 +1,8 @@
 """Paths of requests: decoded once, segment by segment, and never taken for the path of a file.
 
 Everything that would make one segment look like several, or like none, is refused here (400): an encoded slash, NUL
-and other control characters, "." and "..", octets that are no UTF-8. What is left is looked for by name, in rows.
+and other control characters, "." and "..", octets that are no UTF-8. What is left is looked for by name, in rows. One
+place may hold an encoded slash: that of a login, since an address may have one (RFC 5322 §3.2.3).
 
 Raises: Refused (400, 404, 502).
 Standards: RFC 3986 §2.1, §3.3, §5; RFC 4918 §8.3 (references), §10.3 (Destination).
@@ -18,6 +19,7 @@ from hosting.dav.request import DavRequest
 from hosting.dav.services import DavLimits
 
 _PREFIX = "/dav"
+_LOGIN = 1  # which segment says whose it is
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PLAIN = re.compile(r"[A-Za-z0-9@_~!$*,;=:()+-][A-Za-z0-9@_~!$*,;=:()+.-]*\Z")  # nothing to decode or to refuse
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -48,10 +50,11 @@ def read_path(raw: str, limits: DavLimits) -> Path:
     parts = raw[len(_PREFIX) :].strip("/").split("/")
     if parts == [""]:
         return Path((), slash=True)
-    return Path(tuple(_segment(part, limits) for part in parts), raw.endswith("/"))
+    names = tuple(_segment(part, limits, is_login=number == _LOGIN) for number, part in enumerate(parts))
+    return Path(names, raw.endswith("/"))
 
 
-def _segment(part: str, limits: DavLimits) -> str:
+def _segment(part: str, limits: DavLimits, *, is_login: bool) -> str:
     if len(part) <= limits.segment and _PLAIN.match(part):
         return part
     if "#" in part or "?" in part or "\\" in part or _BROKEN_ESCAPE.search(part):
@@ -62,7 +65,11 @@ def _segment(part: str, limits: DavLimits) -> str:
         raise Refused(400, why="The path is not UTF-8.") from None
     if not name:
         raise missing()
-    if name in (".", "..") or "/" in name or any(c < " " or c == "\x7f" for c in name):
+    if (
+        name in (".", "..")
+        or ("/" in name and not (is_login and "@" in name))
+        or any(c < " " or c == "\x7f" for c in name)
+    ):
         raise Refused(400, why="The path is not valid.")
     if len(name.encode("utf-8")) > limits.segment:
         raise Refused(400, why="A name in the path is too long.")

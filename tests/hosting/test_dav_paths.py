@@ -79,6 +79,15 @@ def test_what_is_no_path_is_refused(raw: str, status: int) -> None:
     assert refused.value.status == status
 
 
+def test_an_address_may_have_a_slash() -> None:
+    """RFC 5322 §3.2.3; nothing else in a path may."""
+    login = "sales/eu@example.test"
+    assert read_path(href(("calendars", login), is_collection=True).decode(), LIMITS).segments == ("calendars", login)
+    for raw in ("/dav/calendars/a%2Fb/", "/dav/calendars%2Fa@b/", "/dav/calendars/a@b/x%2Fy@z", "/dav/%2F@/x"):
+        with pytest.raises(Refused):
+            read_path(raw, LIMITS)
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20).filter(
     lambda name: "/" not in name and name not in (".", "..") and "\x7f" not in name
 )
@@ -99,7 +108,8 @@ def test_no_path_does_more_than_be_refused(raw: str) -> None:
     except Refused:
         return
     assert not {"", ".", ".."} & set(found.segments)
-    assert not any("/" in each or "\0" in each for each in found.segments)
+    assert not any("\0" in each for each in found.segments)
+    assert not any("/" in each for number, each in enumerate(found.segments) if number != 1 or "@" not in each)
 
 
 @pytest.mark.parametrize(
