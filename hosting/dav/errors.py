@@ -108,7 +108,9 @@ def refusal_of(error: CleanmailError, href: bytes = b"") -> Refused:
     elif isinstance(error, TokenTooOld):
         condition = element(dav("valid-sync-token"))
     elif isinstance(error, Locked):
-        condition = element(dav("no-conflicting-lock"))
+        condition = element(
+            dav("lock-token-submitted"), element(dav("href"), names.text(href.decode("ascii", "replace")))
+        )
     headers = (("Retry-After", _RETRY_AFTER),) if status in (429, 503) else ()
     return Refused(status, condition, error.public, headers=headers)
 

@@ -2,6 +2,8 @@
 
 Storage says which locks there are; whoever holds a lock still has to send its token (RFC 4918 §6.3), and a token counts
 only for the account that holds the lock (§6.4). A change of a collection's members needs the collection's lock (§7.4).
+Objects and properties are looked at again in the transaction that changes them (`first_unlocked`): who was given a lock
+meanwhile relies on it.
 
 Raises: Refused (423 with DAV:lock-token-submitted, 412, 400).
 Standards: RFC 4918 §6, §7, §10.4, §14.1 (activelock).
@@ -19,8 +21,10 @@ from hosting.dav.locating import FILES_ROOT, Place, locate, place
 from hosting.dav.names import dav, element, text_element
 from hosting.dav.paths import Path, read_reference
 from hosting.dav.resources import Resource, href
-from storage.collections.locks import Lock
-from storage.collections.values import CollectionId, Kind, ObjectId
+from storage.collections.locks import Lock, Locked
+from storage.collections.objects import First
+from storage.collections.values import CollectionId, Kind, ObjectId, Stored
+from storage.database.database import Transaction
 from storage.errors import NotFound
 from storage.mail.account import Account
 
@@ -71,12 +75,32 @@ def blocked_below(context: Context, resource: Resource) -> list[tuple[bytes, byt
 
 def _check(context: Context, resource: Resource, locks: Sequence[Lock]) -> None:
     """Of shared locks one token is enough (RFC 4918 §7)."""
-    if not locks:
-        return
-    tokens, me = submitted(context), context.me.account_id
-    if not any(each.token in tokens and each.holder == me for each in locks):
+    if locks and not _is_open(context, locks):
         roots = b"".join(element(dav("href"), root_of(resource, each)) for each in locks)
         raise precondition(423, dav("lock-token-submitted"), roots, "It is locked.")
+
+
+def _is_open(context: Context, locks: Sequence[Lock]) -> bool:
+    tokens, me = submitted(context), context.me.account_id
+    return any(each.token in tokens and each.holder == me for each in locks)
+
+
+def first_unlocked(context: Context, parent: Resource, *, members: bool = False) -> First:
+    """For storage to call before it changes an object of this collection. With `members` an object goes.
+
+    Raises Locked.
+    """
+
+    def first(transaction: Transaction, stored: Stored | None) -> None:
+        looked_at = [stored.object_id if stored is not None else 0]
+        if members and stored is not None:
+            looked_at.append(0)
+        for object_id in looked_at:
+            locks = parent.data.locks.covering_in(transaction, parent.row.id, object_id)
+            if locks and not _is_open(context, locks):
+                raise Locked(locks=locks)
+
+    return first
 
 
 def check_if(context: Context, at: Place | Resource) -> None:

@@ -1,7 +1,9 @@
 """Locks of WebDAV: exclusive or shared, on one object, a collection or all below it, each until its time is over.
 
 Of writers that race for an exclusive lock one gets it: conflicts are looked for in the transaction that makes the lock.
-Whether a request carries the token of a lock is the protocol's question; here stands which locks there are.
+Whether a request carries the token of a lock is the protocol's question; here stands which locks there are. A writer
+asks before his transaction, where he can say best what is locked, and in it (`covering_in`), where no lock comes
+between.
 
 Raises: Locked (conflict, with the locks in the way), NotFound, LimitReached. Standards: RFC 4918 §6, §7, §9.10.
 """
@@ -119,6 +121,12 @@ class Locks:
             if _any.one(connection, account=self._account_id, now=self._ledger.now()) is None:
                 return []
             return self._covering(connection, collection_id, object_id)
+
+    def covering_in(self, transaction: Transaction, collection_id: CollectionId, object_id: int = 0) -> Sequence[Lock]:
+        """The same within somebody's writing: no lock comes until that is committed."""
+        if _any.one(transaction, account=self._account_id, now=self._ledger.now()) is None:
+            return []
+        return self._covering(transaction, collection_id, object_id)
 
     def below(self, collection_id: CollectionId) -> Sequence[Lock]:
         """All locks on a collection, its objects and what is below: in the way of who removes it."""

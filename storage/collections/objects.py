@@ -41,6 +41,7 @@ from storage.database.prepared import prepare
 from storage.errors import NotFound
 from storage.schema.collections import object_
 
+First = Callable[[Transaction, Stored | None], None]
 Within = Callable[[Transaction, Stored | None, Stored], None]
 WithinDelete = Callable[[Transaction, Stored], None]
 
@@ -114,14 +115,16 @@ class Objects(Lookup):
         if_match: tuple[str, ...] | None = None,
         if_none_match: bool | tuple[str, ...] = False,
         if_schedule_tag: str | None = None,
+        first: First | None = None,
         within: Within | None = None,
         keep_schedule_tag: bool = False,
         by_server: bool = False,
     ) -> Put:
         """Store a checked body under a name, in place of what is there. `if_none_match` True: nothing may be there.
 
-        `within` is called in the transaction with what was there and what is there now. `keep_schedule_tag`: the change
-        is one that RFC 6638 §3.2.10 does not count. `by_server`: into a collection that its owner only reads.
+        `first` is called in the transaction with what is there, before anything is done, and may refuse; `within` at
+        its end with what was there and what is there now. `keep_schedule_tag`: the change is one that RFC 6638 §3.2.10
+        does not count. `by_server`: into a collection that its owner only reads.
         """
         conditions = conditions_of(if_match, if_none_match, if_schedule_tag)
         with self.packed(content, collection_id, name) as packed:
@@ -132,6 +135,7 @@ class Objects(Lookup):
                     name,
                     packed,
                     conditions,
+                    first=first,
                     within=within,
                     keep_schedule_tag=keep_schedule_tag,
                     by_server=by_server,
@@ -182,14 +186,15 @@ class Objects(Lookup):
         if_match: tuple[str, ...] | None = None,
         if_none_match: bool | tuple[str, ...] = False,
         if_schedule_tag: str | None = None,
+        first: First | None = None,
         within: WithinDelete | None = None,
         by_server: bool = False,
     ) -> Stored:
-        """What was there. Raises NotFound."""
+        """What was there. `first` and `within` as with `put`. Raises NotFound."""
         conditions = conditions_of(if_match, if_none_match, if_schedule_tag)
         return self._database.write(
             lambda transaction: self.delete_in(
-                transaction, collection_id, name, conditions, within=within, by_server=by_server
+                transaction, collection_id, name, conditions, first=first, within=within, by_server=by_server
             )
         )
 
@@ -234,6 +239,7 @@ class Objects(Lookup):
         packed: Packed,
         conditions: Conditions = ANYTHING,
         *,
+        first: First | None = None,
         within: Within | None = None,
         keep_schedule_tag: bool = False,
         by_server: bool = False,
@@ -242,6 +248,8 @@ class Objects(Lookup):
         """`told`: followers are told of it; False for a follower's own writing."""
         name = checked_name(name)
         before = self.find_in(transaction, collection_id, name)
+        if first is not None:
+            first(transaction, before)
         conditions.check(*_tags(before))
         size = packed.size
         parent = self._ledger.advance(
@@ -307,11 +315,14 @@ class Objects(Lookup):
         name: str,
         conditions: Conditions = ANYTHING,
         *,
+        first: First | None = None,
         within: WithinDelete | None = None,
         by_server: bool = False,
         told: bool = True,
     ) -> Stored:
         stored = self.find_in(transaction, collection_id, sought_name(name))
+        if first is not None:
+            first(transaction, stored)
         conditions.check(*_tags(stored))
         if stored is None:
             raise NotFound("There is no such object.")

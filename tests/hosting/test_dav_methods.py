@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
-from dav_town import ALICE, D, DavTown, bare_calendars, new_dav_town, prop
+from dav_town import ALICE, D, DavTown, bare_calendars, new_dav_town, prop, propfind
 
+from hosting.dav.assembly import make_handler
 from hosting.dav.handler import DavHandler
 from hosting.dav.names import caldav, calendarserver, carddav, dav
+from hosting.dav.registry import Edit, LiveProperty, Registry
 from hosting.dav.request import DavRequest, Streamed
+from hosting.dav.resources import ResourceType
 from hosting.dav.services import DavLimits
 from storage.collections.values import Content, Kind, file_content
 
@@ -55,6 +59,22 @@ def update(*instructions: str) -> str:
 
 def setting(content: str) -> str:
     return f"<D:set><D:prop>{content}</D:prop></D:set>"
+
+
+def at_once(ask: Callable[[int], int]) -> list[int]:
+    """The statuses of eight requests that begin together."""
+    barrier, statuses = Barrier(8), []
+
+    def run(number: int) -> None:
+        barrier.wait()
+        statuses.append(ask(number))
+
+    threads = [Thread(target=run, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return statuses
 
 
 def removing(content: str) -> str:
@@ -444,18 +464,16 @@ class TestGetAndPut:
     def test_one_of_eight_writers_wins(self, town: DavTown, folder: str) -> None:
         path = folder + "race"
         etag = town.ask("PUT", path, "start").headers["ETag"]
-        barrier, statuses = Barrier(8), []
 
-        def write(number: int) -> None:
-            barrier.wait()
-            statuses.append(town.ask("PUT", path, f"writer {number}", if_match=etag).status)
+        def write(number: int) -> int:
+            return town.ask("PUT", path, f"writer {number}", if_match=etag).status
 
-        threads = [Thread(target=write, args=(number,)) for number in range(8)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-        assert sorted(statuses) == [204] + [412] * 7
+        assert sorted(at_once(write)) == [204] + [412] * 7
+
+    def test_the_first_files_may_come_together(self, tmp_path: Path) -> None:
+        """The home of files is made with the first one."""
+        with new_dav_town(tmp_path) as town:
+            assert at_once(lambda number: town.ask("PUT", f"{HOME}{number}", "x").status) == [201] * 8
 
     def test_representation(self, town: DavTown, folder: str) -> None:
         """RFC 8144 §2.4."""
@@ -608,7 +626,44 @@ class TestCopyAndMove:
         assert len(town.propfind(folder + "c").properties()[dav("lockdiscovery")]) == 0
 
 
+def test_a_login_with_a_slash_has_a_home(town: DavTown) -> None:
+    """RFC 5322 §3.2.3 allows it in an address."""
+    principal = replace(town.principal(), login="sales/eu@example.test")
+    told = town.ask("PROPFIND", "/dav/", propfind(dav("current-user-principal")), principal=principal, depth="0")
+    path = told.properties()[dav("current-user-principal")].findtext(D + "href", "")
+    assert path == "/dav/principals/sales%2Feu@example.test/"
+    for each in (path, path.replace("principals", "calendars")):
+        assert town.ask("PROPFIND", each, propfind(dav("owner")), principal=principal, depth="0").hrefs() == [each]
+
+
 class TestLocks:
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PROPPATCH"])
+    def test_a_lock_given_meanwhile_holds(self, town: DavTown, calendar: str, method: str) -> None:
+        """§6.2: between the look at what is locked and the change itself somebody else is given a lock."""
+        path = calendar + "a.ics"
+        assert town.ask("PUT", path, "one").status == 201
+        given = []
+
+        def meanwhile(*_: object) -> Edit:
+            given.append(town.ask("LOCK", path, lockinfo()).status)
+            return Edit()
+
+        def extension(registry: Registry) -> None:
+            registry.before_changing.append(meanwhile)
+            registry.properties(LiveProperty("{u:x}late", frozenset({ResourceType.EVENT}), lambda *_: b"", meanwhile))
+
+        handler = make_handler(town.dav_services, [bare_calendars, extension])
+        body = update(setting("<x:late/><x:kept/>")) if method == "PROPPATCH" else "one\ntwo"
+        refused = town.ask(method, path, body, handler=handler)
+        assert given == [200]
+        if method == "PROPPATCH":
+            assert set(refused.statuses().values()) == {423}
+        else:
+            assert (refused.status, refused.condition) == (423, dav("lock-token-submitted"))
+            assert refused.xml.findtext(f".//{D}href") == path
+        assert town.ask("GET", path).body == b"one"
+        assert town.propfind(path, "{u:x}kept").statuses() == {"{u:x}kept": 404}
+
     def test_exclusive(self, town: DavTown, folder: str) -> None:
         """§9.10."""
         path = folder + "a"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused
 from hosting.dav.locating import Place, locate, place, requested
-from hosting.dav.locks import blocked_below, check_if, check_members_unlocked, check_unlocked
+from hosting.dav.locks import blocked_below, check_if, check_members_unlocked, check_unlocked, first_unlocked
 from hosting.dav.methods.putting import check_conditions, conditions_from
 from hosting.dav.multistatus import answer, status_response
 from hosting.dav.reach import Reach
@@ -20,6 +20,7 @@ from hosting.dav.request import DavResponse, empty
 from hosting.dav.resources import KEPT, OBJECTS, Resource, ResourceType
 from hosting.dav.scheduling import Change, Consequence
 from storage.collections.conditions import ANYTHING, Conditions, PreconditionFailed
+from storage.collections.locks import Locked
 from storage.collections.values import Stored
 from storage.database.database import Transaction
 from storage.errors import Conflict
@@ -49,9 +50,10 @@ class Deleting:
                     if_match=conditions.if_match,
                     if_none_match=conditions.if_none_match or False,
                     if_schedule_tag=conditions.if_schedule_tag,
+                    first=first_unlocked(context, resource, members=True),
                     within=within,
                 )
-            except PreconditionFailed:
+            except (PreconditionFailed, Locked):
                 raise
             except Conflict:
                 if consequence is None or attempt == _ATTEMPTS - 1:

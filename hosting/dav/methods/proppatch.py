@@ -16,7 +16,7 @@ from hosting.dav.bodies import xml_body
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, refusal_of
 from hosting.dav.locating import locate, requested, with_folder
-from hosting.dav.locks import check_if, check_unlocked
+from hosting.dav.locks import check_if, check_unlocked, first_unlocked
 from hosting.dav.multistatus import answer, kept_at, preferences, propstat, response_of
 from hosting.dav.names import dav, element
 from hosting.dav.reach import Reach
@@ -157,7 +157,11 @@ class Proppatch:
             changes.apply.insert(0, partial(_change_share, context, resource.share, fields))
             changes.fields.clear()
 
+        still_unlocked = first_unlocked(context, resource) if resource.collection is not None else None
+
         def work(transaction: Transaction) -> None:
+            if still_unlocked is not None:
+                still_unlocked(transaction, resource.stored)
             if changes.fields:
                 fields = cast(CollectionChanges, cast(Any, changes.fields))
                 resource.data.collections.update_in(transaction, resource.row.id, fields)

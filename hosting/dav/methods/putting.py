@@ -14,7 +14,7 @@ from hosting.dav.context import Context
 from hosting.dav.errors import Refused
 from hosting.dav.if_header import read_etags
 from hosting.dav.locating import Place, place, requested, with_folder
-from hosting.dav.locks import check_if, check_members_unlocked, check_unlocked
+from hosting.dav.locks import check_if, check_members_unlocked, check_unlocked, first_unlocked
 from hosting.dav.methods.getting import read_date
 from hosting.dav.multistatus import preferences
 from hosting.dav.properties import http_date
@@ -24,6 +24,7 @@ from hosting.dav.request import DavResponse, Headers, empty
 from hosting.dav.resources import Resource, ResourceType
 from hosting.dav.scheduling import Change, Consequence
 from storage.collections.conditions import Conditions, PreconditionFailed
+from storage.collections.locks import Locked
 from storage.collections.values import Content, Put, Stored, file_content
 from storage.database.database import Transaction
 from storage.errors import Conflict, OverQuota, TooLarge
@@ -95,9 +96,10 @@ class Storing:
                     if_match=conditions.if_match,
                     if_none_match=conditions.if_none_match or False,
                     if_schedule_tag=conditions.if_schedule_tag,
+                    first=first_unlocked(context, parent),
                     within=_within(consequence),
                 )
-            except PreconditionFailed:
+            except (PreconditionFailed, Locked):
                 raise
             except Conflict:
                 if consequence is None or attempt == _ATTEMPTS - 1:
