@@ -105,6 +105,16 @@ def calendar(people: dict[str, Any]) -> Iterator[Any]:
     made.delete()
 
 
+@pytest.mark.parametrize("path", ["/.well-known/caldav", "/", "/dav"])
+def test_calendars_are_found_from_where_one_begins(path: str, whole_server: WholeServer) -> None:
+    """Followed by niquests, a redirected PROPFIND comes without its body."""
+    caldav = pytest.importorskip("caldav", reason="caldav is not installed")
+    at = f"http://localhost:{whole_server.ports['http']}{path}"
+    with caldav.DAVClient(at, username=ALICE, password=whole_server.passwords[ALICE]) as client:
+        names = {each.get_display_name() for each in client.principal().get_calendars()}
+    assert {"Calendar", "Tasks", "Notes"} <= names
+
+
 def test_a_life_of_events(calendar: Any) -> None:
     event = calendar.add_event(dtstart=START, dtend=START + timedelta(hours=1), summary="Standup", uid="daily-1",
                                rrule={"FREQ": "DAILY", "COUNT": 5})  # fmt: skip

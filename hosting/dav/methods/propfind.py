@@ -9,6 +9,7 @@ Standards: RFC 4918 §9.1; RFC 8144 §2.1, §3 (depth-noroot).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hosting.dav.bodies import xml_body
 from hosting.dav.context import Context
@@ -20,10 +21,12 @@ from hosting.dav.names import dav
 from hosting.dav.reach import Reach
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse
-from hosting.dav.resources import A_HOME, KEPT, Resource
+from hosting.dav.resources import A_HOME, KEPT, Resource, ResourceType
 from hosting.dav.xml import Element
 
 DEPTHS = ("0", "1", "infinity")
+# What a client asks for at the root: one that was led here may have lost its question on the way (requests, niquests).
+_WHO = dav("current-user-principal")
 _ASKING = frozenset({dav("prop"), dav("propname"), dav("allprop")})
 
 
@@ -55,6 +58,8 @@ class Propfind:
         if body is not None:
             _check_asks(body)
         wanted = wanted_in(context, body)
+        if body is None and resource.type is ResourceType.ROOT:
+            wanted = replace(wanted, names=(_WHO,))
         told = preferences(context)
         applied = [("Preference-Applied", "return=minimal")] if "minimal" in told else []
         if depth == "infinity" and resource.is_collection:
