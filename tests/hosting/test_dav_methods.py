@@ -636,6 +636,12 @@ def test_a_login_with_a_slash_has_a_home(town: DavTown) -> None:
         assert town.ask("PROPFIND", each, propfind(dav("owner")), principal=principal, depth="0").hrefs() == [each]
 
 
+def test_a_question_lost_on_the_way_to_the_root_is_answered(town: DavTown) -> None:
+    """Some clients repeat a redirected PROPFIND without its body."""
+    told = town.propfind("/dav/").properties()
+    assert told[dav("current-user-principal")].findtext(D + "href") == f"/dav/principals/{ALICE}/"
+
+
 class TestLocks:
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PROPPATCH"])
     def test_a_lock_given_meanwhile_holds(self, town: DavTown, calendar: str, method: str) -> None:
