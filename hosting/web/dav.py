@@ -103,6 +103,8 @@ class DavEndpoint:
                 raise Refused(401, "Sign in with your address and your password.", CHALLENGE)
 
             def ask() -> tuple[Principal, bool]:
+                if connection.lost:  # while it waited for its turn: nobody is to be let in
+                    raise Left
                 confirmed = sign_ins.confirm(digest)
                 if confirmed is not None:
                     return confirmed, False
@@ -146,7 +148,7 @@ class DavEndpoint:
                 more = rest is not None or start + _PIECE < len(first)
                 await send({"type": "http.response.body", "body": first[start : start + _PIECE], "more_body": more})
             while rest is not None and not connection.lost:
-                octets, more = await self._turns.run(key, partial(_pull, rest))
+                octets, more = await self._turns.run(key, partial(_pull, rest), goes_on=True)
                 await send({"type": "http.response.body", "body": octets, "more_body": more})
                 if not more:
                     rest = None
@@ -158,7 +160,7 @@ class DavEndpoint:
             connection.abort()
         finally:
             if begun.rest is not None:
-                await self._turns.run(key, begun.close)
+                await self._turns.run(key, begun.close, goes_on=True)
 
 
 @dataclass(frozen=True, slots=True)

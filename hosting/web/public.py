@@ -89,11 +89,11 @@ class _Streamed(Response):
         pieces = self._found.pieces()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while (piece := await self._turns.run(_TURN, partial(next, pieces, None))) is not None:
+            while (piece := await self._turns.run(_TURN, partial(next, pieces, None), goes_on=True)) is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            self._found.held.close()
+            await self._turns.run(_TURN, self._found.held.close, goes_on=True)
 
 
 class PublicCalendars:
@@ -116,11 +116,11 @@ class PublicCalendars:
         headers = {**_ALWAYS, "ETag": found.etag}
         known = read_etags(request.headers.get("if-none-match", ""))
         if known is not None and ("*" in known or found.etag in {each.removeprefix("W/") for each in known}):
-            await self._parts.turns.run(_TURN, found.held.close)
+            await self._parts.turns.run(_TURN, found.held.close, goes_on=True)
             return Response(status_code=304, headers=headers)
         headers["Content-Disposition"] = 'inline; filename="calendar.ics"'
         if request.method == "HEAD":
-            await self._parts.turns.run(_TURN, found.held.close)
+            await self._parts.turns.run(_TURN, found.held.close, goes_on=True)
             response = Response(headers=headers, media_type=_MEDIA_TYPE)
             del response.headers["content-length"]
             return response

@@ -32,9 +32,9 @@ class Turns:
         self._turns: dict[object, _Key] = {}
         self.under_way = 0  # waiting ones included
 
-    async def run(self, key: object, work: Callable[[], T]) -> T:
-        """`work` in a thread. Raises what it raises, and Crowded."""
-        if self.under_way >= self._most:
+    async def run(self, key: object, work: Callable[[], T], *, goes_on: bool = False) -> T:
+        """`work` in a thread. Raises what it raises, and Crowded, but not where it `goes_on` with what was begun."""
+        if self.under_way >= self._most and not goes_on:
             raise Crowded
         turn = self._turns.get(key)
         if turn is None:

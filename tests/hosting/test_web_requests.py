@@ -26,6 +26,7 @@ from web_town import ALICE, WebPlace, basic, web_place
 from hosting.dav.request import DavRequest, DavResponse, Streamed
 from hosting.web.app import WebParts
 from hosting.web.limits import Limits
+from hosting.web.turns import Crowded, Turns
 from storage.errors import NotFound
 
 CLOSED: list[str] = []
@@ -487,6 +488,24 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
             hand.sendall(f"GET /dav/endless HTTP/1.1\r\nHost: x\r\nAuthorization: {field}\r\n\r\n".encode())
             place.loop.run(until(lambda: CLOSED))
         assert place.service.counters.too_slow == 1
+
+
+def test_what_was_begun_goes_on_however_many_wait() -> None:
+    """A long answer, and letting go of its account, are not refused for a crowd that came after it."""
+
+    async def crowd() -> None:
+        go_on = threading.Event()
+        with ThreadPoolExecutor(2) as pool:
+            turns = Turns(pool, per_key=1, waiting=1)
+            waiting = asyncio.create_task(turns.run("one", go_on.wait))
+            await until(lambda: turns.under_way == 1)
+            with pytest.raises(Crowded):
+                await turns.run("two", int)
+            assert await turns.run("two", int, goes_on=True) == 0
+            go_on.set()
+            assert await waiting
+
+    asyncio.run(crowd())
 
 
 def test_one_account_does_not_hold_up_the_others(tmp_path: Path) -> None:
