@@ -43,15 +43,20 @@ class DavEndpoint:
         answers: Answers,
         sign_ins: SignIns,
         signing_in: Turns,
+        confirming: Turns,
         turns: Turns,
         bodies: Bodies,
         places: Places,
         counters: Counters,
     ) -> None:
-        """`answers` is `DavHandler.handle`; `signing_in` and `turns` run what blocks."""
+        """`answers` is `DavHandler.handle`; the three of turns run what blocks.
+
+        Who is remembered has threads of his own (`confirming`): a flood of guesses delays strangers alone.
+        """
         self._answers = answers
         self._sign_ins = sign_ins
         self._signing_in = signing_in
+        self._confirming = confirming
         self._turns = turns
         self._bodies = bodies
         self._places = places
@@ -91,31 +96,39 @@ class DavEndpoint:
         if not authorization:
             raise Refused(401, "Sign in with your address and your password.", CHALLENGE)
         octets, address = authorization.encode("latin-1"), connection.address
-        sign_ins = self._sign_ins
-        digest = sign_ins.digest(octets, address)
-        recalled, anew = sign_ins.recall(digest), False
-        if recalled is not None:
-            self._counters.remembered += 1
-            principal = recalled
-        else:
-            credentials = parse(octets)
-            if credentials is None:
-                raise Refused(401, "Sign in with your address and your password.", CHALLENGE)
-
-            def ask() -> tuple[Principal, bool]:
-                if connection.lost:  # while it waited for its turn: nobody is to be let in
-                    raise Left
-                confirmed = sign_ins.confirm(digest)
-                if confirmed is not None:
-                    return confirmed, False
-                return sign_ins.verify(digest, credentials, address, ""), True
-
-            principal, anew = await self._signing_in.run(address, ask)
+        digest = self._sign_ins.digest(octets, address)
+        remembered = await self._remembered(digest, address)
+        principal, anew = (remembered, False) if remembered else await self._verified(digest, octets, connection)
         if connection.signed_in != digest:
             connection.signed_in = digest
             if not anew:
-                sign_ins.begun(principal, address)
+                self._sign_ins.begun(principal, address)
         return principal
+
+    async def _remembered(self, digest: bytes, address: str) -> Principal | None:
+        recalled = self._sign_ins.recall(digest)
+        if recalled is not None:
+            self._counters.remembered += 1
+            return recalled
+        if not self._sign_ins.remembers(digest):
+            return None
+        return await self._confirming.run(address, partial(self._sign_ins.confirm, digest))
+
+    async def _verified(self, digest: bytes, octets: bytes, connection: HttpConnection) -> tuple[Principal, bool]:
+        """Who that is, and whether the auth role looked at the password. Raises as `_principal`."""
+        credentials, address = parse(octets), connection.address
+        if credentials is None:
+            raise Refused(401, "Sign in with your address and your password.", CHALLENGE)
+
+        def ask() -> tuple[Principal, bool]:
+            if connection.lost:  # while it waited for its turn: nobody is to be let in
+                raise Left
+            confirmed = self._sign_ins.confirm(digest)  # verified meanwhile for another request
+            if confirmed is not None:
+                return confirmed, False
+            return self._sign_ins.verify(digest, credentials, address, ""), True
+
+        return await self._signing_in.run(address, ask)
 
     # What is answered
 

@@ -38,7 +38,8 @@ from storage.changes import HEARTBEAT, Subscriber
 from storage.clock import Clock
 from storage.installation import Installation
 
-_SIGNING_IN = 8  # threads that ask the auth role
+_SIGNING_IN = 8  # threads that ask the auth role about passwords
+_CONFIRMING = 4  # threads that ask it whether what is remembered still holds
 _SIGN_INS_OF_ADDRESS = 4  # at once
 _SIGN_INS_WAITING = 512
 _EXPIRE_EVERY = 60  # looks at the feed
@@ -78,13 +79,17 @@ class WebService(Service):
         self._pools = [
             ThreadPoolExecutor(limits.threads, thread_name_prefix="web"),
             ThreadPoolExecutor(_SIGNING_IN, thread_name_prefix="sign-in"),
+            ThreadPoolExecutor(_CONFIRMING, thread_name_prefix="confirm"),
         ]
         turns = Turns(self._pools[0], per_key=limits.requests_per_account, waiting=limits.waiting)
         signing_in = Turns(self._pools[1], per_key=_SIGN_INS_OF_ADDRESS, waiting=_SIGN_INS_WAITING)
+        confirming = Turns(self._pools[2], per_key=_SIGN_INS_OF_ADDRESS, waiting=_SIGN_INS_WAITING)
         self.counters = Counters()
         self.sign_ins = SignIns(authenticator, installation.access_log, clock, seconds=limits.remembered_for)
         self._bodies = Bodies(limits)
-        dav = DavEndpoint(answers, self.sign_ins, signing_in, turns, self._bodies, settings.places, self.counters)
+        dav = DavEndpoint(
+            answers, self.sign_ins, signing_in, confirming, turns, self._bodies, settings.places, self.counters
+        )
         self.parts = WebParts(config, installation, clock, settings.places, turns, self._bodies, self.counters, dav)
         self._routes: list[BaseRoute] = []
         self._listener: HttpListener | None = None

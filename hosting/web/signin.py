@@ -26,7 +26,7 @@ from gateway.smtp.admission import address_key
 from hosting.auth.signin import Authenticator, Principal, SignIn
 from storage.changes import AccountChanged, AccountEnded, Gap, Published, TenantChanged, TenantEnded
 from storage.clock import Clock
-from storage.errors import CleanmailError
+from storage.errors import CleanmailError, Unavailable
 from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 
 PROTOCOL = "dav"
@@ -70,7 +70,7 @@ class _Known:
 
 
 class SignIns:
-    """Safe to use from many threads. `recall` never blocks; `verify` and `confirm` do."""
+    """Safe to use from many threads. `recall` and `remembers` never block; `verify` and `confirm` do."""
 
     def __init__(
         self, authenticator: Authenticator, access_log: AccessLog, clock: Clock, *, seconds: float = 60.0
@@ -97,6 +97,11 @@ class SignIns:
             if known is None or self._clock.monotonic() - known.asked >= self._seconds:
                 return None
             return known.principal
+
+    def remembers(self, digest: bytes) -> bool:
+        """Whether that was right once, so that `confirm` is worth asking; it may hold no more."""
+        with self._lock:
+            return digest in self._known
 
     def confirm(self, digest: bytes) -> Principal | None:
         """Who that is, if it is remembered and the auth role says that it still holds. Raises Unavailable."""
@@ -128,6 +133,8 @@ class SignIns:
             principal = self._authenticator.verify(
                 SignIn("dav", credentials.login, credentials.password, address, session)
             )
+        except Unavailable:  # nobody looked at the password
+            raise
         except CleanmailError:
             self._forget_name(name)
             raise

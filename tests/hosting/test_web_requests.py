@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from web_town import ALICE, WebPlace, basic, web_place
 
+from hosting.auth.signin import Authenticator, Principal, SignIn
 from hosting.dav.request import DavRequest, DavResponse, Streamed
 from hosting.web.app import WebParts
 from hosting.web.limits import Limits
@@ -488,6 +490,36 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
             hand.sendall(f"GET /dav/endless HTTP/1.1\r\nHost: x\r\nAuthorization: {field}\r\n\r\n".encode())
             place.loop.run(until(lambda: CLOSED))
         assert place.service.counters.too_slow == 1
+
+
+def test_guesses_do_not_hold_up_who_is_remembered(tmp_path: Path) -> None:
+    """After their minute it is asked anew whether they are still who they were, by threads of their own."""
+    go_on, asked = threading.Event(), threading.Semaphore(0)
+
+    @dataclass
+    class Busy:
+        """Takes its time over the passwords of one account."""
+
+        own: Authenticator
+
+        def verify(self, sign_in: SignIn) -> Principal:
+            if sign_in.login == "bob@example.test":
+                asked.release()
+                assert go_on.wait(20)
+            return self.own.verify(sign_in)
+
+        def still_valid(self, principal: Principal) -> bool:
+            return self.own.still_valid(principal)
+
+    with web_place(tmp_path / "data", authenticator=Busy) as place, ThreadPoolExecutor(4) as pool:
+        assert place.ask("GET", "/dav/", basic())[0] == 207
+        place.town.clock.advance(61.0)
+        guesses = [pool.submit(place.ask, "GET", "/dav/", basic("bob@example.test", str(n))) for n in range(4)]
+        for _ in guesses:  # as many as one address may have at once
+            assert asked.acquire(timeout=20)
+        assert place.ask("GET", "/dav/", basic())[0] == 207
+        go_on.set()
+        assert {each.result(20)[0] for each in guesses} == {401}
 
 
 def test_what_was_begun_goes_on_however_many_wait() -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imap_town import PASSWORD, MailTown, new_mail_town
 
-from hosting.auth.signin import Principal
+from hosting.auth.signin import Principal, SignIn
 from hosting.web.signin import Credentials, SignIns, parse
 from storage.changes import AccountChanged, AccountEnded, Gap, TenantChanged, TenantEnded
-from storage.errors import AuthenticationFailed, Throttled
+from storage.errors import AuthenticationFailed, Throttled, Unavailable
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 HERE, THERE = "192.0.2.1", "198.51.100.7"
@@ -104,6 +104,29 @@ def test_a_failure_makes_forgotten_who_signed_in_from_there(sign_ins: SignIns) -
         sign_in(sign_ins, ALICE.upper(), HERE, "wrong password")
     assert sign_ins.recall(here) is None
     assert sign_ins.recall(there) is not None and sign_ins.recall(bob) is not None
+
+
+def test_a_silent_auth_role_makes_nobody_forgotten(town: MailTown) -> None:
+    """It looked at no password, so nothing was guessed."""
+
+    class Silent:
+        answers = True
+
+        def verify(self, asked: SignIn) -> Principal:
+            if not self.answers:
+                raise Unavailable
+            return town.authenticator.verify(asked)
+
+        def still_valid(self, principal: Principal) -> bool:
+            return town.authenticator.still_valid(principal)
+
+    auth = Silent()
+    made = SignIns(auth, town.installation.access_log, town.clock)
+    digest, alice = sign_in(made, ALICE)
+    auth.answers = False
+    with pytest.raises(Unavailable):
+        sign_in(made, ALICE, HERE, "another one")
+    assert made.recall(digest) == alice and made.remembers(digest)
 
 
 def test_the_throttle_is_not_passed_by_what_is_remembered(sign_ins: SignIns) -> None:

@@ -19,6 +19,7 @@ from gateway.smtp.proxy import Network
 from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from hosting import tls
+from hosting.auth.signin import Authenticator
 from hosting.config import Config
 from hosting.dav.request import DavRequest, DavResponse
 from hosting.tls_names import Names
@@ -91,6 +92,7 @@ def web_place(
     plain: bool = True,
     proxies: tuple[Network, ...] = (),
     routes: Callable[[WebParts], Sequence[BaseRoute]] = lambda parts: (),
+    authenticator: Callable[[Authenticator], Authenticator] = lambda own: own,
 ) -> Iterator[WebPlace]:
     folder.mkdir(parents=True, exist_ok=True)
     town = MailTown(folder)
@@ -108,7 +110,7 @@ def web_place(
         service = WebService(
             replace(Config()),
             town.installation,
-            town.authenticator,
+            authenticator(town.authenticator),
             town.clock,
             WebSettings(Places("localhost", ports[0], plain), limits or Limits(), proxies, stop_within=4.0),
             answered,
