@@ -175,7 +175,7 @@ def _in_home(context: Context, home: Resource, name: str) -> Resource | None:
     _, _, kinds = BRANCHES[home.segments[0]]
     kind = _NAMED_KINDS.get(name, kinds[0]) if Kind.INBOX in kinds else kinds[0]
     if name == NOTIFICATIONS and Kind.INBOX in kinds:
-        return notifications(home)
+        return notifications(context, home)
     found = _collection(home.data, kind, name, 0)
     if found is not None:
         return owned(context, home, found)
@@ -185,9 +185,9 @@ def _in_home(context: Context, home: Resource, name: str) -> Resource | None:
     return None
 
 
-def notifications(home: Resource) -> Resource:
+def notifications(context: Context, home: Resource) -> Resource:
     """What sharing has to tell, as a collection that the server keeps in the home of calendars."""
-    may = reach.HOME & ~(Reach.BIND | Reach.WRITE_PROPERTIES)
+    may = reach.windowed(reach.HOME & ~(Reach.BIND | Reach.WRITE_PROPERTIES), read_only=context.read_only)
     return Resource(ResourceType.NOTIFICATIONS, (*home.segments, NOTIFICATIONS), may, home.person, home.owner)
 
 

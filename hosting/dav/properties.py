@@ -146,7 +146,9 @@ def _used(_: Context, resource: Resource) -> bytes | None:
 
 
 def _available(_: Context, resource: Resource) -> bytes | None:
-    """Not defined where there is no limit (RFC 4331 §3)."""
+    """Not defined where there is no limit (RFC 4331 §3); how full somebody else's account is he alone sees."""
+    if resource.share is not None:
+        return None
     account = resource.data
     limit = account.limits.bytes
     return b"%d" % max(0, limit - account.usage().bytes) if limit else None

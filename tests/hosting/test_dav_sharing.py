@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -252,6 +253,13 @@ class TestRights:
         )
         assert town.ask("REPORT", here, body, who=BOB).hrefs() == [here + "b.ics"]
 
+    def test_how_full_the_owners_account_is_stays_his(self, town: DavTown, calendar: str) -> None:
+        here = taken(town, calendar, writes=True)
+        town.provisioning.set_quota(*town.accounts[ALICE], quota_bytes=1 << 30, quota_messages=0)
+        free, used = dav("quota-available-bytes"), dav("quota-used-bytes")
+        assert town.propfind(here, free, used, who=BOB).statuses() == {free: 404, used: 200}
+        town.provisioning.set_quota(*town.accounts[ALICE], quota_bytes=0, quota_messages=0)
+
     def test_his_own_name_color_and_transparency(self, town: DavTown, calendar: str) -> None:
         here = taken(town, calendar)
         body = (
@@ -415,6 +423,9 @@ def test_nothing_else_is_done_to_notifications(town: DavTown, calendar: str) -> 
         assert town.propfind(place, depth="1", who=who).status in (403, 404)
         assert town.ask("GET", notice, who=who).status in (403, 404)
     assert town.ask("GET", notice, who=BOB).status == 200
+    ending = replace(town.principal(BOB), read_only_from=int(town.clock.now()))
+    assert town.ask("DELETE", notice, principal=ending).status == 403  # before the contract's end nothing is changed
+    assert town.ask("GET", notice, principal=ending).status == 200
 
 
 @pytest.mark.parametrize(
