@@ -74,7 +74,8 @@ class Contents:
         for stored, data in read:
             member = parent.member(stored, base)
             if below is None:
-                below = parent.data.properties.get_below(parent.row.id) if self._may_be_dead(member, wanted) else {}
+                asked = parent.share is None and self._may_be_dead(member, wanted)
+                below = parent.data.properties.get_below(parent.row.id) if asked else {}
             given = {}
             if part is not None:
                 try:

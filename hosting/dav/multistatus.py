@@ -185,7 +185,7 @@ class Multistatus:
         for each in members:
             if below is None:
                 below = {}
-                if self.needs_dead(each.type, wanted):
+                if parent.share is None and self.needs_dead(each.type, wanted):
                     below = each.data.properties.get_below(parent.row.id)
             yield self.respond(context, each, wanted, dead=below.get(each.object.object_id, _NONE))
 
@@ -204,8 +204,8 @@ def dead_of(resource: Resource) -> Dead:
 
 
 def kept_at(resource: Resource) -> tuple[CollectionId, int] | None:
-    """Where they are kept; None: it has none, and of what is shared the owner's are his."""
-    if resource.share is not None and resource.stored is None:
+    """Where they are kept; None: it has none, and of what is shared, and of what is in it, the owner's are his."""
+    if resource.share is not None:
         return None
     if resource.stored is not None:
         return resource.object.collection_id, resource.object.object_id

@@ -341,6 +341,28 @@ class TestPrivate:
             assert each.count(b"Secret") == 1 and b"Bank" not in each  # of a.ics
         assert town.ask("GET", calendar + "p.ics").body == private.encode()
 
+    def test_what_clients_keep_with_them_is_the_owners(self, town: DavTown, calendar: str) -> None:
+        here = taken(town, calendar, writes=True)
+        kept = '<x:note xmlns:x="u:x">Hospital</x:note>'
+        patch = f"<D:propertyupdate {NS}><D:set><D:prop>{kept}</D:prop></D:set></D:propertyupdate>"
+        assert town.ask("PROPPATCH", calendar + "a.ics", patch).statuses() == {"{u:x}note": 200}
+        assert b"Hospital" in town.propfind(calendar, depth="1").body
+        for depth, path in (("0", here + "a.ics"), ("1", here)):
+            assert b"Hospital" not in town.propfind(path, depth=depth, who=BOB).body
+            assert b"Hospital" not in town.propfind(path, "{u:x}note", depth=depth, who=BOB).body
+        multiget = f"<C:calendar-multiget {NS}>{prop('{u:x}note')}<D:href>{here}a.ics</D:href></C:calendar-multiget>"
+        query = (
+            f"<C:calendar-query {NS}>{prop('{u:x}note', caldav('calendar-data'))}"
+            '<C:filter><C:comp-filter name="VCALENDAR"/></C:filter></C:calendar-query>'
+        )
+        for report in (multiget, query):
+            told = town.ask("REPORT", here, report, who=BOB, depth="1")
+            assert told.hrefs() == [here + "a.ics"] and b"Hospital" not in told.body
+        assert town.ask("PROPPATCH", here + "a.ics", patch, who=BOB).statuses() == {"{u:x}note": 403}
+        assert town.ask("COPY", here + "a.ics", destination=f"{BOBS}calendar/kept.ics", who=BOB).status == 201
+        assert b"Hospital" not in town.propfind(f"{BOBS}calendar/kept.ics", who=BOB).body
+        assert town.ask("DELETE", f"{BOBS}calendar/kept.ics", who=BOB).status == 204
+
     def test_nothing_is_found_in_them_nor_changed(self, town: DavTown, calendar: str) -> None:
         town.ask("PUT", calendar + "p.ics", event("p", "CLASS:PRIVATE", summary="Doctor"), content_type="text/calendar")
         here = taken(town, calendar, writes=True)

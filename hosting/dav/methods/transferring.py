@@ -15,7 +15,7 @@ from hosting.dav.locks import blocked_below, check_if, check_members_unlocked, c
 from hosting.dav.methods.deleting import Deleting
 from hosting.dav.methods.propfind import depth_of
 from hosting.dav.methods.putting import Storing, check_conditions, conditions_from
-from hosting.dav.multistatus import answer, status_response
+from hosting.dav.multistatus import answer, dead_of, status_response
 from hosting.dav.names import caldav, carddav
 from hosting.dav.paths import read_reference
 from hosting.dav.private import shown
@@ -161,8 +161,8 @@ class Transfer:
         put, _ = self._storing.store(
             context, parent, name, content, Conditions(if_none_match=none), new_uid=not self._move
         )
-        kept = source.data.properties.get(stored.collection_id, stored.object_id)
-        if kept:
+        kept = dead_of(source)
+        if kept and parent.share is None:
             after = put.stored
             parent.data.properties.change(after.collection_id, after.object_id, put=kept)
         if self._move:
