@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from xml.sax.saxutils import unescape
 
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, precondition
@@ -177,7 +178,7 @@ class PrincipalReports:
             if left[0] < 0:
                 raise Refused(507, element(dav("number-of-matches-within-limits")), "The report leads too far.")
             try:
-                path = read_reference(context.request, found[1].decode("ascii"), context.services.limits)
+                path = read_reference(context.request, unescape(found[1].decode("utf-8")), context.services.limits)
                 resource = locate(context, path.segments)
                 context.require(resource, Reach.READ)
             except Refused as refused:

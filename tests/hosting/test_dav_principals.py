@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from dav_town import ALICE, BOB, MALLORY, D, DavTown, bare_calendars, new_dav_town, prop
@@ -176,6 +177,17 @@ def test_acl_principal_prop_set(town: DavTown) -> None:
     body = f'<D:acl-principal-prop-set xmlns:D="DAV:">{prop(dav("displayname"))}</D:acl-principal-prop-set>'
     assert town.ask("REPORT", CALENDARS + "calendar/", body).hrefs() == [ME]
     assert town.ask("REPORT", CALENDARS + "calendar/", body, depth="1").status == 400
+
+
+def test_expand_property_passes_by_what_is_no_resource(town: DavTown) -> None:
+    """An address is none, in whatever letters."""
+    principal = replace(town.principal(), login="j\u00fcrgen&co@example.test")
+    body = (
+        '<D:expand-property xmlns:D="DAV:"><D:property name="alternate-URI-set"><D:property name="owner"/></D:property>'
+    )
+    path = "/dav/principals/j%C3%BCrgen%26co@example.test/"
+    told = town.ask("REPORT", path, body + "</D:expand-property>", principal=principal)
+    assert told.status_of("mailto:j\u00fcrgen&co@example.test") == 400
 
 
 def test_expand_property(town: DavTown) -> None:
