@@ -24,6 +24,7 @@ from storage.database.database import Transaction
 from storage.errors import CleanmailError, Conflict
 from storage.icalendar.content import calendar_content
 from storage.itip import answering, outgoing
+from storage.itip.blocking import blocking
 from storage.itip.meeting import Meeting, Own
 from storage.itip.messages import REPLY, Outgoing
 from storage.itip.statuses import Status, with_answers, with_statuses
@@ -65,10 +66,14 @@ class ImplicitScheduler:
             content, after = self._merged(change, content, before, after, own)
         messages = self._messages(change, before, after, own)
         places = {each.recipient: self._people.place(change.owner.tenant_id, each.recipient) for each in messages}
+        messages = [each for each in messages if not (each.beside and isinstance(places[each.recipient], ByMail))]
         if any(isinstance(each, ByMail) for each in places.values()) and _is_history(change, self._clock.now()):
             messages = [each for each in messages if not isinstance(places[each.recipient], ByMail)]
         if content is not None:
-            told = with_statuses(content.data, _statuses(messages, places), reply=_is_reply(messages))
+            told = content.data
+            if before is not None and _role(before, own) == _ATTENDEE:
+                told = blocking(told, before, own)
+            told = with_statuses(told, _statuses(messages, places), reply=_is_reply(messages))
             content = content if told == content.data else calendar_content(told)
         return Following(change, content, messages, self._carrying, self._clock)
 

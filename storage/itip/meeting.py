@@ -6,7 +6,7 @@ Standards: RFC 5546 §1.1.3, §2.1.3 (instances), RFC 6638 §3.1 (scheduling obj
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 from storage.collections.conditions import Violated
@@ -143,6 +143,21 @@ class Meeting:
             lines = [] if self.master is None else self.master.lines("EXDATE")
             self._excluded = frozenset(moment for line in lines for moment in self.moments.all_of(line))
         return self._excluded
+
+    def include(self, instances: Collection[Moment]) -> None:
+        """Takes them out of the EXDATEs of the master."""
+        if self.master is None or not instances:
+            return
+        for line in self.master.lines("EXDATE"):
+            values, moments = line.value.split(","), self.moments.all_of(line)
+            if len(values) != len(moments) or not any(moment in instances for moment in moments):
+                continue
+            left = [value for value, moment in zip(values, moments, strict=True) if moment not in instances]
+            if left:
+                line.set_value(",".join(left))
+            else:
+                self.master.items = [item for item in self.master.items if item is not line]
+        self._excluded = None
 
     def start(self, part: Part) -> Moment | None:
         line = part.line("DTSTART") or part.line("DUE")

@@ -23,6 +23,7 @@ class Outgoing:
     method: str
     recipient: str = field(repr=False)  # as `calendar_user` has it
     data: bytes = field(repr=False)
+    beside: bool = False  # it says what a CANCEL says already, as all of the meeting: for calendars, not for people
 
 
 def told(part: Part, now: int) -> Part:

@@ -11,6 +11,7 @@ Standards: RFC 6638 §3.2.1, §7 (SCHEDULE-AGENT, SCHEDULE-FORCE-SEND), RFC 5546
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from storage.collections.conditions import Violated
 from storage.itip.draft import Line, Part
@@ -61,6 +62,8 @@ def _to_attendee(before: Meeting | None, after: Meeting | None, user: str, telli
         messages.append(old.cancel(lost, sequence=new.meeting.sequence))
     if old is None or new.forced or new.differs(old):
         messages.append(new.request())
+    elif new.is_left_by(at for at, _ in lost):
+        messages.append(replace(new.request(), beside=True))
     return messages
 
 
@@ -155,6 +158,11 @@ class _View:
             if part is not None:
                 lost.append((at, part))
         return lost
+
+    def is_left_by(self, lost: Iterable[Moment | None]) -> bool:
+        """Whether the series itself says of these instances, which are cancelled, that they do not take place."""
+        excluded = self.meeting.excluded()
+        return any(self.master is not None or at in excluded for at in lost)
 
     def differs(self, old: _View) -> bool:
         """Whether he is to be told of it, beside what `lost` says."""

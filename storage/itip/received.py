@@ -1,8 +1,9 @@
 """Applies a scheduling message to what is stored: REQUEST and CANCEL on an attendee's object, REPLY on the organizer's.
 
 Pure: from octets to octets. What is the owner's own (alarms, TRANSP, X- properties, his answer where the time is the
-same) stays when the organizer's update comes. Whether the message may do that, and whether it is newer than what was
-worked on before, others have decided (`newer` says which of two is).
+same) stays when the organizer's update comes. What he has not answered does not block his time, as at Apple's server:
+it is TRANSPARENT until he says yes (`storage.itip.blocking`). Whether the message may do that, and whether it is newer
+than what was worked on before, others have decided (`newer` says which of two is).
 
 Standards: RFC 5546 §2.1.4, §2.1.5 (SEQUENCE and DTSTAMP), §3.2; RFC 6638 §4.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from storage.collections.conditions import Violated
 from storage.icalendar.limits import CALENDAR_LIMITS
 from storage.itip.answering import same_times
+from storage.itip.blocking import FREE_ANYWAY, is_unanswered, note, unblock
 from storage.itip.draft import Line, Part
 from storage.itip.meeting import Meeting, Own, sequence_of
 from storage.itip.messages import is_cancelled, status_of
@@ -57,12 +59,16 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
     new.calendar.remove("METHOD")
     for part in new.parts:
         part.remove("VALARM")  # when a calendar rings is its owner's
+        note(part)
         for line in part.lines("ATTENDEE", "ORGANIZER"):
             for name in _SERVERS:
                 line.set_parameter(name, None)
     if stored is None:
+        unblock(new, new.parts, own)
         return Applied(bytes(new.calendar))
     old = Meeting.read(stored)
+    for part in new.parts:
+        _keep_reply_status(old, part)
     if new.master is None:
         return _instances(old, new, own)
     if old.master is not None and sequence_of(new.master) < sequence_of(old.master):
@@ -70,17 +76,23 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
     before, after = _Deriving(old), _Deriving(new)
     for at, part in [(None, new.master), *new.overrides.items()]:
         _keep_own(before.known(at), part, old, new, own)
+    cancelled: set[Moment] = set()  # they stay visible as such until their owner removes them
     for at, part in old.overrides.items():  # an instance that the owner answered by itself
         if at in new.overrides:
             continue
         if is_cancelled(part) and at in new.excluded():
-            new.add_override(at, part.copy())
+            shown = part.copy()
+            shown.set_value("SEQUENCE", str(max(sequence_of(part), sequence_of(new.master))))
+            new.add_override(at, shown)
+            cancelled.add(at)
             continue
         derived = None if is_cancelled(part) else after.derived(at)
         if derived is not None:
             _keep_own(part, derived, old, new, own)
             if _differs_for_owner(derived, new.master, new, own):
                 new.add_override(at, derived)
+    new.include(cancelled)
+    unblock(new, [part for part in new.parts if not is_cancelled(part)], own)
     return Applied(bytes(new.calendar))
 
 
@@ -95,6 +107,7 @@ def _instances(old: Meeting, new: Meeting, own: Own) -> Applied:
         _keep_own(known, part, old, new, own)
         old.add_override(at, part)
         changed = True
+    unblock(old, [old.overrides[at] for at in new.overrides if at in old.overrides], own)
     old.adopt_zones(new)
     return Applied(bytes(old.calendar)) if changed else NOTHING
 
@@ -134,23 +147,36 @@ def _keep_own(old: Part | None, new: Part, before: Meeting, after: Meeting, own:
     """What its owner said and set for himself goes over to the organizer's update."""
     if old is None:
         return
+    was = before.attendee(old, own)
+    unanswered = was is not None and is_unanswered(was)  # then its TRANSP is not his
     kept: list[Line | Part] = [
-        item.copy() for item in old.items if isinstance(item, Line) and item.name in _OWN_PROPERTIES
+        item.copy()
+        for item in old.items
+        if isinstance(item, Line) and item.name in _OWN_PROPERTIES and not (unanswered and item.name == "TRANSP")
     ]
     names = {line.name for line in new.lines()}
     kept += [line.copy() for line in old.lines() if line.name.startswith("X-") and line.name not in names]
+    kept = [item for item in kept if item.name != FREE_ANYWAY]
     alarms = [alarm.copy() for alarm in old.parts("VALARM")]
     new.remove(*(item.name for item in kept))
     for item in kept:
         if isinstance(item, Line):
             new.add(item)
     new.items += alarms
-    mine, was = after.attendee(new, own), before.attendee(old, own)
-    if mine is None or was is None or status_of(mine) != "NEEDS-ACTION" or status_of(was) == "NEEDS-ACTION":
+    mine = after.attendee(new, own)
+    if mine is None or was is None or not is_unanswered(mine) or unanswered:
         return
     if same_times(before, old, after, new):
         mine.set_parameter("PARTSTAT", status_of(was))
         mine.set_parameter("RSVP", None)
+
+
+def _keep_reply_status(old: Meeting, part: Part) -> None:
+    """What became of his last reply stands with the ORGANIZER (RFC 6638 §7.3), whatever the update says."""
+    line, known = part.line("ORGANIZER"), old.organizer_line
+    status = "" if known is None else known.parameter("SCHEDULE-STATUS")
+    if line is not None and status:
+        line.set_parameter("SCHEDULE-STATUS", status)
 
 
 def _differs_for_owner(part: Part, master: Part, meeting: Meeting, own: Own) -> bool:

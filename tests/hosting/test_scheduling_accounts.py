@@ -46,7 +46,7 @@ def test_an_invitation_and_its_answer(town: SchedulingTown) -> None:
     assert tag
     assert b"ATTENDEE;RSVP=TRUE;SCHEDULE-STATUS=1.2:mailto:bob@example.test" in town.only(ALICE)
     told = meeting().replace(b"DTSTAMP:20261101T000000Z", _stamp(town)).replace(b"-//x//y//EN", PRODUCT.encode())
-    assert town.only(BOB) == told
+    assert town.only(BOB) == told.replace(b"END:VEVENT", b"TRANSP:TRANSPARENT\r\nEND:VEVENT")
     [notice] = town.inbox(BOB)
     assert b"METHOD:REQUEST\r\n" in notice
     assert town.inbox(ALICE) == []
@@ -56,6 +56,7 @@ def test_an_invitation_and_its_answer(town: SchedulingTown) -> None:
     assert accepted.status == 204
     assert b"ATTENDEE;SCHEDULE-STATUS=2.0;PARTSTAT=ACCEPTED:mailto:bob@example.test" in town.only(ALICE)
     assert b"ORGANIZER;SCHEDULE-STATUS=1.2:mailto:alice@example.test" in town.only(BOB)
+    assert b"TRANSP:OPAQUE\r\n" in town.only(BOB), "who says yes is busy, whatever his client knows of it"
     [reply] = town.inbox(ALICE)
     assert b"METHOD:REPLY\r\n" in reply
     # The organizer's client need not fetch it for that: its next change takes the answer over.

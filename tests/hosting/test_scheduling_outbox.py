@@ -61,8 +61,10 @@ def test_who_is_busy_when_and_nothing_else(town: SchedulingTown) -> None:
 def test_calendars_that_do_not_count_and_meetings_that_were_declined(town: SchedulingTown) -> None:
     town.put("a.ics", meeting())
     [name] = town.objects(BOB)
+    assert "FREEBUSY" not in ask(town, question(BOB))[1].replace("VFREEBUSY", ""), "who has not answered is free"
+    town.put(name, town.only(BOB).replace(b"RSVP=TRUE", b"PARTSTAT=TENTATIVE"), BOB)
     assert "BUSY-TENTATIVE:20261201T100000Z" in ask(town, question(BOB))[1]
-    town.put(name, town.only(BOB).replace(b"RSVP=TRUE", b"PARTSTAT=DECLINED"), BOB)
+    town.put(name, town.only(BOB).replace(b"PARTSTAT=TENTATIVE", b"PARTSTAT=DECLINED"), BOB)
     assert busy(ask(town, question(BOB))[1]) == []
     assert len(busy(ask(town, question(ALICE))[1])) == 1
     masked = question(ALICE, more="X-CALENDARSERVER-MASK-UID:meeting-1\r\n")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from storage.collections.conditions import Violated
 from storage.itip import answering, outgoing, received
+from storage.itip.blocking import blocking
 from storage.itip.draft import Line, read
 from storage.itip.meeting import Meeting
 from storage.itip.messages import Outgoing
@@ -100,10 +101,10 @@ MOVED_3 = event(ID_3, start="20261203T140000")
         (ONE, TWO, [("REQUEST", BOB), ("REQUEST", CARL)]),
         (TWO, ONE, [("REQUEST", BOB), ("CANCEL", CARL)]),
         (ONE, calendar(event(attendees=())), [("CANCEL", BOB)]),
-        (DAILY, calendar(event(SERIES, EX_3)), [("CANCEL", BOB)]),
+        (DAILY, calendar(event(SERIES, EX_3)), [("CANCEL", BOB), ("REQUEST", BOB)]),
         (calendar(event(SERIES, EX_3)), DAILY, [("REQUEST", BOB)]),
         (DAILY, calendar(event(SERIES), MOVED_3), [("REQUEST", BOB)]),
-        (calendar(event(SERIES), MOVED_3), calendar(event(SERIES, EX_3)), [("CANCEL", BOB)]),
+        (calendar(event(SERIES), MOVED_3), calendar(event(SERIES, EX_3)), [("CANCEL", BOB), ("REQUEST", BOB)]),
         (calendar(event(SERIES), MOVED_3), DAILY, [("REQUEST", BOB)]),
         # A change of the series that also drops an instance says all in one.
         (DAILY, calendar(event("RRULE:FREQ=DAILY;COUNT=4", EX_3)), [("REQUEST", BOB)]),
@@ -113,7 +114,8 @@ MOVED_3 = event(ID_3, start="20261203T140000")
         (calendar(event(SERIES), event(ID_3, start="20261203T100000", attendees=(BOB, CARL))), DAILY,
          [("REQUEST", BOB), ("CANCEL", CARL)]),
         # Bob is uninvited from one instance.
-        (DAILY, calendar(event(SERIES), event(ID_3, start="20261203T100000", attendees=())), [("CANCEL", BOB)]),
+        (DAILY, calendar(event(SERIES), event(ID_3, start="20261203T100000", attendees=())),
+         [("CANCEL", BOB), ("REQUEST", BOB)]),
         # An alarm for one instance is nobody else's.
         (DAILY, calendar(event(SERIES), event(ID_3, start="20261203T100000")), []),
         # Whom the client tells itself, or nobody tells.
@@ -153,7 +155,9 @@ def test_who_is_uninvited_from_one_instance_does_not_see_it() -> None:
 
 
 def test_the_cancellation_of_one_instance_names_it() -> None:
-    [message] = sent(DAILY, calendar(event(SERIES, EX_3, sequence=1)))
+    message, beside = sent(DAILY, calendar(event(SERIES, EX_3, sequence=1)))
+    assert not message.beside and beside.beside, "people are told once, calendars get the series too"
+    assert b"EXDATE;TZID=Europe/Berlin:20261203T100000\r\n" in beside.data
     assert b"RECURRENCE-ID;TZID=Europe/Berlin:20261203T100000\r\n" in message.data
     assert b"RRULE" not in message.data and b"STATUS:CANCELLED" in message.data and b"SEQUENCE:1" in message.data
     assert b"DTSTART;TZID=Europe/Berlin:20261203T100000\r\nDTEND;TZID=Europe/Berlin:20261203T110000" in message.data
@@ -170,6 +174,7 @@ def test_all_components_have_one_organizer() -> None:
 
 YES = f'ATTENDEE;CN="X";PARTSTAT=ACCEPTED:{BOB}'
 NO = f'ATTENDEE;CN="X";PARTSTAT=DECLINED:{BOB}'
+MAYBE = f'ATTENDEE;CN="X";PARTSTAT=NEEDS-ACTION:{BOB}'
 
 
 @pytest.mark.parametrize(
@@ -252,9 +257,47 @@ def state(data: bytes) -> list[tuple[str, str, str]]:
 
 
 def test_an_invitation_is_stored_as_it_came_without_its_method() -> None:
-    assert arrives(None, calendar(event(), method="REQUEST")) == ONE
+    free = ONE.replace(b"END:VEVENT", b"TRANSP:TRANSPARENT\r\nEND:VEVENT")
+    assert arrives(None, calendar(event(), method="REQUEST")) == free, "it blocks no time before he says yes"
     loud = event("BEGIN:VALARM\nACTION:AUDIO\nTRIGGER:-PT5M\nEND:VALARM")
-    assert arrives(None, calendar(loud, method="REQUEST")) == ONE, "its organizer does not make it ring"
+    assert arrives(None, calendar(loud, method="REQUEST")) == free, "its organizer does not make it ring"
+
+
+@pytest.mark.parametrize(
+    ("organizers", "before", "answer", "blocks"),
+    [
+        ("X-A:1", MAYBE, YES, True),
+        ("X-A:1", MAYBE, YES.replace("ACCEPTED", "TENTATIVE"), True),
+        ("X-A:1", MAYBE, NO, False),
+        ("X-A:1", NO, YES, True),
+        ("X-A:1", YES, YES, False),  # he made it so himself
+        ("TRANSP:TRANSPARENT", MAYBE, YES, False),  # so says its organizer
+    ],
+)
+def test_whoever_says_yes_is_busy(organizers: str, before: str, answer: str, blocks: bool) -> None:
+    stored = arrives(None, calendar(event(organizers), method="REQUEST"))
+    assert stored is not None and stored.count(b"\r\nTRANSP:TRANSPARENT\r\n") == 1
+    known, said = (stored.replace(MAYBE.encode(), each.encode()) for each in (before, answer))
+    kept = blocking(said, Meeting.read(known), is_bob)
+    assert kept == (said.replace(b"\r\nTRANSP:TRANSPARENT", b"\r\nTRANSP:OPAQUE") if blocks else said)
+
+
+def test_an_update_keeps_what_became_of_the_reply() -> None:
+    mine = with_statuses(calendar(event(attendees=(YES,))), {ALICE: "1.2"}, reply=True)
+    renamed = arrives(mine, calendar(event(sequence=1), method="REQUEST").replace(b"Talk", b"Lecture"))
+    assert renamed is not None and f"ORGANIZER;SCHEDULE-STATUS=1.2:{ALICE}".encode() in renamed
+    assert b"TRANSPARENT" not in renamed
+
+
+def test_a_cancelled_instance_stays_visible_when_the_series_comes_anew() -> None:
+    cancelled = arrives(DAILY, calendar(event(ID_3, start="20261203T100000"), method="CANCEL"))
+    other = EX_3 + ",20261204T100000"
+    again = arrives(cancelled, calendar(event(SERIES, other, sequence=2), method="REQUEST"))
+    assert again is not None and state(again)[1] == ("20261203T100000", "CANCELLED", "NEEDS-ACTION")
+    assert again.count(b"SEQUENCE:2\r\n") == 2
+    assert b"EXDATE;TZID=Europe/Berlin:20261204T100000\r\n" in again
+    alone = arrives(cancelled, calendar(event(SERIES, EX_3, sequence=2), method="REQUEST"))
+    assert alone is not None and b"EXDATE" not in alone
 
 
 def test_an_update_leaves_what_its_owner_set() -> None:
