@@ -44,6 +44,7 @@ from storage.database.prepared import prepare
 from storage.errors import LimitReached, NotFound, NotPermitted
 from storage.schema.collections import collection
 
+FirstOfMove = Callable[[Transaction, Stored, Stored | None], None]
 WithinMove = Callable[[Transaction, Stored, Stored], None]
 
 _place = prepare(
@@ -89,12 +90,14 @@ class CollectionTransfers:
         *,
         overwrite: bool = True,
         conditions: Conditions = ANYTHING,
+        first: FirstOfMove | None = None,
         within: WithinMove | None = None,
     ) -> Put:
-        """`conditions` are about the source. `within` is told of source and copy."""
+        """`conditions` are about the source. `first` is told of the source and of what is there, before anything is
+        done, and may refuse; `within` of source and copy."""
         return self._database.write(
             lambda transaction: self._transfer(
-                transaction, source, collection_id, name, overwrite, conditions, within, move=False
+                transaction, source, collection_id, name, overwrite, conditions, first, within, move=False
             )
         )
 
@@ -106,11 +109,12 @@ class CollectionTransfers:
         *,
         overwrite: bool = True,
         conditions: Conditions = ANYTHING,
+        first: FirstOfMove | None = None,
         within: WithinMove | None = None,
     ) -> Put:
         return self._database.write(
             lambda transaction: self._transfer(
-                transaction, source, collection_id, name, overwrite, conditions, within, move=True
+                transaction, source, collection_id, name, overwrite, conditions, first, within, move=True
             )
         )
 
@@ -122,6 +126,7 @@ class CollectionTransfers:
         name: str,
         overwrite: bool,
         conditions: Conditions,
+        first: FirstOfMove | None,
         within: WithinMove | None,
         *,
         move: bool,
@@ -138,6 +143,8 @@ class CollectionTransfers:
         if there.kind is not here.kind:
             raise NotPermitted("Entries stay among collections of their kind.")
         target = self._objects.find_in(transaction, collection_id, name)
+        if first is not None:
+            first(transaction, now, target)
         if target is not None:
             if not overwrite:
                 raise PreconditionFailed("Something is there already.")

@@ -11,6 +11,8 @@ from accounts import ACCOUNT, AccountPlace
 from collections_place import file, folder
 
 from storage.collections.locks import LONGEST, OWNER_MAX, Locked
+from storage.collections.values import Stored
+from storage.database.database import Transaction
 from storage.errors import LimitReached, NotFound
 from storage.mail.account import Account
 from storage.values import AccountId
@@ -47,6 +49,33 @@ def test_a_lock_is_found_refreshed_and_removed(place: AccountPlace) -> None:
             what(lock.token)
     with pytest.raises(NotFound):
         account.locks.refresh(lock.token, 10)
+
+
+def test_who_writes_may_look_at_locks_first(account: Account) -> None:
+    """In his transaction: told what is there, he refuses, and nothing is done."""
+    where = folder(account)
+    one, two = (account.objects.put(where.id, name, file(name.encode())).stored for name in ("one", "two"))
+    lock = account.locks.create(where.id, two.object_id, ACCOUNT)
+    looked: list[tuple[Stored | None, ...]] = []
+
+    def first(transaction: Transaction, *there: Stored | None) -> None:
+        looked.append(there)
+        if any(account.locks.covering_in(transaction, where.id, each.object_id) for each in there if each):
+            raise Locked(locks=[lock])
+
+    for write in (
+        lambda: account.objects.put(where.id, "two", file(b"other"), first=first),
+        lambda: account.objects.delete(where.id, "two", first=first),
+        lambda: account.transfers.copy(one, where.id, "two", first=first),
+        lambda: account.transfers.move(one, where.id, "two", first=first),
+        lambda: account.transfers.move(two, where.id, "three", first=first),
+    ):
+        with pytest.raises(Locked):
+            write()
+    assert looked == [(two,), (two,), (one, two), (one, two), (two, None)]
+    assert list(account.objects.list(where.id)) == [one, two]
+    assert account.objects.put(where.id, "three", file(), first=first).created and looked[-1] == (None,)
+    account.locks.remove(lock.token)
 
 
 def test_a_lock_ends_when_its_time_is_over(place: AccountPlace) -> None:

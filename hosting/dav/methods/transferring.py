@@ -11,7 +11,7 @@ from __future__ import annotations
 from hosting.dav.context import Context
 from hosting.dav.errors import Refused, precondition
 from hosting.dav.locating import Place, locate, place, requested, with_folder
-from hosting.dav.locks import blocked_below, check_if, check_members_unlocked, check_unlocked
+from hosting.dav.locks import blocked_below, check_if, check_members_unlocked, check_unlocked, first_unlocked
 from hosting.dav.methods.deleting import Deleting
 from hosting.dav.methods.propfind import depth_of
 from hosting.dav.methods.putting import Storing, check_conditions, conditions_from
@@ -24,7 +24,9 @@ from hosting.dav.registry import Registry
 from hosting.dav.request import DavResponse, empty
 from hosting.dav.resources import A_HOME, KEPT, OBJECTS, TYPE_OF, Resource, ResourceType
 from storage.collections.conditions import Conditions
-from storage.collections.values import Kind
+from storage.collections.transfers import FirstOfMove
+from storage.collections.values import Kind, Stored
+from storage.database.database import Transaction
 from storage.errors import OverQuota
 
 _FOLDERS = frozenset({ResourceType.FOLDER, ResourceType.FILE_HOME})
@@ -145,8 +147,21 @@ class Transfer:
             self._between(context, source, parent, target.name, overwrite=overwrite)
             return created
         do = source.data.transfers.move if self._move else source.data.transfers.copy
-        do(source.object, parent.row.id, target.name, overwrite=overwrite)
+        first = self._first(context, source, parent)
+        do(source.object, parent.row.id, target.name, overwrite=overwrite, first=first)
         return created
+
+    def _first(self, context: Context, source: Resource, parent: Resource) -> FirstOfMove:
+        """Looks again at locks at both ends, in the transaction."""
+        leaving = first_unlocked(context, source, members=True) if self._move else None
+        coming = first_unlocked(context, parent, members=True)
+
+        def first(transaction: Transaction, moved: Stored, overwritten: Stored | None) -> None:
+            if leaving is not None:
+                leaving(transaction, moved)
+            coming(transaction, overwritten)
+
+        return first
 
     @staticmethod
     def _schedules(context: Context, source: Resource) -> bool:
