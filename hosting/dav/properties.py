@@ -100,7 +100,8 @@ def _size(_: Context, resource: Resource) -> bytes | None:
 
 
 def _media_type(_: Context, resource: Resource) -> bytes | None:
-    return text(resource.object.content_type)
+    """Without a space, as Apple's server says it and its test suite compares it."""
+    return text(resource.object.content_type.replace("; ", ";"))
 
 
 def _display_name(context: Context, resource: Resource) -> bytes | None:
@@ -197,6 +198,7 @@ CORE = (
     LiveProperty(dav("getetag"), OBJECTS, _etag, in_allprop=True),
     LiveProperty(dav("getcontentlength"), OBJECTS, _size, in_allprop=True),
     LiveProperty(dav("getcontenttype"), OBJECTS, _media_type, in_allprop=True),
+    LiveProperty(dav("getcontentlength"), EVERYTHING - SINGLE, lambda *_: b"0"),  # only for who asks for it
     LiveProperty(dav("getetag"), SYNCHRONISED, _ctag),  # what a GET of all of it says
     LiveProperty(dav("getcontenttype"), SYNCHRONISED, lambda *_: _COLLECTION_TYPE),
     LiveProperty(dav("getlastmodified"), _ROWS, _modified, in_allprop=True),

@@ -326,3 +326,42 @@ def test_homes_and_the_own_card(own: House) -> None:
     assert other.property("CR:principal-address") is None
     wrong = patch.replace(href, "/dav/calendars/ada@acme.test/calendar/x.ics")
     assert own.ask("PROPPATCH", BOOK, wrong).property("CS:me-card", 409) is not None
+
+
+def test_the_default_address_book(own: House) -> None:
+    """As Apple's server and its clients have it: of the home, one of one's own books."""
+    asked = f"<D:propfind {NAMESPACES}><D:prop><CR:default-addressbook-URL/></D:prop></D:propfind>"
+
+    def default() -> str | None:
+        found = own.ask("PROPFIND", HOME, asked, depth="0").property("CR:default-addressbook-URL")
+        return None if found is None else found.content(name("D:href"))
+
+    def choose(href: str) -> str:
+        return (
+            f"<D:propertyupdate {NAMESPACES}><D:set><D:prop><CR:default-addressbook-URL><D:href>{href}</D:href>"
+            "</CR:default-addressbook-URL></D:prop></D:set></D:propertyupdate>"
+        )
+
+    assert default() == f"/dav/{BOOK}"
+    work = f"/dav/{HOME}chosen/"
+    for wrong in (work, f"/dav/{BOOK}1.vcf", "/dav/addressbooks/bob@acme.test/contacts/", "http://[", ""):
+        assert own.ask("PROPPATCH", HOME, choose(wrong)).property("CR:default-addressbook-URL", 409) is not None
+    made = (
+        f"<D:mkcol {NAMESPACES}><D:set><D:prop><D:resourcetype><D:collection/><CR:addressbook/></D:resourcetype>"
+        "</D:prop></D:set></D:mkcol>"
+    )
+    assert own.ask("MKCOL", HOME + "chosen/", made, content_type="application/xml").status == 201
+    assert own.ask("PROPPATCH", HOME, choose(work)).property("CR:default-addressbook-URL") is not None
+    assert default() == work
+    assert own.ask("DELETE", HOME + "chosen/").status == 204
+    assert default() == f"/dav/{BOOK}"
+
+
+def test_what_is_said_of_sizes_and_types(own: House) -> None:
+    asked = f"<D:propfind {NAMESPACES}><D:prop><D:getcontentlength/><D:getcontenttype/></D:prop></D:propfind>"
+    assert own.ask("PUT", BOOK + "size.vcf", card("size", "Size"), content_type="text/vcard").status == 201
+    for where, size in ((BOOK, "0"), (HOME, "0"), (BOOK + "size.vcf", None)):
+        length = own.ask("PROPFIND", where, asked, depth="0").property("D:getcontentlength")
+        assert length is not None and (length.text == size or (size is None and int(length.text) > 0))
+    kind = own.ask("PROPFIND", BOOK + "size.vcf", asked, depth="0").property("D:getcontenttype")
+    assert kind is not None and kind.text == "text/vcard;charset=utf-8"
