@@ -50,7 +50,7 @@ def look(installation: Installation, request: dict[str, Any]) -> dict[str, Any]:
     """What the account holds, as a hash; and that no file is left that no row names."""
     with installation.account(TENANT, AccountId(request["account"])) as account:
         seen = view(account)
-        kept = repr(held(account))
+        kept = repr(sorted(held(account).items()))  # their order is that in which they were made
         messages = len({one.group for box in seen.values() if isinstance(box, tuple) for one in box[4]})
         cur = len(list(account.maildir.names("cur"))) + len(list(account.maildir.names("new")))
     shown = repr([(name, sorted(box) if isinstance(box, set) else _plain(box)) for name, box in sorted(seen.items())])
