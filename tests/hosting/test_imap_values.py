@@ -14,6 +14,7 @@ from hosting.imap.patterns import Pattern
 from hosting.imap.replies import UNEXPECTED, Bad, Refused, refusal
 from hosting.imap.thread import Threadable, ordered_subject, references
 from storage import errors
+from storage.collections.conditions import Violated
 from storage.values import DRAFT, SEEN
 
 NAMES = [
@@ -86,6 +87,7 @@ REFUSALS = [
     (errors.StorageFull(), b"NO [UNAVAILABLE] The server has no space left; try again later."),
     (errors.Gone(), b"NO [EXPUNGEISSUED] It is no longer there."),
     (errors.NotFound("für\r\n* OK"), b"NO [NONEXISTENT] f?r??* OK"),
+    (Violated("max-resource-size", "Too long."), b"NO [CANNOT] Too long."),
     (Refused(b"TRYCREATE", "x"), b"NO [TRYCREATE] x"),
     (Bad("x"), b"BAD x"),
     (RuntimeError("/secret/path"), UNEXPECTED),
@@ -103,8 +105,9 @@ def every_subclass(kind: type[errors.CleanmailError]) -> list[type[errors.Cleanm
 
 @pytest.mark.parametrize("kind", every_subclass(errors.CleanmailError)[1:])
 def test_every_error_has_a_code(kind: type[errors.CleanmailError]) -> None:
-    assert refusal(kind()).startswith(b"NO [")
-    assert refusal(kind()) != UNEXPECTED
+    error = Violated("valid-calendar-data", "No.") if kind is Violated else kind()
+    assert refusal(error).startswith(b"NO [")
+    assert refusal(error) != UNEXPECTED
 
 
 # --- threads (RFC 5256) ---
