@@ -219,25 +219,25 @@ class Arrivals:
                 saved=now if each.saved is None else each.saved,
             )
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
-        self._tell_follower(transaction, mailbox_id, [*zip(uids, filed, strict=True)])
+        self._tell_follower(transaction, mailbox_id, position.name, [*zip(uids, filed, strict=True)])
         return [
             Appended(Uid(uid), position.uidvalidity, position.modseq, each.message_id)
             for each, uid in zip(filed, uids, strict=True)
         ]
 
     def _tell_follower(
-        self, transaction: Transaction, mailbox_id: MailboxId, messages: Sequence[tuple[int, Filed]]
+        self, transaction: Transaction, mailbox_id: MailboxId, name: str, messages: Sequence[tuple[int, Filed]]
     ) -> None:
         follower = self._ledger.follower
         if follower is None:
             return
         read = [(uid, each.note) for uid, each in messages if each.note is not None]
         if read:
-            follower.arrived(transaction, mailbox_id, read)
+            follower.arrived(transaction, mailbox_id, name, read)
         # Another process may have given the mailbox its name since this one looked.
         unread = [uid for uid, each in messages if each.is_note and each.note is None]
         if unread:
-            follower.transferred(transaction, mailbox_id, unread)
+            follower.transferred(transaction, mailbox_id, name, unread)
 
     def _insert_message(self, transaction: Transaction, filed: Filed, now: int) -> None:
         account_id = self._ledger.account_id

@@ -51,6 +51,7 @@ _returned = (
     mailbox.c.uidvalidity,
     mailbox.c.uidnext,
     mailbox.c.read_only,
+    mailbox.c.name,
 )
 _advance_full = prepare(
     update(mailbox)
@@ -94,6 +95,7 @@ class Position:
     modseq: ModSeq
     uidvalidity: int
     first_uid: int  # of the UIDs that were asked for
+    name: str = field(repr=False)  # of the mailbox, as the transaction sees it
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +158,14 @@ class Ledger:
         row = (_advance_full if durable else _advance_normal).one(transaction, **values)
         if row is None:
             raise NotFound("There is no such mailbox.")
-        modseq, reserved, uidvalidity, uidnext, read_only = row
+        modseq, reserved, uidvalidity, uidnext, read_only, name = row
         if read_only and not by_server:
             raise NotPermitted(READ_ONLY)
         if modseq > reserved:
             raise BlockUsedUp
         if uidnext - 1 > UID_MAX:
             raise LimitReached("The mailbox has used up its numbers; move its messages to a new one.")
-        return Position(ModSeq(modseq), uidvalidity, uidnext - uids)
+        return Position(ModSeq(modseq), uidvalidity, uidnext - uids, name)
 
     def changed(self, transaction: Transaction, mailbox_id: MailboxId, delta: Delta) -> None:
         """Tell of the change once it is committed: in this process with what changed, elsewhere with its modseq."""

@@ -190,7 +190,7 @@ class Mailboxes:
 
         def work(transaction: Transaction) -> None:
             found = self._writable(transaction, name)
-            self._check_may_go(transaction, found.id)
+            self._check_may_go(transaction, found.id, name)
             self._dying.hide(transaction, found.id)
 
         self._database.write(work)
@@ -214,8 +214,8 @@ class Mailboxes:
                 raise AlreadyExists("There is a mailbox of that name already.")
             if new.startswith(old + "/"):
                 raise NotPermitted("A mailbox cannot be moved below itself.")
-            for mailbox_id, _, name in renamed:
-                self._check_may_go(transaction, MailboxId(mailbox_id))
+            for mailbox_id, before, name in renamed:
+                self._check_may_go(transaction, MailboxId(mailbox_id), before)
                 _set_name.run(transaction, account=self._account_id, mailbox=mailbox_id, renamed=new_name(name))
                 if self._ledger.follower is not None:
                     self._ledger.follower.came(transaction, name)
@@ -300,9 +300,9 @@ class Mailboxes:
             raise NotPermitted(READ_ONLY)
         return found
 
-    def _check_may_go(self, transaction: Transaction, mailbox_id: MailboxId) -> None:
+    def _check_may_go(self, transaction: Transaction, mailbox_id: MailboxId, name: str) -> None:
         if self._ledger.follower is not None:
-            self._ledger.follower.may_go(transaction, mailbox_id)
+            self._ledger.follower.may_go(transaction, mailbox_id, name)
 
     def _names(self, transaction: Transaction) -> set[str]:
         return {row[0] for row in _select_names.rows(transaction, account=self._account_id)}

@@ -23,7 +23,7 @@ from storage.errors import Unavailable
 from storage.files.durable import fsync_directory
 from storage.files.maildir import Maildir
 from storage.mail.content import delete_content
-from storage.mail.ledger import Delta, Ledger
+from storage.mail.ledger import Delta, Ledger, Position
 from storage.mail.memberships import Memberships, is_unbroken, rest_of
 from storage.mail.outcomes import Expunged
 from storage.mail.tombstones import Tombstones
@@ -106,7 +106,7 @@ class Removals:
         if not rows:
             return _Slice([], 0, rest)
         gone = [row[0] for row in rows]
-        modseq = self.take_out(
+        position = self.take_out(
             transaction,
             mailbox_id,
             rows,
@@ -117,8 +117,8 @@ class Removals:
             self._ledger.release(transaction, sum(row[3] for row in rows), len(rows))
         self.remove_unused(transaction, [row[2] for row in rows])
         if self._ledger.follower is not None:
-            self._ledger.follower.left(transaction, mailbox_id, gone)
-        return _Slice(gone, modseq, rest)
+            self._ledger.follower.left(transaction, mailbox_id, position.name, gone)
+        return _Slice(gone, position.modseq, rest)
 
     def _count_tombstones(self, mailbox_id: MailboxId, count: int) -> None:
         """Once in a while the oldest tombstones of a mailbox are forgotten."""
@@ -141,10 +141,10 @@ class Removals:
         *,
         unbroken: bool,
         by_server: bool = False,
-    ) -> int:
-        """Delete memberships (uid, flags, message id, size) and leave tombstones; the modseq of that."""
+    ) -> Position:
+        """Delete memberships (uid, flags, message id, size) and leave tombstones; where the mailbox stands then."""
         uids = [row[0] for row in rows]
-        modseq = self._ledger.advance(
+        position = self._ledger.advance(
             transaction,
             mailbox_id,
             messages=-len(rows),
@@ -152,11 +152,11 @@ class Removals:
             deleted=-sum(bool(row[1] & DELETED) for row in rows),
             octets=-sum(row[3] for row in rows),
             by_server=by_server,
-        ).modseq
+        )
         self._memberships.delete(transaction, mailbox_id, uids, unbroken=unbroken)
-        self._tombstones.insert(transaction, mailbox_id, modseq, uids)
-        self._ledger.changed(transaction, mailbox_id, Delta(modseq, vanished=array("I", uids)))
-        return modseq
+        self._tombstones.insert(transaction, mailbox_id, position.modseq, uids)
+        self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, vanished=array("I", uids)))
+        return position
 
     def remove_unused(self, transaction: Transaction, message_ids: Sequence[int]) -> None:
         """Delete those messages that no membership names; their files go after the commit."""

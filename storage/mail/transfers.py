@@ -92,17 +92,17 @@ class Transfers:
         rows = self._memberships.full(transaction, source_id, uids)
         if not rows:
             return _Slice([], 0, rest_of(uids, rows))
-        self._removals.take_out(transaction, source_id, rows, unbroken=is_unbroken(uids, rows, len(rows)))
+        before = self._removals.take_out(transaction, source_id, rows, unbroken=is_unbroken(uids, rows, len(rows)))
         position = self._put_in(transaction, source_id, rows, target_id)
         if self._ledger.follower is not None:
-            self._ledger.follower.left(transaction, source_id, [row[0] for row in rows])
+            self._ledger.follower.left(transaction, source_id, before.name, [row[0] for row in rows])
         self._tell_follower(transaction, target_id, position, len(rows))
         return _slice(uids, rows, position)
 
     def _tell_follower(self, transaction: Transaction, target_id: MailboxId, position: Position, count: int) -> None:
         if self._ledger.follower is not None:
             uids = range(position.first_uid, position.first_uid + count)
-            self._ledger.follower.transferred(transaction, target_id, uids)
+            self._ledger.follower.transferred(transaction, target_id, position.name, uids)
 
     def _put_in(
         self, transaction: Transaction, source_id: MailboxId, rows: list[Row], target_id: MailboxId

@@ -75,14 +75,14 @@ class Notes:
     # From the mailbox
 
     def arrived(
-        self, transaction: Transaction, mailbox_id: MailboxId, messages: Sequence[tuple[int, NoteMessage]]
+        self, transaction: Transaction, mailbox_id: MailboxId, name: str, messages: Sequence[tuple[int, NoteMessage]]
     ) -> None:
-        if mailbox_id == self._messages.mailbox(transaction):
+        if self._shows_notes(transaction, mailbox_id, name):
             for uid, note in messages:
                 self.take(transaction, mailbox_id, uid, note)
 
-    def transferred(self, transaction: Transaction, mailbox_id: MailboxId, uids: Sequence[int]) -> None:
-        if mailbox_id != self._messages.mailbox(transaction):
+    def transferred(self, transaction: Transaction, mailbox_id: MailboxId, name: str, uids: Sequence[int]) -> None:
+        if not self._shows_notes(transaction, mailbox_id, name):
             return
         for uid in uids[:AT_ONCE]:
             standing = self._messages.find(transaction, mailbox_id, uid)
@@ -93,20 +93,24 @@ class Notes:
             self._rows.set_taken_in(transaction, "")
             transaction.after_commit(self.later.take_in)
 
-    def left(self, transaction: Transaction, mailbox_id: MailboxId, uids: Sequence[int]) -> None:
-        if mailbox_id != self._messages.mailbox(transaction):
+    def left(self, transaction: Transaction, mailbox_id: MailboxId, name: str, uids: Sequence[int]) -> None:
+        if not self._shows_notes(transaction, mailbox_id, name):
             return
         for row in self._rows.by_messages(transaction, mailbox_id, uids):
             self._go(transaction, row)
         self._rows.drop_earlier(transaction, mailbox_id, uids)
 
-    def may_go(self, transaction: Transaction, mailbox_id: MailboxId) -> None:
-        if mailbox_id == self._messages.mailbox(transaction) and self._rows.has_messages(transaction, mailbox_id):
+    def may_go(self, transaction: Transaction, mailbox_id: MailboxId, name: str) -> None:
+        if self._shows_notes(transaction, mailbox_id, name) and self._rows.has_messages(transaction, mailbox_id):
             raise NotPermitted(SHOWS_NOTES)
 
     def came(self, transaction: Transaction, name: str) -> None:
         if name == MAILBOX:
             transaction.after_commit(self.later.take_in)
+
+    def _shows_notes(self, transaction: Transaction, mailbox_id: MailboxId, name: str) -> bool:
+        """Nothing is asked about any other mailbox: ordinary mail goes this way too."""
+        return name == MAILBOX and mailbox_id == self._messages.mailbox(transaction)
 
     def take(self, transaction: Transaction, mailbox_id: MailboxId, uid: int, note: NoteMessage) -> None:
         """The message under this UID is the note's current one from here on."""

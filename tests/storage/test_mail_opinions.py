@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from accounts import AccountPlace
+from statements import Statements
 
-from storage.database.prepared import Prepared
 from storage.errors import NotFound
 from storage.mail.opinions import Opinion, Waiting, concerns, of_keywords, of_transfer
 from storage.mail.outcomes import How
@@ -237,25 +237,6 @@ def test_opinions_survive_a_restart(place: AccountPlace, owner: Owner) -> None:
     owner.move(INBOX, JUNK)
     place.account.close()
     assert [each.message_id for each in place.open().opinions.waiting(10)] == [message_id]
-
-
-class Statements:
-    """Counts the statements that run."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        bound = Prepared._bound
-
-        def counting(prepared: Prepared, parameters: Any) -> tuple[Any, ...]:
-            self.count += 1
-            return bound(prepared, parameters)
-
-        patch.setattr(Prepared, "_bound", counting)
-
-    def of(self, do: Any) -> int:
-        self.count = 0
-        do()
-        return self.count
 
 
 def test_ordinary_moves_and_stores_ask_and_write_nothing_more(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
+from accounts import ACCOUNT, KEY, TENANT
 from notes_place import NotesPlace, apple_note, journal
 from sqlalchemy import delete, func, select
+from statements import Statements
 
 from storage.check import check_account
 from storage.checks.finding import Kind as Finding
 from storage.collections.conditions import PreconditionFailed, Violated
 from storage.collections.values import Content, Kind, NewCollection
 from storage.errors import NotFound, NotPermitted, OverQuota
+from storage.mail.account import Account
+from storage.mail.outcomes import NewMessage
 from storage.mail.quota import Limits
 from storage.notes.notes import GRACE
 from storage.schema.account import info
@@ -92,13 +97,24 @@ def test_notes_of_a_collection_that_is_deleted_go_and_new_ones_make_it_again(pla
     assert place.texts() == ["Again"]
 
 
-def test_an_edit_of_a_note_whose_collection_is_going_is_kept(place: NotesPlace) -> None:
-    place.append(ONE, "Shopping")
+@pytest.mark.parametrize("is_gone_first", [False, True])
+def test_an_edit_of_a_note_whose_collection_is_going_is_kept(place: NotesPlace, is_gone_first: bool) -> None:
+    base, edited = place.append(ONE, "Shopping"), Event()
+
+    def wait_for_the_edit() -> None:
+        edited.wait()
+
+    if not is_gone_first:
+        place.background.submit(("the test",), wait_for_the_edit)
     place.account.collections.delete(place.collection.id)
+    if is_gone_first:
+        place.settle()
     place.append(ONE, "Shopping\nMilk")
+    edited.set()
+    place.expunge(base)
     place.settle()
     place.pass_grace()
-    assert place.texts()[-1] == "Shopping\nMilk"
+    assert place.texts() == ["Shopping\nMilk"]
 
 
 def test_notes_of_a_renamed_collection_stay_notes(place: NotesPlace) -> None:
@@ -307,8 +323,9 @@ def test_over_quota_nothing_of_either_face_is_changed(place: NotesPlace) -> None
 
 
 def test_a_text_that_is_too_long_is_refused_over_caldav_and_ordinary_mail_over_imap(place: NotesPlace) -> None:
-    with pytest.raises(Violated):
+    with pytest.raises(Violated) as refused:
         place.put("a.ics", journal("uid-1", "Long", "x" * (1 << 20)))
+    assert refused.value.condition == "max-resource-size"
     place.append(ONE, "Long\n" + "x" * (1 << 20))
     assert place.journals() == []
 
@@ -435,3 +452,48 @@ def test_what_is_remembered_and_what_conflicts_is_settled_by_who_opens_the_accou
     assert place.texts() == ["Shopping\nMilk", "Shopping (conflict)\nShopping"]
     with place.account.database.reading() as connection:
         assert connection.execute(select(func.count()).select_from(note)) == [(2,)]
+
+
+# Who has nothing to do with notes
+
+
+def test_ordinary_mail_costs_no_statement_because_of_notes(place: NotesPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.append(ONE, "Shopping")
+    messages, mailboxes = place.account.messages, place.account.mailboxes
+    inbox, archive = mailboxes.find("INBOX").id, mailboxes.find("Archive").id
+    everything = UidSet(((1, 1000),))
+
+    def ordinary() -> None:
+        messages.append(inbox, apple_note(TWO, "A note elsewhere"))
+        messages.append_many(inbox, [NewMessage(b"Subject: x\r\n\r\n")] * 2, many=True)
+        messages.copy(inbox, everything, archive)
+        messages.move(inbox, everything, archive)
+        messages.store(archive, everything, "add", DELETED)
+        messages.expunge(archive)
+        mailboxes.create("One/below")
+        mailboxes.rename("One", "Two")
+        mailboxes.delete("Two/below")
+        mailboxes.delete("Two")
+
+    ordinary()  # what is asked once is asked
+    place.settle()
+    place.background.close()  # whose statements would be counted too
+    statements = Statements(monkeypatch)
+    with_notes = statements.of(ordinary)
+    place.account.ledger.follower = None
+    assert statements.of(ordinary) == with_notes
+
+
+def test_a_name_that_another_process_gives_and_takes_is_known_at_once(place: NotesPlace) -> None:
+    mailbox = place.account.mailboxes.create("Drawer").id
+    place.account.mailboxes.find("Drawer")  # this process remembers its name
+    other = Account.open(place.root, TENANT, ACCOUNT, KEY, place.surroundings)
+    other.mailboxes.rename("Drawer", "Notes")
+    place.account.messages.append(mailbox, apple_note(ONE, "Shopping"))
+    assert place.texts() == ["Shopping"]
+    place.expunge(1)
+    assert place.texts() == []
+    other.mailboxes.rename("Notes", "Drawer")
+    place.account.messages.append(mailbox, apple_note(TWO, "Trip"))
+    assert place.journals() == []
+    other.close()

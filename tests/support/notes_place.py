@@ -6,8 +6,9 @@ from pathlib import Path
 
 from accounts import AccountPlace
 
-from storage.collections.values import Collection, Content, Kind, Stored
+from storage.collections.values import Collection, Kind, Stored
 from storage.errors import NotFound
+from storage.icalendar.content import calendar_content
 from storage.notes.journal import Journal, read_journal
 from storage.notes.markup import write_html
 from storage.notes.message import NoteMessage, read_note
@@ -48,9 +49,8 @@ class NotesPlace(AccountPlace):
         return self.account.collections.find(Kind.CALENDAR, "notes")
 
     def put(self, name: str, data: bytes, if_match: str | None = None) -> Stored:
-        content = Content(data, "text/calendar; charset=utf-8", read_journal(data).uid, "VJOURNAL")
         match = None if if_match is None else (if_match,)
-        return self.account.objects.put(self.collection.id, name, content, if_match=match).stored
+        return self.account.objects.put(self.collection.id, name, calendar_content(data), if_match=match).stored
 
     def delete(self, name: str) -> None:
         self.account.objects.delete(self.collection.id, name)
