@@ -64,16 +64,18 @@ class ImplicitScheduler:
         content = change.content
         if content is not None and before is not None and change.if_schedule_tag_match and change.before_data:
             content, after = self._merged(change, content, before, after, own)
+        if content is not None and before is not None and {_role(before, own), _role(after, own)} == {_ORGANIZER}:
+            content, after = _read_anew(content, outgoing.with_sequence(content.data, before), after)
         messages = self._messages(change, before, after, own)
         places = {each.recipient: self._people.place(change.owner.tenant_id, each.recipient) for each in messages}
         messages = [each for each in messages if not (each.beside and isinstance(places[each.recipient], ByMail))]
         if any(isinstance(each, ByMail) for each in places.values()) and _is_history(change, self._clock.now()):
             messages = [each for each in messages if not isinstance(places[each.recipient], ByMail)]
         if content is not None:
-            told = content.data
+            told, statuses, reply = content.data, _statuses(messages, places), _is_reply(messages)
             if before is not None and _role(before, own) == _ATTENDEE:
-                told = blocking(told, before, own)
-            told = with_statuses(told, _statuses(messages, places), reply=_is_reply(messages))
+                told, statuses, reply = blocking(told, before, own), _of_reply(before) | statuses, True
+            told = with_statuses(told, statuses, reply=reply)
             content = content if told == content.data else calendar_content(told)
         return Following(change, content, messages, self._carrying, self._clock)
 
@@ -84,10 +86,7 @@ class ImplicitScheduler:
         if after is None or not before.is_organized_by(own):
             return content, after
         assert change.before_data is not None
-        data = with_answers(content.data, change.before_data, before.organizer)
-        if data == content.data:
-            return content, after
-        return calendar_content(data), Meeting.read(data)
+        return _read_anew(content, with_answers(content.data, change.before_data, before.organizer), after)
 
     def _messages(self, change: Change, before: Meeting | None, after: Meeting | None, own: Own) -> list[Outgoing]:
         now = self._clock.now()
@@ -113,6 +112,11 @@ class ImplicitScheduler:
             reply = answering.of_attendee(None, after, own, now)
             return [] if reply is None else [reply]
         return []
+
+
+def _read_anew(content: Content, data: bytes, meeting: Meeting | None) -> tuple[Content, Meeting | None]:
+    """With the octets that the server made of it."""
+    return (content, meeting) if data == content.data else (calendar_content(data), Meeting.read(data))
 
 
 class Following:
@@ -161,6 +165,13 @@ def _role(meeting: Meeting | None, own: Own) -> str:
 def _statuses(messages: Sequence[Outgoing], places: Mapping[str, Place]) -> dict[str, str]:
     said: dict[type[Place], Status] = {Here: Status.DELIVERED, ByMail: Status.SENT, Nowhere: Status.NO_SUCH_USER}
     return {each.recipient: said[type(places[each.recipient])] for each in messages}
+
+
+def _of_reply(before: Meeting) -> dict[str, str]:
+    """What became of the last reply: it stays so while no other is sent, also where clients leave it out."""
+    line = before.organizer_line
+    status = "" if line is None else line.parameter("SCHEDULE-STATUS")
+    return {before.organizer: status} if status else {}
 
 
 def _is_history(change: Change, now: int) -> bool:

@@ -159,6 +159,14 @@ class Meeting:
                 self.master.items = [item for item in self.master.items if item is not line]
         self._excluded = None
 
+    def exclude(self, moment: Moment, like: Line) -> None:
+        """Takes an instance out of the series, with what is said of it by itself; `like` is how it is written."""
+        gone = self.overrides.pop(moment, None)
+        self.calendar.items = [item for item in self.calendar.items if item is not gone]
+        if self.master is not None:
+            self.master.add(self.moments.written("EXDATE", moment, like))
+        self._excluded = None
+
     def start(self, part: Part) -> Moment | None:
         line = part.line("DTSTART") or part.line("DUE")
         return None if line is None else self.moments.of(line)

@@ -55,7 +55,10 @@ def _is_served(user: str, meeting: Meeting | None) -> bool:
 def _to_attendee(before: Meeting | None, after: Meeting | None, user: str, telling: _Telling) -> list[Outgoing]:
     old, new = _View.of(before, user, telling), _View.of(after, user, telling)
     if new is None:
-        return [] if old is None or old.is_cancelled else [old.cancel(old.everything(), gone=after is None)]
+        if old is None or old.is_cancelled:
+            return []
+        sequence = 0 if after is None else after.sequence
+        return [old.cancel(old.everything(), gone=after is None, sequence=sequence)]
     messages = []
     lost = [] if old is None else new.lost(old)
     if old is not None and lost:
@@ -234,6 +237,33 @@ def _said(part: Part) -> list[tuple[object, ...]]:
             parameters = tuple(each for each in parameters if each != ("PARTSTAT", ("NEEDS-ACTION",)))
         said.append((line.name, value, parameters))
     return sorted(said, key=repr)
+
+
+def with_sequence(data: bytes, before: Meeting) -> bytes:
+    """The organizer's `data` with the next SEQUENCE where it says other times than `before` and its client forgot that.
+
+    RFC 5546 §2.1.4: else who gets the first invitation late takes it for the second. It never becomes lower, either:
+    attendees would take what is new for what is old.
+    """
+    after = Meeting.read(data)
+    next_ = max(sequence_of(part) for part in before.parts) + 1
+    is_next = _moved(before, after) and max(sequence_of(part) for part in after.parts) < next_
+    changed = False
+    for at, part in [(None, after.master), *after.overrides.items()]:
+        known = before.master if at is None else before.overrides.get(at, before.master)
+        least = next_ if is_next else 0 if known is None else sequence_of(known)
+        if part is not None and sequence_of(part) < least:
+            part.set_value("SEQUENCE", str(least))
+            changed = True
+    return bytes(after.calendar) if changed else data
+
+
+def _moved(before: Meeting, after: Meeting) -> bool:
+    if before.master is not None and after.master is not None and _times(before.master) != _times(after.master):
+        return True
+    return any(
+        at in before.overrides and _times(part) != _times(before.overrides[at]) for at, part in after.overrides.items()
+    )
 
 
 def same_organizer(meeting: Meeting) -> None:

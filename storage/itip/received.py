@@ -92,8 +92,20 @@ def request(stored: bytes | None, message: Meeting, own: Own) -> Applied:
             if _differs_for_owner(derived, new.master, new, own):
                 new.add_override(at, derived)
     new.include(cancelled)
+    _leave_out(old, new, own)
     unblock(new, [part for part in new.parts if not is_cancelled(part)], own)
     return Applied(bytes(new.calendar))
+
+
+def _leave_out(old: Meeting, new: Meeting, own: Own) -> None:
+    """Instances that he declined and removed from his calendar stay away while the organizer has him as declined."""
+    start = None if new.master is None else new.master.line("DTSTART")
+    if new.master is None or start is None:
+        return
+    for at in sorted((old.excluded() & new.overrides.keys()) - new.excluded()):
+        mine = new.attendee(new.overrides[at], own)
+        if mine is not None and status_of(mine) == "DECLINED":
+            new.exclude(at, start)
 
 
 def _instances(old: Meeting, new: Meeting, own: Own) -> Applied:

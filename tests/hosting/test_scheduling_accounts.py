@@ -59,6 +59,9 @@ def test_an_invitation_and_its_answer(town: SchedulingTown) -> None:
     assert b"TRANSP:OPAQUE\r\n" in town.only(BOB), "who says yes is busy, whatever his client knows of it"
     [reply] = town.inbox(ALICE)
     assert b"METHOD:REPLY\r\n" in reply
+    forgetful = town.only(BOB).replace(b";SCHEDULE-STATUS=1.2", b"").replace(b"END:VEVENT", b"X-A:1\r\nEND:VEVENT")
+    assert town.put(name, forgetful, BOB).status == 204
+    assert b"ORGANIZER;SCHEDULE-STATUS=1.2:mailto:alice@example.test" in town.only(BOB)
     # The organizer's client need not fetch it for that: its next change takes the answer over.
     changed = town.put("a.ics", meeting("LOCATION:Hall"), if_schedule_tag_match=str(tag))
     assert changed.status == 204
@@ -70,6 +73,16 @@ def test_an_invitation_and_its_answer(town: SchedulingTown) -> None:
 
 def _stamp(town: SchedulingTown) -> bytes:
     return f"DTSTAMP:{utc_text(town.clock.now())}".encode()
+
+
+def test_a_new_time_has_a_new_sequence_whatever_the_client_knows_of_it(town: SchedulingTown) -> None:
+    town.put("a.ics", meeting())
+    moved = town.put("a.ics", meeting(start="20261201T120000Z"))
+    assert header(moved, "ETag") is None, "the server wrote it"
+    assert b"SEQUENCE:1\r\n" in town.only(ALICE) and b"SEQUENCE:1\r\n" in town.only(BOB)
+    town.put("a.ics", meeting("LOCATION:Hall", start="20261201T120000Z"))  # its client never saw that
+    assert b"SEQUENCE:1\r\n" in town.only(ALICE)
+    assert b"LOCATION:Hall" in town.only(BOB) and b"SEQUENCE:1\r\n" in town.only(BOB)
 
 
 def test_a_new_time_asks_anew_and_a_new_title_does_not(town: SchedulingTown) -> None:

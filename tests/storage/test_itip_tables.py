@@ -163,6 +163,11 @@ def test_the_cancellation_of_one_instance_names_it() -> None:
     assert b"DTSTART;TZID=Europe/Berlin:20261203T100000\r\nDTEND;TZID=Europe/Berlin:20261203T110000" in message.data
 
 
+def test_who_is_uninvited_is_told_with_the_sequence_of_now() -> None:
+    [message] = sent(ONE, calendar(event(attendees=(), sequence=1)))
+    assert message.method == "CANCEL" and b"SEQUENCE:1\r\n" in message.data
+
+
 def test_all_components_have_one_organizer() -> None:
     other = event(ID_3).replace(f"ORGANIZER:{ALICE}", f"ORGANIZER:{CARL}")
     with pytest.raises(Violated) as violated:
@@ -287,6 +292,36 @@ def test_an_update_keeps_what_became_of_the_reply() -> None:
     renamed = arrives(mine, calendar(event(sequence=1), method="REQUEST").replace(b"Talk", b"Lecture"))
     assert renamed is not None and f"ORGANIZER;SCHEDULE-STATUS=1.2:{ALICE}".encode() in renamed
     assert b"TRANSPARENT" not in renamed
+
+
+def test_what_was_declined_and_removed_stays_away() -> None:
+    declined = calendar(event(SERIES, attendees=(YES,)), event(ID_3, start="20261203T100000", attendees=(NO,)))
+    removed = calendar(event(SERIES, EX_3, attendees=(YES,)))
+    renamed = arrives(removed, declined.replace(b"VERSION", b"METHOD:REQUEST\r\nVERSION").replace(b"Talk", b"Lecture"))
+    assert renamed is not None and state(renamed) == [("", "", "ACCEPTED")]
+    assert b"EXDATE;TZID=Europe/Berlin:20261203T100000\r\n" in renamed
+    asked = calendar(event(SERIES, attendees=(YES,), sequence=1), event(ID_3, start="20261203T140000", sequence=1))
+    again = arrives(removed, asked.replace(b"VERSION", b"METHOD:REQUEST\r\nVERSION"))
+    assert again is not None and state(again)[1] == ("20261203T100000", "", "NEEDS-ACTION")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sequence"),
+    [
+        (event(), event(start="20261201T140000"), 1),
+        (event(sequence=3), event(start="20261201T140000"), 4),
+        (event(), event(start="20261201T140000", sequence=2), 2),
+        (event(), event("LOCATION:Hall"), 0),
+        (event(sequence=2), event("LOCATION:Hall", sequence=1), 2),
+        (event(SERIES), event("RRULE:FREQ=DAILY;COUNT=6"), 1),
+        (event(SERIES) + MOVED_3, event(SERIES) + MOVED_3.replace("T14", "T15"), 1),
+    ],
+)
+def test_other_times_have_another_sequence(before: str, after: str, sequence: int) -> None:
+    data = calendar(after)
+    told_as = outgoing.with_sequence(data, Meeting.read(calendar(before)))
+    assert told_as.count(f"SEQUENCE:{sequence}\r\n".encode()) == told_as.count(b"BEGIN:VEVENT")
+    assert (told_as == data) is (f"SEQUENCE:{sequence}\n" in after)
 
 
 def test_a_cancelled_instance_stays_visible_when_the_series_comes_anew() -> None:
