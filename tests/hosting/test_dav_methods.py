@@ -383,6 +383,12 @@ class TestGetAndPut:
         head = town.ask("HEAD", folder + "b%C3%A4r.txt")
         assert (head.status, head.body, head.headers) == (200, b"", got.headers)
 
+    def test_the_root_answers_whoever_tries_whether_it_is_there(self, town: DavTown) -> None:
+        got, head = town.ask("GET", "/dav/"), town.ask("HEAD", "/dav/")
+        assert got.status == 200 and got.headers["Content-Length"] == str(len(got.body))
+        assert (head.status, head.body, head.headers) == (200, b"", got.headers)
+        assert town.ask("GET", "/dav/principals/").status == 405
+
     def test_files_are_run_by_no_browser(self, town: DavTown, folder: str) -> None:
         town.ask("PUT", folder + "a.html", "<script>alert(1)</script>", content_type="text/html")
         told = town.ask("GET", folder + "a.html").headers

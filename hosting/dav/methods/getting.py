@@ -29,6 +29,9 @@ _UNTRUSTED = [
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Disposition", "attachment"),
 ]
+# For a person who opens the address in a browser, and programs that try whether anything is there.
+_GREETING = b"Calendars, contacts and files are here, for programs that speak CalDAV, CardDAV and WebDAV.\n"
+_GREETING_HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_GREETING))))
 
 
 class Get:
@@ -43,6 +46,8 @@ class Get:
         return self._object(context, resource)
 
     def _collection(self, context: Context, resource: Resource) -> DavResponse:
+        if resource.type is ResourceType.ROOT:
+            return _without_body(context, DavResponse(200, list(_GREETING_HEADERS), _GREETING))
         download = self._registry.downloads.get(resource.type)
         if download is None:
             allowed = ", ".join(self._registry.methods_of(resource.type))
