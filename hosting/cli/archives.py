@@ -188,7 +188,7 @@ def _import_entries(
         },
     )
     for name in report.made:
-        run.output.note(f"{name} {would} made.")
+        run.output.note(f"'{name}' {'would be' if dry_run else 'was'} made.")
     _failures(run, report)
 
 

@@ -51,7 +51,7 @@ class Of(StrEnum):
 
 _KINDS = {Of.CALENDAR: Kind.CALENDAR, Of.ADDRESS_BOOK: Kind.ADDRESS_BOOK}
 Address = Annotated[str, typer.Argument(help="The account's address.")]
-Name = Annotated[str, typer.Argument(help="Its name, as `collection list` shows it.")]
+Name = Annotated[str, typer.Argument(help="Its name, or what it is called, as `collection list` shows them.")]
 KindOption = Annotated[Of | None, typer.Option("--kind", help="Of what, if a calendar and an address book have it.")]
 Sharee = Annotated[str, typer.Argument(metavar="WITH", help="Address of an account of the same organisation.")]
 
@@ -283,12 +283,16 @@ def _sharee(administration: Administration, whose: Whose, address: str) -> Accou
 
 
 def _find(account: Account, name: str, of: Of | None) -> Collection:
+    """By the name in its path, else by what it is called."""
     kinds = [_KINDS[of]] if of is not None else list(_KINDS.values())
-    found = [each for kind in kinds for each in account.collections.list(kind) if each.name == name]
+    there = [each for kind in kinds for each in account.collections.list(kind)]
+    found = [each for each in there if each.name == name] or [each for each in there if each.display_name == name]
     if not found:
         raise NotFound(f"The account has no calendar or address book '{name[:80]}'.")
-    if len(found) > 1:
+    if len({each.kind for each in found}) > 1:
         raise InvalidInput(f"A calendar and an address book are called '{name[:80]}'; say --kind.")
+    if len(found) > 1:
+        raise InvalidInput(f"Several are called '{name[:80]}'; give the first column of `collection list`.")
     return found[0]
 
 

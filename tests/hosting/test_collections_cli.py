@@ -73,6 +73,21 @@ def test_shares(place: Installation) -> None:
     assert len({each["account"] for each in about}) == 2  # the owner's and the sharee's
 
 
+def test_what_it_is_called_will_do_too(place: Installation) -> None:
+    assert place.done("collection", "share", EVA, "Tasks", BO)["name"] == "tasks"
+    place.done("collection", "unshare", EVA, "Tasks", BO)
+    for url in ("https://example.org/a.ics", "https://example.org/b.ics"):
+        place.done("collection", "subscribe", EVA, url, "--name", "Contacts")
+    status, said = place.run("collection", "share", EVA, "Contacts", BO)
+    assert status == 1 and "say --kind" in said
+    assert place.done("collection", "share", EVA, "Contacts", BO, "--kind", "address-book")["name"] == "contacts"
+    place.done("collection", "unshare", EVA, "Contacts", BO, "--kind", "address-book")
+    status, said = place.run("collection", "unsubscribe", EVA, "Contacts")
+    assert status == 1 and "Several are called" in said
+    for name in ("contacts", "contacts-2"):
+        place.done("collection", "unsubscribe", EVA, name)
+
+
 def test_links_are_shown_once(place: Installation) -> None:
     made = place.done("collection", "link", EVA, "calendar")
     assert made["url"].startswith("https://mail.acme.test/public/") and made["url"].endswith(".ics")

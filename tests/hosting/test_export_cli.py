@@ -121,6 +121,7 @@ def test_calendars_and_contacts_come_and_go(place: Place, tmp_path: Path) -> Non
     assert dry.status == 5 and (json.loads(dry.out)["imported"], json.loads(dry.out)["made"]) == (2, ["Work"])
     said = place.run("import", "ada@acme.test", str(events), "--collection", "Work")
     assert said.status == 5 and "2 entries" in said.out and "events.ics, line 14:" in said.err
+    assert "'Work' was made." in said.err
     assert place.audited()[-1] == ("account.import", AccountId(1))
     again = place.run("import", "ada@acme.test", str(events), "--collection", "Work", "--replace", "--json")
     assert json.loads(again.out)["present"] == 2
