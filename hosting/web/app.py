@@ -35,6 +35,7 @@ from storage.installation import Installation
 log = logging.getLogger("web")
 
 _SENTENCES = {404: "There is nothing here.", 405: "This method is not known here."}
+_NO_PAGE = "There is no page here: programs find calendars, tasks, notes and contacts here (CalDAV, CardDAV)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Root:
         if scope["method"] in ("PROPFIND", "OPTIONS", "REPORT"):
             await self._to_dav(scope, receive, send)
         else:
-            await send_plain(send, 404, _SENTENCES[404], [])
+            await send_plain(send, 404, _NO_PAGE, [])
 
 
 class Guard:
