@@ -60,6 +60,6 @@ _compiling = threading.Lock()
 
 
 def compile_statement(statement: Any) -> Any:
-    """SQL of the dialect, with its binds; statements are compiled while modules load, maybe on several threads."""
+    """SQL of the dialect, with its binds; statements are compiled when they are first run, maybe on several threads."""
     with _compiling:
         return statement.compile(dialect=DIALECT)

@@ -1,8 +1,10 @@
 """Statements of SQLAlchemy Core, compiled once, run on the driver's connection.
 
-`prepare` costs some 100 microseconds and is for the top of a module; a point read through `Prepared` then costs about
-10, where an Engine's execute costs 50 to 100 more. Rows come as plain tuples, all of them read when a call returns: no
-cursor outlives it. A Boolean column comes as 0 or 1. Instead of IN with a list, take a range or json_each.
+`prepare` is for the top of a module. A statement is compiled when it is first run, which costs some 100 microseconds:
+of the hundreds that a process knows it runs few, and it is to start quickly. From then on a point read through
+`Prepared` costs about 10, where an Engine's execute costs 50 to 100 more. Rows come as plain tuples, all of them read
+when a call returns: no cursor outlives it. A Boolean column comes as 0 or 1. Instead of IN with a list, take a range or
+json_each.
 
 Raises: the taxonomy's errors for a full disk, damaged or locked files, and AlreadyExists for a broken unique key.
 """
@@ -38,15 +40,42 @@ class Connection:
 
 
 class Prepared:
-    """One compiled statement. Immutable, shared by all connections and threads."""
+    """One statement, compiled when it is first used. Shared by all connections and threads."""
 
-    __slots__ = ("_constants", "_names", "_pick", "sql")
+    __slots__ = ("_constants", "_names", "_pick", "_statement", "sql")
 
-    def __init__(self, sql: str, order: tuple[str, ...], constants: Mapping[str, Any]) -> None:
-        self.sql = sql
-        self._constants = dict(constants)
-        self._names = frozenset(order) - self._constants.keys()
+    sql: str
+    _constants: Mapping[str, Any]
+    _names: frozenset[str]
+    _pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement: ClauseElement | None = statement
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not there: before the statement is compiled, all but itself."""
+        statement = self._statement
+        if statement is not None:
+            self._compile(statement)
+        return object.__getattribute__(self, name)
+
+    def _compile(self, statement: ClauseElement) -> None:
+        """Several threads may do it at once; each writes the same."""
+        compiled = compile_statement(statement)
+        if compiled.post_compile_params or compiled.literal_execute_params:
+            raise TypeError("a statement with IN over a list cannot be prepared: use a range or json_each")
+        order = tuple(compiled.positiontup or ())
+        constants: dict[str, Any] = {}
+        for name, bind in compiled.binds.items():
+            if not isinstance(bind.type, _PLAIN):
+                raise TypeError(f"parameter {name} has a type that needs conversion: {bind.type!r}")
+            if not bind.required and name in order:
+                constants[name] = bind.effective_value
+        self._constants = constants
+        self._names = frozenset(order) - constants.keys()
         self._pick = _picker(order)
+        self.sql = str(compiled)
+        self._statement = None  # its tree takes more memory than all of the rest
 
     def rows(self, connection: Connection, /, **parameters: Any) -> list[Row]:
         """All rows that it gives."""
@@ -99,18 +128,8 @@ class Prepared:
 
 
 def prepare(statement: ClauseElement) -> Prepared:
-    """Compile a statement; its `bindparam`s (or the columns of an insert) become the names of parameters."""
-    compiled = compile_statement(statement)
-    if compiled.post_compile_params or compiled.literal_execute_params:
-        raise TypeError("a statement with IN over a list cannot be prepared: use a range or json_each")
-    order = tuple(compiled.positiontup or ())
-    constants: dict[str, Any] = {}
-    for name, bind in compiled.binds.items():
-        if not isinstance(bind.type, _PLAIN):
-            raise TypeError(f"parameter {name} has a type that needs conversion: {bind.type!r}")
-        if not bind.required and name in order:
-            constants[name] = bind.effective_value
-    return Prepared(str(compiled), order, constants)
+    """A statement to be run often; its `bindparam`s (or the columns of an insert) become the names of parameters."""
+    return Prepared(statement)
 
 
 def _picker(order: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -8,18 +8,22 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text, bindparam, func, insert, select, text, update
 
+import storage
 from storage.clock import FixedClock, SystemClock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Connection, Database, Transaction
 from storage.database.migrations import Schema, Step, pending
-from storage.database.prepared import prepare
+from storage.database.prepared import Prepared, prepare
 from storage.errors import AlreadyExists, Busy, CleanmailError, Corrupt, NotFound, StorageFull, Unavailable
 from storage.values import MailboxId, ModSeq
 
@@ -110,9 +114,32 @@ def test_missing_and_unknown_parameters_are_mistakes(database: Database, wrong: 
         NAME.one(connection, **wrong)
 
 
-def test_a_statement_over_a_list_cannot_be_prepared() -> None:
-    with pytest.raises(TypeError, match="IN"):
-        prepare(select(thing.c.name).where(thing.c.number.in_([1, 2])))
+def test_a_statement_over_a_list_cannot_be_prepared(database: Database) -> None:
+    statement = prepare(select(thing.c.name).where(thing.c.number.in_([1, 2])))
+    with database.reading() as connection, pytest.raises(TypeError, match="IN"):
+        statement.rows(connection)
+
+
+def test_every_statement_of_the_product_compiles() -> None:
+    """They are compiled when they are first run: a mistake in one that is seldom run is to be seen here."""
+    modules = [import_module(found.name) for found in walk_packages(storage.__path__, "storage.")]
+    statements = {id(value): value for module in modules for value in vars(module).values() if type(value) is Prepared}
+    assert len(statements) > 600
+    assert all(statement.sql for statement in statements.values())
+
+
+def test_a_statement_that_many_threads_use_first_is_the_same_for_each() -> None:
+    for _ in range(20):
+        statement = prepare(select(thing.c.number).where(thing.c.number == bindparam("which")))
+        together = threading.Barrier(4)
+
+        def first(statement: Prepared = statement, together: threading.Barrier = together) -> str:
+            together.wait()
+            return statement.sql
+
+        with ThreadPoolExecutor(4) as threads:
+            seen = {done.result() for done in [threads.submit(first) for _ in range(4)]}
+        assert seen == {"SELECT thing.number \nFROM thing \nWHERE thing.number = ?"}
 
 
 def test_reading_may_be_entered_again_and_a_snapshot_stands_still(database: Database) -> None:
