@@ -232,7 +232,10 @@ def delete(
     wait: endings.Wait = True,
     thorough: endings.Thorough = False,
 ) -> None:
-    """Erase an account, its mail, calendars and contacts: its key is destroyed first, and a certificate says so. There is no way back."""
+    """Erase an account, its mail, calendars and contacts: its key is destroyed first, and a certificate says so.
+
+    There is no way back.
+    """
     run = invocation.of(context)
     with run.administration() as administration:
         whose = invocation.find_account(administration, address)
