@@ -26,7 +26,7 @@ from storage.icalendar.content import calendar_content
 from storage.itip import answering, outgoing
 from storage.itip.blocking import blocking
 from storage.itip.meeting import Meeting, Own
-from storage.itip.messages import REPLY, Outgoing
+from storage.itip.messages import CANCEL, REPLY, Outgoing
 from storage.itip.statuses import Status, with_answers, with_statuses
 from storage.itip.store import Scheduling, Waiting
 from storage.mail.account import Account
@@ -66,6 +66,11 @@ class ImplicitScheduler:
             content, after = self._merged(change, content, before, after, own)
         if content is not None and before is not None and {_role(before, own), _role(after, own)} == {_ORGANIZER}:
             content, after = _read_anew(content, outgoing.with_sequence(content.data, before), after)
+        rows = Scheduling(change.account, self._clock)
+        if content is not None and after is not None and before is None and _role(after, own) == _ORGANIZER:
+            ended = rows.cancelled(after.uid)
+            if ended is not None:
+                content, after = _read_anew(content, outgoing.after_cancellation(content.data, ended), after)
         messages = self._messages(change, before, after, own)
         places = {each.recipient: self._people.place(change.owner.tenant_id, each.recipient) for each in messages}
         messages = [each for each in messages if not (each.beside and isinstance(places[each.recipient], ByMail))]
@@ -77,7 +82,7 @@ class ImplicitScheduler:
                 told, statuses, reply = blocking(told, before, own), _of_reply(before) | statuses, True
             told = with_statuses(told, statuses, reply=reply)
             content = content if told == content.data else calendar_content(told)
-        return Following(change, content, messages, self._carrying, self._clock)
+        return Following(change, content, messages, self._carrying, rows, _called_off(before, after, messages))
 
     def _merged(
         self, change: Change, content: Content, before: Meeting, after: Meeting | None, own: Own
@@ -123,14 +128,22 @@ class Following:
     """A `hosting.dav.scheduling.Consequence`."""
 
     def __init__(
-        self, change: Change, content: Content | None, messages: list[Outgoing], carrying: Carrying, clock: Clock
+        self,
+        change: Change,
+        content: Content | None,
+        messages: list[Outgoing],
+        carrying: Carrying,
+        rows: Scheduling,
+        called_off: tuple[str, int] | None,
     ) -> None:
+        """`called_off`: UID and SEQUENCE of a meeting whose end the messages tell."""
         self.content = content
         self.messages = messages
         self._change = change
         self._account: Account = change.account
         self._carrying = carrying
-        self._rows = Scheduling(change.account, clock)
+        self._rows = rows
+        self._called_off = called_off
         self._written: list[Waiting] = []
 
     def within(self, transaction: Transaction, before: Stored | None, after: Stored | None) -> None:
@@ -140,6 +153,8 @@ class Following:
         place = self._change.collection.id
         object_id = ObjectId(0) if after is None else after.object_id
         self._written = self._rows.add(transaction, place, object_id, self.messages, AT_ONCE)
+        if self._called_off is not None:
+            self._rows.note_cancelled(transaction, *self._called_off)
 
     def committed(self) -> None:
         try:
@@ -160,6 +175,12 @@ def _role(meeting: Meeting | None, own: Own) -> str:
     if own(meeting.organizer):
         return _ORGANIZER
     return _ATTENDEE if any(own(user) for user in meeting.attendees()) else _NOBODY
+
+
+def _called_off(before: Meeting | None, after: Meeting | None, messages: Sequence[Outgoing]) -> tuple[str, int] | None:
+    """Who puts it back, as clients do that undo, says the SEQUENCE of before."""
+    told = [Meeting.read(each.data).sequence for each in messages if each.method == CANCEL]
+    return (before.uid, max(told)) if after is None and before is not None and told else None
 
 
 def _statuses(messages: Sequence[Outgoing], places: Mapping[str, Place]) -> dict[str, str]:

@@ -258,6 +258,16 @@ def with_sequence(data: bytes, before: Meeting) -> bytes:
     return bytes(after.calendar) if changed else data
 
 
+def after_cancellation(data: bytes, sequence: int) -> bytes:
+    """The organizer's `data` of a meeting that was called off with `sequence` and is there again, so that those who
+    know of its end take it for what came later."""
+    meeting = Meeting.read(data)
+    old = [part for part in meeting.parts if sequence_of(part) <= sequence]
+    for part in old:
+        part.set_value("SEQUENCE", str(sequence + 1))
+    return bytes(meeting.calendar) if old else data
+
+
 def _moved(before: Meeting, after: Meeting) -> bool:
     if before.master is not None and after.master is not None and _times(before.master) != _times(after.master):
         return True

@@ -296,6 +296,16 @@ class Scheduling:
         self._put(transaction, keys[1], sequence, stamp)
         return True
 
+    def note_cancelled(self, transaction: Transaction, uid: str, sequence: int) -> None:
+        """The account's own meeting of this UID was called off with this SEQUENCE."""
+        self._put(transaction, self._hash("cancelled", uid), sequence, 0)
+
+    def cancelled(self, uid: str) -> int | None:
+        """The SEQUENCE with which a meeting of this UID was called off; None if it was not."""
+        with self._database.reading() as connection:
+            row = _KNOWN.one(connection, account=self._account_id, key=self._hash("cancelled", uid))
+        return None if row is None else int(row[0])
+
     def count_of_day(self, transaction: Transaction, sender: str) -> int:
         """Count one more message of a sender today; how many there are with it."""
         day = self._clock.now() // DAY

@@ -109,6 +109,25 @@ def test_who_is_uninvited_and_what_is_removed(town: SchedulingTown) -> None:
     assert town.inbox(ALICE) == []
 
 
+def test_who_puts_a_meeting_back_invites_again(town: SchedulingTown) -> None:
+    """A client that undoes sends what it had, with the SEQUENCE of before."""
+    town.put("a.ics", meeting())
+    assert town.delete("a.ics").status == 204
+    assert b"STATUS:CANCELLED" in town.only(BOB) and b"SEQUENCE:1\r\n" in town.only(BOB)
+    assert town.put("a.ics", meeting()).status == 201
+    assert b"SEQUENCE:2\r\n" in town.only(ALICE)
+    assert b"STATUS:CANCELLED" not in town.only(BOB) and b"SEQUENCE:2\r\n" in town.only(BOB)
+
+
+def test_who_is_invited_again_is(town: SchedulingTown) -> None:
+    town.put("a.ics", meeting(attendees=(BOB, CARL)))
+    town.put("a.ics", meeting(attendees=(CARL,)))
+    assert b"STATUS:CANCELLED" in town.only(BOB)
+    town.clock.advance(10)
+    town.put("a.ics", meeting(attendees=(BOB, CARL)))
+    assert b"STATUS:CANCELLED" not in town.only(BOB)
+
+
 def test_one_instance_is_deleted_and_one_is_declined(town: SchedulingTown) -> None:
     town.put("a.ics", meeting(SERIES))
     town.put("a.ics", meeting(SERIES, "EXDATE:20261203T100000Z"))
