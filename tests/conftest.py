@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from whole_server import WholeServer, running
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Each server that a test starts is seven processes: they are not to compile everything anew, whatever the shell says.
 sys.dont_write_bytecode = False
@@ -25,6 +27,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no worker begins one when the others have nothing left to do."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+# Files that share a server: on several workers each of these would start one, which costs more than most of the tests.
+TOGETHER = {
+    "tests/test_end_to_end.py": "whole server",
+    "tests/test_tenants_apart.py": "whole server",
+    "tests/hosting/test_dav_outside.py": "whole server",
+    "tests/hosting/test_review_processes.py": "whole server",
+}
+
+
+class FilesThatShareTogether(LoadFileScheduling):
+    """As `--dist loadfile`, but what shares a server is for one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = str(super()._split_scope(nodeid))
+        return "hostile" if path.startswith("tests/hostile/") else TOGETHER.get(path, path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesThatShareTogether | None:
+    return FilesThatShareTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)
