@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +45,44 @@ class Schema:
     metadata: MetaData
     extra_sql: Sequence[str] = ()  # virtual tables and triggers
     steps: Sequence[Step] = field(default=())
+    _definitions: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         versions = [step.version for step in self.steps]
         if versions != sorted(set(versions)) or any(not 1 < version <= self.version for version in versions):
             raise ValueError(f"schema {self.name}: its steps are not in order")
 
-    def definitions(self) -> list[str]:
-        """The statements that make an empty database of this version."""
-        tables = self.metadata.sorted_tables
-        statements = [str(compile_statement(CreateTable(table))) for table in tables]
-        statements += [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
-        return [*statements, *self.extra_sql]
+    def definitions(self) -> Sequence[str]:
+        """The statements that make an empty database of this version. To write them takes as long as to run them, so
+        that is done once."""
+        if not self._definitions:
+            tables = self.metadata.sorted_tables
+            self._definitions[:] = [*_creation(tables), *self.extra_sql]
+        return self._definitions
 
 
 def new_tables(version: int, *tables: Table, columns: Sequence[Column[Any]] = ()) -> Step:
     """The step that makes tables, with their indexes, and columns, with their defaults, which the version before
     did not have."""
-    statements = [str(compile_statement(CreateTable(table))) for table in tables]
-    statements += [f"ALTER TABLE {c.table.name} ADD COLUMN {compile_statement(CreateColumn(c))}" for c in columns]
-    statements += [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
+
+    @cache
+    def statements() -> Sequence[str]:
+        added = [f"ALTER TABLE {c.table.name} ADD COLUMN {compile_statement(CreateColumn(c))}" for c in columns]
+        return _creation(tables, added)
 
     def work(connection: Connection) -> bool:
-        for statement in statements:
+        for statement in statements():
             connection.driver.execute(statement)
         return False
 
     return Step(version, work)
+
+
+def _creation(tables: Sequence[Table], between: Sequence[str] = ()) -> list[str]:
+    """What makes tables and then their indexes; `between` comes after the tables."""
+    statements = [str(compile_statement(CreateTable(table))) for table in tables]
+    indexes = [str(compile_statement(CreateIndex(i))) for t in tables for i in sorted(t.indexes, key=_name)]
+    return [*statements, *between, *indexes]
 
 
 def version_of(driver: Driver) -> int:
