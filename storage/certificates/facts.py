@@ -112,8 +112,9 @@ def _about(certificate: Certificate) -> Iterator[tuple[str, str]]:
 def _counts(certificate: Certificate) -> Iterator[tuple[str, str]]:
     counts = certificate.counts
     yield "Accounts", _number(counts.accounts)
-    yield "Messages and objects", _number(counts.messages)
-    yield "Files", f"{_number(counts.files)}, {_number(counts.bytes)} bytes"
+    yield "Messages", _number(counts.messages)
+    # Entries of calendars and address books are not counted: most have no file, and nobody can read the database now.
+    yield "Files", f"{_number(counts.files)}, {_number(counts.bytes)} bytes, with calendars, notes and contacts in them"
     if counts.withheld:
         yield "Withheld messages", _number(counts.withheld)
     yield "Messages under way", f"{_number(counts.queue_entries)} withdrawn, without a report to their senders"

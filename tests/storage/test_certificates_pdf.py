@@ -42,7 +42,7 @@ def test_the_pages_say_what_a_customer_files() -> None:
         "acme.example, xn--bcher-kva.example",
         "3 seconds after the order",
         "180,422",
-        "9,411,203,377 bytes",
+        "9,411,203,377 bytes, with calendars, notes and contacts in them",
         "Clear, by cryptographic erase (NIST SP 800-88)",
         "generation 7 was destroyed and replaced by generation 8",
         "none can exist after 2026-06-27",
