@@ -241,11 +241,13 @@ def delete(
         whose = invocation.find_account(administration, address)
         tenant_id, account_id, login = whose.tenant.tenant_id, whose.account.account_id, str(whose.account.login)
         administration.control.holds.check(tenant_id, account_id)  # before anything is asked
-        endings.confirm(f"{login} and all its mail will be erased.", login, yes=yes)
+        endings.confirm(f"{login} will be erased with all its mail, calendars and contacts.", login, yes=yes)
         ending_id = order_account(
             administration.installation, tenant_id, account_id, run.operator, reason, thorough=thorough
         )
-        endings.finish(run, administration, ending_id, wait=wait, sentence=f"The account {login} and its mail are gone")
+        endings.finish(
+            run, administration, ending_id, wait=wait, sentence=f"The account {login} is gone with all it held"
+        )
 
 
 def _change(context: typer.Context, address: str, *, suspended: bool) -> None:
