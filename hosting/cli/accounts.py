@@ -37,7 +37,9 @@ FromStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
 ]
 Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it once.")]
-Storage = Annotated[str | None, typer.Option(help="Largest total size of messages: 5G, 500M, unlimited.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Largest total size of mail, calendars, contacts and files: 5G, 500M, unlimited.")
+]
 Messages = Annotated[int | None, typer.Option(help="Largest number of messages; 0 is unlimited.", min=0)]
 
 

@@ -36,6 +36,7 @@ from storage.values import TenantId
 
 MESSAGES_UNREADABLE = 4  # exit status: stored messages were damaged and are not in the archive
 _KEY_MAX = 10_000
+_SUFFIXES = {Kind.CALENDAR: ".ics", Kind.ADDRESS_BOOK: ".vcf"}  # of collections; a name with another or none is taken
 
 
 class _OrArchive(TyperGroup):
@@ -128,6 +129,9 @@ def collection(
         _record(run, administration, tenant_id, whose.account, {"form": "collection"})
         with administration.installation.account(tenant_id, whose.account.account_id) as account:
             found = named_collection(account, name)
+            suffix = _SUFFIXES[found.kind]
+            if target.suffix.lower() in {*_SUFFIXES.values()} - {suffix}:
+                raise InvalidInput(f"{found.display_name or found.name} goes into a file that ends in {suffix}.")
             with sentences():
                 octets = _write(target, whole_calendar if found.kind is Kind.CALENDAR else whole_book, account, found)
     values = {"collection": found.name, "kind": found.kind, "entries": found.objects, "octets": octets}

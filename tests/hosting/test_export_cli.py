@@ -199,6 +199,8 @@ def test_a_tenant_comes_back_with_accounts_aliases_and_settings(place: Place, tm
         (["import", "ada@acme.test", "{tmp}", "--replace"], "for .ics and .vcf files"),
         (["import", "ada@acme.test", "{tmp}", "--kind", "entries", "--mailbox", "x"], "to no mailbox"),
         (["export", "collection", "ada@acme.test", "Nowhere", "{tmp}/x.ics"], "There is no calendar"),
+        (["export", "collection", "ada@acme.test", "Contacts", "{tmp}/x.ICS"], "a file that ends in .vcf"),
+        (["export", "collection", "ada@acme.test", "calendar", "{tmp}/x.vcf"], "a file that ends in .ics"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place: Place, tmp_path: Path, arguments: list[str], sentence: str) -> None:
