@@ -35,7 +35,7 @@ from storage.installation import Installation
 log = logging.getLogger("web")
 
 _SENTENCES = {404: "There is nothing here.", 405: "This method is not known here."}
-_NO_PAGE = "There is no page here: programs find calendars, tasks, notes and contacts here (CalDAV, CardDAV)."
+_NO_PAGE = "This is no web page: programs find calendars, tasks, notes and contacts here (CalDAV, CardDAV)."
 
 
 @dataclass(frozen=True, slots=True)
