@@ -25,6 +25,7 @@ from whole_server import PASSWORD, PATIENCE, WholeServer
 from wire import Closed, SmtpWire
 
 FAR = "far@elsewhere.test"  # behind a next hop that never takes anything
+_BETWEEN = 0.02  # seconds from one answer to the next command of a client: time for what ends to get on
 _COMMANDS = (b"UID MOVE %d Archive", b"UID FETCH %d BODY.PEEK[]", b"UID SEARCH UID %d BODY x")
 MAILBOXES = (b"INBOX", b"Archive", b"Junk", b"Notes")
 _numbers = itertools.count()  # of messages and files, of all loads
@@ -150,6 +151,7 @@ class Load:
                 if not answer.ok:
                     return self._refused(answer.tagged)
                 self._good(name)
+                self._over.wait(_BETWEEN)
 
     def _idle(self, name: str, chance: random.Random, account: str) -> None:
         with self._server.imap(None) as imap:
@@ -179,6 +181,7 @@ class Load:
                     return self._refused(said)
                 self._ledger.writes.append(Write(token, (account,), begun))
                 self._good(name)
+                self._over.wait(_BETWEEN)
 
     def _mx(self, name: str, chance: random.Random, account: str) -> None:
         with SmtpWire(self._server.ports["mx"]) as smtp:
@@ -190,6 +193,7 @@ class Load:
                     return self._refused(said)
                 self._ledger.writes.append(Write(token, (account,), begun))
                 self._good(name)
+                self._over.wait(_BETWEEN)
 
     def _dav(self, name: str, chance: random.Random, account: str) -> None:
         """Notes over CalDAV: each is a message of the mailbox Notes too, in the same commit."""
