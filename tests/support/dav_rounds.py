@@ -346,8 +346,11 @@ class Rounds:
             assert anew.state == there, f"who begins anew in {follower.collection} has another state than the server"
             follower.close()
             anew.close()
-        assert self.server.check("--contents") == []
-        assert "Traceback" not in self.server.log() and "a request failed" not in self.server.log()
+        found, log = self.server.check("--contents"), self.server.log()
+        assert found == [], f"cleanmail check found {found[:5]}"
+        for sign in ("Traceback", "a request failed"):
+            at = log.find(sign)
+            assert at < 0, f"the log has: {log[max(at - 1000, 0) : at + 3000]}"
 
 
 def listed(client: Client) -> dict[str, str]:

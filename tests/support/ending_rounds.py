@@ -37,7 +37,7 @@ from whole_server import PATIENCE, WholeServer, environment, running, until
 from hosting.data_register import REGISTER
 
 ZONE = {"elsewhere.test": {"MX": "10 mx.elsewhere.test."}, "mx.elsewhere.test": {"A": "127.0.0.1"}}
-HOLDERS = ("auth", "imap", "smtp", "queue", "jobs")  # roles that hold keys
+HOLDERS = ("auth", "imap", "smtp", "web", "queue", "jobs")  # roles that hold keys
 WARM = 12  # writes acknowledged to each account before anything ends
 _OLD = 300  # messages that are imported again and again
 
