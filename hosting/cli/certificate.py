@@ -216,6 +216,7 @@ def _values(certificate: Certificate) -> dict[str, Any]:
         "finished": moment(certificate.finished),
         "accounts": counts.accounts,
         "messages": counts.messages,
+        "entries": counts.entries,
         "files": counts.files,
         "bytes": counts.bytes,
         "queue_entries": counts.queue_entries,

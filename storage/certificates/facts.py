@@ -113,8 +113,13 @@ def _counts(certificate: Certificate) -> Iterator[tuple[str, str]]:
     counts = certificate.counts
     yield "Accounts", _number(counts.accounts)
     yield "Messages", _number(counts.messages)
-    # Entries of calendars and address books are not counted: most have no file, and nobody can read the database now.
-    yield "Files", f"{_number(counts.files)}, {_number(counts.bytes)} bytes, with calendars, notes and contacts in them"
+    files = f"{_number(counts.files)}, {_number(counts.bytes)} bytes"
+    if counts.entries is None:  # most of them have no file of their own, and nobody can read the databases now
+        files += ", with calendars, notes and contacts in them"
+    else:
+        of = "in calendars, address books and folders of files; notes are among the messages too"
+        yield "Entries", f"{_number(counts.entries)} {of}"
+    yield "Files", files
     if counts.withheld:
         yield "Withheld messages", _number(counts.withheld)
     yield "Messages under way", f"{_number(counts.queue_entries)} withdrawn, without a report to their senders"

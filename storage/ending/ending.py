@@ -286,11 +286,12 @@ class _Work:
     def _gather(self) -> None:
         if not self._row.has(Step.ALONE):
             waiting = self._scope.waiting()
-            sought = self._scope.gather(self._sought())
+            sought, entries = self._scope.gather(self._sought())
             domains = len(sought.domains) if self._scope.account_id is None else 0
             self._counted["waiting"] = asdict(waiting)
             self._counted["rows"] = len(sought.accounts) + domains + waiting.entries + waiting.recipients
             self._counted["accounts"] = len(sought.accounts)
+            self._counted["entries"] = entries
             self._done(Step.ALONE, sought)
 
     def _destroy(self) -> None:
@@ -315,6 +316,7 @@ class _Work:
                 "accounts": self._counted["accounts"],
                 "queue_entries": self._counted["waiting"]["entries"],
                 "rows": self._counted["rows"],
+                "entries": self._counted.get("entries"),  # an ending that an older version began has none
             }
             self._note()
 

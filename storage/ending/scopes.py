@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from storage.changes import AccountChanged, AccountEnded, TenantChanged, TenantEnded
-from storage.database.driver import database_key
+from storage.database.driver import Error, connect, database_key
 from storage.database.lockfile import LockFile, lock_path
 from storage.directory.rows import AliasRow, State
 from storage.directory.tenant import SCHEMA, Tenant
@@ -23,13 +23,17 @@ from storage.ending.terms import KeyTerm
 from storage.errors import CleanmailError, Gone, NotFound, Unavailable
 from storage.installation import Installation
 from storage.keys.destruction import Destroyed
+from storage.keys.sealing import Key
 from storage.leases import TenantLease
 from storage.mail.account import DATABASE
+from storage.mail.account import SCHEMA as ACCOUNT_SCHEMA
 from storage.queue.withdrawal import Withdrawn
 from storage.values import AccountId, TenantId
 
 PURPOSE = "ending"  # why keys are asked for
-_KEYS_MAX = 1000  # accounts' keys that are searched for: each is asked for, and all end with the tenant's
+# Accounts whose keys are searched for and whose entries are counted: each key is asked for, and each database opened,
+# before anything is unreadable. All end with the tenant's; of more the entries are not counted.
+_KEYS_MAX = 1000
 
 
 @contextmanager
@@ -81,8 +85,8 @@ class Scope(ABC):
     def alone(self, timeout: float) -> Iterator[None]: ...
 
     @abstractmethod
-    def gather(self, sought: Sought) -> Sought:
-        """What can only be known while its keys are there."""
+    def gather(self, sought: Sought) -> tuple[Sought, int | None]:
+        """What can only be known while its keys are there; and how many entries there are, if all could be counted."""
 
     @abstractmethod
     def destroy(self) -> Destroyed: ...
@@ -137,8 +141,9 @@ class TenantScope(Scope):
         with TenantLease(self.installation.data, self.tenant_id).exclusive(timeout):
             yield
 
-    def gather(self, sought: Sought) -> Sought:
+    def gather(self, sought: Sought) -> tuple[Sought, int | None]:
         texts, keys, accounts = {sought.slug, *sought.domains}, list[KeyTerm](), self._account_folders()
+        entries = list[int | None]()
         with _as_far_as_it_opens():
             key = self.installation.keys.tenant_key(self.tenant_id, PURPOSE)
             keys.append(KeyTerm.of(key.id, key.secret))
@@ -153,8 +158,9 @@ class TenantScope(Scope):
             with _as_far_as_it_opens():
                 key = self.installation.keys.account_key(self.tenant_id, AccountId(account_id), PURPOSE)
                 keys.append(KeyTerm.of(key.id, key.secret))
+                entries.append(_entries(self.folder / "accounts" / str(account_id), key))
         self.installation.keys.forget(self.tenant_id)
-        return sought.with_texts(texts, keys, accounts)
+        return sought.with_texts(texts, keys, accounts), _sum(entries, len(accounts))
 
     def _account_folders(self) -> set[int]:
         folder = self.folder / "accounts"
@@ -221,8 +227,9 @@ class AccountScope(Scope):
         finally:
             lock.close()
 
-    def gather(self, sought: Sought) -> Sought:
+    def gather(self, sought: Sought) -> tuple[Sought, int | None]:
         texts, others, keys = set[str](), set[str](), list[KeyTerm]()
+        entries = list[int | None]()
         with _as_far_as_it_opens():
             tenant = self.installation.tenant(self.tenant_id)
             for row in tenant.accounts():
@@ -234,7 +241,8 @@ class AccountScope(Scope):
         with _as_far_as_it_opens():
             key = self.installation.keys.account_key(self.tenant_id, self.account_id, PURPOSE)
             keys.append(KeyTerm.of(key.id, key.secret))
-        return sought.with_texts(texts, keys, {self.account_id}, others)
+            entries.append(_entries(self.folder, key))
+        return sought.with_texts(texts, keys, {self.account_id}, others), _sum(entries, 1)
 
     def destroy(self) -> Destroyed:
         return self.installation.keys.destroy_account_key(self.tenant_id, self.account_id)
@@ -253,6 +261,30 @@ class AccountScope(Scope):
         with suppress(Gone, NotFound):
             return installation.tenant(self.tenant_id).database.truncate_log()
         return True
+
+
+def _entries(folder: Path, key: Key) -> int | None:
+    """How many an account's collections say they hold; None if its database cannot be read, which keeps no end waiting.
+
+    Notes are among them and among the messages: they are stored as both. Who ends it has it alone, so no lock is taken.
+    """
+    path = folder / DATABASE
+    if not path.exists():
+        return 0
+    try:
+        with closing(connect(path, database_key(key.secret, ACCOUNT_SCHEMA.name))) as driver:
+            if not driver.execute("SELECT 1 FROM sqlite_schema WHERE name = 'collection'").fetchall():
+                return 0  # nobody has opened it since there are collections
+            [(count,)] = driver.execute("SELECT coalesce(sum(objects), 0) FROM collection").fetchall()
+            return int(count)
+    except (CleanmailError, Error):
+        return None
+
+
+def _sum(entries: list[int | None], accounts: int) -> int | None:
+    """None unless those of all accounts are known."""
+    known = [each for each in entries if each is not None]
+    return sum(known) if len(known) == accounts else None
 
 
 def _aliases(aliases: list[AliasRow], account_id: AccountId) -> tuple[set[str], set[str]]:

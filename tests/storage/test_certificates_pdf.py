@@ -82,6 +82,11 @@ def test_the_pages_say_what_a_customer_files() -> None:
         (certificate(search=replace(certificate().search, unsearched=2)), "2 terms that say nothing where they stand"),
         (certificate(remaining=()), "of the customer's data remains"),
         (certificate(steps=(StepDone("a_new_step", BEGUN),)), "a new step"),
+        (
+            certificate(counts=replace(certificate().counts, entries=12_345)),
+            "Entries 12,345 in calendars, address books and folders of files; notes are among the messages too Files"
+            " 161,011, 9,411,203,377 bytes Withheld",
+        ),
         (certificate(scope=Scope(1, None, "many", tuple(f"d{n}.example" for n in range(2000)))), "and 1,994 more"),
         (certificate(begun=BEGUN - 3 * DAY), "3 days after the order"),
         (certificate(issuer="<b>&amp;</b> \u4e2d\x00", finished=2**52), "<b>&amp;</b> ??"),

@@ -64,6 +64,15 @@ def test_every_certificate_comes_back_as_it_was(
     assert verify(issue(made, SIGNER), SIGNER.public) == made
 
 
+@pytest.mark.parametrize("entries", [None, 0, 12_345])
+def test_entries_may_be_missing_as_in_certificates_of_before(entries: int | None) -> None:
+    made = certificate(counts=replace(certificate().counts, entries=entries))
+    document = issue(made, SIGNER)
+    assert (b'"entries"' in document) is (entries is not None)
+    assert verify(document, SIGNER.public) == made
+    assert verify(document, SIGNER.public).to_json() == made.to_json()  # the octets that were signed
+
+
 def test_facts_of_destroyed_keys_are_taken_over() -> None:
     destroyed = Destroyed(("a", "b"), 5, 1, None, "a command", False, "clear", (), None)
     assert asdict(KeysDestroyed.of(destroyed)) == asdict(destroyed)

@@ -14,6 +14,7 @@ from ending_town import TOKEN, EndingTown
 
 from storage.certificates.signing import verify
 from storage.certificates.store import Certificates
+from storage.collections.values import Content, Kind, NewCollection, file_content
 from storage.database.database import Connection, Transaction
 from storage.directory.rows import State
 from storage.ending.ending import order_account, order_tenant
@@ -144,6 +145,37 @@ def test_an_account_ends(town: EndingTown) -> None:
     assert again != anna
     with pytest.raises(NotFound):
         town.order(tenant_id, AccountId(999))
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["tenant", "account"])
+def test_entries_are_counted_before_nobody_can(town: EndingTown, whole: bool) -> None:
+    tenant_id = town.tenant()
+    anna, ben, old = (town.account(tenant_id, name) for name in ("anna", "ben", "old"))
+    for account_id, number in ((anna, 5), (ben, 3)):
+        with town.installation.account(tenant_id, account_id) as account:
+            for kind in (Kind.CALENDAR, Kind.ADDRESS_BOOK):
+                for each in range(number):
+                    content = Content(b"x", "text/plain", f"{kind}-{each}", "VEVENT")
+                    account.objects.put(account.collections.list(kind)[0].id, str(each), content)
+            folder = account.collections.create(NewCollection(Kind.FOLDER, "files"))
+            account.objects.put(folder.id, "large", file_content(bytes(200_000), ""))
+    with town.installation.account(tenant_id, old) as account:  # as it was before there were collections
+        account.database.write(lambda transaction: transaction.driver.execute("DROP TABLE collection"))
+    certificate = town.end(tenant_id, None if whole else anna)
+    assert (certificate.counts.entries, certificate.counts.messages) == ((18, 3) if whole else (11, 1))
+    document = Certificates(town.data).document(certificate.certificate_id)
+    assert verify(document, town.keys.verifying_key("certificate")) == certificate
+
+
+def test_a_damaged_database_keeps_no_end_waiting_and_its_entries_are_not_made_up(town: EndingTown) -> None:
+    tenant_id = town.tenant()
+    anna = town.account(tenant_id)
+    town.account(tenant_id, "ben")
+    town.installation.forget_account(tenant_id, anna)
+    (town.data / "tenants" / str(tenant_id) / "accounts" / str(anna) / "account.db").write_bytes(bytes(8192))
+    ending_id = town.order(tenant_id)
+    assert town.carry_out(ending_id).counts.entries is None
+    assert b'"entries"' not in Certificates(town.data).document(ending_id)
 
 
 def test_names_that_are_parts_of_others_are_told_apart(town: EndingTown) -> None:
