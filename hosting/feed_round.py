@@ -20,6 +20,7 @@ from gateway.networks import Reachable
 from hosting.config import Config
 from hosting.feeds.fetch import Fetcher
 from hosting.feeds.refreshing import refresh_due
+from hosting.metrics import Metrics
 from storage.directory.rows import State
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation
@@ -29,6 +30,7 @@ from storage.values import AccountId, TenantId
 log = logging.getLogger("feeds")
 
 EVERY = 15.0  # seconds between two looks
+FAILING = 3  # failures in a row: one is nothing, and a feed's owner sees what it was
 _DAY = 86_400
 
 
@@ -40,14 +42,20 @@ def make_fetcher(config: Config) -> Fetcher:
 
 class FeedRound:
     def __init__(
-        self, installation: Installation, config: Config, fetcher: Callable[[], Fetcher] | None = None
+        self,
+        installation: Installation,
+        config: Config,
+        fetcher: Callable[[], Fetcher] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._installation = installation
         self._fetcher = fetcher or (lambda: make_fetcher(config))
+        self._metrics = metrics
         self._clock = installation.clock
-        self._guard = Lock()  # of the next four
+        self._guard = Lock()  # of the next five
         self._owners: dict[AccountId, TenantId] = {}
         self._due: dict[AccountId, int] = {}
+        self._failing: dict[AccountId, int] = {}  # feeds, by account
         self._changed: set[AccountId] = set()
         self._tidied: dict[AccountId, int] = {}
         self._stopping = False
@@ -84,6 +92,9 @@ class FeedRound:
                 tenant_id = self._owners.get(account_id)
             if tenant_id is not None:
                 self._refresh(tenant_id, account_id)
+        if self._metrics is not None:
+            with self._guard:
+                self._metrics.feeds_failing.set(sum(self._failing.values()))
 
     def _refresh(self, tenant_id: TenantId, account_id: AccountId) -> None:
         try:
@@ -95,6 +106,7 @@ class FeedRound:
         except (NotFound, Gone):
             with self._guard:
                 self._due.pop(account_id, None)
+                self._failing.pop(account_id, None)
                 self._owners.pop(account_id, None)
         except CleanmailError as error:
             log.error("account %d of tenant %d: %s", account_id, tenant_id, error.detail or error.public)
@@ -120,11 +132,16 @@ class FeedRound:
 
     def _look(self, account: Account) -> None:
         due = account.feeds.next_due()
+        failing = 0 if due is None else sum(feed.failures >= FAILING for feed in account.feeds.list())
         with self._guard:
             if due is None:
                 self._due.pop(account.account_id, None)
             else:
                 self._due[account.account_id] = due
+            if failing:
+                self._failing[account.account_id] = failing
+            else:
+                self._failing.pop(account.account_id, None)
 
     def _tidy(self, account: Account) -> None:
         """Once a day."""

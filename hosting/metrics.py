@@ -80,6 +80,24 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self.scheduling_messages = Counter(
+            "cleanmail_scheduling_messages",
+            "Attempts to bring an invitation or an answer to one person, by what became of it",
+            ["result"],
+            registry=registry,
+        )
+        self.scheduling_waiting = Gauge(
+            "cleanmail_scheduling_waiting",
+            "Invitations and answers under way",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.feeds_failing = Gauge(
+            "cleanmail_feeds_failing",
+            "Calendars elsewhere that could not be taken over three times in a row or more",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
         self.filter_reviewed = Gauge(
             "cleanmail_filter_reviewed_share",
             "Share of all mail of the last 30 days that a person had to look at (0.0002 is 0.02 percent)",

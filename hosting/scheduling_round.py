@@ -14,6 +14,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from hosting.config import Config
+from hosting.metrics import Metrics
 from hosting.scheduling.assembly import SchedulingParts, make_scheduling
 from hosting.scheduling.incoming import Incoming
 from storage.collections.values import Kind
@@ -30,14 +31,22 @@ INBOX_DAYS = 60  # that a message stays in an inbox whose owner's programs do no
 
 
 class SchedulingRound:
-    def __init__(self, installation: Installation, config: Config, parts: SchedulingParts | None = None) -> None:
-        made = parts or make_scheduling(installation, config)
+    def __init__(
+        self,
+        installation: Installation,
+        config: Config,
+        parts: SchedulingParts | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        made = parts or make_scheduling(installation, config, metrics)
+        self._metrics = metrics
         self._installation = installation
         self._carrying = made.carrying
         self._incoming = Incoming(installation, made.people, config.server.name)
         self._clock = installation.clock
-        self._guard = Lock()  # of the next two
+        self._guard = Lock()  # of the next three
         self._waiting: dict[AccountId, TenantId] = {}
+        self._left: dict[AccountId, int] = {}  # how many messages wait in an account, when it was last looked at
         self._tidied: dict[AccountId, int] = {}
         self._stopping = False
 
@@ -69,8 +78,12 @@ class SchedulingRound:
             except (NotFound, Gone):
                 with self._guard:
                     self._waiting.pop(account_id, None)
+                    self._left.pop(account_id, None)
             except CleanmailError as error:
                 log.error("account %d of tenant %d: %s", account_id, tenant_id, error.detail or error.public)
+        if self._metrics is not None:
+            with self._guard:
+                self._metrics.scheduling_waiting.set(sum(self._left.values()))
 
     def _carry(self, account: Account) -> None:
         while not self._stopping and self._carrying.carry_due(account):
@@ -79,8 +92,10 @@ class SchedulingRound:
         with self._guard:
             if left:
                 self._waiting[account.account_id] = account.tenant_id
+                self._left[account.account_id] = left
             else:
                 self._waiting.pop(account.account_id, None)
+                self._left.pop(account.account_id, None)
 
     def _tidy(self, account: Account) -> None:
         """Once a day: what nobody asks for any more."""

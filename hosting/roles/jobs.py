@@ -83,8 +83,8 @@ class Rounds(Service):
         self._parts = parts
         models = Models(parts.data / FILE, parts.clock)
         self._learning = LearningRound(parts.installation, models, parts.config.filter.rules)
-        self.scheduling = SchedulingRound(parts.installation, parts.config)
-        self.feeds = FeedRound(parts.installation, parts.config)
+        self.scheduling = SchedulingRound(parts.installation, parts.config, metrics=parts.metrics)
+        self.feeds = FeedRound(parts.installation, parts.config, metrics=parts.metrics)
         self._feed = FeedReader(parts.reactor, parts.subscribe(collections=True), self._changed, pause=PAUSE)
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: dict[AccountId, _Wish] = {}

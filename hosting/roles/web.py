@@ -33,7 +33,7 @@ def make_service(parts: Parts) -> RoleService:
         config.certificates(parts.data),
         lambda certificate, key: take_http(ServerCertificate(certificate, key).context),
     )
-    scheduling = make_scheduling(parts.installation, config)
+    scheduling = make_scheduling(parts.installation, config, parts.metrics)
     shares = DirectoryShares(parts.installation)
     services = DavServices(parts.installation, parts.clock, shares=shares, scheduler=scheduling.scheduler)
     outbox = Outbox(scheduling.people)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hosting.config import Config
+from hosting.metrics import Metrics
 from hosting.scheduling.carrying import Carrying
 from hosting.scheduling.implicit import ImplicitScheduler
 from hosting.scheduling.mailing import Mailing, MailSettings
@@ -23,16 +24,21 @@ class SchedulingParts:
     scheduler: ImplicitScheduler
 
 
-def make_scheduling(installation: Installation, config: Config) -> SchedulingParts:
+def make_scheduling(installation: Installation, config: Config, metrics: Metrics | None = None) -> SchedulingParts:
     """As the server is configured."""
     resolver = Resolver(installation, config.postmaster, own_domain(config.server.name))
     gate = SendingGate(installation, resolver, Sending(installation, config.sending), config.server.name)
-    return scheduling_of(installation, resolver, gate, MailSettings(config.server.name, config.relay.retry_time))
+    settings = MailSettings(config.server.name, config.relay.retry_time)
+    return scheduling_of(installation, resolver, gate, settings, metrics)
 
 
 def scheduling_of(
-    installation: Installation, resolver: Resolver, gate: SendingGate, settings: MailSettings
+    installation: Installation,
+    resolver: Resolver,
+    gate: SendingGate,
+    settings: MailSettings,
+    metrics: Metrics | None = None,
 ) -> SchedulingParts:
     people = People(resolver)
-    carrying = Carrying(installation, people, Mailing(installation, resolver, gate, settings))
+    carrying = Carrying(installation, people, Mailing(installation, resolver, gate, settings), metrics)
     return SchedulingParts(people, carrying, ImplicitScheduler(people, carrying, installation.clock))

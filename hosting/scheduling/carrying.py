@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable
 
 from gateway.smtp.replies import Refused
+from hosting.metrics import Metrics
 from hosting.scheduling.inviting import Inviting, Message
 from hosting.scheduling.mailing import Account, Mailing
 from hosting.scheduling.people import ByMail, Here, People
@@ -34,14 +35,18 @@ log = logging.getLogger(__name__)
 AT_ONCE = 20  # messages that whoever changes a meeting waits for; the rest follows in the background
 GIVEN_UP_AFTER = 5 * 86_400  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 60, 4 * 3600
+_NOT_BROUGHT = frozenset({Status.FAILED, Status.NO_SUCH_USER, Status.NOT_ALLOWED})
 _TRIES = 3  # to write a status while the object is changed by its owner
 
 
 class Carrying:
-    def __init__(self, installation: Installation, people: People, mailing: Mailing) -> None:
+    def __init__(
+        self, installation: Installation, people: People, mailing: Mailing, metrics: Metrics | None = None
+    ) -> None:
         self._installation = installation
         self._people = people
         self._mailing = mailing
+        self._metrics = metrics
         self._clock = installation.clock
 
     def carry(self, account: OpenAccount, messages: Iterable[Waiting]) -> None:
@@ -52,10 +57,11 @@ class Carrying:
         done: list[Waiting] = []
         for waiting in messages:
             status = self._guarded(account, sender, rows, waiting)
+            self._count(status)
             if status is None:
                 continue
             done.append(waiting)
-            if status in {Status.FAILED, Status.NO_SUCH_USER, Status.NOT_ALLOWED}:
+            if status in _NOT_BROUGHT:
                 self.tell(account, waiting.collection_id, waiting.object_id, [waiting.recipient], status)
         rows.done(done)
 
@@ -76,6 +82,11 @@ class Carrying:
 
         # Not under the account's own number: who closes it waits for its jobs, and this one opens it.
         self._installation.background.submit(("scheduling", account_id), step)
+
+    def _count(self, status: Status | None) -> None:
+        if self._metrics is not None:
+            result = "put_off" if status is None else "failed" if status in _NOT_BROUGHT else status.name.lower()
+            self._metrics.scheduling_messages.labels(result).inc()
 
     def _guarded(self, account: OpenAccount, sender: Account, rows: Scheduling, waiting: Waiting) -> Status | None:
         """What became of it; None: it waits."""

@@ -13,6 +13,7 @@ import pytest
 from dav_town import ALICE, BOB, DavTown, new_dav_town
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from gateway.dns.answers import Answer, DnsStatus
 from gateway.networks import Reachable, networks
@@ -22,6 +23,7 @@ from hosting.dav.names import calendarserver, dav
 from hosting.dav.sharing import subscribed
 from hosting.feed_round import FeedRound
 from hosting.feeds.fetch import Fetched, Fetcher, FetchFailed, FetchLimits
+from hosting.metrics import Metrics
 from storage.collections.feeds import FEEDS_MAX, Feed
 from storage.collections.urls import feed_url
 from storage.collections.values import Collection, CollectionId
@@ -344,8 +346,10 @@ class TestRounds:
         assert it.feed.problem == "1 entry was left out: broken, or of a kind not shown here." and not it.feed.failures
 
     def test_failures_pause_longer_each_time_and_keep_what_is_there(
-        self, web: Web, town: DavTown, round_: FeedRound, subscribe: Callable[[str], Subscription]
+        self, web: Web, town: DavTown, subscribe: Callable[[str], Subscription]
     ) -> None:
+        metrics = Metrics(CollectorRegistry())
+        round_ = FeedRound(town.installation, Config(), fetcher, metrics)
         it = subscribe(web.put("/fails.ics", calendar(("a", "A"))))
         it.due(round_)
         del web.pages["/fails.ics"]
@@ -353,6 +357,7 @@ class TestRounds:
         for number in range(1, 5):
             it.due(round_)
             assert it.feed.failures == number and "404" in it.feed.problem
+            assert metrics.registry.get_sample_value("cleanmail_feeds_failing") == (number >= 3)
             pauses.append(it.feed.due - town.clock.now())
         assert pauses == sorted(pauses) and pauses[0] < 1000 < pauses[3]
         assert set(it.etags()) == {"a"}
@@ -362,6 +367,7 @@ class TestRounds:
         web.put("/fails.ics", calendar(("b", "B")))
         it.due(round_)
         assert (it.feed.failures, it.feed.problem, set(it.etags())) == (0, "", {"b"})
+        assert metrics.registry.get_sample_value("cleanmail_feeds_failing") == 0
 
     def test_it_rests_with_its_account(
         self, web: Web, town: DavTown, round_: FeedRound, subscribe: Callable[[str], Subscription]

@@ -78,9 +78,20 @@ def test_limits_of_sending_let_it_wait_and_the_round_takes_it_up(tmp_path: Path)
         round_ = scheduling_round(town)
         round_.work(*town.accounts[ALICE])
         assert waiting(town) == 1, "not before its time"
+        round_.again()
+        assert counted(town) == {"sent": 1, "put_off": 1, "waiting": 1}
         town.clock.advance(2 * 3600)
         round_.again()
         assert waiting(town) == 0 and len(town.queued()) == 2
+        assert counted(town) == {"sent": 2, "put_off": 1, "waiting": 0}
+
+
+def counted(town: SchedulingTown) -> dict[str, float]:
+    """What operators see: attempts by result, and how many messages wait."""
+    registry = town.metrics.registry
+    [messages] = [each for each in registry.collect() if each.name == "cleanmail_scheduling_messages"]
+    results = {each.labels["result"]: each.value for each in messages.samples if each.name.endswith("_total")}
+    return results | {"waiting": registry.get_sample_value("cleanmail_scheduling_waiting") or 0}
 
 
 def test_a_frozen_account_invites_nobody(town: SchedulingTown) -> None:
@@ -89,11 +100,12 @@ def test_a_frozen_account_invites_nobody(town: SchedulingTown) -> None:
     assert town.put("a.ics", meeting(attendees=(ZOE,))).status == 201
     assert town.queued() == [] and waiting(town) == 0
     assert b"SCHEDULE-STATUS=5.1:mailto:zoe@far.example" in town.only(ALICE)
+    assert counted(town)["failed"] == 1
 
 
 def scheduling_round(town: SchedulingTown) -> SchedulingRound:
     config: Any = SimpleNamespace(server=SimpleNamespace(name=HOST))
-    return SchedulingRound(town.installation, config, town.scheduling)
+    return SchedulingRound(town.installation, config, town.scheduling, town.metrics)
 
 
 @pytest.mark.parametrize("step", ["committed", "queued", "marked", "released"])

@@ -9,12 +9,14 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from imap_town import MailTown
+from prometheus_client import CollectorRegistry
 
 from hosting.dav.assembly import make_handler
 from hosting.dav.calendars.bodies import CalendarBodies
 from hosting.dav.registry import Registry
 from hosting.dav.request import DavRequest, DavResponse
 from hosting.dav.services import DavServices
+from hosting.metrics import Metrics
 from hosting.scheduling.assembly import scheduling_of
 from hosting.scheduling.incoming import Incoming
 from hosting.scheduling.mailing import MailSettings
@@ -43,7 +45,9 @@ class SchedulingTown(MailTown):
         self.resolver = Resolver(self.installation)
         limits = Sending(self.installation, sending or SendingLimits())
         gate = SendingGate(self.installation, self.resolver, limits, HOST)
-        self.scheduling = scheduling_of(self.installation, self.resolver, gate, MailSettings(HOST, 86_400))
+        self.metrics = Metrics(CollectorRegistry())
+        settings = MailSettings(HOST, 86_400)
+        self.scheduling = scheduling_of(self.installation, self.resolver, gate, settings, self.metrics)
         self.incoming = Incoming(self.installation, self.scheduling.people, HOST)
         services = DavServices(self.installation, self.clock, scheduler=self.scheduling.scheduler)
         self.handler = make_handler(services, [_calendars, Outbox(self.scheduling.people).register])
