@@ -43,7 +43,6 @@ class ResourceType(StrEnum):
     NOTIFICATION = "notification"
 
 
-HOMES = frozenset({ResourceType.CALENDAR_HOMES, ResourceType.ADDRESS_BOOK_HOMES, ResourceType.FILE_HOMES})
 A_HOME = frozenset({ResourceType.CALENDAR_HOME, ResourceType.ADDRESS_BOOK_HOME, ResourceType.FILE_HOME})
 OBJECTS = frozenset(
     {

@@ -33,6 +33,7 @@ from storage.icalendar.contentlines import Property
 from storage.icalendar.freebusy import FreeBusy, written_freebusy
 from storage.icalendar.values import UTC, Zone
 from storage.icalendar.zones import zone_of
+from storage.itip.statuses import Status
 from storage.itip.users import calendar_user
 from storage.mail.account import Account
 from storage.values import AccountId
@@ -42,9 +43,9 @@ LONGEST = 400 * 86_400  # seconds that may be asked for
 OBJECTS_MAX = 20_000  # that are read for one question, some seconds' work; who is left then cannot be told of
 
 _SUCCESS = "2.0;Success"
-_INVALID_USER = "3.7;Invalid calendar user"
-_NO_SUPPORT = "5.3;No scheduling support for user"
-_UNAVAILABLE = "5.1;Could not complete delivery"
+_INVALID_USER = f"{Status.NO_SUCH_USER};Invalid calendar user"
+_NO_SUPPORT = f"{Status.NO_SUPPORT};No scheduling support for user"
+_UNAVAILABLE = f"{Status.FAILED};Could not complete delivery"
 
 
 @dataclass(frozen=True, slots=True)

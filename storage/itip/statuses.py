@@ -21,7 +21,6 @@ class Status(StrEnum):
     NO_SUCH_USER = "3.7"
     NOT_ALLOWED = "3.8"
     FAILED = "5.1"  # it could not be delivered
-    NO_SERVICE = "5.2"  # nobody knows how to reach such an address
     NO_SUPPORT = "5.3"  # scheduling does not reach it
 
 

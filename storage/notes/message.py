@@ -41,7 +41,7 @@ _FROM = b"Notes <notes@notes.invalid>"  # nobody: an account does not know its a
 _NAMESPACE = uuid.UUID("6f0d4c2e-52a4-4a3d-9a55-3f0f6d1f9c37")  # of UUIDs made of other identifiers
 _EMBEDDED = re.compile(r"<(?:object|img|embed)\b[^<>]*+>", re.IGNORECASE)
 _EMBEDDED_MAX = 100
-_IDENTIFIER = re.compile(r"[!-~]{1,200}")
+_IDENTIFIER = re.compile(rf"[!-~]{{1,{IDENTIFIER_MAX}}}")
 
 
 @dataclass(frozen=True, slots=True)

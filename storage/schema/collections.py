@@ -74,7 +74,7 @@ object_ = Table(
 )
 Index("object_by_name", object_.c.account_id, object_.c.collection_id, object_.c.name, unique=True)
 Index("object_by_modseq", object_.c.account_id, object_.c.collection_id, object_.c.modseq)
-# For statements that it covers: for others SQLite, which thinks that an account has ten rows, reads all of them instead.
+# For statements that it covers: for others SQLite, which thinks that an account has ten rows, reads all rows instead.
 Index("object_by_uid", object_.c.account_id, object_.c.uid, object_.c.collection_id)
 
 object_data = Table(
