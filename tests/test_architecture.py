@@ -144,6 +144,7 @@ TECHNICAL = {
     "account.object.content_type account.object_data.file account.dav_lock.token account.object_unlink.file",
     "account.scheduling.method account.scheduling.queue_id account.scheduled.key",
     "account.feed.validators account.feed.problem",
+    "tenant.scram_salt.salt tenant.mailbox_right.rights",
     "tenant.share.kind tenant.share.state tenant.share.name tenant.share.color control.public_link.digest",
     "audit.checkpoint.hash audit.checkpoint.signature audit.origin.hash audit.origin.signature",
 }

@@ -7,6 +7,7 @@ Standards: RFC 9051 §6.3.12 (TRYCREATE, APPENDUID, EXISTS in the same answer), 
 
 from __future__ import annotations
 
+from hosting.imap import places
 from hosting.imap.commands import Append
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
@@ -18,11 +19,11 @@ from storage.mime.normalise import to_crlf
 
 
 def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
-    account = session.mail
     try:
-        mailbox = account.mailboxes.find(command.mailbox)
+        place = yield from places.find(session, command.mailbox, "i")
     except NotFound:
         raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    account, mailbox = place.account, place.mailbox
     if mailbox.read_only:
         raise NotPermitted(READ_ONLY)
     if not command.data:
@@ -45,7 +46,7 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
 
     appended = yield from blocking(store)
     selected = session.selected
-    if selected is not None and selected.mailbox_id == mailbox.id:
+    if selected is not None and selected.account is account and selected.mailbox_id == mailbox.id:
         if selected.view.take_own(appended.modseq):
             selected.absorb()
         else:

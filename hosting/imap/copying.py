@@ -5,6 +5,7 @@ Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7
 
 from __future__ import annotations
 
+from hosting.imap import places
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
@@ -17,13 +18,15 @@ from storage.values import UidSet
 
 
 def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
-    selected, account = session.mailbox, session.mail
+    selected = session.mailbox
+    account = selected.account
     if command.move and selected.read_only:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
     try:
-        target = account.mailboxes.find(command.mailbox)
+        place = yield from places.find(session, command.mailbox, "i")
     except NotFound:
         raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    target = place.mailbox
     if target.read_only:
         raise NotPermitted(READ_ONLY)
     positions = selected.positions(command.numbers, command.by_uid)

@@ -14,7 +14,7 @@ from storage.values import UidSet
 
 
 def expunge(session: Session, _: bytes, command: Expunge) -> Flow[bytes]:
-    selected, messages = session.mailbox, session.mail.messages
+    selected, messages = session.mailbox, session.mailbox.account.messages
     if selected.read_only:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
     if not selected.told:

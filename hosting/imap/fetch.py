@@ -115,7 +115,7 @@ def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
 
 def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
     """Sends all responses; the number of messages that were found gone."""
-    selected, messages = session.mailbox, session.mail.messages
+    selected, messages = session.mailbox, session.mailbox.account.messages
     if plan.reads_columns:
         yield from session.columns_ready()
     gone = 0

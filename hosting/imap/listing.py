@@ -14,6 +14,7 @@ from hosting.imap import encode
 from hosting.imap.commands import ListMailboxes, ListSubscribed
 from hosting.imap.effects import Flow
 from hosting.imap.patterns import Pattern
+from hosting.imap.place import Place
 from hosting.imap.session import Session
 from hosting.imap.status import mailbox_status
 from storage.mail.mailboxes import Mailbox
@@ -41,7 +42,7 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
         yield line + b"\r\n"
         mailbox = tree.mailboxes.get(name)
         if command.status and mailbox is not None:
-            yield from mailbox_status(session, mailbox, command.status)
+            yield from mailbox_status(session, Place(session.mail, mailbox, name), command.status)
     return b"That is all."
 
 

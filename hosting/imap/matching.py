@@ -129,7 +129,7 @@ class Matcher:
         if not key.needle and not key.header:
             return among
         wanted = ids[among.start : among.stop] if isinstance(among, range) else [ids[at] for at in among]
-        lookup = self._session.mail.index.lookup(field, key.needle, wanted, name)
+        lookup = self._selected.account.index.lookup(field, key.needle, wanted, name)
         finished = lookup.step()
         while not finished:
             finished = yield from blocking(lookup.step)
@@ -147,7 +147,7 @@ class Matcher:
                 unclear.append(at)
             elif answers.pop():
                 clear.add(at)
-        messages, mailbox_id, uids = self._session.mail.messages, self._selected.mailbox_id, self._selected.uids
+        messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
         for start in range(0, len(unclear), _ROWS):
             part = unclear[start : start + _ROWS]
             first, last = uids[part[0]], uids[part[-1]]
@@ -163,7 +163,7 @@ class Matcher:
         return [at for at in among if at in clear]
 
     def _object(self, key: c.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
-        messages, mailbox_id, uids = self._session.mail.messages, self._selected.mailbox_id, self._selected.uids
+        messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
         column = "thread_id" if key.thread else "email_id"
 
         def work() -> set[int]:

@@ -168,7 +168,7 @@ def _content(session: Session, found: Sequence[int], columns: tuple[str, ...]) -
     """Content rows of the messages found, by UID."""
     if not found:
         return {}
-    selected, messages = session.mailbox, session.mail.messages
+    selected, messages = session.mailbox, session.mailbox.account.messages
     uids = [selected.uids[at] for at in found]
 
     def work() -> dict[int, tuple[object, ...]]:

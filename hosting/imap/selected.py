@@ -21,10 +21,11 @@ from collections.abc import Collection, Sequence
 
 from hosting.imap.commands import STAR, SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
+from hosting.imap.place import Place
 from hosting.imap.replies import Bad, MailboxGone
 from storage.errors import Gone
 from storage.mail.view import MailboxView
-from storage.values import KEYWORDS_PER_MAILBOX, MailboxId, UidSet
+from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _NO_UIDS: Sequence[int] = ()
 
@@ -38,6 +39,7 @@ class Selected:
         "_keywords_told",
         "_synced",
         "_vanished",
+        "account",
         "flag_texts",
         "mailbox_id",
         "name",
@@ -45,18 +47,19 @@ class Selected:
         "recent_from",
         "recent_texts",
         "recent_told",
+        "rights",
         "saved",
         "told",
         "uids",
         "view",
     )
 
-    def __init__(
-        self, view: MailboxView, mailbox_id: MailboxId, name: str, *, read_only: bool, recent_from: int
-    ) -> None:
+    def __init__(self, place: Place, view: MailboxView, *, read_only: bool, recent_from: int) -> None:
+        self.account = place.account
+        self.rights = place.rights
         self.view = view
-        self.mailbox_id = mailbox_id
-        self.name = name
+        self.mailbox_id = place.mailbox.id
+        self.name = place.name
         self.read_only = read_only
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (RFC 3501 §2.3.2)
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on

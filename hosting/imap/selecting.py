@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 
-from hosting.imap import encode
+from hosting.imap import encode, places
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Bad, printable
@@ -32,8 +32,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     if session.selected is not None:
         yield from session.leave()
         yield b"* OK [CLOSED] The previous mailbox is closed.\r\n"  # RFC 9051 §7.1
-    account = session.mail
-    mailbox = account.mailboxes.find(command.mailbox)
+    place = yield from places.find(session, command.mailbox, "r")
+    account, mailbox = place.account, place.mailbox
     view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
     recent_from = mailbox.recent_uid
     examined = command.read_only or session.read_only
@@ -44,7 +44,7 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     view.refresh()
     if command.condstore:
         session.condstore = True
-    selected = Selected(view, mailbox.id, mailbox.name, read_only=read_only, recent_from=recent_from)
+    selected = Selected(place, view, read_only=read_only, recent_from=recent_from)
     session.selected = selected
     session.state = State.SELECTED
     session.looked()
@@ -132,7 +132,8 @@ def _agreed(uids: Sequence[int], numbers: SequenceSet, known: SequenceSet) -> in
 
 def close(session: Session, _: bytes, __: Close) -> Flow[bytes]:
     r"""Expunges what is \Deleted and says nothing of it (RFC 9051 §6.4.1)."""
-    selected, account = session.mailbox, session.mail
+    selected = session.mailbox
+    account = selected.account
     if not selected.read_only and not session.read_only and selected.told:
         uids = UidSet(((1, selected.last_uid),))
         yield from blocking(lambda: account.messages.expunge(selected.mailbox_id, uids, only_deleted=True))

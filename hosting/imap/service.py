@@ -197,9 +197,9 @@ class ImapService(Service):
 
     def watch(self, connection: Connection) -> None:
         session = connection.session
-        if session is None or session.selected is None or session.principal is None:
+        if session is None or session.selected is None:
             return
-        key = (session.principal.account_id, session.selected.mailbox_id)
+        key = (session.selected.account.account_id, session.selected.mailbox_id)
         self._watchers.setdefault(key, set()).add(connection)
         self._watching[connection] = key
 

@@ -141,9 +141,10 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the mailbox and the account. May be called twice."""
-        selected, account = self.selected, self.account
-        if selected is not None and account is not None and selected.recent_told:
-            mailboxes, mailbox_id = account.mailboxes, selected.mailbox_id
+        selected = self.selected
+        if selected is not None and selected.recent_told:
+            account, mailbox_id = selected.account, selected.mailbox_id
+            mailboxes = account.mailboxes
             account.background.submit(
                 (account.account_id, "recent", mailbox_id), lambda: mailboxes.take_recent(mailbox_id) < 0
             )
@@ -181,7 +182,7 @@ class Session:
         r"""Closes the mailbox; what this session told of is \Recent to no other (RFC 3501 §2.3.2)."""
         selected = self.selected
         if selected is not None and selected.recent_told:
-            mailboxes, mailbox_id = self.mail.mailboxes, selected.mailbox_id
+            mailboxes, mailbox_id = selected.account.mailboxes, selected.mailbox_id
             with suppress(CleanmailError):
                 yield from blocking(lambda: mailboxes.take_recent(mailbox_id))
         self.deselect()

@@ -11,28 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hosting.imap import encode
+from hosting.imap import encode, places
 from hosting.imap.commands import Status
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.place import Place
 from hosting.imap.session import Session
-from storage.mail.mailboxes import Mailbox
 
 
 def status(session: Session, _: bytes, command: Status) -> Flow[bytes]:
-    mailbox = session.mail.mailboxes.find(command.mailbox)
-    yield from mailbox_status(session, mailbox, command.items)
+    place = yield from places.find(session, command.mailbox, "r")
+    yield from mailbox_status(session, place, command.items)
     return b"That is all."
 
 
-def mailbox_status(session: Session, mailbox: Mailbox, items: Sequence[str]) -> Flow[None]:
+def mailbox_status(session: Session, place: Place, items: Sequence[str]) -> Flow[None]:
+    account, mailbox = place.account, place.mailbox
     if "HIGHESTMODSEQ" in items:
         session.condstore = True  # RFC 7162 §3.1: a CONDSTORE-enabling command
     deleted_octets = 0
     if "DELETED-STORAGE" in items and mailbox.deleted:
-        messages = session.mail.messages
+        messages = account.messages
         deleted_octets = yield from blocking(lambda: messages.deleted_octets(mailbox.id))
     selected = session.selected
-    mine = selected if selected is not None and selected.mailbox_id == mailbox.id else None
+    is_selected = selected is not None and selected.account is account and selected.mailbox_id == mailbox.id
+    mine = selected if is_selected else None
     values = {
         "MESSAGES": mine.told if mine else mailbox.messages,
         "RECENT": mine.recent if mine else min(mailbox.messages, mailbox.uidnext - mailbox.recent_uid),
@@ -50,5 +52,5 @@ def mailbox_status(session: Session, mailbox: Mailbox, items: Sequence[str]) -> 
         for item in items
         if item != "RECENT" or not session.rev2
     ]
-    name = encode.mailbox(mailbox.name, session.rev2)
+    name = encode.mailbox(place.name, session.rev2)
     yield b"* STATUS %b (%b)\r\n" % (name, " ".join(told).encode("ascii"))

@@ -64,7 +64,7 @@ def change_flags(
     session: Session, uids: UidSet, how: How, flags: Flags, unchanged_since: int | None = None
 ) -> Flow[Stored]:
     """Stores, brings the view up to date, and leaves the session's own change out of its news."""
-    selected, messages = session.mailbox, session.mail.messages
+    selected, messages = session.mailbox, session.mailbox.account.messages
 
     def work() -> Stored:
         return messages.store(selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)

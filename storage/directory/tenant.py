@@ -63,6 +63,7 @@ SCHEMA = Schema(
             schema.lesson,
         ),
         new_tables(4, schema.share),
+        new_tables(5, schema.scram_salt, schema.scram_key, schema.mailbox_right),
     ],
 )
 

@@ -128,7 +128,7 @@ SETTINGS = DataClass(
 )
 SHARES = DataClass(
     "shares",
-    "Which calendars and address books are shared with whom, and which have a public link",
+    "Which mailboxes, calendars and address books are shared with whom, and which have a public link",
     _USER,
     "letting those see them whom their owner chose",
     Basis.CONTRACT,

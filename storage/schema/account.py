@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 
@@ -308,6 +308,20 @@ moving = Table(
     sqlite_with_rowid=False,
 )
 Index("moving_by_folder", moving.c.account_id, moving.c.source, moving.c.folder, unique=True)
+
+# What clients keep beside a mailbox or the account (RFC 5464). Private values are of whoever wrote them: of a shared
+# mailbox others than its owner may have some too.
+annotation = Table(
+    "annotation",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),  # 0: the server, as this account sees it
+    Column("reader_id", BigInteger, primary_key=True, autoincrement=False),  # account; 0: the value is shared
+    Column("entry", Text, primary_key=True, info=personal("user", "name, chosen by a mail client")),  # lower case
+    Column("value", LargeBinary, nullable=False, info=personal("user", "what clients keep there", sealed=True)),
+    info=technical("annotations of mailboxes (RFC 5464)", of=classes.MAIL),
+    sqlite_with_rowid=False,
+)
 
 moved = Table(
     "moved",

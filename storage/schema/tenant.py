@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Large
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 
@@ -273,6 +273,42 @@ lesson = Table(
     sqlite_with_rowid=False,
 )
 Index("lesson_by_age", lesson.c.learned)
+
+# What SCRAM compares (RFC 5802 §3): all credentials of an account share salt and rounds, so that a client may be told
+# both before it says which of them it has.
+scram_salt = Table(
+    "scram_salt",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    info=technical("salt and rounds of an account's SCRAM keys", of=classes.ACCOUNTS),
+)
+
+scram_key = Table(
+    "scram_key",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("app_password_id", BigInteger, primary_key=True, autoincrement=False),  # 0: the account's own password
+    Column("stored_key", LargeBinary, nullable=False, info=personal("user", "verifier of a password")),
+    Column("server_key", LargeBinary, nullable=False, info=personal("user", "proof of the server for a password")),
+    info=technical("SCRAM-SHA-256 keys of credentials (RFC 7677)", of=classes.ACCOUNTS),
+    sqlite_with_rowid=False,
+)
+
+# Who may do what with somebody else's mailbox; the mailbox lies in the database of its owner's account.
+mailbox_right = Table(
+    "mailbox_right",
+    metadata,
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),  # account
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),  # never used again for another mailbox
+    Column("identifier", BigInteger, primary_key=True, autoincrement=False),  # account; 0: anyone in the tenant
+    Column("rights", Text, nullable=False),  # letters of RFC 4314 §2.1, in their order
+    Column("changed", BigInteger, nullable=False),  # Unix seconds
+    info=technical("access control lists of mailboxes (RFC 4314)", of=classes.SHARES),
+    sqlite_with_rowid=False,
+)
+Index("mailbox_right_by_identifier", mailbox_right.c.identifier, mailbox_right.c.owner_id)
 
 # Collections that their owner shares with other accounts of the tenant; they lie in the database of his account.
 share = Table(
