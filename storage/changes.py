@@ -39,6 +39,7 @@ _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
 _IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE, _IS_TENANT_END, _IS_ACCOUNT_END = range(1, 8)
 _IS_COLLECTION = 8
+_IS_RIGHTS = 10
 _MAIL, _DAV, _QUEUE, _SOCKET = (
     ".mail",
     ".dav",
@@ -88,6 +89,14 @@ class TenantChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RightsChanged:
+    """Who may do what with the mailboxes of an account."""
+
+    tenant_id: TenantId
+    owner_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
 class TenantEnded:
     """Its contract is over: let go of all that is open of it, and of its keys. Told again until everybody has."""
 
@@ -112,7 +121,16 @@ class Gap:
     """Something may have been missed: look again."""
 
 
-Published = Change | CollectionChanged | AccountChanged | TenantChanged | QueueChanged | TenantEnded | AccountEnded
+Published = (
+    Change
+    | CollectionChanged
+    | AccountChanged
+    | RightsChanged
+    | TenantChanged
+    | QueueChanged
+    | TenantEnded
+    | AccountEnded
+)
 
 
 class Publisher:
@@ -346,6 +364,8 @@ def _pack(change: Published) -> bytes:
             return _CHANGE.pack(_IS_CHANGE, account, mailbox, modseq)
         case CollectionChanged(account, collection, modseq):
             return _CHANGE.pack(_IS_COLLECTION, account, collection, modseq)
+        case RightsChanged(tenant, account):
+            return _CHANGE.pack(_IS_RIGHTS, tenant, account, 0)
         case AccountChanged(tenant, account):
             return _CHANGE.pack(_IS_ACCOUNT, tenant, account, 0)
         case TenantChanged(tenant):
@@ -367,6 +387,8 @@ def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
             changes.append(Change(AccountId(first), MailboxId(second), ModSeq(third)))
         elif kind == _IS_COLLECTION:
             changes.append(CollectionChanged(AccountId(first), CollectionId(second), ModSeq(third)))
+        elif kind == _IS_RIGHTS:
+            changes.append(RightsChanged(TenantId(first), AccountId(second)))
         elif kind == _IS_ACCOUNT:
             changes.append(AccountChanged(TenantId(first), AccountId(second)))
         elif kind == _IS_TENANT:

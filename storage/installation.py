@@ -20,7 +20,15 @@ from typing import Any, TypeVar, cast
 
 from storage.audit import Audit
 from storage.background import Background
-from storage.changes import AccountChanged, AccountEnded, Published, Publisher, TenantChanged, TenantEnded
+from storage.changes import (
+    AccountChanged,
+    AccountEnded,
+    Published,
+    Publisher,
+    RightsChanged,
+    TenantChanged,
+    TenantEnded,
+)
 from storage.clock import Clock
 from storage.clock_guard import ClockGuard
 from storage.database.checkpointer import Checkpointer
@@ -249,7 +257,7 @@ class Installation:
             except CleanmailError as error:  # it is kept, and tried again a second later
                 _log.error("tenant %d: what it got cannot be noted: %s", tenant.tenant_id, error.detail or error.public)
 
-    def announce(self, *changes: AccountChanged | TenantChanged | TenantEnded | AccountEnded) -> None:
+    def announce(self, *changes: AccountChanged | RightsChanged | TenantChanged | TenantEnded | AccountEnded) -> None:
         """Tell every process."""
         self.feed.publish(*changes)
 

@@ -27,6 +27,7 @@ from storage.directory.addresses import Addresses, insert_account_address
 from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.dkim_keys import DkimKeys
 from storage.directory.frozen import FrozenAccounts
+from storage.directory.mailbox_rights import MailboxRights
 from storage.directory.routes import Routes
 from storage.directory.rows import NEXT_STATES, AccountRow, State
 from storage.directory.shares import Shares
@@ -143,6 +144,7 @@ class Tenant:
         self.srs = Srs(database, key.secret, clock)
         self.dkim_keys = DkimKeys(database, clock)
         self.shares = Shares(database, clock)
+        self.mailbox_rights = MailboxRights(database, clock)
         self.quarantine = QuarantineRows(database, key, clock)
         self.filter_rules = FilterRules(database, clock)
         self.correspondents = Correspondents(database, key.secret, clock)
@@ -310,6 +312,7 @@ class Tenant:
             self.addresses.remove_account(transaction, account_id)
             self.frozen.remove_account(transaction, account_id)
             self.shares.remove_account(transaction, account_id)
+            self.mailbox_rights.remove_account(transaction, account_id)
             self.quarantine.remove_account(transaction, account_id)
             self.filter_rules.remove_account(transaction, account_id)
             self.correspondents.remove_account(transaction, account_id)
