@@ -47,7 +47,9 @@ class Logout(Command): ...
 
 @dataclass(frozen=True, slots=True)
 class Identify(Command):
-    """ID (RFC 2971). The client's fields are read past: nobody may rely on them, and they are not kept."""
+    """ID (RFC 2971): how the client calls itself. Its other fields are read past; nobody may rely on any."""
+
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ class Fetch(Command):
     by_uid: bool
     changed_since: int | None = None  # RFC 7162 §3.1.4
     vanished: bool = False
+    partial: tuple[int, int] | None = None  # RFC 9394 §3.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,26 +340,69 @@ class ObjectKey(Key):
 
 
 @dataclass(frozen=True, slots=True)
+class FuzzyKey(Key):
+    """FUZZY (RFC 6203): what comes near to matching counts, too."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class FilterKey(Key):
+    """FILTER (RFC 5466): a search that is kept under a name."""
+
+    name: str
+
+
+Partial = tuple[int, int]  # of a list of results, as the client wrote it: from 1, or from -1 backwards (RFC 9394)
+
+
+@dataclass(frozen=True, slots=True)
 class Search(Command):
     key: Key
     by_uid: bool
-    returned: frozenset[str] | None = None  # MIN MAX ALL COUNT SAVE; None: no RETURN
+    returned: frozenset[str] | None = None  # MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY; None: no RETURN
     charset_known: bool = True
+    partial: Partial | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sort(Command):
-    """SORT (RFC 5256). `order` holds (key, reverse)."""
+    """SORT (RFC 5256, RFC 5267). `order` holds (key, reverse)."""
 
     order: tuple[tuple[str, bool], ...]
     key: Key
     by_uid: bool
     charset_known: bool = True
+    returned: frozenset[str] | None = None
+    partial: Partial | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Thread(Command):
-    algorithm: Literal["ORDEREDSUBJECT", "REFERENCES"]
+    algorithm: Literal["ORDEREDSUBJECT", "REFERENCES", "REFS"]
     key: Key
     by_uid: bool
     charset_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Mailboxes that ESEARCH looks through (RFC 7377 §2.2)."""
+
+    kind: Literal["SELECTED", "INBOXES", "PERSONAL", "SUBSCRIBED", "SUBTREE", "SUBTREE-ONE", "MAILBOXES"]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MultiSearch(Command):
+    """ESEARCH (RFC 7377); `search` is by UID."""
+
+    sources: tuple[Source, ...]
+    search: Search
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUpdate(Command):
+    """CANCELUPDATE (RFC 5267 §4.3.5)."""
+
+    tags: tuple[bytes, ...]
