@@ -25,6 +25,7 @@ from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.access.roles import StaffRole, parse_roles
 from hosting.auth.throttle import ThrottlePolicy
+from hosting.imap.capability_table import TABLE
 from hosting.imap.limits import Limits as ImapLimits
 from hosting.web.limits import Limits as WebLimits
 from storage.errors import InvalidInput, Unavailable
@@ -397,6 +398,12 @@ def _wrong(config: Config) -> Mapping[str, str]:
     for days in config.contracts.reminders:
         if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= _DAYS["most"]):
             wrong["contracts.reminders"] = f"'{days[:20]}' in contracts.reminders is no number of days from 1 to 3650."
+    known = {row.word.upper() for row in TABLE}
+    for program, words in config.imap.hidden.items():
+        unknown = [word for word in words.split() if word.upper() not in known]
+        if unknown or not program:
+            what = f"'{unknown[0]}' is no capability (cleanmail imap capabilities)" if unknown else "a name is empty"
+            wrong[f"imap.hidden.{program}"] = f"imap.hidden: {what}."
     for name in ("normalise", "unlimited"):
         for network in getattr(config.mx, name):
             if not _is_network(network):

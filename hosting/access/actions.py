@@ -222,6 +222,7 @@ COMMANDS: dict[str, Action] = {
     "export collection": Action.MAIL_OUT,
     "export verify": Action.OFFLINE,
     "export key": Action.OFFLINE,  # it is published
+    "imap capabilities": Action.OFFLINE,
     "queue list": Action.QUEUE_SEE,
     "queue show": Action.QUEUE_SEE,
     "queue hold": Action.QUEUE_CHANGE,

@@ -51,6 +51,7 @@ _COMMANDS = {
     "keys": ("keys", "app"),
     "check": ("maintenance", "check"),
     "upgrade": ("maintenance", "upgrade"),
+    "imap": ("imap", "app"),
     "queue": ("queue", "app"),
     "quarantine": ("quarantine", "app"),
     "filter": ("filter", "app"),

@@ -5,6 +5,7 @@ Standards: RFC 9051 §6.1, §6.3.1, §6.3.10, §6.3.13; RFC 2971 (ID), RFC 2342,
 
 from __future__ import annotations
 
+from hosting.imap import capabilities, hiding
 from hosting.imap.commands import Capability, Check, Enable, Identify, Idle, Logout, Namespace, Noop
 from hosting.imap.effects import Flow, news_or_line
 from hosting.imap.replies import Bad
@@ -31,25 +32,31 @@ def logout(session: Session, tag: bytes, _: Logout) -> Flow[None]:
     yield b"* BYE Good-bye.\r\n" + tag + b" OK Logged out.\r\n"
 
 
-def identify(_: Session, __: bytes, ___: Identify) -> Flow[bytes]:
-    """RFC 2971: allowed before sign-in; some clients refuse to work without an untagged answer. No version is told."""
+def identify(session: Session, _: bytes, command: Identify) -> Flow[bytes]:
+    """RFC 2971: allowed before sign-in; some clients refuse to work without an untagged answer. No version is told.
+
+    What the client says decides only which capabilities it is told of from now on.
+    """
+    hidden = hiding.hidden_from(command.name, session.services.limits.hidden)
     yield b'* ID ("name" "Cleanmail")\r\n'
+    if hidden != session.hidden:
+        session.hidden = hidden
+        yield b"* CAPABILITY %b\r\n" % session.capabilities()
     return b"Pleased to meet you."
 
 
 def enable(session: Session, _: bytes, command: Enable) -> Flow[bytes]:
     enabled = []
+    now, limits = session.circumstances(), session.services.limits
     for word in dict.fromkeys(command.capabilities):
-        if word == "CONDSTORE":
-            session.condstore = True
-        elif word == "QRESYNC":
-            session.qresync = session.condstore = True  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
-        elif word == "IMAP4REV2":
-            session.rev2 = session.grammar.utf8 = True
-        else:
+        row = capabilities.enabled_by(word, now, limits, session.hidden)
+        if row is None:
             continue  # RFC 5161 §3.1: unknown ones are ignored
-        enabled.append(b"IMAP4rev2" if word == "IMAP4REV2" else word.encode("ascii"))
-    yield b"* ENABLED%b\r\n" % b"".join(b" " + word for word in enabled)
+        for mode in row.enables:
+            setattr(session, mode, True)
+        enabled.append(row.word)
+    session.grammar.utf8 = session.utf8
+    yield f"* {' '.join(['ENABLED', *enabled])}\r\n".encode("ascii")
     return b"Enabled."
 
 

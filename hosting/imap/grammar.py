@@ -21,6 +21,7 @@ from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
 from hosting.imap.search_grammar import search, sort, thread
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
+_ID_VALUE = 1024  # RFC 2971 §3.3
 MODSEQ_MAX: Final = (1 << 63) - 1  # RFC 7162 §7
 
 
@@ -77,6 +78,7 @@ def _plain(command: c.Command) -> Parser:
 
 
 def _identify(cursor: Cursor, _: Grammar) -> c.Command:
+    name, field = "", b""
     if not cursor.at_end():
         cursor.space()
         if cursor.accept(b"("):
@@ -84,16 +86,20 @@ def _identify(cursor: Cursor, _: Grammar) -> c.Command:
             while not cursor.accept(b")"):
                 if fields:
                     cursor.space()
+                text = b""
                 if cursor.peek() == b'"' or cursor.peek() == b"{":
-                    cursor.string()
+                    text = cursor.string()
                 else:
                     cursor.atom()  # NIL
+                if fields % 2 and field == b"name" and not name:
+                    name = text[:_ID_VALUE].decode("utf-8", "replace")
+                field = text.lower()
                 fields += 1
                 if fields > 60:  # RFC 2971 §3.3: 30 pairs
                     raise Malformed("Too many fields.")
         else:
             cursor.atom()
-    return c.Identify()
+    return c.Identify(name)
 
 
 def _login(cursor: Cursor, _: Grammar) -> c.Command:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +24,9 @@ class Limits:
     connections_per_account: int = 50
     connections_per_address: int = 200
     connections: int = 20_000
+    # what programs are not told of, since they use it badly: the beginning of the name they give in ID, and the words,
+    # as in {"Microsoft Office 365" = "UIDONLY COMPRESS=DEFLATE"}; nothing else depends on that name
+    hidden: dict[str, str] = field(default_factory=dict)
+    literal_minus: bool = False  # offer LITERAL- in place of LITERAL+: larger literals wait for a go-ahead (RFC 7888)
+    uid_only: bool = False  # offer UIDONLY (RFC 9586); Microsoft's cloud turns it on and then fails
+    utf8_accept: bool = False  # offer UTF8=ACCEPT (RFC 9755); folder names of some clients for Android break with it

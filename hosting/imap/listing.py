@@ -35,7 +35,7 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
         words = tree.attributes(name, rev2=session.rev2)
         if told_subscribed and name in tree.subscribed:
             words.insert(0, "\\Subscribed")
-        line = b'* LIST (%b) "/" %b' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.rev2))
+        line = b'* LIST (%b) "/" %b' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
         if below:
             kinds = " ".join(f'"{kind}"' for kind in sorted(command.only & {"SUBSCRIBED", "SPECIAL-USE"}))
             line += b' ("CHILDINFO" (%b))' % kinds.encode("ascii")  # RFC 5258 §3.5
@@ -51,10 +51,10 @@ def list_subscribed(session: Session, _: bytes, command: ListSubscribed) -> Flow
     accepts = _accepted(command.reference, [command.pattern])
     for name in sorted(filter(accepts, tree.subscribed), key=_inbox_first):
         words = tree.attributes(name, rev2=session.rev2)
-        yield b'* LSUB (%b) "/" %b\r\n' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.rev2))
+        yield b'* LSUB (%b) "/" %b\r\n' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
     if command.pattern.endswith("%"):  # a parent that is not subscribed itself (RFC 3501 §6.3.9)
         for name in sorted(filter(accepts, _parents(tree.subscribed) - tree.subscribed)):
-            yield b'* LSUB (\\Noselect) "/" %b\r\n' % encode.mailbox(name, session.rev2)
+            yield b'* LSUB (\\Noselect) "/" %b\r\n' % encode.mailbox(name, session.utf8)
     return b"That is all."
 
 

@@ -20,7 +20,7 @@ def get_quota(session: Session, _: bytes, command: GetQuota) -> Flow[bytes]:
 
 
 def get_quota_root(session: Session, _: bytes, command: GetQuotaRoot) -> Flow[bytes]:
-    yield b'* QUOTAROOT %b ""\r\n' % encode.mailbox(command.mailbox, session.rev2)
+    yield b'* QUOTAROOT %b ""\r\n' % encode.mailbox(command.mailbox, session.utf8)
     yield _quota(session)
     return b"That is all."
 

@@ -17,6 +17,7 @@ from enum import Enum, auto
 
 from hosting.auth.signin import Authenticator, Principal
 from hosting.imap import capabilities, replies
+from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
 from hosting.imap.counters import Counters
 from hosting.imap.decoder import Frame
@@ -91,6 +92,7 @@ class Session:
         "bad_commands",
         "condstore",
         "grammar",
+        "hidden",
         "id",
         "looked_at",
         "principal",
@@ -101,6 +103,8 @@ class Session:
         "services",
         "state",
         "tell_arrivals",
+        "uid_only",
+        "utf8",
     )
 
     def __init__(self, services: Services, session_id: str, address: str, *, secure: bool) -> None:
@@ -117,6 +121,9 @@ class Session:
         self.condstore = False  # RFC 7162 §3.1: MODSEQ in every FETCH from the first command that asks for one
         self.qresync = False
         self.rev2 = False
+        self.utf8 = False  # mailbox names are UTF-8 (RFC 9051 §5.1, RFC 9755 §3)
+        self.uid_only = False  # no message numbers any more (RFC 9586)
+        self.hidden: frozenset[str] = frozenset()  # capabilities that this client is not told of, in capitals
         self.bad_commands = 0  # in a row
         self.looked_at = 0.0  # monotonic time of the last NOOP, CHECK or IDLE
         self.tell_arrivals = False  # this answer tells of new messages, whoever brought them
@@ -127,10 +134,17 @@ class Session:
         return b"* OK [CAPABILITY %b] Cleanmail ready.\r\n" % self.capabilities()
 
     def capabilities(self) -> bytes:
-        if self.state in (State.SIGNED_IN, State.SELECTED):
-            return capabilities.after_sign_in(self.services.limits.message)
-        return capabilities.before_sign_in(
-            secure=self.secure, plain_allowed=self.services.plain_allowed, tls_offered=self.services.tls_offered
+        return capabilities.told(self.circumstances(), self.services.limits, self.hidden)
+
+    def circumstances(self) -> Circumstances:
+        """What decides which capabilities are told."""
+        services = self.services
+        passwords = self.secure or services.plain_allowed  # RFC 9051 §6.2.3: else none is taken
+        return Circumstances(
+            signed_in=self.state in (State.SIGNED_IN, State.SELECTED),
+            secure=self.secure,
+            tls_offered=services.tls_offered,
+            mechanisms=frozenset(("PLAIN", "LOGIN")) if passwords else frozenset(),
         )
 
     def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:

@@ -52,5 +52,5 @@ def mailbox_status(session: Session, place: Place, items: Sequence[str]) -> Flow
         for item in items
         if item != "RECENT" or not session.rev2
     ]
-    name = encode.mailbox(place.name, session.rev2)
+    name = encode.mailbox(place.name, session.utf8)
     yield b"* STATUS %b (%b)\r\n" % (name, " ".join(told).encode("ascii"))

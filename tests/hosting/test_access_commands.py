@@ -35,6 +35,7 @@ def test_what_everybody_may_is_little() -> None:
         "certificate verify",
         "export key",
         "export verify",
+        "imap capabilities",
         "person verify",
     }
     assert {command for command, action in COMMANDS.items() if action is Action.MACHINE} == {

@@ -96,6 +96,8 @@ def test_a_file_that_is_no_toml_is_told_with_line_and_column() -> None:
         ("[keys]\nmaster_file = '/x'\nmaster_command = ['y']", "more than one place"),
         ("[mail]\npostmaster = 'nobody'", "is not an e-mail address"),
         ("[dns]\nnameservers = ['ns.example']", "is no IP address"),
+        ("[imap]\nhidden = {X = 'IDLE UIDONLI'}", "'UIDONLI' is no capability"),
+        ("[imap.hidden]\n'' = 'IDLE'", "a name is empty"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(text: str, said: str) -> None:

@@ -1,0 +1,136 @@
+"""Every capability: its word, what it stands for, when it is told, what proves it. The one table of what is offered.
+
+A new extension gets a row here; CAPABILITY, ENABLE, `cleanmail imap capabilities` and a test (that the proofs exist)
+follow from it. What is not in the table is not offered.
+
+Standards: RFC 9051 §6.1.1; the one of its row for each; `docs/decisions/0006-imap.md` and 0046 for what is a switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hosting.imap.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What decides about a row besides its switch."""
+
+    signed_in: bool
+    secure: bool  # TLS is active
+    tls_offered: bool
+    mechanisms: frozenset[str]  # of AUTHENTICATE that can be used here and now; empty where TLS must come first
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """In which circumstances a row is told; `words` say so to people."""
+
+    words: str
+    holds: Callable[[Circumstances], bool]
+
+
+ALWAYS: Final = When("always", lambda _: True)
+SIGNED_IN: Final = When("after sign-in", lambda now: now.signed_in)
+BEFORE_TLS: Final = When(
+    "before sign-in, without TLS", lambda now: not (now.signed_in or now.secure) and now.tls_offered
+)
+NO_PASSWORDS: Final = When(
+    "before sign-in, where TLS must come first", lambda now: not now.signed_in and not now.mechanisms
+)
+UNCOMPRESSED: Final = When("after sign-in, until it is used", lambda now: now.signed_in and not now.compressed)
+
+
+def mechanism(name: str, words: str = "before sign-in, with TLS") -> When:
+    """A mechanism of AUTHENTICATE: told where it can be used."""
+    return When(words, lambda now: not now.signed_in and name in now.mechanisms)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One capability. Proofs are a test's file, or `file::name` of a test or of a dialogue in it."""
+
+    word: str  # as it is told
+    rfc: str
+    sections: str
+    proofs: tuple[str, ...]  # below tests/hosting
+    when: When = SIGNED_IN
+    enables: tuple[str, ...] = ()  # what ENABLE of the word turns on: attributes of the session
+    switch: str = ""  # the setting of [imap] that offers it; empty: it is offered always
+    unless: str = ""  # the setting of [imap] in whose place it is offered
+    value: str = ""  # the setting of [imap] that is told after the word
+
+    def told(self, limits: Limits) -> str:
+        return f"{self.word}{getattr(limits, self.value)}" if self.value else self.word
+
+    def is_offered(self, limits: Limits) -> bool:
+        """Whether the operator offers it at all."""
+        if self.switch and not getattr(limits, self.switch):
+            return False
+        return not (self.unless and getattr(limits, self.unless))
+
+
+_DIALOGUES = "test_imap_dialogues.py::"
+_GENERAL = _DIALOGUES + "general (RFC 9051 §6.1, RFC 2971, RFC 2342, RFC 5161)"
+_SEARCH = _DIALOGUES + "search (RFC 9051 §6.4.4, RFC 4731, RFC 5182)"
+_MAILBOXES = _DIALOGUES + "mailboxes (RFC 9051 §6.3.4 to §6.3.9, RFC 5258, RFC 6154)"
+_MOVING = _DIALOGUES + "append, copy, move, expunge (RFC 9051 §6.3.12, §6.4, RFC 4315, RFC 6851)"
+_SELECT = _DIALOGUES + "select, examine, close, unselect (RFC 9051 §6.3.2, RFC 8474, RFC 7162)"
+_REV2 = _DIALOGUES + "IMAP4rev2 (RFC 9051 §6.3.1, Appendix E)"
+_QRESYNC = _DIALOGUES + "QRESYNC (RFC 7162 §3.2)"
+_SIGNING_IN = "test_imap_server.py::test_signing_in"
+_QUOTA = "test_imap_extensions.py::test_quota"
+_STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
+_THREADS = "test_imap_values.py::"
+
+TABLE: Final[tuple[Row, ...]] = (
+    # what a connection is
+    Row("IMAP4rev1", "RFC 3501", "§6, §7", ("test_imap_dialogues.py",), ALWAYS),
+    Row("IMAP4rev2", "RFC 9051", "§6, §7", (_REV2,), ALWAYS, enables=("rev2", "utf8")),
+    Row("LITERAL+", "RFC 7888", "§4", ("test_imap_decoder.py::test_limits",), ALWAYS, unless="literal_minus"),
+    Row("LITERAL-", "RFC 7888", "§5", ("test_imap_switches.py::test_literal_minus",), ALWAYS, switch="literal_minus"),
+    Row("SASL-IR", "RFC 4959", "§3", (_SIGNING_IN,), ALWAYS),
+    Row("ID", "RFC 2971", "§3", (_GENERAL,), ALWAYS),
+    Row("ENABLE", "RFC 5161", "§3", (_GENERAL,), ALWAYS),
+    # signing in
+    Row("STARTTLS", "RFC 9051", "§6.2.1", (_STARTTLS,), BEFORE_TLS),
+    Row("LOGINDISABLED", "RFC 9051", "§6.2.3", (_SIGNING_IN,), NO_PASSWORDS),
+    Row("AUTH=PLAIN", "RFC 4616", "§2", (_SIGNING_IN,), mechanism("PLAIN")),
+    Row("AUTH=LOGIN", "draft-murchison-sasl-login", "§2", (_SIGNING_IN,), mechanism("LOGIN")),
+    # mailboxes
+    Row("NAMESPACE", "RFC 2342", "§5", (_GENERAL,)),
+    Row("CHILDREN", "RFC 3348", "§3", (_MAILBOXES,)),
+    Row("LIST-EXTENDED", "RFC 5258", "§3", (_MAILBOXES,)),
+    Row("LIST-STATUS", "RFC 5819", "§2", (_MAILBOXES,)),
+    Row("SPECIAL-USE", "RFC 6154", "§2", (_MAILBOXES, "test_imap_extensions.py::test_list_of_special_uses")),
+    Row("CREATE-SPECIAL-USE", "RFC 6154", "§3", (_MAILBOXES,)),
+    Row("STATUS=SIZE", "RFC 8438", "§3", (_MAILBOXES,)),
+    Row("OBJECTID", "RFC 8474", "§4, §5", (_SELECT, "test_imap_extensions.py::test_object_ids")),
+    Row("QUOTA", "RFC 9208", "§3, §4", (_QUOTA, "test_imap_extensions.py::test_deleted_storage")),
+    Row("QUOTA=RES-STORAGE", "RFC 9208", "§5.1", (_QUOTA,)),
+    Row("QUOTA=RES-MESSAGE", "RFC 9208", "§5.2", (_QUOTA,)),
+    # news
+    Row("IDLE", "RFC 2177", "§3", (_DIALOGUES + "idle (RFC 2177), also before any SELECT", "test_imap_news.py")),
+    Row("CONDSTORE", "RFC 7162", "§3.1", ("test_imap_extensions.py::test_condstore",), enables=("condstore",)),
+    Row(
+        "QRESYNC", "RFC 7162", "§3.2", (_QRESYNC, "test_imap_news.py::test_qresync_clients_hear_vanished"),
+        enables=("qresync", "condstore"),  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
+    ),
+    # messages
+    Row("UNSELECT", "RFC 3691", "§2", (_SELECT,)),
+    Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),
+    Row("MOVE", "RFC 6851", "§3", (_MOVING,)),
+    Row("BINARY", "RFC 3516", "§4", ("test_imap_extensions.py::test_binary",)),
+    Row("APPENDLIMIT=", "RFC 7889", "§3", ("test_imap_decoder.py::test_limits",), value="message"),
+    # finding
+    Row("ESEARCH", "RFC 4731", "§3", (_SEARCH,)),
+    Row("SEARCHRES", "RFC 5182", "§2", (_SEARCH, "test_imap_extensions.py::test_what_is_saved")),
+    Row("WITHIN", "RFC 5032", "§3", ("test_imap_extensions.py::test_search_keys",)),
+    Row("SORT", "RFC 5256", "§3", (_SEARCH,)),
+    Row("THREAD=ORDEREDSUBJECT", "RFC 5256", "§3", (_THREADS + "test_ordered_subject",)),
+    Row("THREAD=REFERENCES", "RFC 5256", "§3", (_THREADS + "test_references",)),
+)  # fmt: skip
