@@ -124,10 +124,10 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def dovecot(folder: Path, users: int) -> Iterator[Server]:
-    """Debian's Dovecot with Maildir and `users` users."""
+    """Debian's Dovecot with Maildir and `users` users; in a folder that it was in before, with the mail of then."""
     if not shutil.which("dovecot"):
         sys.exit("Dovecot is not installed: apt-get install --no-install-recommends dovecot-imapd")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for parent in (folder, *folder.parents):
         if not os.stat(parent).st_mode & 0o001:
             sys.exit(f"Dovecot's own users cannot enter {parent}; give another --work folder.")
@@ -136,7 +136,7 @@ def dovecot(folder: Path, users: int) -> Iterator[Server]:
     owner = "mail" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     names = ["alice@example.test", *(f"u{n}@example.test" for n in range(1, users + 1))]
     (folder / "users").write_text("".join(f"{name}:{PASSWORD}\n" for name in names))
-    (folder / "mail").mkdir()
+    (folder / "mail").mkdir(exist_ok=True)
     shutil.chown(folder / "mail", owner, owner)
     (folder / "users").chmod(0o644)
     config = folder / "dovecot.conf"
@@ -151,10 +151,14 @@ def dovecot(folder: Path, users: int) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Server]:
-    """Cleanmail as `scripts/serve` starts it, with `users` more accounts; `plain` takes passwords without TLS."""
-    folder.mkdir(parents=True)
+    """Cleanmail as `scripts/serve` starts it, with `users` more accounts; `plain` takes passwords without TLS.
+
+    In a folder that it was in before, with the mail of then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     offset = free_offset()
     data = folder / "data"
+    known = (folder / "accounts.csv").exists()
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--demo-password", PASSWORD,
@@ -163,7 +167,8 @@ def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Serve
         )  # fmt: skip
     try:
         wait_for_port(offset + 143, process, 300)
-        provision(data, [f"u{n}@example.test" for n in range(1, users + 1)])
+        if not known:
+            provision(data, [f"u{n}@example.test" for n in range(1, users + 1)])
         yield Server(
             "cleanmail", offset + 143, offset + 993, process.pid, "alice@example.test", "u%d@example.test", data
         )
@@ -320,3 +325,40 @@ def end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def processes(pid: int) -> list[int]:
+    """A process and everything below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time of a process and everything below it, of what ended meanwhile too."""
+    tick = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for each in processes(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[13]) + int(fields[14])) / tick  # of children that ended
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                total += int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return total
+
+
+def proportional_kib(pid: int) -> int:
+    """Memory of a process and everything below it, in KiB; what several share is divided among them."""
+    total = 0
+    for each in processes(pid):
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
