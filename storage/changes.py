@@ -37,15 +37,9 @@ SILENCE = 3.5  # seconds without a datagram after which a publisher counts as go
 
 _HEADER = struct.Struct(">8sQ")  # publisher, number
 _CHANGE = struct.Struct(">BQQQ")
-_IS_CHANGE, _IS_ACCOUNT, _IS_TENANT, _IS_FAREWELL, _IS_QUEUE, _IS_TENANT_END, _IS_ACCOUNT_END = range(1, 8)
-_IS_COLLECTION = 8
-_IS_RIGHTS = 10
-_MAIL, _DAV, _QUEUE, _SOCKET = (
-    ".mail",
-    ".dav",
-    ".queue",
-    ".sock",
-)  # how the sockets' names end: what is asked for, and this
+_IS_FAREWELL = 4
+# how the sockets' names end: what is asked for, and this
+_MAIL, _DAV, _QUEUE, _SOCKET = ".mail", ".dav", ".queue", ".sock"
 _DATAGRAM_MAX = 32_768
 _PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
@@ -65,6 +59,13 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxesChanged:
+    """Mailboxes of an account were made, deleted or renamed, or its subscriptions or annotations changed."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionChanged:
     """A calendar, address book or folder has come to this modseq, or beyond, or its name or colour has changed."""
 
@@ -75,7 +76,7 @@ class CollectionChanged:
 
 @dataclass(frozen=True, slots=True)
 class AccountChanged:
-    """Credentials, state, quota or the list of mailboxes of an account."""
+    """Credentials, state or quota of an account."""
 
     tenant_id: TenantId
     account_id: AccountId
@@ -123,6 +124,7 @@ class Gap:
 
 Published = (
     Change
+    | MailboxesChanged
     | CollectionChanged
     | AccountChanged
     | RightsChanged
@@ -131,6 +133,19 @@ Published = (
     | TenantEnded
     | AccountEnded
 )
+
+_KINDS: dict[int, type[Published]] = {
+    1: Change,
+    2: AccountChanged,
+    3: TenantChanged,
+    5: QueueChanged,
+    6: TenantEnded,
+    7: AccountEnded,
+    8: CollectionChanged,
+    9: MailboxesChanged,
+    10: RightsChanged,
+}
+_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 class Publisher:
@@ -249,7 +264,12 @@ class _Receiver:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        asked = ((_MAIL, Change), (_DAV, CollectionChanged), (_QUEUE, QueueChanged))
+        asked = (
+            (_MAIL, Change),
+            (_MAIL, MailboxesChanged),
+            (_DAV, CollectionChanged),
+            (_QUEUE, QueueChanged),
+        )
         self.unwanted: tuple[type[Published], ...] = tuple(kind for part, kind in asked if part not in name)
         self.number = 0  # of the last datagram that it took
         self.kept: dict[Hashable, Published] = {}  # by what they are about: the newest counts
@@ -359,48 +379,21 @@ class _Addresses:
 
 
 def _pack(change: Published) -> bytes:
-    match change:
-        case Change(account, mailbox, modseq):
-            return _CHANGE.pack(_IS_CHANGE, account, mailbox, modseq)
-        case CollectionChanged(account, collection, modseq):
-            return _CHANGE.pack(_IS_COLLECTION, account, collection, modseq)
-        case RightsChanged(tenant, account):
-            return _CHANGE.pack(_IS_RIGHTS, tenant, account, 0)
-        case AccountChanged(tenant, account):
-            return _CHANGE.pack(_IS_ACCOUNT, tenant, account, 0)
-        case TenantChanged(tenant):
-            return _CHANGE.pack(_IS_TENANT, tenant, 0, 0)
-        case QueueChanged():
-            return _CHANGE.pack(_IS_QUEUE, 0, 0, 0)
-        case TenantEnded(tenant):
-            return _CHANGE.pack(_IS_TENANT_END, tenant, 0, 0)
-        case AccountEnded(tenant, account):
-            return _CHANGE.pack(_IS_ACCOUNT_END, tenant, account, 0)
+    """The number of its kind, and its ids."""
+    values = [getattr(change, name) for name in type(change).__match_args__]
+    return _CHANGE.pack(_NUMBERS[type(change)], *values, *(0,) * (3 - len(values)))
 
 
 def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
     """None is a farewell. Raises ValueError or struct.error for what is no change."""
     changes: list[Published | None] = []
     for start in range(position, len(datagram), _CHANGE.size):
-        kind, first, second, third = _CHANGE.unpack_from(datagram, start)
-        if kind == _IS_CHANGE:
-            changes.append(Change(AccountId(first), MailboxId(second), ModSeq(third)))
-        elif kind == _IS_COLLECTION:
-            changes.append(CollectionChanged(AccountId(first), CollectionId(second), ModSeq(third)))
-        elif kind == _IS_RIGHTS:
-            changes.append(RightsChanged(TenantId(first), AccountId(second)))
-        elif kind == _IS_ACCOUNT:
-            changes.append(AccountChanged(TenantId(first), AccountId(second)))
-        elif kind == _IS_TENANT:
-            changes.append(TenantChanged(TenantId(first)))
-        elif kind == _IS_QUEUE:
-            changes.append(QueueChanged())
-        elif kind == _IS_TENANT_END:
-            changes.append(TenantEnded(TenantId(first)))
-        elif kind == _IS_ACCOUNT_END:
-            changes.append(AccountEnded(TenantId(first), AccountId(second)))
-        elif kind == _IS_FAREWELL:
+        number, *values = _CHANGE.unpack_from(datagram, start)
+        if number == _IS_FAREWELL:
             changes.append(None)
+        elif number in _KINDS:
+            kind = _KINDS[number]
+            changes.append(kind(*values[: len(kind.__match_args__)]))
         else:
             raise ValueError("unknown kind of change")
     return changes

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from storage.background import Background
-from storage.changes import Change, CollectionChanged
+from storage.changes import Change, CollectionChanged, MailboxesChanged
 from storage.clock import Clock, boot_id
 from storage.collections import octets
 from storage.collections.birthdays import Birthdays
@@ -144,7 +144,7 @@ class Account:
             self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
         )
         reading = Reading(database, account_id, self.maildir, self.key)
-        self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock)
+        self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock, self.tell_mailboxes)
         self.messages = Messages(
             self.mailboxes,
             self.arrivals,
@@ -285,6 +285,15 @@ class Account:
 
     def _tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
         self.views.tell(mailbox_id, delta)
+
+    def tell_mailboxes(self) -> None:
+        """Tells every process of changed names, subscriptions or annotations; to be called after the commit."""
+        if self._feed is None:
+            return
+        try:
+            self._feed(MailboxesChanged(self.account_id))
+        except (CleanmailError, OSError) as error:
+            _log.warning("account %d: a change was not told: %s", self.account_id, type(error).__name__)
 
     def _tell_collections(self, changes: Mapping[CollectionId, int]) -> None:
         """Called after a commit, as `_publish` is."""

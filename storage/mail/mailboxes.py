@@ -11,9 +11,9 @@ Standards: RFC 9051 §6.3.4 to §6.3.8, §2.3.1.1; RFC 6154; RFC 8474 §4.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -31,6 +31,8 @@ from storage.schema.account import mailbox, subscription
 from storage.values import UID_MAX, AccountId, MailboxId, UidSet
 
 MAILBOXES_MAX = 10_000
+
+Result = TypeVar("Result")
 
 FIRST_MAILBOXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (INBOX, ()),
@@ -96,8 +98,16 @@ class Mailbox:
 
 class Mailboxes:
     def __init__(
-        self, ledger: Ledger, keywords: Keywords, transfers: Transfers, dying: DyingMailboxes, clock: Clock
+        self,
+        ledger: Ledger,
+        keywords: Keywords,
+        transfers: Transfers,
+        dying: DyingMailboxes,
+        clock: Clock,
+        tell: Callable[[], None],
     ) -> None:
+        """`tell` is called after each commit that changed names or subscriptions."""
+        self._tell = tell
         self._ledger = ledger
         self._database = ledger.database
         self._account_id = ledger.account_id
@@ -153,7 +163,11 @@ class Mailboxes:
             self.insert(transaction, name, tuple(special_use), read_only=read_only)
             return self._named(transaction, name)
 
-        return self._database.write(work)
+        return self._told(self._database.write(work))
+
+    def _told(self, result: Result) -> Result:
+        self._tell()
+        return result
 
     def insert(
         self, transaction: Transaction, name: str, special_use: Sequence[str] = (), *, read_only: bool = False
@@ -193,7 +207,7 @@ class Mailboxes:
             self._check_may_go(transaction, found.id, name)
             self._dying.hide(transaction, found.id)
 
-        self._database.write(work)
+        self._told(self._database.write(work))
 
     def rename(self, old: str, new: str) -> None:
         """With its inferiors. Of INBOX the messages move to the new mailbox, and INBOX stays (RFC 9051 §6.3.6)."""
@@ -221,7 +235,7 @@ class Mailboxes:
                     self._ledger.follower.came(transaction, name)
             self._make_parents(transaction, new, staying)
 
-        self._database.write(work)
+        self._told(self._database.write(work))
 
     def _renamed(self, transaction: Transaction, old: str, new: str) -> Sequence[tuple[int, str, str]]:
         """Id, name and new name of a mailbox (if it is one, and not only implied) and its inferiors."""
@@ -256,7 +270,7 @@ class Mailboxes:
     def subscribe(self, name: str) -> None:
         """A name may be subscribed before its mailbox exists and after it is gone (RFC 9051 §6.3.7)."""
         name = new_name(name)
-        self._database.write(lambda transaction: self.insert_subscription(transaction, name))
+        self._told(self._database.write(lambda transaction: self.insert_subscription(transaction, name)))
 
     def insert_subscription(self, transaction: Transaction, name: str) -> None:
         _subscribe.run(transaction, account_id=self._account_id, name=name)
@@ -264,7 +278,11 @@ class Mailboxes:
     def unsubscribe(self, name: str) -> None:
         """That it was not subscribed is no error."""
         name = canonical(name)
-        self._database.write(lambda transaction: _unsubscribe.run(transaction, account=self._account_id, called=name))
+
+        def work(transaction: Transaction) -> None:
+            _unsubscribe.run(transaction, account=self._account_id, called=name)
+
+        self._told(self._database.write(work))
 
     # Recent messages (RFC 3501 §2.3.2)
 

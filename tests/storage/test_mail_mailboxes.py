@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accounts import AccountPlace
+from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
+from storage.changes import MailboxesChanged
 from storage.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted
-from storage.mail.account import Account
+from storage.mail.account import Account, Surroundings
 from storage.mail.messages import NewMessage
 from storage.mail.names import canonical, new_name, parents
 from storage.mail.quota import Usage
@@ -171,3 +172,25 @@ def test_deleting_inbox_is_not_permitted(account: Account) -> None:
     with pytest.raises(NotPermitted):
         account.mailboxes.delete("INBOX")
     assert account.messages.expunge(account.mailboxes.find("INBOX").id, UidSet.of([1])).uids == []
+
+
+def test_changes_of_names_and_subscriptions_are_told_after_the_commit(place: AccountPlace) -> None:
+    told: list[tuple[object, set[str], set[str]]] = []
+
+    def publish(*changes: object) -> None:
+        with_names = {mailbox.name for mailbox in account.mailboxes.list()}
+        told.extend((change, with_names, account.mailboxes.subscriptions()) for change in changes)
+
+    surroundings = Surroundings(place.clock, place.incarnation.name, place.background, publish, boot="boot")
+    account = Account.open(place.root, TENANT, ACCOUNT, KEY, surroundings)
+    account.mailboxes.create("a")
+    account.mailboxes.subscribe("a")
+    account.mailboxes.rename("a", "b")
+    account.mailboxes.delete("b")
+    account.mailboxes.unsubscribe("a")
+    with pytest.raises(NotFound):
+        account.mailboxes.delete("b")
+    assert {change for change, _, _ in told} == {MailboxesChanged(ACCOUNT)}
+    steps = [(sorted(names & {"a", "b"}), sorted(subscribed & {"a", "b"})) for _, names, subscribed in told]
+    assert steps == [(["a"], []), (["a"], ["a"]), (["b"], ["a"]), ([], ["a"]), ([], [])]
+    account.close()

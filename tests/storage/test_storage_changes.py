@@ -10,8 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from storage.changes import SILENCE, AccountChanged, Change, Gap, Publisher, QueueChanged, Subscriber, TenantChanged
+from storage.changes import (
+    SILENCE,
+    AccountChanged,
+    AccountEnded,
+    Change,
+    CollectionChanged,
+    Gap,
+    MailboxesChanged,
+    Published,
+    Publisher,
+    QueueChanged,
+    RightsChanged,
+    Subscriber,
+    TenantChanged,
+    TenantEnded,
+)
 from storage.clock import FixedClock
+from storage.collections.values import CollectionId
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 
@@ -52,6 +68,26 @@ def test_changes_arrive_in_order(publisher: Publisher, subscriber: Subscriber) -
     assert select.select([subscriber], [], [], 0)[0]
     assert subscriber.drain() == list(published)
     assert not select.select([subscriber], [], [], 0)[0]
+
+
+EVERY_KIND: tuple[Published, ...] = (
+    Change(AccountId(1), MailboxId(2), ModSeq(2**63)),
+    MailboxesChanged(AccountId(3)),
+    CollectionChanged(AccountId(4), CollectionId(5), ModSeq(6)),
+    AccountChanged(TenantId(7), AccountId(8)),
+    RightsChanged(TenantId(9), AccountId(10)),
+    TenantChanged(TenantId(11)),
+    TenantEnded(TenantId(12)),
+    AccountEnded(TenantId(13), AccountId(14)),
+    QueueChanged(),
+)
+
+
+def test_every_kind_arrives_as_it_was_sent(publisher: Publisher, data: Path) -> None:
+    everything = Subscriber(data, FixedClock(), queue=True, collections=True)
+    publisher.publish(*EVERY_KIND)
+    assert everything.drain() == [*EVERY_KIND]
+    everything.close()
 
 
 def test_a_heartbeat_says_nothing(publisher: Publisher, subscriber: Subscriber) -> None:
@@ -156,7 +192,7 @@ def test_a_subscriber_to_accounts_hears_nothing_of_mailboxes_and_misses_nothing(
     publisher = Publisher(data, clock)
     publisher.publish(Change(AccountId(1), MailboxId(2), ModSeq(3)))
     publisher.publish(Change(AccountId(1), MailboxId(2), ModSeq(4)), AccountChanged(TenantId(1), AccountId(1)))
-    publisher.publish(TenantChanged(TenantId(1)))
+    publisher.publish(MailboxesChanged(AccountId(1)), TenantChanged(TenantId(1)))
     assert subscriber.drain() == [AccountChanged(TenantId(1), AccountId(1)), TenantChanged(TenantId(1))]
     publisher.close()
     subscriber.close()
