@@ -66,8 +66,12 @@ def list_(context: typer.Context, address: Address) -> None:
                 "protocols": sorted(row.protocols) or ["all"],
                 "created": moment(row.created),
                 "revoked": moment(row.revoked),
+                "scram": row.scram,
             }
             for row in tenant.app_passwords.list(whose.account.account_id)
         ]
     columns = {"number": "number", "name": "device", "protocols": "for", "created": "created", "revoked": "revoked"}
+    columns["scram"] = "SCRAM"
     run.output.rows(columns, rows, "The account has no app password.")
+    if any(not row["scram"] and not row["revoked"] for row in rows):
+        run.output.note("Those without SCRAM are from before; a program that signs in by SCRAM needs a new one.")

@@ -1,8 +1,8 @@
 """Device passwords: generated, shown once, kept as a keyed hash under a key of this tenant alone.
 
 140 random bits cannot be guessed, so a plain keyed hash is as good a verifier as argon2 would be and costs
-microseconds. Spaces, hyphens and case are of no account when one is typed. A revoked one loses its verifier in the same
-commit.
+microseconds. Spaces, hyphens and case are of no account when one is typed. Where the account's salt is given, keys for
+SCRAM are made with it (`storage.directory.scram`). A revoked one loses its verifier and its keys in the same commit.
 
 Raises: NotFound, InvalidInput, LimitReached, Corrupt.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -20,6 +21,7 @@ from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.directory.rows import AppPasswordRow
+from storage.directory.scram import ScramKeys, ScramSalt, make_key, put_keys, remove_keys
 from storage.errors import Corrupt, InvalidInput, LimitReached, NotFound
 from storage.keys.sealing import keyed_hash, new_secret
 from storage.schema import tenant as schema
@@ -93,11 +95,14 @@ class AppPasswords:
         if row is None:
             raise Corrupt(detail="tenant.db has no key of app passwords")
         self._key = bytes.fromhex(row[0])
+        self._scram = ScramKeys(database)
 
     def list(self, account_id: AccountId) -> list[AppPasswordRow]:
         """The revoked ones too, oldest first."""
         with self._database.reading() as connection:
-            return [_row(row) for row in _LIST.rows(connection, id=account_id)]
+            rows = [_row(row) for row in _LIST.rows(connection, id=account_id)]
+        having = self._scram.having(account_id)
+        return [replace(row, scram=row.app_password_id in having) for row in rows]
 
     def show(self, app_password_id: int) -> AppPasswordRow:
         with self._database.reading() as connection:
@@ -106,16 +111,25 @@ class AppPasswords:
             raise NotFound(f"There is no app password {app_password_id}.")
         return _row(row)
 
-    def create(self, account_id: AccountId, name: str, protocols: Collection[str] = ()) -> tuple[AppPasswordRow, str]:
-        """A new one and its text, which nobody can show again. No protocols: all of them."""
+    def create(
+        self, account_id: AccountId, name: str, protocols: Collection[str] = (), *, salt: ScramSalt | None = None
+    ) -> tuple[AppPasswordRow, str]:
+        """A new one and its text, which nobody can show again. No protocols: all of them.
+
+        `salt`: for keys of SCRAM, if the account has no salt yet; None: it gets no keys.
+        """
         unknown = sorted(set(protocols) - PROTOCOLS)
         if unknown:
             raise InvalidInput(f"'{unknown[0][:40]}' is none of: {', '.join(sorted(PROTOCOLS))}.")
         text = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+        shown = "-".join(text[start : start + _GROUP] for start in range(0, _LENGTH, _GROUP))
         now = self._clock.now()
         allowed = " ".join(sorted(set(protocols)))
+        if salt is not None:
+            salt = self._scram.salt(account_id) or salt
+        keys = [] if salt is None else [key for each in (shown, text) if (key := make_key(each, salt)) is not None]
 
-        def work(transaction: Transaction) -> int:
+        def work(transaction: Transaction) -> tuple[int, bool]:
             live = _LIVE.one(transaction, id=account_id)
             if live is not None and live[0] >= PER_ACCOUNT:
                 raise LimitReached(f"The account has {PER_ACCOUNT} app passwords; revoke one first.")
@@ -123,11 +137,11 @@ class AppPasswords:
                 transaction, id=account_id, label=name, hash=self._verifier(account_id, text), allowed=allowed, time=now
             )
             assert row is not None
-            return int(row[0])
+            number = int(row[0])
+            return number, salt is not None and put_keys(transaction, account_id, number, salt, keys)
 
-        number = self._database.write(work)
-        shown = "-".join(text[start : start + _GROUP] for start in range(0, _LENGTH, _GROUP))
-        return AppPasswordRow(number, account_id, name, 1, frozenset(protocols), now, None), shown
+        number, scram = self._database.write(work)
+        return AppPasswordRow(number, account_id, name, 1, frozenset(protocols), now, None, scram), shown
 
     def match(self, account_id: AccountId, password: str) -> AppPasswordRow | None:
         """The account's unrevoked app password that this is, whatever protocols it is for."""
@@ -140,10 +154,14 @@ class AppPasswords:
 
     def revoke(self, account_id: AccountId, app_password_id: int) -> None:
         """It signs nobody in from now on; its verifier is gone."""
-        revoked = self._database.write(
-            lambda t: _REVOKE.run(t, number=app_password_id, id=account_id, time=self._clock.now())
-        )
-        if not revoked:
+
+        def work(transaction: Transaction) -> bool:
+            revoked = _REVOKE.run(transaction, number=app_password_id, id=account_id, time=self._clock.now())
+            if revoked:
+                remove_keys(transaction, account_id, app_password_id)
+            return bool(revoked)
+
+        if not self._database.write(work):
             raise NotFound(f"The account has no valid app password {app_password_id}.")
 
     def remove_account(self, transaction: Transaction, account_id: AccountId) -> None:

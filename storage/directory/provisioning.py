@@ -17,6 +17,7 @@ from storage.directory.addresses import ALIAS, CATCH_ALL, Entry, Target, catch_a
 from storage.directory.control import check_slug
 from storage.directory.resolve import Directory, find, leads_back
 from storage.directory.rows import AccountRow, AppPasswordRow, State, TenantRow
+from storage.directory.scram import salt_of
 from storage.directory.tenant import Room, Tenant
 from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound, NotPermitted
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -149,9 +150,11 @@ class Provisioning:
     ) -> tuple[AppPasswordRow, str]:
         """The new one and its text, to be shown once. No protocols: all of them."""
         tenant = self._tenant(tenant_id)
-        if tenant.account(account_id).state is State.ENDED:
+        account = tenant.account(account_id)
+        if account.state is State.ENDED:
             raise Conflict("The account is being deleted.")
-        return tenant.app_passwords.create(account_id, name, protocols)
+        salt = salt_of(self._control.login_hash(str(account.login)))
+        return tenant.app_passwords.create(account_id, name, protocols, salt=salt)
 
     def revoke_app_password(self, tenant_id: TenantId, account_id: AccountId, app_password_id: int) -> None:
         """Sessions that were opened with it end."""

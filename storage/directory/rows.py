@@ -5,7 +5,7 @@ No row carries a password, a hash or a key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -87,6 +87,8 @@ class AppPasswordRow:
     protocols: frozenset[str]  # empty: all
     created: int
     revoked: int | None
+    # Whether SCRAM knows it, in a list: those from before there was SCRAM, and revoked ones, it does not.
+    scram: bool = field(default=False, compare=False)
 
     def allows(self, protocol: str) -> bool:
         return not self.protocols or protocol in self.protocols

@@ -23,6 +23,7 @@ from storage.database.checkpointer import Checkpointer
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
 from storage.database.prepared import Prepared, prepare
+from storage.directory import scram
 from storage.directory.addresses import Addresses, insert_account_address
 from storage.directory.app_passwords import AppPasswords, make_app_password_key
 from storage.directory.dkim_keys import DkimKeys
@@ -140,6 +141,7 @@ class Tenant:
         self.addresses = Addresses(database)
         self.frozen = FrozenAccounts(database, clock)
         self.app_passwords = AppPasswords(database, clock)
+        self.scram = scram.ScramKeys(database)
         self.routes = Routes(database, clock)
         self.srs = Srs(database, key.secret, clock)
         self.dkim_keys = DkimKeys(database, clock)
@@ -259,8 +261,31 @@ class Tenant:
         return row
 
     def set_password(self, account_id: AccountId, password_hash: str | None) -> None:
-        """None: only device passwords sign in."""
-        self._change(_SET_PASSWORD, account_id, verifier=password_hash)
+        """None: only device passwords sign in. What SCRAM knew of the old one goes in the same commit."""
+
+        def work(transaction: Transaction) -> bool:
+            scram.remove_keys(transaction, account_id, scram.MAIN)
+            return bool(_SET_PASSWORD.run(transaction, id=account_id, verifier=password_hash))
+
+        if not self._database.write(work):
+            raise NotFound(f"There is no account {account_id}.")
+
+    def set_scram_key(
+        self, account_id: AccountId, password_hash: str, salt: scram.ScramSalt, key: scram.ScramKey | None
+    ) -> bool:
+        """What SCRAM knows of the account's own password, unless that was changed meanwhile; None: nothing."""
+
+        def work(transaction: Transaction) -> bool:
+            row = _CREDENTIALS.one(transaction, id=account_id)
+            if row is None or row[-1] != password_hash:
+                return False
+            if key is None:
+                scram.remove_keys(transaction, account_id, scram.MAIN)
+                return True
+            return scram.put_keys(transaction, account_id, scram.MAIN, salt, [key])
+
+        done: bool = self._database.write(work)
+        return done
 
     def replace_hash(self, account_id: AccountId, old: str, new: str) -> None:
         """The same password under new parameters; nothing happens if it was changed meanwhile."""
@@ -309,6 +334,7 @@ class Tenant:
             if _row(row).state is not State.ENDED:
                 raise Conflict("The account is still in use.")
             self.app_passwords.remove_account(transaction, account_id)
+            scram.remove_account(transaction, account_id)
             self.addresses.remove_account(transaction, account_id)
             self.frozen.remove_account(transaction, account_id)
             self.shares.remove_account(transaction, account_id)

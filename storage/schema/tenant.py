@@ -290,6 +290,7 @@ scram_key = Table(
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("app_password_id", BigInteger, primary_key=True, autoincrement=False),  # 0: the account's own password
+    Column("way", Integer, primary_key=True, autoincrement=False),  # of writing it: with its hyphens, or without
     Column("stored_key", LargeBinary, nullable=False, info=personal("user", "verifier of a password")),
     Column("server_key", LargeBinary, nullable=False, info=personal("user", "proof of the server for a password")),
     info=technical("SCRAM-SHA-256 keys of credentials (RFC 7677)", of=classes.ACCOUNTS),

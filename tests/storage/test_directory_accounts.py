@@ -209,7 +209,8 @@ class TestAppPasswords:
         assert (row.allows("imap"), row.allows("submission")) == (True, False)
 
     def test_every_one_is_another(self, town: Town, acme: TenantId, account_id: AccountId) -> None:
-        texts = {town.provisioning.create_app_password(acme, account_id, "phone")[1] for _ in range(20)}
+        passwords = town.premises.tenant(acme).app_passwords
+        texts = {passwords.create(account_id, "phone")[1] for _ in range(20)}
         assert len(texts) == 20
 
     def test_revoked_one_matches_no_more_and_loses_its_verifier(
@@ -237,7 +238,7 @@ class TestAppPasswords:
         with pytest.raises(InvalidInput):
             town.provisioning.create_app_password(acme, account_id, "phone", ["pop3"])
         for number in range(PER_ACCOUNT):
-            town.provisioning.create_app_password(acme, account_id, str(number))
+            town.premises.tenant(acme).app_passwords.create(account_id, str(number))
         with pytest.raises(LimitReached):
             town.provisioning.create_app_password(acme, account_id, "one more")
 
