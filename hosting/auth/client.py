@@ -174,6 +174,10 @@ class AuthClient:
 
     # Requests
 
+    def ask(self, fields: Fields) -> Fields:
+        """For the clients of one subject: `hosting.auth.mailbox_rights`."""
+        return self._ask(fields)
+
     def _ask(self, fields: Fields) -> Fields:
         request = encode(fields)
         deadline = time.monotonic() + self._patience

@@ -30,13 +30,14 @@ class Grant:
     reviews: bool = False  # see what was reported as wrongly withheld, with keys that open headers only
     endings: bool = False  # destroy tenants' keys, sign, and end processes that hold keys
     staff: bool = False  # let staff sign in
+    sharing: bool = False  # read and change who may do what with others' mailboxes
 
 
 _DELIVERY = frozenset({"control", "directory", "queue", "logs", "transcripts"})
 _ALL = _DELIVERY | {"audit"}
 
 GRANTS: dict[Role, Grant] = {
-    Role.IMAP: Grant(frozenset({"logs"}), tenants=False, sign_in=True, provision=False),
+    Role.IMAP: Grant(frozenset({"logs"}), tenants=False, sign_in=True, provision=False, sharing=True),
     Role.SMTP: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
     Role.QUEUE: Grant(_DELIVERY, tenants=True, sign_in=False, provision=False),
     Role.WEB: Grant(_DELIVERY, tenants=True, sign_in=True, provision=False),
@@ -68,6 +69,12 @@ _COLUMN = {
     "recycle": "endings",
     "retire": "endings",
     "kill": "endings",
+    "mailboxes_shared": "sharing",
+    "mailbox_rights": "sharing",
+    "mailbox_identifier": "sharing",
+    "change_mailbox_rights": "sharing",
+    "inherit_mailbox_rights": "sharing",
+    "remove_mailbox_rights": "sharing",
 }
 
 

@@ -8,7 +8,7 @@ making or destroying of a key is logged, with ids only; so is every process that
 Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
 create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, ready, present,
 holders, recycle, kill, retire; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key,
-decide_review.
+decide_review; and those of `hosting.auth.mailbox_rights`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hosting.access.actions import Action
 from hosting.auth import grants
 from hosting.auth.frames import Fields
 from hosting.auth.holders import Holders
+from hosting.auth.mailbox_rights import RightsDirectory, RightsRequests
 from hosting.auth.messages import error_reply, number, principal_of, text
 from hosting.auth.persons import check_auditor, person_of
 from hosting.auth.signin import PROTOCOLS, Principal, SignIn
@@ -74,6 +75,7 @@ class Requests:
         desk: ReviewDesk | None = None,
         entrance: StaffEntrance | None = None,
         ends: Ends = _nobody_ends,
+        mailbox_rights: RightsDirectory | None = None,
         retire: Callable[[], None] | None = None,
     ) -> None:
         """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed.
@@ -116,6 +118,8 @@ class Requests:
             "header_key": self._header_key,
             "decide_review": self._decide_review,
         }
+        for name, perform in RightsRequests(mailbox_rights).operations.items():
+            self._operations[name] = lambda _, fields, perform=perform: perform(fields)  # type: ignore[misc]
 
     def answer(self, caller: Caller, fields: Fields) -> Future[Fields]:
         """The reply, whatever happens: errors are replies too."""

@@ -6,12 +6,11 @@ Standards: RFC 4314 §2.1 (rights), RFC 2342 (whose names are whose).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
+from hosting.imap import rights as rights_model
+from hosting.imap.commands import Flags
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
-
-ALL_RIGHTS: Final = "lrswipkxtea"  # what an owner may
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +20,9 @@ class Place:
     account: Account
     mailbox: Mailbox
     name: str
-    rights: str = ALL_RIGHTS
+    rights: str = rights_model.ALL
     is_own: bool = True
+
+    def permitted(self, flags: Flags) -> Flags:
+        """Those that a message may bring along that is put in (RFC 4314 §4)."""
+        return Flags(*rights_model.permitted(self.rights, flags.system, flags.keywords))

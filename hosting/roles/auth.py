@@ -10,6 +10,7 @@ import signal
 from functools import partial
 
 from hosting import composition
+from hosting.auth.mailbox_rights import DirectoryRights
 from hosting.auth.requests import Holders, Requests
 from hosting.auth.server import AuthService
 from hosting.composition import Parts
@@ -41,6 +42,7 @@ def make_service(parts: Parts) -> RoleService:
         entrance=entrance,
         ends=ends,
         retire=retire,
+        mailbox_rights=DirectoryRights(parts.installation),
     )
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, LettingGo(parts), every_second(parts)])
