@@ -124,7 +124,7 @@ class Selected:
                 spans.append((first - 1, last))
         if len(spans) == 1:
             return range(*spans[0])
-        if sum(end - start for start, end in spans) <= len(spans):
+        if all(end - start <= 1 for start, end in spans):
             return sorted({start for start, end in spans if start < end})
         merged = UidSet.of_ranges((start, end - 1) for start, end in spans if start < end)
         return list(merged)
@@ -228,6 +228,15 @@ class Selected:
         return bool(current) and current[-1] > self.last_uid
 
     @property
+    def has_changed(self) -> bool:
+        """Flags changed that the client was not told of."""
+        return bool(self._changed)
+
+    @property
+    def has_vanished(self) -> bool:
+        return bool(self._vanished)
+
+    @property
     def has_news(self) -> bool:
         return bool(self._changed or self._vanished) or self.has_arrivals
 
@@ -262,7 +271,9 @@ class Selected:
             self._changed.difference_update([uids[position] for position in positions])
         self._settle()
 
-    def tell(self, *, expunges: bool, arrivals: bool, qresync: bool, condstore: bool, rev2: bool) -> bytes:
+    def tell(
+        self, *, expunges: bool, arrivals: bool, qresync: bool, condstore: bool, rev2: bool, flags: bool = True
+    ) -> bytes:
         """The untagged responses for what is new, as far as this moment allows (RFC 9051 §7.5.1)."""
         parts: list[bytes] = []
         if self._vanished and expunges:
@@ -274,7 +285,7 @@ class Selected:
                 parts.append(b"* %d RECENT\r\n" % self.recent)
         if self.has_new_keywords:
             parts.append(self.flags_response())
-        if self._changed:
+        if self._changed and flags:
             parts += self.flag_fetches(self.positions_of(self._changed), condstore=condstore, rev2=rev2)
             self._changed = None
         if parts:
