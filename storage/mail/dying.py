@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, update
 from storage.background import Background
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
+from storage.mail.annotations import forget_all as forget_annotations
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE, Ledger
 from storage.mail.memberships import Memberships
@@ -59,6 +60,7 @@ class DyingMailboxes:
         assert row is not None
         octets, messages, modseq = row
         self._ledger.release(transaction, octets, messages)
+        forget_annotations(transaction, self._ledger.account_id, mailbox_id)
         transaction.changed(mailbox_id, modseq)
         transaction.after_commit(self.schedule)
 

@@ -22,6 +22,7 @@ from storage.clock import Clock
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import Row, prepare
 from storage.errors import AlreadyExists, LimitReached, NotFound, NotPermitted
+from storage.mail.annotations import copy_all as copy_annotations
 from storage.mail.dying import DyingMailboxes
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import BLOCK, LIVE, READ_ONLY, Ledger
@@ -214,7 +215,9 @@ class Mailboxes:
         old, new = canonical(old), new_name(new)
         if old == INBOX:
             target = self.create(new)
-            self._transfers.move(self.find(INBOX).id, UidSet(((1, UID_MAX),)), target.id)
+            inbox = self.find(INBOX)
+            self._database.write(lambda work: copy_annotations(work, self._account_id, inbox.id, target.id))
+            self._transfers.move(inbox.id, UidSet(((1, UID_MAX),)), target.id)
             return
 
         def work(transaction: Transaction) -> None:

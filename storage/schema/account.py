@@ -309,16 +309,18 @@ moving = Table(
 )
 Index("moving_by_folder", moving.c.account_id, moving.c.source, moving.c.folder, unique=True)
 
-# What clients keep beside a mailbox or the account (RFC 5464). Private values are of whoever wrote them: of a shared
-# mailbox others than its owner may have some too.
+# What clients keep beside a mailbox or the account (RFC 5464). Shared values lie with the mailbox; private ones with
+# whoever wrote them, also of a mailbox in another account: they end with him, and the owner's key does not open them.
 annotation = Table(
     "annotation",
     metadata,
     _account(),
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),  # whose mailbox it is, another account's too
     Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),  # 0: the server, as this account sees it
-    Column("reader_id", BigInteger, primary_key=True, autoincrement=False),  # account; 0: the value is shared
     Column("entry", Text, primary_key=True, info=personal("user", "name, chosen by a mail client")),  # lower case
     Column("value", LargeBinary, nullable=False, info=personal("user", "what clients keep there", sealed=True)),
+    Column("octets", BigInteger, nullable=False),  # of the value
+    Column("serial", BigInteger, nullable=False),  # rises with every change of any annotation of the account
     info=technical("annotations of mailboxes (RFC 5464)", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
