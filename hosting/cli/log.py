@@ -72,7 +72,8 @@ app.command("audit")(audit.log_audit)  # as it was called before `cleanmail audi
 
 def _values(event: AccessEvent, names: Names) -> dict[str, Any]:
     known = event.account_id is not None and event.tenant_id is not None
-    return {
+    by = {"by_account": int(event.by_account)} if event.by_account is not None else {}
+    return by | {
         "time": moment(event.time),
         "type": event.type,
         "result": event.result,

@@ -44,6 +44,10 @@ class MailboxGone(Exception):  # noqa: N818
     """The selected mailbox was deleted elsewhere: the session ends, since no state of the protocol fits."""
 
 
+class NoLongerShared(Exception):  # noqa: N818
+    """The selected mailbox is another's, who no longer lets it be read: the session ends (RFC 4314 §5.1.1)."""
+
+
 class Bad(Exception):  # noqa: N818
     """A command that is well-formed and still wrong here: answered BAD."""
 

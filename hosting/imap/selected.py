@@ -23,6 +23,7 @@ from hosting.imap.commands import STAR, SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
 from hosting.imap.replies import Bad, MailboxGone
+from hosting.imap.rights import flag_mask
 from storage.errors import Gone
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
@@ -341,13 +342,14 @@ class Selected:
         self._keywords_told = len(self.view.keywords)
         self.flag_texts = FlagTexts(self.view.keywords)
         self.recent_texts = FlagTexts(self.view.keywords, recent=True)
-        words = [text for _, text in SYSTEM_FLAGS]
-        words += [name.encode("ascii") for _, name in sorted(self.view.keywords.items())]
-        defined = b" ".join(words)
+        keywords = [name.encode("ascii") for _, name in sorted(self.view.keywords.items())]
+        defined = b" ".join([*(text for _, text in SYSTEM_FLAGS), *keywords])
+        mask = flag_mask(self.rights)
+        words = [text for bit, text in SYSTEM_FLAGS if mask & bit] + (keywords if "w" in self.rights else [])
         if self.read_only:
             permanent = b""
-        elif len(self.view.keywords) < KEYWORDS_PER_MAILBOX:
-            permanent = defined + b" \\*"
         else:
-            permanent = defined
+            if len(self.view.keywords) < KEYWORDS_PER_MAILBOX and "w" in self.rights:
+                words.append(b"\\*")
+            permanent = b" ".join(words)
         return b"* FLAGS (%b)\r\n* OK [PERMANENTFLAGS (%b)] Flags permitted.\r\n" % (defined, permanent)

@@ -15,7 +15,9 @@ from contextlib import suppress
 from hosting.imap import encode, places
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.opening import record_opening
 from hosting.imap.replies import Bad, printable
+from hosting.imap.rights import is_read_write
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
 from storage.directory.terms import READ_ONLY
@@ -37,8 +39,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
     recent_from = mailbox.recent_uid
     examined = command.read_only or session.read_only
-    read_only = examined or mailbox.read_only
-    if not examined and recent_from < mailbox.uidnext:
+    read_only = examined or mailbox.read_only or not is_read_write(place.rights)
+    if not (examined or (read_only and not place.is_own)) and recent_from < mailbox.uidnext:
         with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     view.refresh()
@@ -48,6 +50,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     session.selected = selected
     session.state = State.SELECTED
     session.looked()
+    if not place.is_own:
+        record_opening(session, place)
     yield _opening(session, selected, mailbox)
     if command.resync is not None and command.resync.uidvalidity == view.uidvalidity:
         yield from _resynchronise(selected, command.resync, rev2=session.rev2)
@@ -55,6 +59,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
         return b"[READ-ONLY] Examined."
     if mailbox.read_only:
         return b"[READ-ONLY] " + printable(KEPT_BY_SERVER)
+    if not is_read_write(place.rights):
+        return b"[READ-ONLY] Its owner lets you read only."
     return b"[READ-ONLY] " + printable(READ_ONLY) if read_only else b"[READ-WRITE] Selected."
 
 
@@ -134,7 +140,7 @@ def close(session: Session, _: bytes, __: Close) -> Flow[bytes]:
     r"""Expunges what is \Deleted and says nothing of it (RFC 9051 §6.4.1)."""
     selected = session.mailbox
     account = selected.account
-    if not selected.read_only and not session.read_only and selected.told:
+    if not selected.read_only and not session.read_only and selected.told and "e" in selected.rights:
         uids = UidSet(((1, selected.last_uid),))
         yield from blocking(lambda: account.messages.expunge(selected.mailbox_id, uids, only_deleted=True))
     told = selected.told_modseq

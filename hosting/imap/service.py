@@ -28,14 +28,17 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gateway.smtp.proxy import Network, is_proxy
+from hosting.auth.mailbox_rights import DirectoryRights, RightsDirectory
 from hosting.auth.signin import Authenticator, Principal
 from hosting.imap.connection import Connection
 from hosting.imap.counters import Counters
 from hosting.imap.effects import Work
 from hosting.imap.limits import Limits
+from hosting.imap.other_users import SharedMailboxes
 from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
 from hosting.imap.session import Services, Session, State
+from hosting.imap.sharing_watch import SharingWatch
 from hosting.imap.threads import Threads
 from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.clock import Clock
@@ -78,6 +81,7 @@ class ImapService(Service):
         plain_allowed: bool = False,
         proxies: Sequence[Network] = (),
         subscriber: Subscriber | None = None,
+        mailbox_rights: RightsDirectory | None = None,
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
@@ -87,10 +91,12 @@ class ImapService(Service):
         self._registry = Registry(limits)
         self._limits = limits
         self.counters = counters
+        self._shared = SharedMailboxes(mailbox_rights or DirectoryRights(installation))
         self._services = Services(
             installation=installation,
             authenticator=authenticator,
             registry=self._registry,
+            shared=self._shared,
             limits=limits,
             counters=counters,
             clock=clock,
@@ -100,6 +106,7 @@ class ImapService(Service):
             tls_offered=tls_context is not None,
         )
         self._connections: set[Connection] = set()
+        self._sharing = SharingWatch(self._shared, self._connections, self.run)
         self._watchers: dict[Watched, set[Connection]] = {}
         self._watching: dict[Connection, Watched | None] = {}
         self._pool = ThreadPool(1, _WORKERS, "imap")
@@ -217,6 +224,7 @@ class ImapService(Service):
         touched: set[Watched] = set()
         recheck: Callable[[Principal], bool] | None = None
         for change in changes:
+            self._sharing.changed(change)
             match change:
                 case Change(account_id=account_id, mailbox_id=mailbox_id):
                     if (account_id, mailbox_id) in self._watchers:

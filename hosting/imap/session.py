@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from hosting.auth.signin import Authenticator, Principal
 from hosting.imap import capabilities, replies
@@ -25,6 +26,7 @@ from hosting.imap.effects import Flow, Handling, blocking
 from hosting.imap.faults import where
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
+from hosting.imap.other_users import Others, SharedMailboxes, counted
 from hosting.imap.registry import Registry
 from hosting.imap.selected import Selected
 from hosting.imap.threads import Threads
@@ -66,6 +68,24 @@ class Rule:
     writes: bool = False
 
 
+class Listening(Protocol):
+    """What a session asked to be told of by NOTIFY, and what of it waits: `hosting.imap.notify`."""
+
+    def tell(self, session: Session, *, expunges: bool, arrivals: bool) -> Flow[None]:
+        """Tells what waits and may be told in the answer to a command."""
+        ...
+
+    def between(self, session: Session) -> Handling | None:
+        """The same between commands; None: nothing."""
+        ...
+
+    def after(self, session: Session, command: Command) -> Flow[None]:
+        """A command of the session itself is done: what it did is no news to it."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What every session of a worker uses."""
@@ -73,6 +93,7 @@ class Services:
     installation: Installation
     authenticator: Authenticator
     registry: Registry
+    shared: SharedMailboxes
     limits: Limits
     counters: Counters
     clock: Clock
@@ -90,11 +111,14 @@ class Session:
         "account",
         "address",
         "bad_commands",
+        "compressed",
         "condstore",
         "grammar",
         "hidden",
         "id",
+        "listening",
         "looked_at",
+        "others",
         "principal",
         "qresync",
         "rev2",
@@ -105,6 +129,7 @@ class Session:
         "tell_arrivals",
         "uid_only",
         "utf8",
+        "wake",
     )
 
     def __init__(self, services: Services, session_id: str, address: str, *, secure: bool) -> None:
@@ -112,18 +137,26 @@ class Session:
         self.id = session_id
         self.address = address
         self.secure = secure
+        self.compressed = False  # RFC 4978
+        self.hidden: frozenset[str] = frozenset()  # capabilities that this client is not told of, in capitals
+        self.wake: Callable[[], None] = _nobody  # set by the shell: something is to be told without a command
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state of a connection that nobody has signed in on, and to which UNAUTHENTICATE returns."""
         self.state = State.GREETED
-        self.grammar = Grammar(services.limits)
+        self.grammar = Grammar(self.services.limits)
         self.principal: Principal | None = None
         self.account: Account | None = None
         self._lease: AbstractContextManager[Account] | None = None
+        self.others: Others | None = None  # whose accounts are open besides the own one
         self.selected: Selected | None = None
         self.condstore = False  # RFC 7162 §3.1: MODSEQ in every FETCH from the first command that asks for one
         self.qresync = False
         self.rev2 = False
         self.utf8 = False  # mailbox names are UTF-8 (RFC 9051 §5.1, RFC 9755 §3)
         self.uid_only = False  # no message numbers any more (RFC 9586)
-        self.hidden: frozenset[str] = frozenset()  # capabilities that this client is not told of, in capitals
+        self.listening: Listening | None = None  # RFC 5465
         self.bad_commands = 0  # in a row
         self.looked_at = 0.0  # monotonic time of the last NOOP, CHECK or IDLE
         self.tell_arrivals = False  # this answer tells of new messages, whoever brought them
@@ -145,6 +178,7 @@ class Session:
             secure=self.secure,
             tls_offered=services.tls_offered,
             mechanisms=frozenset(("PLAIN", "LOGIN")) if passwords else frozenset(),
+            compressed=self.compressed,
         )
 
     def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:
@@ -164,6 +198,12 @@ class Session:
             )
         self.deselect()
         self.state = State.ENDED
+        listening, self.listening = self.listening, None
+        if listening is not None:
+            listening.close()
+        others, self.others = self.others, None
+        if others is not None:
+            others.let_go()
         lease, self._lease, self.account = self._lease, None, None
         if lease is not None:
             lease.__exit__(None, None, None)
@@ -171,6 +211,11 @@ class Session:
         if principal is not None:
             self.services.registry.leave(principal.account_id)
             self._record_sign_out(principal)
+
+    def sign_out(self) -> None:
+        """Nobody is signed in any more, and nothing is left of what he had set (RFC 8437 §3 and §4.1)."""
+        self.close()
+        self._begin()
 
     def _record_sign_out(self, principal: Principal) -> None:
         """The access event that ends a session; the auth role recorded its beginning."""
@@ -232,7 +277,7 @@ class Session:
     def news_overdue(self) -> bool:
         return self.services.clock.monotonic() - self.looked_at >= _NEWS_OVERDUE
 
-    def news(self, *, expunges: bool, arrivals: bool) -> bytes:
+    def news(self, *, expunges: bool, arrivals: bool, flags: bool = True) -> bytes:
         """What is to be told of the selected mailbox now."""
         selected = self.selected
         if selected is None:
@@ -241,8 +286,24 @@ class Session:
         if not selected.may_tell:
             return b""
         return selected.tell(
-            expunges=expunges, arrivals=arrivals, qresync=self.qresync, condstore=self.condstore, rev2=self.rev2
+            expunges=expunges,
+            arrivals=arrivals,
+            flags=flags,
+            qresync=self.qresync,
+            condstore=self.condstore,
+            rev2=self.rev2,
         )
+
+    def tell(self, *, expunges: bool, arrivals: bool) -> Flow[None]:
+        """Tells what is new, as far as the client did not say by NOTIFY what it wants to know."""
+        if self.listening is not None:
+            yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
+        elif told := self.news(expunges=expunges, arrivals=arrivals):
+            yield told
+
+    def unsolicited(self) -> Handling | None:
+        """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
+        return None if self.listening is None else self.listening.between(self)
 
     def columns_ready(self) -> Flow[None]:
         """Has the sizes and dates of a large mailbox read by a worker, before they are looked at."""
@@ -270,13 +331,21 @@ class Session:
         try:
             if rule.writes and self.read_only:
                 raise replies.Refused(b"NOPERM", READ_ONLY)
+            if self.selected is not None and self.selected.account is not self.account:
+                yield from counted(self.services.shared, self.user, self.selected, command)
             done = yield from rule.run(self, tag, command)
+            if self.listening is not None:
+                yield from self.listening.after(self, command)
             if done is None:
                 return
             answer = b"OK " + done
         except replies.MailboxGone:
             self.close()
             yield tag + b" NO [NONEXISTENT] The mailbox was deleted.\r\n* BYE The selected mailbox was deleted.\r\n"
+            return
+        except replies.NoLongerShared:
+            self.close()
+            yield tag + b" NO [NOPERM] The mailbox is no longer shared with you.\r\n* BYE It is no longer shared.\r\n"
             return
         except (CleanmailError, replies.Refused, replies.Bad) as error:
             answer = replies.refusal(error)
@@ -286,8 +355,18 @@ class Session:
             _log.error("session %s: %s failed: %s", self.id, type(command).__name__, where(error))
             self.services.counters.failures += 1
             answer = replies.UNEXPECTED
+        if self.others is not None:
+            self.others.let_go(but=self.selected.account if self.selected is not None else None)
         news = rule.news(command)
         told = b""
         if news is not News.NONE:
-            told = self.news(expunges=news is not News.FLAGS, arrivals=news is News.ALL or self.tell_arrivals)
+            expunges, arrivals = news is not News.FLAGS, news is News.ALL or self.tell_arrivals
+            if self.listening is not None:
+                yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
+            else:
+                told = self.news(expunges=expunges, arrivals=arrivals)
         yield b"%b%b %b\r\n" % (told, tag, answer)
+
+
+def _nobody() -> None:
+    """A session without a shell, whose client is told in answers only."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hosting.auth.client import AuthClient
+from hosting.auth.mailbox_rights import RemoteRights
 from hosting.composition import Parts
 from hosting.ending import LettingGo
 from hosting.imap.counters import Counters
@@ -32,6 +34,7 @@ def make_service(parts: Parts) -> RoleService:
         plain_allowed=config.listen.plain_text_sign_in,
         proxies=config.proxies,
         subscriber=parts.subscribe(),
+        mailbox_rights=RemoteRights(parts.authenticator.ask) if isinstance(parts.authenticator, AuthClient) else None,
     )
 
     def show() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from storage.clock import Clock
 from storage.keys.source import KeySource
@@ -31,6 +32,7 @@ class AccessType(StrEnum):
     QUARANTINE_RELEASE = "quarantine_release"
     QUARANTINE_DELETE = "quarantine_delete"
     QUARANTINE_REPORT = "quarantine_report"
+    MAILBOX_OPEN = "mailbox_open"  # by somebody with whom the account shares it
 
 
 class AccessResult(StrEnum):
@@ -54,6 +56,7 @@ class AccessEvent:
     account_id: AccountId | None
     login_hash: bytes  # keyed; of a login that matches no account, else empty
     address: str  # the client's; subjects.ERASED: its account was erased
+    by_account: AccountId | None = None  # of the same tenant, who did it to what is the account's
 
     def __post_init__(self) -> None:
         AccessType(self.type)
@@ -63,13 +66,15 @@ class AccessEvent:
         subject = None
         if self.tenant_id is not None and self.account_id is not None:
             subject = Subject(int(self.tenant_id), int(self.account_id))
-        values = [self.type, self.result, self.protocol, self.tenant_id, self.account_id]
-        return record_of(self.time, [*values, self.login_hash.hex(), owned(self.address, subject)])
+        values: list[Any] = [self.type, self.result, self.protocol, self.tenant_id, self.account_id]
+        values += [self.login_hash.hex(), owned(self.address, subject)]
+        return record_of(self.time, values if self.by_account is None else [*values, self.by_account])
 
     @classmethod
     def unpack(cls, record: Record) -> AccessEvent:
-        type_, result, protocol, tenant_id, account_id, login_hash, address = record.values()
-        return cls(record.time, type_, result, protocol, tenant_id, account_id, bytes.fromhex(login_hash), address)
+        type_, result, protocol, tenant_id, account_id, login_hash, address, *by = record.values()
+        login = bytes.fromhex(login_hash)
+        return cls(record.time, type_, result, protocol, tenant_id, account_id, login, address, by[0] if by else None)
 
 
 class AccessLog(BufferedLog[AccessEvent]):

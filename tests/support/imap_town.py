@@ -9,6 +9,7 @@ from pathlib import Path
 from auth_town import CHEAP
 
 from hosting.auth.local import LocalAuth
+from hosting.auth.mailbox_rights import DirectoryRights
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
 from hosting.auth.signin import Principal
@@ -16,6 +17,7 @@ from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.imap.counters import Counters
 from hosting.imap.limits import Limits
+from hosting.imap.other_users import SharedMailboxes
 from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
 from hosting.imap.session import Services
@@ -66,6 +68,7 @@ class MailTown:
             installation=self.installation,
             authenticator=self.authenticator,
             registry=Registry(self.limits),
+            shared=SharedMailboxes(DirectoryRights(self.installation)),
             limits=self.limits,
             counters=Counters(),
             clock=self.clock,
