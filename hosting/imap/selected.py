@@ -179,7 +179,7 @@ class Selected:
         view = self.view
         if view.highest_modseq == self._synced:
             return
-        if own_modseqs and len(own_modseqs) == view.highest_modseq - self._synced:  # nobody else wrote in between
+        if own_modseqs and not self.others_wrote(own_modseqs):
             self._synced = view.highest_modseq
             self._settle()
             return
@@ -206,6 +206,10 @@ class Selected:
             if not self._vanished:  # only messages went that the client never heard of
                 self._rebase()
         self._settle()
+
+    def others_wrote(self, own_modseqs: Collection[int]) -> bool:
+        """Whether the view knows changes that were not noted yet and are not of `own_modseqs`."""
+        return len(own_modseqs) != self.view.highest_modseq - self._synced
 
     def _all_vanished(self) -> set[int] | None:
         """The noted ones; all by comparison, if tombstones were dropped before this session looked."""

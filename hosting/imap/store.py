@@ -37,11 +37,14 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     uids = selected.uids
     wanted = UidSet.of_ranges(_runs(uids, existing))
-    stored = yield from change_flags(session, wanted, command.how, command.flags, command.unchanged_since)
+    stored = yield from change_flags(
+        session, wanted, command.how, command.flags, command.unchanged_since, silent=command.silent
+    )
     if selected.has_new_keywords:
         yield selected.flags_response()
     answered = {uid for uid, _flags, _modseq in stored.changed}
-    selected.forget_news_of(answered)
+    if not command.silent:
+        selected.forget_news_of(answered)
     if not command.silent or session.condstore:
         if not command.silent:  # what was so already is told too: the client learns the flags it asked to set
             told: Sequence[int] = [at for at in existing if uids[at] not in stored.modified]
@@ -61,9 +64,18 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
 
 
 def change_flags(
-    session: Session, uids: UidSet, how: How, flags: Flags, unchanged_since: int | None = None
+    session: Session,
+    uids: UidSet,
+    how: How,
+    flags: Flags,
+    unchanged_since: int | None = None,
+    *,
+    silent: bool = False,
 ) -> Flow[Stored]:
-    """Stores, brings the view up to date, and leaves the session's own change out of its news."""
+    """Stores, brings the view up to date, and leaves the session's own change out of its news.
+
+    `silent`: the client will not be told the flags; so it is told where others changed the same messages meanwhile.
+    """
     selected, messages = session.mailbox, session.mailbox.account.messages
 
     def work() -> Stored:
@@ -78,7 +90,8 @@ def change_flags(
         stored = yield from blocking(work)
     if not (stored.changed and selected.view.take_own(stored.modseq)):
         selected.view.refresh()
-    selected.absorb(own_modseqs=frozenset(modseq for _uid, _flags, modseq in stored.changed))
+    own_modseqs = frozenset(modseq for _uid, _flags, modseq in stored.changed)
+    selected.absorb(() if silent and selected.others_wrote(own_modseqs) else own_modseqs)
     return stored
 
 
