@@ -1,55 +1,37 @@
-"""APPEND: durable when the tagged OK is sent.
+"""APPEND: one or more messages, all of them or none; durable when the tagged OK is sent.
 
-Line ends are normalised once, here at the border; the octets are kept as they are otherwise.
+The files are written one by one, then their rows are committed together; a crash in between leaves nothing that anybody
+sees. Who may put messages into a mailbox but not open it is not told their UIDs (RFC 9051 §6.3.12).
 
-Standards: RFC 9051 §6.3.12 (TRYCREATE, APPENDUID, EXISTS in the same answer), RFC 7889.
+Standards: RFC 9051 §6.3.12 (TRYCREATE, APPENDUID, EXISTS in the same answer), RFC 3502 (MULTIAPPEND), RFC 4469
+(CATENATE), RFC 3516 §4.4 (BINARY).
 """
 
 from __future__ import annotations
 
-from hosting.imap import places
-from hosting.imap.commands import Append
+from hosting.imap import uploads
+from hosting.imap.append_commands import Append
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.replies import Refused
+from hosting.imap.encode import ordered_set
 from hosting.imap.session import Session
-from storage.errors import NotFound, NotPermitted, OverQuota, TooLarge
-from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Appended
-from storage.mime.normalise import to_crlf
+
+_TOGETHER = 20  # from so many messages on their files are brought to the disk all at once
 
 
 def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
-    try:
-        place = yield from places.find(session, command.mailbox, "i")
-    except NotFound:
-        raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
-    account, mailbox = place.account, place.mailbox
-    if mailbox.read_only:
-        raise NotPermitted(READ_ONLY)
-    if not command.data:
-        raise Refused(b"CANNOT", "The message is empty.")  # some clients cancel an APPEND so (RFC 3502 §6.3.11)
-    if session.user.full:
-        raise OverQuota("All accounts of the contract together are above its storage.")
-    limit = session.services.limits.message
+    place = yield from uploads.destination(session, command.mailbox)
+    uploads.require_space(session)
+    prepared = yield from uploads.prepare(session, place, command.messages)
+    messages, mailbox_id = place.account.messages, place.mailbox.id
 
-    def store() -> Appended:
-        data = to_crlf(command.data)
-        if len(data) > limit:
-            raise TooLarge
-        return account.messages.append(
-            mailbox.id,
-            data,
-            flags=command.flags.system,
-            keywords=command.flags.keywords,
-            internal_date=command.internal_date,
-        )
+    def store() -> list[Appended]:
+        new = (each.message() for each in prepared)
+        return messages.append_many(mailbox_id, new, many=len(prepared) >= _TOGETHER)
 
     appended = yield from blocking(store)
-    selected = session.selected
-    if selected is not None and selected.account is account and selected.mailbox_id == mailbox.id:
-        if selected.view.take_own(appended.modseq):
-            selected.absorb()
-        else:
-            selected.refresh()
-        session.tell_arrivals = True  # RFC 9051 §6.3.12
-    return b"[APPENDUID %d %d] Appended." % (appended.uidvalidity, appended.uid)
+    uploads.tell_own(session, place, appended[-1])
+    if "r" not in place.rights:
+        return b"Appended."
+    uids = ordered_set(each.uid for each in appended)
+    return b"[APPENDUID %d %b] Appended." % (appended[0].uidvalidity, uids)

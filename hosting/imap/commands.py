@@ -149,14 +149,6 @@ class Status(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Append(Command):
-    mailbox: str
-    flags: Flags
-    internal_date: int | None
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Idle(Command): ...
 
 

@@ -215,8 +215,7 @@ class Connection(TwistedProtocol):
             self.end(refusal.text)
             return
         session.bad_commands += 1
-        word = b"NO " if refusal.text.startswith(b"[") and refusal.tag else b"BAD "
-        cast(Any, self.transport).write((refusal.tag or b"*") + b" " + word + refusal.text + b"\r\n")
+        cast(Any, self.transport).write((refusal.tag or b"*") + b" " + refusal.word + refusal.text + b"\r\n")
         self._check_patience()
 
     def _check_patience(self) -> None:

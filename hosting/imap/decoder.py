@@ -2,9 +2,10 @@
 
 A command arrives as one `Frame`: its text, in which each literal is left as its announcement `{n}CRLF`, and the
 literals' octets. Whatever exceeds a limit becomes a `Refusal` and is skipped without being kept, so that memory stays
-flat and the next command is found; what can't be skipped within reason closes the connection.
+flat and the next command is found; what can't be skipped within reason closes the connection. Of a command with
+messages each literal may have the size of a message, and all together that of two.
 
-Standards: RFC 9051 §2.2.1, §4.3 (literals), RFC 7888 (LITERAL+), RFC 7889 §4 (TOOBIG).
+Standards: RFC 9051 §2.2.1, §4.3 (literals), RFC 7888 (LITERAL+, LITERAL-), RFC 7889 §4 (TOOBIG).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Final
 from hosting.imap.limits import Limits
 
 _ANNOUNCED = re.compile(rb"\{(\d{1,20})(\+?)\}\Z")
-_COMMAND = re.compile(rb"([^ ]+) ([^ ]+)")
+_COMMAND = re.compile(rb"[^ ]+ (?:UID )?([^ ]+)", re.IGNORECASE)
+_WITH_MESSAGES: Final = frozenset({b"APPEND", b"REPLACE"})
+_UNASKED = 4096  # octets of a literal that comes without a go-ahead where LITERAL- is offered (RFC 7888 §5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class Refusal:
     tag: bytes
     text: bytes
     close: bool = False
+    is_bad: bool = False  # BAD, though its text has a response code
+
+    @property
+    def word(self) -> bytes:
+        return b"NO " if self.text.startswith(b"[") and self.tag and not self.is_bad else b"BAD "
 
 
 PROMPT: Final = Prompt()
@@ -144,6 +152,10 @@ class Decoder:
                 self._reset()
                 return pending
             return self._throw_away(size, pending)
+        if unsynchronised and size > _UNASKED and self._limits.literal_minus:
+            return self._throw_away(
+                size, Refusal(self._tag(), b"[TOOBIG] A literal of this size has to wait for a go-ahead.", is_bad=True)
+            )
         if size > self._allowance(text):
             refusal = Refusal(self._tag(), b"[TOOBIG] The literal is larger than this server takes.")
             if unsynchronised:
@@ -157,14 +169,13 @@ class Decoder:
 
     def _allowance(self, text: bytes) -> int:
         """The largest literal that may come next."""
-        command = _COMMAND.match(text)
+        taken = sum(map(len, self._literals or ()))
         if not self.signed_in:
-            allowed = self._limits.early_literal
-        elif command is not None and command[2].upper() == b"APPEND":
-            allowed = self._limits.message
-        else:
-            allowed = self._limits.literal
-        return allowed - sum(map(len, self._literals or ()))
+            return self._limits.early_literal - taken
+        command = _COMMAND.match(text)
+        if command is not None and command[1].upper() in _WITH_MESSAGES:
+            return min(self._limits.message, self._limits.command - taken)
+        return self._limits.literal - taken
 
     def _throw_away(self, size: int, refusal: Refusal) -> Refusal | None:
         """A LITERAL+ that is not wanted arrives all the same (RFC 7888 §4): skip it, or end the connection."""

@@ -116,7 +116,7 @@ def _item(cursor: Cursor) -> FetchItem:
             if name == "BODY":
                 return FetchItem("BODY")
             raise Malformed("Expected a section.")
-        return FetchItem("SECTION", _section(cursor), peek=name == "BODY.PEEK")
+        return FetchItem("SECTION", section(cursor), peek=name == "BODY.PEEK")
     if name in ("BINARY", "BINARY.PEEK"):
         return FetchItem("BINARY", _part_only(cursor, partial=True), peek=name == "BINARY.PEEK")
     if name == "BINARY.SIZE":
@@ -130,7 +130,8 @@ def _item(cursor: Cursor) -> FetchItem:
     raise Malformed("Unknown item of FETCH.")
 
 
-def _section(cursor: Cursor) -> Section:
+def section(cursor: Cursor) -> Section:
+    """What stands between the brackets of BODY[…], and what follows them."""
     cursor.expect(b"[")
     part = _part(cursor)
     text: SectionText = ""

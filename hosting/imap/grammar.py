@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hosting.imap import commands as c
+from hosting.imap.append_grammar import append, replace
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
 from hosting.imap.fetch_grammar import fetch
@@ -218,18 +219,8 @@ def _rename(cursor: Cursor, grammar: Grammar) -> c.Command:
     return c.Rename(mailbox, cursor.mailbox(grammar.utf8))
 
 
-def _append(cursor: Cursor, grammar: Grammar) -> c.Command:
-    cursor.space()
-    mailbox = cursor.mailbox(grammar.utf8)
-    cursor.space()
-    flags, internal_date = c.Flags(), None
-    if cursor.peek() == b"(":
-        flags = cursor.flags()
-        cursor.space()
-    if cursor.peek() == b'"':
-        internal_date = cursor.date_time()
-        cursor.space()
-    return c.Append(mailbox, flags, internal_date, cursor.literal(octets=True))
+def _replace(by_uid: bool) -> Parser:
+    return lambda cursor, grammar: replace(cursor, grammar.utf8, by_uid)
 
 
 def _quota(make: Callable[[str], c.Command], resources: bool = False) -> Parser:
@@ -311,7 +302,9 @@ _PARSERS: Final[dict[str, Parser]] = {
     "LIST": lambda cursor, grammar: list_mailboxes(cursor, grammar.utf8),
     "LSUB": lambda cursor, grammar: list_subscribed(cursor, grammar.utf8),
     "STATUS": lambda cursor, grammar: status(cursor, grammar.utf8),
-    "APPEND": _append,
+    "APPEND": lambda cursor, grammar: append(cursor, grammar.utf8),
+    "REPLACE": _replace(by_uid=False),
+    "UID REPLACE": _replace(by_uid=True),
     "IDLE": _plain(c.Idle()),
     "GETQUOTA": _quota(c.GetQuota),
     "GETQUOTAROOT": _one_mailbox(c.GetQuotaRoot),

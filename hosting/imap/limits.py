@@ -30,3 +30,8 @@ class Limits:
     literal_minus: bool = False  # offer LITERAL- in place of LITERAL+: larger literals wait for a go-ahead (RFC 7888)
     uid_only: bool = False  # offer UIDONLY (RFC 9586); Microsoft's cloud turns it on and then fails
     utf8_accept: bool = False  # offer UTF8=ACCEPT (RFC 9755); folder names of some clients for Android break with it
+
+    @property
+    def command(self) -> int:
+        """All literals of one command that brings messages: several together, or parts to be put together."""
+        return 2 * self.message

@@ -9,10 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from hosting.imap import append, copying, expunge, fetch, general, listing, mailboxes, quota, search, selecting, signin
+from hosting.imap import (
+    append,
+    copying,
+    expunge,
+    fetch,
+    general,
+    listing,
+    mailboxes,
+    quota,
+    replace,
+    search,
+    selecting,
+    signin,
+)
 from hosting.imap import commands as c
 from hosting.imap import status as status_command
 from hosting.imap import store as store_command
+from hosting.imap.append_commands import Append, Replace
 from hosting.imap.session import News, Rule, State
 
 _ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
@@ -66,7 +80,8 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.ListMailboxes: _rule(listing.list_mailboxes, _SIGNED_IN, _expunges),
     c.ListSubscribed: _rule(listing.list_subscribed, _SIGNED_IN, _expunges),
     c.Status: _rule(status_command.status, _SIGNED_IN, _expunges),
-    c.Append: _write(append.append, _SIGNED_IN, _expunges),
+    Append: _write(append.append, _SIGNED_IN, _expunges),
+    Replace: _write(replace.replace, _SELECTED, _expunges),
     c.Idle: _rule(general.idle, _SIGNED_IN, _all),
     c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
     c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hosting.imap import utf7
-from hosting.imap.commands import Append
+from hosting.imap.append_commands import Append, Replace, Text
 from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
@@ -87,7 +87,7 @@ def commands(rng: random.Random) -> None:
     for event in events:
         if not isinstance(event, Frame):
             continue
-        assert sum(map(len, event.literals)) <= LIMITS.message
+        assert sum(map(len, event.literals)) <= LIMITS.command
         try:
             tag, command = grammar.parse(event)
         except BadCommand as bad:
@@ -95,7 +95,9 @@ def commands(rng: random.Random) -> None:
             continue
         assert tag
         assert b"\0" not in event.text, octets
-        assert not isinstance(command, Append) or len(command.data) <= LIMITS.message
+        uploads = [command.message] if isinstance(command, Replace) else ()
+        for upload in command.messages if isinstance(command, Append) else uploads:
+            assert all(len(part.data) <= LIMITS.message for part in upload.parts if isinstance(part, Text))
     if not (events and isinstance(events[-1], Refusal) and events[-1].close):
         resynchronises(octets)
 

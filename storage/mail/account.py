@@ -40,7 +40,6 @@ from storage.files import durable
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.mail import ledger as ledgers
-from storage.mail.annotations import Annotations
 from storage.mail.arrivals import Arrivals
 from storage.mail.dying import DyingMailboxes
 from storage.mail.exchange import Exchange
@@ -54,6 +53,7 @@ from storage.mail.opinions import Opinions
 from storage.mail.quota import Limits, Usage, usage_of
 from storage.mail.reading import Reading
 from storage.mail.removals import Removals
+from storage.mail.replacements import Replacements
 from storage.mail.search_index import SearchIndex
 from storage.mail.threads import Threads
 from storage.mail.tombstones import Tombstones
@@ -145,7 +145,6 @@ class Account:
             self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
         )
         reading = Reading(database, account_id, self.maildir, self.key)
-        self.annotations = Annotations(database, account_id, self.tell_mailboxes)
         self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock, self.tell_mailboxes)
         self.messages = Messages(
             self.mailboxes,
@@ -155,6 +154,7 @@ class Account:
             self._removals,
             Exchange(database, memberships, keywords, reading),
             reading,
+            Replacements(self.ledger, memberships, self.arrivals, self._removals),
         )
         self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
         self.index = SearchIndex(database, account_id, reading.read_message, clock)

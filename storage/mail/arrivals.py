@@ -11,7 +11,7 @@ Standards: RFC 9051 §6.3.12, §2.3.1.1 (UIDs ascend).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -107,12 +107,15 @@ class Arrivals:
         self,
         mailbox_id: MailboxId,
         mailbox: str,
-        messages: Sequence[NewMessage],
+        messages: Iterable[NewMessage],
         *,
         many: bool = False,
         by_server: bool = False,
     ) -> list[Appended]:
         """All of them in one commit, or none. `mailbox` is the name that the files will remember.
+
+        `messages` may be made one after the other: each is let go of when its file is written, and what is raised in
+        between leaves nothing of those before.
 
         `many`: the files are brought to the disk all together, not one by one. `by_server`: see `Ledger.advance`; the
         owner's quota is not charged.
@@ -129,10 +132,14 @@ class Arrivals:
         except Exception:  # an interrupt may come after the commit: it leaves the files alone
             self.drop(filed)
             raise
+        self.settle(filed)
+        return appended
+
+    def settle(self, filed: Sequence[Filed]) -> None:
+        """After the commit of their rows."""
         for each in filed:
             with suppress(CleanmailError):  # it is read from new/ as well
                 self._maildir.settle(each.file)
-        return appended
 
     def append_in(self, transaction: Transaction, mailbox_id: MailboxId, mailbox: str, new: NewMessage) -> Appended:
         """In the transaction of somebody else: the file is written under the write lock. The follower is not told."""

@@ -10,7 +10,7 @@ Standards: RFC 9051 §6.3.12, §6.4; RFC 7162; RFC 4315; RFC 6851.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 from storage.database.prepared import Row
@@ -22,6 +22,7 @@ from storage.mail.mailboxes import Mailboxes
 from storage.mail.outcomes import Appended, Copied, Expunged, How, NewMessage, Stored
 from storage.mail.reading import Reading
 from storage.mail.removals import Removals
+from storage.mail.replacements import Replacements
 from storage.mail.transfers import Transfers
 from storage.values import MailboxId, MessageId, UidSet
 
@@ -38,6 +39,7 @@ class Messages:
         removals: Removals,
         exchange: Exchange,
         reading: Reading,
+        replacements: Replacements,
     ) -> None:
         self._mailboxes = mailboxes
         self._arrivals = arrivals
@@ -46,6 +48,7 @@ class Messages:
         self._removals = removals
         self._exchange = exchange
         self._reading = reading
+        self._replacements = replacements
 
     # Arriving
 
@@ -65,11 +68,15 @@ class Messages:
         return self.append_many(mailbox_id, [new])[0]
 
     def append_many(
-        self, mailbox_id: MailboxId, messages: Sequence[NewMessage], *, many: bool = False, by_server: bool = False
+        self, mailbox_id: MailboxId, messages: Iterable[NewMessage], *, many: bool = False, by_server: bool = False
     ) -> list[Appended]:
         """All of them or none, in one commit; durable on return. `many`, `by_server`: see `Arrivals.append`."""
         name = self._mailboxes.last_name(mailbox_id)
         return self._arrivals.append(mailbox_id, name, messages, many=many, by_server=by_server)
+
+    def replace(self, mailbox_id: MailboxId, uid: int, target_id: MailboxId, new: NewMessage) -> Appended:
+        """`new` in the target instead of a message: both in one commit, durable on return. Raises Gone."""
+        return self._replacements.replace(mailbox_id, uid, target_id, self._mailboxes.last_name(target_id), new)
 
     def delivered(self, delivery_ids: Collection[str | None]) -> set[str]:
         """Those of the ids under which a message is stored."""

@@ -95,7 +95,7 @@ class Removals:
             gone += part.uids
             modseq = part.modseq or modseq
             rest = part.rest
-        self._count_tombstones(mailbox_id, len(gone))
+        self.count_tombstones(mailbox_id, len(gone))
         return Expunged(gone, modseq)
 
     def _expunge(
@@ -120,7 +120,7 @@ class Removals:
             self._ledger.follower.left(transaction, mailbox_id, position.name, gone)
         return _Slice(gone, position.modseq, rest)
 
-    def _count_tombstones(self, mailbox_id: MailboxId, count: int) -> None:
+    def count_tombstones(self, mailbox_id: MailboxId, count: int) -> None:
         """Once in a while the oldest tombstones of a mailbox are forgotten."""
         count += self._new_tombstones.pop(mailbox_id, 0)
         if count < _LOOK_AFTER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hosting.imap import commands as c
+from hosting.imap.append_commands import Append, Text, Upload
 from hosting.imap.decoder import Frame
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
@@ -141,7 +142,7 @@ def test_search_keys(text: bytes, expected: c.Key) -> None:
 
 def test_append() -> None:
     command = parse(b'APPEND Sent (\\Seen) "17-Jul-1996 02:44:25 -0700" {5}\r\n', b"a\0b\r\n")
-    assert command == c.Append("Sent", c.Flags(SEEN), 837596665, b"a\0b\r\n")
+    assert command == Append("Sent", (Upload((Text(b"a\0b\r\n"),), c.Flags(SEEN), 837596665),))
 
 
 def test_utf8_names_after_enable() -> None:

@@ -80,8 +80,7 @@ class CoreClient:
                 self._refuse(event)
 
     def _refuse(self, refusal: Refusal) -> None:
-        word = b"NO " if refusal.text.startswith(b"[") else b"BAD "
-        self.out += (b"* BYE " if refusal.close else refusal.tag + b" " + word) + refusal.text + b"\r\n"
+        self.out += (b"* BYE " if refusal.close else refusal.tag + b" " + refusal.word) + refusal.text + b"\r\n"
         self.closed = refusal.close
 
     def _step(self, value: Any) -> None:
