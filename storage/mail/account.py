@@ -40,6 +40,7 @@ from storage.files import durable
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.mail import ledger as ledgers
+from storage.mail.annotations import Annotations
 from storage.mail.arrivals import Arrivals
 from storage.mail.dying import DyingMailboxes
 from storage.mail.exchange import Exchange
@@ -145,6 +146,7 @@ class Account:
             self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
         )
         reading = Reading(database, account_id, self.maildir, self.key)
+        self.annotations = Annotations(database, account_id, self.tell_mailboxes)
         self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock, self.tell_mailboxes)
         self.messages = Messages(
             self.mailboxes,
