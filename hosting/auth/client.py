@@ -20,8 +20,16 @@ from pathlib import Path
 from hosting.auth import sockets
 from hosting.auth.frames import Fields, FrameReader, encode
 from hosting.auth.grants import Role
-from hosting.auth.messages import VERSION, error_of, number, principal_of
-from hosting.auth.signin import Principal, SignIn
+from hosting.auth.messages import VERSION, base64_of, error_of, number, principal_of
+from hosting.auth.signin import (
+    Offers,
+    Principal,
+    ScramChallenge,
+    ScramOpening,
+    SignedInByScram,
+    SignIn,
+    TokenSignIn,
+)
 from hosting.auth.staff import SignedIn, signed_in_of
 from hosting.review.values import Recorded, ReviewCase
 from storage.errors import Corrupt, InvalidInput, Unavailable
@@ -33,13 +41,21 @@ class AuthClient:
     """A KeySource and an Authenticator; for a reviewer's process a `Reviewing`."""
 
     def __init__(
-        self, path: Path, role: Role, *, connections: int = 32, patience: float = 10.0, timeout: float = 60.0
+        self,
+        path: Path,
+        role: Role,
+        *,
+        connections: int = 32,
+        patience: float = 10.0,
+        timeout: float = 60.0,
+        offers: Offers | None = None,
     ) -> None:
         """`patience`: seconds to wait for an auth role that is not there; `timeout`: for an answer of one that is."""
         self._path = path
         self._role = role
         self._patience = patience
         self._timeout = timeout
+        self.offers = offers or Offers()
         self._slots = threading.BoundedSemaphore(connections)
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
@@ -66,6 +82,30 @@ class AuthClient:
                 }
             )
         )
+
+    def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
+        """See `SaslAuthenticator.scram_begin`."""
+        reply = self._ask(
+            {
+                "op": "scram_begin",
+                "protocol": opening.protocol,
+                "plus": opening.plus,
+                "message": base64_of(opening.message),
+                "channel": base64_of(opening.channel),
+                "address": opening.address,
+                "session": opening.session,
+            }
+        )
+        return ScramChallenge(_octets(reply, "message"), _octets(reply, "box"))
+
+    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
+        """See `SaslAuthenticator.scram_finish`."""
+        reply = self._ask({"op": "scram_finish", "box": base64_of(box), "message": base64_of(message)})
+        return SignedInByScram(principal_of(reply.get("principal")), _octets(reply, "message"))
+
+    def verify_token(self, sign_in: TokenSignIn) -> Principal:
+        """See `SaslAuthenticator.verify_token`."""
+        return principal_of(self._ask({"op": "verify_token", **asdict(sign_in)}))
 
     def still_valid(self, principal: Principal) -> bool:
         """See `Authenticator.still_valid`."""
@@ -110,8 +150,7 @@ class AuthClient:
         return number(self._ask({"op": "rotate_keys"}), "generation")
 
     def sign(self, purpose: SigningPurpose, message: bytes) -> bytes:
-        encoded = base64.b64encode(message).decode("ascii")
-        return _octets(self._ask({"op": "sign", "purpose": purpose, "message": encoded}), "signature")
+        return _octets(self._ask({"op": "sign", "purpose": purpose, "message": base64_of(message)}), "signature")
 
     def verifying_key(self, purpose: SigningPurpose) -> bytes:
         return _octets(self._ask({"op": "verifying_key", "purpose": purpose}), "key")

@@ -50,6 +50,9 @@ GRANTS: dict[Role, Grant] = {
 # Requests that need more than a place in the table: which column of it.
 _COLUMN = {
     "verify": "sign_in",
+    "scram_begin": "sign_in",
+    "scram_finish": "sign_in",
+    "verify_token": "sign_in",
     "tenant_key": "tenants",
     "account_key": "accounts",
     "staff_sign_in": "staff",

@@ -5,19 +5,48 @@ A KeySource and an Authenticator like `hosting.auth.client.AuthClient`, with the
 
 from __future__ import annotations
 
-from hosting.auth.signin import Principal, SignIn
+from hosting.auth.exchanges import Exchanges
+from hosting.auth.signin import (
+    Offers,
+    Principal,
+    ScramChallenge,
+    ScramOpening,
+    SignedInByScram,
+    SignIn,
+    TokenSignIn,
+)
+from hosting.auth.tokens import NO_TOKENS, TokenSignIns
 from hosting.auth.verifier import Verifier
 from storage.keys.source import Destroyed, Key, KeySource, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
 
 class LocalAuth:
-    def __init__(self, keys: KeySource, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        keys: KeySource,
+        verifier: Verifier,
+        *,
+        offers: Offers | None = None,
+        tokens: TokenSignIns = NO_TOKENS,
+    ) -> None:
         self._keys = keys
         self._verifier = verifier
+        self._exchanges = Exchanges(verifier)
+        self._tokens = tokens
+        self.offers = offers or Offers()
 
     def verify(self, sign_in: SignIn) -> Principal:
         return self._verifier.begin(sign_in).result()
+
+    def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
+        return self._exchanges.begin(opening)
+
+    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
+        return self._exchanges.finish(box, message)
+
+    def verify_token(self, sign_in: TokenSignIn) -> Principal:
+        return self._tokens.begin(sign_in).result()
 
     def still_valid(self, principal: Principal) -> bool:
         return self._verifier.still_valid(principal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from typing import Any
 
@@ -62,3 +63,14 @@ def number(fields: Fields, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
         raise InvalidInput(f"The field {name} is missing.")
     return value
+
+
+def base64_of(octets: bytes) -> str:
+    return base64.b64encode(octets).decode("ascii")
+
+
+def octets(fields: Fields, name: str) -> bytes:
+    try:
+        return base64.b64decode(text(fields, name), validate=True)
+    except ValueError:
+        raise InvalidInput(f"The field {name} is no base64.") from None

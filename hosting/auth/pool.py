@@ -1,5 +1,7 @@
 """The threads that compute argon2: a fixed number, so that sign-ins cannot take the machine's cores and memory.
 
+Questions to an OpenID provider have a pool of their own (`hosting.auth.tokens`).
+
 Work waits in two lines, and the line of client addresses that are known is served first: a flood of guesses delays
 strangers, not the people who signed in yesterday. Both lines are bounded; what finds its line full is refused at once.
 
@@ -20,14 +22,14 @@ T = TypeVar("T")
 
 
 class HashingPool:
-    def __init__(self, threads: int, *, waiting: int = 512) -> None:
+    def __init__(self, threads: int, *, waiting: int = 512, name: str = "argon2") -> None:
         self._waiting = waiting
         self._known: deque[Callable[[], None]] = deque()
         self._strangers: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._serve, name=f"argon2-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()

@@ -5,15 +5,14 @@ account that ends, or has ended, nobody gets a key but who carries out the endin
 making or destroying of a key is logged, with ids only; so is every process that is ended because it holds keys
 (`hosting.auth.holders`).
 
-Operations and their fields: verify, still_valid, service_key, auditor_key, tenant_key, account_key, create_tenant_key,
-create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign, verifying_key, forget, ready, present,
-holders, recycle, kill, retire; for staff: staff_sign_in; for reviewers: reviews, view_review, header_key,
-decide_review; and those of `hosting.auth.mailbox_rights`.
+Operations: verify, scram_begin, scram_finish, verify_token, still_valid, service_key, auditor_key, tenant_key,
+account_key, create_tenant_key, create_account_key, destroy_account_key, destroy_tenant_key, rotate_keys, sign,
+verifying_key, forget, ready, present, holders, recycle, kill, retire; for staff: staff_sign_in; for reviewers:
+reviews, view_review, header_key, decide_review; and those of `hosting.auth.mailbox_rights`.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import signal
 from collections.abc import Callable, Collection
@@ -23,13 +22,15 @@ from typing import Any, get_args
 
 from hosting.access.actions import Action
 from hosting.auth import grants
+from hosting.auth.exchanges import Exchanges
 from hosting.auth.frames import Fields
 from hosting.auth.holders import Holders
 from hosting.auth.mailbox_rights import RightsDirectory, RightsRequests
-from hosting.auth.messages import error_reply, number, principal_of, text
+from hosting.auth.messages import base64_of, error_reply, number, octets, principal_of, text
 from hosting.auth.persons import check_auditor, person_of
-from hosting.auth.signin import PROTOCOLS, Principal, SignIn
+from hosting.auth.signin import PROTOCOLS, Principal, ScramOpening, SignIn, SignInProtocol, TokenSignIn
 from hosting.auth.staff import SignedIn, StaffEntrance
+from hosting.auth.tokens import NO_TOKENS, TokenSignIns
 from hosting.auth.verifier import Verifier
 from hosting.review.desk import ReviewDesk
 from hosting.review.values import Recorded
@@ -77,6 +78,7 @@ class Requests:
         ends: Ends = _nobody_ends,
         mailbox_rights: RightsDirectory | None = None,
         retire: Callable[[], None] | None = None,
+        tokens: TokenSignIns = NO_TOKENS,
     ) -> None:
         """`auditors`: the Unix users whose processes may read transcripts; `desk`: None where nothing is reviewed.
 
@@ -84,6 +86,8 @@ class Requests:
         None where nobody starts it again.
         """
         self._verifier = verifier
+        self._exchanges = Exchanges(verifier)
+        self._tokens = tokens
         self._keys = keys
         self._holders = holders
         self._auditors = frozenset(auditors)
@@ -93,6 +97,9 @@ class Requests:
         self._end_of_this = retire
         self._operations: dict[str, Callable[[Caller, Fields], Fields | Future[Fields]]] = {
             "verify": self._verify,
+            "scram_begin": self._scram_begin,
+            "scram_finish": self._scram_finish,
+            "verify_token": self._verify_token,
             "staff_sign_in": self._staff_sign_in,
             "still_valid": self._still_valid,
             "service_key": self._service_key,
@@ -141,13 +148,29 @@ class Requests:
         return reply
 
     def _verify(self, caller: Caller, fields: Fields) -> Future[Fields]:
-        protocol = text(fields, "protocol")
-        if protocol not in PROTOCOLS:
-            raise InvalidInput("There is no such protocol.")
-        sign_in = SignIn(
-            protocol, text(fields, "login"), text(fields, "password"), text(fields, "address"), text(fields, "session")
+        given = text(fields, "login"), text(fields, "password"), text(fields, "address"), text(fields, "session")
+        return _as_fields(self._verifier.begin(SignIn(_protocol(fields), *given)))
+
+    def _scram_begin(self, caller: Caller, fields: Fields) -> Fields:
+        challenge = self._exchanges.begin(
+            ScramOpening(
+                _protocol(fields),
+                fields.get("plus") is True,
+                octets(fields, "message"),
+                octets(fields, "channel"),
+                text(fields, "address"),
+                text(fields, "session"),
+            )
         )
-        return _as_fields(self._verifier.begin(sign_in))
+        return {"message": base64_of(challenge.message), "box": base64_of(challenge.box)}
+
+    def _scram_finish(self, caller: Caller, fields: Fields) -> Fields:
+        done = self._exchanges.finish(octets(fields, "box"), octets(fields, "message"))
+        return {"principal": asdict(done.principal), "message": base64_of(done.message)}
+
+    def _verify_token(self, caller: Caller, fields: Fields) -> Future[Fields]:
+        given = text(fields, "login"), text(fields, "token"), text(fields, "address"), text(fields, "session")
+        return _as_fields(self._tokens.begin(TokenSignIn(_protocol(fields), *given)))
 
     def _staff_sign_in(self, caller: Caller, fields: Fields) -> Future[Fields]:
         """The session is of the Unix user whom the kernel names, whatever the process says."""
@@ -163,7 +186,7 @@ class Requests:
         name = text(fields, "name")
         secret = self._keys.service_key(_SERVICES[name])
         _log.info("lease service=%s role=%s pid=%d", name, caller.role, caller.pid)
-        return {"secret": base64.b64encode(secret).decode("ascii")}
+        return {"secret": base64_of(secret)}
 
     def _auditor_key(self, caller: Caller, fields: Fields) -> Fields:
         """To a person, not to a role alone: any process of our user could say that it is an auditor's."""
@@ -175,7 +198,7 @@ class Requests:
             self._entrance.premises.check(person, Action.TRANSCRIPTS_READ)
         secret = self._keys.auditor_key(purpose)
         _log.info("lease auditor person=%d purpose=%s role=%s pid=%d", person.uid, purpose, caller.role, caller.pid)
-        return {"secret": base64.b64encode(secret).decode("ascii")}
+        return {"secret": base64_of(secret)}
 
     def _tenant_key(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id, purpose = TenantId(number(fields, "tenant")), _purpose(fields)
@@ -223,17 +246,14 @@ class Requests:
 
     def _sign(self, caller: Caller, fields: Fields) -> Fields:
         purpose = _signing_purpose(fields)
-        try:
-            message = base64.b64decode(text(fields, "message"), validate=True)
-        except ValueError:
-            raise InvalidInput("The field message is no base64.") from None
+        message = octets(fields, "message")
         signature = self._keys.sign(purpose, message)
         _log.info("signed purpose=%s octets=%d role=%s pid=%d", purpose, len(message), caller.role, caller.pid)
-        return {"signature": base64.b64encode(signature).decode("ascii")}
+        return {"signature": base64_of(signature)}
 
     def _verifying_key(self, caller: Caller, fields: Fields) -> Fields:
         """For everybody: it is public."""
-        return {"key": base64.b64encode(self._keys.verifying_key(_signing_purpose(fields))).decode("ascii")}
+        return {"key": base64_of(self._keys.verifying_key(_signing_purpose(fields)))}
 
     def _forget(self, caller: Caller, fields: Fields) -> Fields:
         tenant_id = TenantId(number(fields, "tenant"))
@@ -322,7 +342,7 @@ class Requests:
             caller.role,
             caller.pid,
         )
-        return {"id": key.id, "secret": base64.b64encode(key.secret).decode("ascii")}
+        return {"id": key.id, "secret": base64_of(key.secret)}
 
 
 def _as_fields(answer: Future[Principal] | Future[SignedIn]) -> Future[Fields]:
@@ -346,6 +366,13 @@ def _outcome(done: Future[Fields]) -> Fields:
 
 def _recorded(done: Recorded) -> Fields:
     return {"record": done.record, "review": done.case.fields()}
+
+
+def _protocol(fields: Fields) -> SignInProtocol:
+    for protocol in PROTOCOLS:
+        if fields.get("protocol") == protocol:
+            return protocol
+    raise InvalidInput("There is no such protocol.")
 
 
 def _signing_purpose(fields: Fields) -> SigningPurpose:

@@ -1,7 +1,8 @@
 """The values of signing in: what a protocol asks, and who it is that signed in.
 
-`Authenticator` is what IMAP, submission and later protocols see of authentication; `hosting.auth.client.AuthClient`
-asks the auth role over its socket, `hosting.auth.local.LocalAuth` does the same in one process.
+`Authenticator` is what protocols see of authentication, `SaslAuthenticator` what those see of it that speak SASL;
+`hosting.auth.client.AuthClient` asks the auth role over its socket, `hosting.auth.local.LocalAuth` does the same in one
+process. Nothing that proves who somebody is shows in a value's text.
 """
 
 from __future__ import annotations
@@ -30,13 +31,60 @@ class SignIn:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSignIn:
+    """One attempt with a token of an OpenID provider (RFC 7628). `login` may be empty: whoever the token is of."""
+
+    protocol: SignInProtocol
+    login: str = field(repr=False)
+    token: str = field(repr=False)
+    address: str
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScramOpening:
+    """A client's first message of SCRAM-SHA-256, or of SCRAM-SHA-256-PLUS."""
+
+    protocol: SignInProtocol
+    plus: bool
+    message: bytes = field(repr=False)
+    channel: bytes = field(repr=False)  # what the channel can be bound by (RFC 9266); empty: nothing was offered
+    address: str
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScramChallenge:
+    """The answer to it. `box` is to be given back with the client's next message, and says nothing to anybody else."""
+
+    message: bytes
+    box: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BearerOffer:
+    """What a client is told whose token is not taken (RFC 7628 §3.2.2)."""
+
+    scope: str = ""
+    configuration: str = ""  # address of the provider's OpenID configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Which ways of signing in there are beside passwords."""
+
+    scram: bool = True
+    bearer: BearerOffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who signed in, with which credential, at which version of it; and what the account may store."""
 
     tenant_id: TenantId
     account_id: AccountId
     login: str  # the account's primary address
-    credential: str  # "password" or "app:<id>"
+    credential: str  # "password", "app:<id>" or "token"
     credential_version: int
     state_version: int  # of the tenant
     quota_bytes: int  # 0: unlimited
@@ -47,6 +95,12 @@ class Principal:
     def is_read_only(self, now: float) -> bool:
         """Whether the window before the contract's end has begun."""
         return bool(self.read_only_from) and now >= self.read_only_from
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInByScram:
+    principal: Principal
+    message: bytes  # which proves to the client that the server knows the password too
 
 
 class Authenticator(Protocol):
@@ -61,4 +115,21 @@ class Authenticator(Protocol):
         To be asked after AccountChanged or TenantChanged of the principal's account or tenant, and after a Gap;
         the session ends if it is False. Raises Unavailable.
         """
+        ...
+
+
+class SaslAuthenticator(Authenticator, Protocol):
+    @property
+    def offers(self) -> Offers: ...
+
+    def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
+        """Raises InvalidInput for what is no SCRAM, and as `verify`."""
+        ...
+
+    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
+        """Who this is. Raises InvalidInput for what is no SCRAM, and as `verify`."""
+        ...
+
+    def verify_token(self, sign_in: TokenSignIn) -> Principal:
+        """Who this is. Raises as `verify`; Unavailable too if the provider does not answer."""
         ...

@@ -23,6 +23,7 @@ from hosting.auth.throttle import Attempt, Throttle
 from storage.clock import Clock
 from storage.directory.resolve import Directory
 from storage.directory.rows import AccountRow, State
+from storage.directory.scram import MAIN, make_key, salt_of
 from storage.directory.tenant import Tenant
 from storage.directory.terms import Contract, Feature
 from storage.errors import (
@@ -40,10 +41,11 @@ from storage.values import TenantId
 
 PASSWORD = "password"  # noqa: S105 - the kind of a credential
 APP = "app:"
+TOKEN = "token"  # noqa: S105 - of an OpenID provider
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
+class Owner:
     """Whose login name was given, as the directory stands now."""
 
     tenant_id: TenantId
@@ -55,10 +57,12 @@ class _Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class Case:
+    """One attempt, and whom it is about."""
+
     sign_in: SignIn
     login_hash: bytes
-    owner: _Owner | None
+    owner: Owner | None
 
 
 class Verifier:
@@ -73,23 +77,27 @@ class Verifier:
         cache: VerificationCache,
         access_log: AccessLog,
         clock: Clock,
+        *,
+        scram_for_passwords: bool = False,
     ) -> None:
+        """`scram_for_passwords`: SCRAM is for main passwords too; their keys are made when one is verified."""
         self._directory = directory
         self.passwords = passwords
         self.pool = pool
         self.throttle = throttle
         self._cache = cache
         self._access_log = access_log
-        self._clock = clock
+        self.clock = clock
+        self.scram_for_passwords = scram_for_passwords
         self._lock = threading.Lock()
         self._running: dict[bytes, Future[bool]] = {}
 
     def begin(self, sign_in: SignIn) -> Future[Principal]:
         """The answer, at once or when argon2 has run. Reads databases, so it may take milliseconds."""
         answer: Future[Principal] = Future()
-        case: _Case | None = None
+        case: Case | None = None
         try:
-            case = self._case(sign_in)
+            case = self.case(sign_in)
             self.throttle.check(case.login_hash, sign_in.address)
             principal = self._decide_now(case)
             if principal is None:
@@ -98,7 +106,7 @@ class Verifier:
                 comparison.add_done_callback(lambda done: self._conclude(sign_in, digest, done, answer))
                 return answer
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
-            self._refuse(sign_in, case, error, answer)
+            answer.set_exception(self.refused(sign_in, case, error))
         else:
             answer.set_result(principal)
         return answer
@@ -116,7 +124,7 @@ class Verifier:
             account = tenant.account(principal.account_id)
             if account.state is not State.ACTIVE:
                 return False
-            if principal.credential == PASSWORD:
+            if principal.credential in (PASSWORD, TOKEN):
                 return account.credential_version == principal.credential_version
             app_password = tenant.app_passwords.show(int(principal.credential.removeprefix(APP)))
         except (NotFound, Gone, ValueError):
@@ -127,13 +135,14 @@ class Verifier:
             and app_password.version == principal.credential_version
         )
 
-    def _case(self, sign_in: SignIn) -> _Case:
+    def case(self, sign_in: SignIn) -> Case:
+        """Whom the attempt is about, as the directory stands now."""
         if len(sign_in.login.encode("utf-8", "surrogatepass")) > LOGIN_MAX:
             sign_in = SignIn(sign_in.protocol, "", sign_in.password, sign_in.address, sign_in.session)
         login_hash = self._directory.control.login_hash(sign_in.login)
-        return _Case(sign_in, login_hash, self._owner(login_hash))
+        return Case(sign_in, login_hash, self._owner(login_hash))
 
-    def _owner(self, login_hash: bytes) -> _Owner | None:
+    def _owner(self, login_hash: bytes) -> Owner | None:
         login = self._directory.control.find_login(login_hash)
         if login is None:
             return None
@@ -147,9 +156,9 @@ class Verifier:
         credentials = tenant.credentials(login.account_id)
         if credentials is None or credentials.account.state is State.ENDED:
             return None
-        return _Owner(login.tenant_id, tenant, state, version, credentials.account, credentials.password_hash)
+        return Owner(login.tenant_id, tenant, state, version, credentials.account, credentials.password_hash)
 
-    def _decide_now(self, case: _Case) -> Principal | None:
+    def _decide_now(self, case: Case) -> Principal | None:
         """Without argon2, if that is possible."""
         sign_in, owner = case.sign_in, case.owner
         if owner is not None:
@@ -157,15 +166,15 @@ class Verifier:
             if app_password is not None:
                 if not app_password.allows(sign_in.protocol):
                     raise AuthenticationFailed
-                return self._accept(case, owner, f"{APP}{app_password.app_password_id}", app_password.version)
+                return self.accept(case, owner, f"{APP}{app_password.app_password_id}", app_password.version)
         right = self._cache.get(self._digest(case))
         if right is None:
             return None
         if not right or owner is None:
             raise AuthenticationFailed
-        return self._accept(case, owner, PASSWORD, owner.account.credential_version)
+        return self.accept(case, owner, PASSWORD, owner.account.credential_version)
 
-    def _digest(self, case: _Case) -> bytes:
+    def _digest(self, case: Case) -> bytes:
         owner = case.owner
         if owner is None:
             return self._cache.digest(case.login_hash, 0, 0, 0, case.sign_in.password)
@@ -174,7 +183,7 @@ class Verifier:
             case.login_hash, account.account_id, account.credential_version, owner.state_version, case.sign_in.password
         )
 
-    def _compare(self, case: _Case, digest: bytes) -> Future[bool]:
+    def _compare(self, case: Case, digest: bytes) -> Future[bool]:
         """Whether the password is right, by argon2; shared with attempts of the same password under way."""
         login_hash, address = case.login_hash, case.sign_in.address
         with self._lock:
@@ -191,7 +200,7 @@ class Verifier:
                 self._running[digest] = running
         return running
 
-    def _hash(self, case: _Case, digest: bytes, attempt: Attempt) -> bool:
+    def _hash(self, case: Case, digest: bytes, attempt: Attempt) -> bool:
         """In a thread of the pool."""
         verifier = case.owner.password_hash if case.owner is not None else None
         password = case.sign_in.password
@@ -212,10 +221,11 @@ class Verifier:
             with self._lock:
                 self._running.pop(digest, None)
         if right:
+            self._renew_scram(case)
             self._rehash(case)
         return right
 
-    def _rehash(self, case: _Case) -> None:
+    def _rehash(self, case: Case) -> None:
         owner = case.owner
         if owner is None or owner.password_hash is None or not self.passwords.needs_rehash(owner.password_hash):
             return
@@ -223,22 +233,38 @@ class Verifier:
         with suppress(CleanmailError):  # the next sign-in tries again
             owner.tenant.replace_hash(owner.account.account_id, owner.password_hash, renewed)
 
+    def _renew_scram(self, case: Case) -> None:
+        """What SCRAM knows of the main password is made here, or taken away where that is not wanted any more."""
+        owner = case.owner
+        if owner is None or owner.password_hash is None:
+            return
+        account_id, scram = owner.account.account_id, owner.tenant.scram
+        with suppress(CleanmailError):  # the next sign-in tries again
+            has = MAIN in scram.having(account_id)
+            if has == self.scram_for_passwords:
+                return
+            salt = scram.salt(account_id) or salt_of(case.login_hash)
+            key = make_key(case.sign_in.password, salt) if self.scram_for_passwords else None
+            if key is None and not has:
+                return  # a text that cannot be a password of SCRAM
+            owner.tenant.set_scram_key(account_id, owner.password_hash, salt, key)
+
     def _conclude(self, sign_in: SignIn, digest: bytes, compared: Future[bool], answer: Future[Principal]) -> None:
         """After argon2: look again, since the directory may have changed meanwhile."""
-        case: _Case | None = None
+        case: Case | None = None
         try:
             right = compared.result()
-            case = self._case(sign_in)
+            case = self.case(sign_in)
             owner = case.owner
             if not right or owner is None or self._digest(case) != digest:
                 raise AuthenticationFailed
-            principal = self._accept(case, owner, PASSWORD, owner.account.credential_version)
+            principal = self.accept(case, owner, PASSWORD, owner.account.credential_version)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
-            self._refuse(sign_in, case, error, answer)
+            answer.set_exception(self.refused(sign_in, case, error))
         else:
             answer.set_result(principal)
 
-    def _accept(self, case: _Case, owner: _Owner, credential: str, version: int) -> Principal:
+    def accept(self, case: Case, owner: Owner, credential: str, version: int) -> Principal:
         """The credential is right."""
         account = owner.account
         if owner.tenant_state is not State.ACTIVE or account.state is not State.ACTIVE:
@@ -246,7 +272,7 @@ class Verifier:
         contract = self._directory.control.contracts.find(owner.tenant_id)
         if contract is not None and not contract.limits.allows(Feature(case.sign_in.protocol)):
             raise NotIncluded
-        self.throttle.remember(case.login_hash, case.sign_in.address, self._clock.now())
+        self.throttle.remember(case.login_hash, case.sign_in.address, self.clock.now())
         self._record(case.sign_in, case, AccessResult.SUCCESS)
         return Principal(
             owner.tenant_id,
@@ -260,7 +286,8 @@ class Verifier:
             *_restrictions(contract),
         )
 
-    def _refuse(self, sign_in: SignIn, case: _Case | None, error: Exception, answer: Future[Principal]) -> None:
+    def refused(self, sign_in: SignIn, case: Case | None, error: Exception) -> CleanmailError:
+        """Leaves the event of an attempt that `error` ended; what its client is told."""
         match error:
             case AuthenticationFailed():
                 known = case is not None and case.owner is not None
@@ -274,13 +301,13 @@ class Verifier:
             case _:
                 result = AccessResult.UNAVAILABLE
         self._record(sign_in, case, result)
-        answer.set_exception(error if isinstance(error, CleanmailError) else Unavailable(detail=type(error).__name__))
+        return error if isinstance(error, CleanmailError) else Unavailable(detail=type(error).__name__)
 
-    def _record(self, sign_in: SignIn, case: _Case | None, result: AccessResult) -> None:
+    def _record(self, sign_in: SignIn, case: Case | None, result: AccessResult) -> None:
         owner = case.owner if case is not None else None
         self._access_log.record(
             AccessEvent(
-                time=self._clock.now(),
+                time=self.clock.now(),
                 type=AccessType.SIGN_IN,
                 result=result,
                 protocol=sign_in.protocol,
