@@ -1,6 +1,7 @@
 """The arguments of FETCH: items, sections, modifiers.
 
-Standards: RFC 9051 §6.4.5, RFC 3516 (BINARY), RFC 7162 §3.1.4 and §3.2.6 (CHANGEDSINCE, VANISHED), RFC 8474 §5.3 (ids).
+Standards: RFC 9051 §6.4.5, RFC 3516 (BINARY), RFC 8514 §4.2 (SAVEDATE), RFC 8970 §6 (PREVIEW),
+RFC 7162 §3.1.4 and §3.2.6 (CHANGEDSINCE, VANISHED), RFC 8474 §5.3 (ids).
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
 _SECTION_TEXT = re.compile(rb"[A-Za-z.]+")
 _PARTIAL = re.compile(rb"<(\d{1,19})\.(\d{1,19})>")
+_LAZY = re.compile(rb" \(LAZY(?: LAZY){0,9}\)", re.IGNORECASE)
 _DEEPEST = 100
 _MOST_ITEMS = 200
 _MOST_FIELDS = 500
 
 _SIMPLE: Final = frozenset(
-    {"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "MODSEQ", "EMAILID", "THREADID"}
-)
+    {
+        "UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODYSTRUCTURE", "MODSEQ", "EMAILID", "THREADID",
+        "SAVEDATE",
+    }
+)  # fmt: skip
 _FAST = ("FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _MACROS: Final[dict[str, tuple[str, ...]]] = {
     "FAST": _FAST,
@@ -111,6 +116,10 @@ def _item(cursor: Cursor) -> FetchItem:
     name = _name(cursor)
     if name in _SIMPLE:
         return FetchItem(cast(FetchName, name))
+    if name == "PREVIEW":
+        if (lazy := _LAZY.match(cursor.text, cursor.at)) is not None:
+            cursor.at = lazy.end()  # previews are stored, so none is ever late (RFC 8970 §4.1)
+        return FetchItem("PREVIEW")
     if name in ("BODY", "BODY.PEEK"):
         if cursor.peek() != b"[":
             if name == "BODY":

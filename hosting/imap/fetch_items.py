@@ -3,7 +3,8 @@
 A FETCH is compiled once per command. For each slice of messages every item gives columns (lists in message order), and
 the responses are `template % row` over the columns side by side: the work per message is one formatting call.
 
-Standards: RFC 9051 §7.5.2, RFC 7162 §3.1.4.2 (MODSEQ), RFC 8474 §5.3 (EMAILID, THREADID).
+Standards: RFC 9051 §7.5.2, RFC 7162 §3.1.4.2 (MODSEQ), RFC 8474 §5.3 (EMAILID, THREADID),
+RFC 8514 (SAVEDATE), RFC 8970 (PREVIEW).
 """
 
 from __future__ import annotations
@@ -100,6 +101,18 @@ def _dates(part: Slice) -> tuple[Column]:
     return ([write(seconds) for seconds in part.of_view(part.selected.view.columns().internal_dates)],)
 
 
+def _save_dates(part: Slice) -> tuple[Column]:
+    return ([encode.internal_date(seconds) for seconds in part.column("saved")],)
+
+
+def _previews(part: Slice) -> tuple[Column]:
+    """As a literal where a quoted string of this client could not hold it (RFC 8970 §3.3: UTF-8)."""
+    texts = [text.encode("utf-8", "replace") for text in part.column("preview")]
+    if part.rev2:
+        return ([encode.quoted(text) for text in texts],)
+    return ([encode.quoted(text) if text.isascii() else b"{%d}\r\n%b" % (len(text), text) for text in texts],)
+
+
 def _ascii(name: str) -> Callable[[Slice], tuple[Column]]:
     return lambda part: ([text.encode("ascii") for text in part.column(name)],)
 
@@ -123,6 +136,8 @@ SIMPLE: Final[dict[str, Writer]] = {
     ),
     "EMAILID": Writer(b"EMAILID (%b)", _ascii("email_id"), needs=("email_id",)),
     "THREADID": Writer(b"THREADID (%b)", _ascii("thread_id"), needs=("thread_id",)),
+    "SAVEDATE": Writer(b"SAVEDATE %b", _save_dates, needs=("saved",)),
+    "PREVIEW": Writer(b"PREVIEW %b", _previews, needs=("preview",)),
 }
 
 
