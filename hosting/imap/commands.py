@@ -296,6 +296,14 @@ class DateKey(Key):
 
 
 @dataclass(frozen=True, slots=True)
+class SavedKey(Key):
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514 §4.3)."""
+
+    kind: Literal["BEFORE", "ON", "SINCE"]
+    day: int
+
+
+@dataclass(frozen=True, slots=True)
 class WithinKey(Key):
     """YOUNGER and OLDER (RFC 5032)."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from hosting.imap import commands as c
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.savedate import find as saved_then
 from hosting.imap.session import Session
 from storage.mime.dates import parse_date
 
@@ -81,6 +82,8 @@ class Matcher:
                 return (yield from self._sent(key, among))
             case c.ObjectKey():
                 return (yield from self._object(key, among))
+            case c.SavedKey():
+                return (yield from saved_then(self._selected, key, among))
             case _:
                 return self._cheap(key, among)
 

@@ -175,8 +175,13 @@ def _dated(kind: str, sent: bool) -> Callable[[Cursor], c.Key]:
     return lambda cursor: c.DateKey(kind, cursor.date(), sent)  # type: ignore[arg-type]
 
 
+def _saved(kind: str) -> Callable[[Cursor], c.Key]:
+    return lambda cursor: c.SavedKey(kind, cursor.date())  # type: ignore[arg-type]
+
+
 _FIXED: Final[dict[str, c.Key]] = {
     "ALL": c.AllKeys(),
+    "SAVEDATESUPPORTED": c.AllKeys(),  # RFC 8514 §4.3: of every mailbox here
     "ANSWERED": c.FlagKey(ANSWERED, True),
     "DELETED": c.FlagKey(DELETED, True),
     "DRAFT": c.FlagKey(DRAFT, True),
@@ -209,6 +214,9 @@ _ARGUMENT: Final[dict[str, Callable[[Cursor], c.Key]]] = {
     "SENTBEFORE": _dated("BEFORE", sent=True),
     "SENTON": _dated("ON", sent=True),
     "SENTSINCE": _dated("SINCE", sent=True),
+    "SAVEDBEFORE": _saved("BEFORE"),
+    "SAVEDON": _saved("ON"),
+    "SAVEDSINCE": _saved("SINCE"),
     "LARGER": lambda cursor: c.SizeKey(True, cursor.number(_NUMBER_MAX)),
     "SMALLER": lambda cursor: c.SizeKey(False, cursor.number(_NUMBER_MAX)),
     "UID": lambda cursor: c.NumbersKey(cursor.sequence_set(), by_uid=True),
