@@ -75,6 +75,7 @@ _COLUMN = {
     "mailboxes_shared": "sharing",
     "mailbox_rights": "sharing",
     "mailbox_identifier": "sharing",
+    "mailbox_owner": "sharing",
     "change_mailbox_rights": "sharing",
     "inherit_mailbox_rights": "sharing",
     "remove_mailbox_rights": "sharing",

@@ -51,6 +51,10 @@ class RightsDirectory(Protocol):
         """By an address that is the account's own, or "anyone"."""
         ...
 
+    def login(self, tenant_id: TenantId, account_id: AccountId) -> str:
+        """The primary address of an account."""
+        ...
+
     def change(
         self,
         tenant_id: TenantId,
@@ -101,6 +105,9 @@ class DirectoryRights:
             raise NotFound("There is no such account.")
         return Who(row.account_id, str(row.login))
 
+    def login(self, tenant_id: TenantId, account_id: AccountId) -> str:
+        return str(self._installation.tenant(tenant_id).account(account_id).login)
+
     def change(
         self,
         tenant_id: TenantId,
@@ -139,6 +146,9 @@ class RemoteRights:
         found = self._ask({"op": "mailbox_identifier", "tenant": tenant_id, "name": name})
         return Who(AccountId(number(found, "id")), text(found, "name"))
 
+    def login(self, tenant_id: TenantId, account_id: AccountId) -> str:
+        return text(self._ask({"op": "mailbox_owner", "tenant": tenant_id, "account": account_id}), "login")
+
     def change(
         self,
         tenant_id: TenantId,
@@ -168,6 +178,7 @@ class RightsRequests:
             "mailboxes_shared": self._shared_with,
             "mailbox_rights": self._of_mailbox,
             "mailbox_identifier": self._find,
+            "mailbox_owner": self._login,
             "change_mailbox_rights": self._change,
             "inherit_mailbox_rights": self._inherit,
             "remove_mailbox_rights": self._remove_mailbox,
@@ -188,6 +199,10 @@ class RightsRequests:
 
     def _find(self, fields: Fields) -> Fields:
         return asdict(self._directory.find(TenantId(number(fields, "tenant")), text(fields, "name")))
+
+    def _login(self, fields: Fields) -> Fields:
+        tenant_id, account_id = TenantId(number(fields, "tenant")), AccountId(number(fields, "account"))
+        return {"login": self._directory.login(tenant_id, account_id)}
 
     def _change(self, fields: Fields) -> Fields:
         how = _HOWS.get(text(fields, "how"))

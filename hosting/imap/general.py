@@ -61,7 +61,7 @@ def enable(session: Session, _: bytes, command: Enable) -> Flow[bytes]:
 
 
 def namespace(_: Session, __: bytes, ___: Namespace) -> Flow[bytes]:
-    yield b'* NAMESPACE (("" "/")) NIL NIL\r\n'
+    yield b'* NAMESPACE (("" "/")) (("Other Users/" "/")) NIL\r\n'
     return b"That is all."
 
 

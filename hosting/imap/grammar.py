@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from hosting.imap import acl_grammar
 from hosting.imap import commands as c
 from hosting.imap.append_grammar import append, replace
 from hosting.imap.cursor import Cursor, Malformed
@@ -306,6 +307,11 @@ _PARSERS: Final[dict[str, Parser]] = {
     "REPLACE": _replace(by_uid=False),
     "UID REPLACE": _replace(by_uid=True),
     "IDLE": _plain(c.Idle()),
+    "SETACL": lambda cursor, grammar: acl_grammar.set_acl(cursor, grammar.utf8),
+    "DELETEACL": lambda cursor, grammar: acl_grammar.delete_acl(cursor, grammar.utf8),
+    "GETACL": lambda cursor, grammar: acl_grammar.get_acl(cursor, grammar.utf8),
+    "LISTRIGHTS": lambda cursor, grammar: acl_grammar.list_rights(cursor, grammar.utf8),
+    "MYRIGHTS": lambda cursor, grammar: acl_grammar.my_rights(cursor, grammar.utf8),
     "GETQUOTA": _quota(c.GetQuota),
     "GETQUOTAROOT": _one_mailbox(c.GetQuotaRoot),
     "SETQUOTA": _quota(c.SetQuota, resources=True),

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hosting.imap import (
+    acl,
+    acl_grammar,
     append,
     copying,
     expunge,
@@ -83,6 +85,11 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     Append: _write(append.append, _SIGNED_IN, _expunges),
     Replace: _write(replace.replace, _SELECTED, _expunges),
     c.Idle: _rule(general.idle, _SIGNED_IN, _all),
+    acl_grammar.SetAcl: _write(acl.set_acl, _SIGNED_IN, _expunges),
+    acl_grammar.DeleteAcl: _write(acl.delete_acl, _SIGNED_IN, _expunges),
+    acl_grammar.GetAcl: _rule(acl.get_acl, _SIGNED_IN, _expunges),
+    acl_grammar.ListRights: _rule(acl.list_rights, _SIGNED_IN, _expunges),
+    acl_grammar.MyRights: _rule(acl.my_rights, _SIGNED_IN, _expunges),
     c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
     c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),
     c.SetQuota: _rule(quota.set_quota, _SIGNED_IN, _expunges),

@@ -43,7 +43,7 @@ dialogue(
     S: * ID ("name" "Cleanmail")
     S: c OK …
     C: d NAMESPACE
-    S: * NAMESPACE (("" "/")) NIL NIL
+    S: * NAMESPACE (("" "/")) (("Other Users/" "/")) NIL
     S: d OK …
     C: e ENABLE CONDSTORE X-UNKNOWN
     S: * ENABLED CONDSTORE
