@@ -41,12 +41,13 @@ class Malformed(Exception):  # noqa: N818  (the word of the protocol's BAD; it i
 class Cursor:
     """A position in a frame."""
 
-    __slots__ = ("_literals", "_taken", "at", "max_ranges", "text")
+    __slots__ = ("_literals", "_taken", "at", "charset", "max_ranges", "text")
 
     def __init__(self, frame: Frame, max_ranges: int) -> None:
         self.text = frame.text
         self.at = 0
         self.max_ranges = max_ranges
+        self.charset = "utf-8"  # of strings; a search may name another
         self._literals = frame.literals
         self._taken = 0
 
@@ -128,9 +129,9 @@ class Cursor:
 
     def text_of(self, octets: bytes) -> str:
         try:
-            return octets.decode("utf-8")
+            return octets.decode(self.charset)
         except UnicodeDecodeError:
-            raise Malformed("A string is not UTF-8.") from None
+            raise Malformed("A string is not in the charset that it should be in.") from None
 
     # --- mailboxes ---
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from hosting.imap.commands import Fetch, FetchItem, Flags
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.esearch import window
 from hosting.imap.fetch_items import SIMPLE, Plan, Slice, responses, streamed
 from hosting.imap.replies import Refused
 from hosting.imap.sections import section_writer
@@ -35,6 +36,8 @@ _DENSE = 8  # a gap of so many messages is read along rather than split into two
 def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     selected = session.mailbox
     positions = selected.positions(command.numbers, command.by_uid)
+    if command.partial is not None:
+        positions = window(positions, command.partial)
     items = _items(command)
     if any(item.name == "MODSEQ" for item in items) and not session.condstore:
         session.condstore = True  # a CONDSTORE-enabling command (RFC 7162 §3.1)

@@ -1,7 +1,7 @@
 """The arguments of FETCH: items, sections, modifiers.
 
 Standards: RFC 9051 §6.4.5, RFC 3516 (BINARY), RFC 8514 §4.2 (SAVEDATE), RFC 8970 §6 (PREVIEW),
-RFC 7162 §3.1.4 and §3.2.6 (CHANGEDSINCE, VANISHED), RFC 8474 §5.3 (ids).
+RFC 7162 §3.1.4 and §3.2.6 (CHANGEDSINCE, VANISHED), RFC 9394 (PARTIAL), RFC 8474 §5.3 (ids).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, cast
 from hosting.imap.commands import Fetch, FetchItem, FetchName, Section, SectionText
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
+from hosting.imap.return_grammar import partial
 
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
@@ -43,16 +44,18 @@ def fetch(cursor: Cursor, by_uid: bool) -> Fetch:
     cursor.space()
     rest = cursor.text[cursor.at :]
     if b"{" in rest:  # a literal: its octets are not in the text
-        items, changed_since, vanished = _arguments(cursor)
+        items, changed_since, vanished, window = _arguments(cursor)
     else:
-        items, changed_since, vanished = _known(rest)
+        items, changed_since, vanished, window = _known(rest)
         cursor.at = len(cursor.text)
     if vanished and (changed_since is None or not by_uid):
         raise Malformed("VANISHED needs UID FETCH and CHANGEDSINCE.")  # RFC 7162 §3.2.6
-    return Fetch(numbers, items, by_uid, changed_since, vanished)
+    if window is not None and not by_uid:
+        raise Malformed("PARTIAL needs UID FETCH.")  # RFC 9394 §3.3
+    return Fetch(numbers, items, by_uid, changed_since, vanished, window)
 
 
-Arguments = tuple[tuple[FetchItem, ...], int | None, bool]
+Arguments = tuple[tuple[FetchItem, ...], int | None, bool, tuple[int, int] | None]
 
 
 @lru_cache(maxsize=256)
@@ -86,8 +89,8 @@ def _arguments(cursor: Cursor) -> Arguments:
     return (tuple(dict.fromkeys(items)), *_modifiers(cursor))
 
 
-def _modifiers(cursor: Cursor) -> tuple[int | None, bool]:
-    changed_since, vanished = None, False
+def _modifiers(cursor: Cursor) -> tuple[int | None, bool, tuple[int, int] | None]:
+    changed_since, vanished, window = None, False, None
     if cursor.accept(b" ("):
         while True:
             modifier = cursor.word()
@@ -96,12 +99,15 @@ def _modifiers(cursor: Cursor) -> tuple[int | None, bool]:
                 changed_since = cursor.number((1 << 63) - 1)
             elif modifier == "VANISHED":
                 vanished = True
+            elif modifier == "PARTIAL" and window is None:
+                cursor.space()
+                window = partial(cursor)
             else:
                 raise Malformed("Unknown modifier of FETCH.")
             if cursor.accept(b")"):
                 break
             cursor.space()
-    return changed_since, vanished
+    return changed_since, vanished, window
 
 
 def _name(cursor: Cursor) -> str:

@@ -20,7 +20,7 @@ from hosting.imap.decoder import Frame
 from hosting.imap.fetch_grammar import fetch
 from hosting.imap.limits import Limits
 from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
-from hosting.imap.search_grammar import search, sort, thread
+from hosting.imap.search_grammar import multisearch, search, sort, thread
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
 _ID_VALUE = 1024  # RFC 2971 §3.3
@@ -279,6 +279,15 @@ def _fetch(by_uid: bool) -> Parser:
     return lambda cursor, _: fetch(cursor, by_uid)
 
 
+def _cancel_update(cursor: Cursor, _: Grammar) -> c.Command:
+    tags = []
+    while cursor.accept(b" "):
+        tags.append(cursor.string())
+    if not tags:
+        raise Malformed("Expected a tag.")
+    return c.CancelUpdate(tuple(tags))
+
+
 def _searching(parse: Callable[[Cursor, bool, int], c.Command], by_uid: bool) -> Parser:
     return lambda cursor, grammar: parse(cursor, by_uid, grammar.nesting)
 
@@ -334,4 +343,6 @@ _PARSERS: Final[dict[str, Parser]] = {
     "UID SORT": _searching(sort, by_uid=True),
     "THREAD": _searching(thread, by_uid=False),
     "UID THREAD": _searching(thread, by_uid=True),
+    "ESEARCH": lambda cursor, grammar: multisearch(cursor, grammar.utf8, grammar.nesting),
+    "CANCELUPDATE": _cancel_update,
 }

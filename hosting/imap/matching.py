@@ -3,66 +3,104 @@
 The tree is walked with a list of positions that every key narrows: cheap keys (flags, numbers, dates, sizes) first,
 text last and only among what is left. Text goes to the index in steps, the first of them inline; the rest are Work.
 
-Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 7162 §3.1.5, RFC 8474 §6.
+Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6203 (FUZZY), RFC 7162 §3.1.5, RFC 8474 §6.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress
-from typing import Final
+from typing import Final, Protocol
 
 from hosting.imap import commands as c
+from hosting.imap import relevance
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.progress import Progress
 from hosting.imap.savedate import find as saved_then
-from hosting.imap.session import Session
+from hosting.imap.selected import Selected
 from storage.mime.dates import parse_date
 
 _DAY = 86400
 _ZONES = 15 * 3600  # no zone is further from UTC
 _ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
 _ROWS = 250
+_MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
+_SLICE = 20_000  # positions that a cheap key looks at before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
 _OF_COLUMNS: Final = (c.TextKey, c.DateKey, c.SizeKey, c.WithinKey)
-_COST: Final[dict[type[c.Key], int]] = {c.TextKey: 9, c.ObjectKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3}
+_COST: Final[dict[type[c.Key], int]] = {
+    c.FuzzyKey: 10, c.TextKey: 9, c.ObjectKey: 6, c.SavedKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3,
+}  # fmt: skip
+
+
+class Column(Protocol):
+    def __getitem__(self, position: int, /) -> int: ...
+
+
+class _Moved:
+    """A column of the view, by positions of a client that was not told of an expunge yet; 0 for what is gone."""
+
+    __slots__ = ("_column", "_current", "_mine")
+
+    def __init__(self, column: Sequence[int], mine: Sequence[int], current: Sequence[int]) -> None:
+        self._column = column
+        self._mine = mine
+        self._current = current
+
+    def __getitem__(self, position: int) -> int:
+        uid, current = self._mine[position], self._current
+        at = bisect_left(current, uid)
+        return self._column[at] if at < len(current) and current[at] == uid else 0
 
 
 class Matcher:
-    """One search over the selected mailbox."""
+    """One search over a mailbox. `now` is the time for YOUNGER and OLDER; `scoring` fills `scores` for FUZZY keys."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._selected = selected = session.mailbox
+    def __init__(
+        self, selected: Selected, now: float, *, progress: Progress | None = None, scoring: bool = False
+    ) -> None:
+        self._selected = selected
         self._view = selected.view
-        self._now = int(session.services.clock.now())
-        told = selected.told
-        if selected.stale:
-            mine, current = selected.view_positions(range(told))
-            self._places: dict[int, int] | None = dict(zip(mine, current, strict=True))
-            self.everything: Sequence[int] = list(mine)
-        else:
-            self._places = None
-            self.everything = range(told)
+        self._now = int(now)
+        self._progress = progress
+        self._scoring = scoring
+        self._scores: dict[int, list[int]] = {}
 
-    def _values(self, column: Sequence[int]) -> Sequence[int]:
-        """A column of the view, by the client's positions."""
-        if self._places is None:
+    def _values(self, column: Sequence[int]) -> Column:
+        """A column of the view as it is now, by the client's positions: messages may go while a search works."""
+        if not self._selected.stale:
             return column
-        values = [0] * self._selected.told
-        for mine, current in self._places.items():
-            values[mine] = column[current]
-        return values
+        return _Moved(column, self._selected.uids, self._view.uids)
 
-    def find(self, key: c.Key) -> Flow[Sequence[int]]:
-        """Ascending positions of the messages that match."""
-        return (yield from self._narrow(key, self.everything))
+    @property
+    def scores(self) -> dict[int, int]:
+        """How well positions match what was asked for loosely, from 1 to 100 (RFC 6203 §4)."""
+        return {at: sum(each) // len(each) for at, each in self._scores.items()}
+
+    def find(self, key: c.Key, among: Sequence[int] | None = None) -> Flow[Sequence[int]]:
+        """Ascending positions of the messages that match, of all or of some (ascending, too)."""
+        selected = self._selected
+        if among is None:
+            among = range(selected.told)
+        if selected.stale:
+            present: list[int] = []
+            for start in range(0, len(among), _SLICE):
+                present += selected.view_positions(among[start : start + _SLICE])[0]
+                yield b""  # others are served between slices
+            among = present
+        return (yield from self._narrow(key, among))
+
+    def _columns_ready(self) -> Flow[None]:
+        if self._view.columns_missing > _MANY_COLUMNS:
+            yield from blocking(self._view.prepare_columns)
 
     def _narrow(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         if not among:
             return among
         if isinstance(key, _OF_COLUMNS):
-            yield from self._session.columns_ready()
+            yield from self._columns_ready()
         match key:
             case c.AllKeys(keys):
                 for one in sorted(keys, key=lambda one: _COST.get(type(one), 0)):
@@ -76,6 +114,8 @@ class Matcher:
                 rest = [at for at in among if at not in first]
                 second = set((yield from self._narrow(right, rest)))
                 return [at for at in among if at in first or at in second]
+            case c.FuzzyKey(inner):
+                return (yield from self._fuzzy(inner, among))
             case c.TextKey():
                 return (yield from self._text(key, among))
             case c.DateKey(sent=True):
@@ -85,7 +125,32 @@ class Matcher:
             case c.SavedKey():
                 return (yield from saved_then(self._selected, key, among))
             case _:
-                return self._cheap(key, among)
+                if len(among) <= _SLICE:
+                    return self._cheap(key, among)
+                kept: list[int] = []
+                for start in range(0, len(among), _SLICE):
+                    kept += self._cheap(key, among[start : start + _SLICE])
+                    yield b""  # others are served between slices
+                return kept
+
+    def _fuzzy(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        found = yield from self._narrow(relevance.loosened(key), among)
+        if not self._scoring:
+            return found
+        looked_at = False
+        for text in relevance.texts(key):
+            looked_at = True
+            best: dict[int, int] = {}
+            near = found
+            for closer, score in relevance.levels(text):
+                near = yield from self._narrow(closer, near)
+                best.update(dict.fromkeys(near, score))
+            for at, score in best.items():
+                self._scores.setdefault(at, []).append(score)
+        if not looked_at:
+            for at in found:
+                self._scores.setdefault(at, []).append(relevance.EXACT)
+        return found
 
     def _cheap(self, key: c.Key, among: Sequence[int]) -> Sequence[int]:
         view, selected = self._view, self._selected
@@ -125,17 +190,23 @@ class Matcher:
         raise TypeError(type(key).__name__)
 
     def _text(self, key: c.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
-        ids = self._values(self._view.columns().message_ids)
+        column = self._view.columns().message_ids
+        ids = self._values(column)
         field, name = (key.field, "") if not key.header or key.field in _SHORT else ("header", key.field)
         if key.header and not key.needle:
             field, name = "header", key.field  # an empty needle: the field is there at all
         if not key.needle and not key.header:
             return among
-        wanted = ids[among.start : among.stop] if isinstance(among, range) else [ids[at] for at in among]
+        if ids is column and isinstance(among, range):
+            wanted: Sequence[int] = column[among.start : among.stop]
+        else:
+            wanted = [ids[at] for at in among]
         lookup = self._selected.account.index.lookup(field, key.needle, wanted, name)
         finished = lookup.step()
         while not finished:
             finished = yield from blocking(lookup.step)
+            if self._progress is not None:
+                yield self._progress.told()
         return list(compress(among, map(lookup.matches.__contains__, wanted)))
 
     def _sent(self, key: c.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:

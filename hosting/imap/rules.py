@@ -19,6 +19,7 @@ from hosting.imap import (
     general,
     listing,
     mailboxes,
+    multisearch,
     quota,
     replace,
     search,
@@ -103,4 +104,6 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Search: _rule(search.search, _SELECTED, _by_number),
     c.Sort: _rule(search.sort, _SELECTED, _by_number),
     c.Thread: _rule(search.thread, _SELECTED, _by_number),
+    c.MultiSearch: _rule(multisearch.multisearch, _SIGNED_IN, _expunges),
+    c.CancelUpdate: _rule(search.cancel_update, _SELECTED, _expunges),
 }

@@ -1,9 +1,10 @@
-"""SEARCH, SORT and THREAD.
+"""SEARCH, SORT and THREAD of the selected mailbox; CANCELUPDATE.
 
 They see the messages that the client was told of. A session that has not asked for news for a minute is told of new
 messages before its search (some clients only ever search).
 
-Standards: RFC 9051 §6.4.4 and §6.4.4.1 (ESEARCH, SAVE), RFC 4731, RFC 5182, RFC 5256, RFC 7162 §3.1.5 and §3.1.10.
+Standards: RFC 9051 §6.4.4 and §6.4.4.1 (ESEARCH, SAVE), RFC 4731, RFC 5182, RFC 5256, RFC 5267 (ESORT, CONTEXT),
+RFC 6203, RFC 7162 §3.1.5 and §3.1.10, RFC 9394.
 """
 
 from __future__ import annotations
@@ -12,46 +13,118 @@ from array import array
 from collections.abc import Sequence
 
 from hosting.imap import commands as c
+from hosting.imap import esearch, filters, sorting
+from hosting.imap.contexts import Contexts, fixed
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.encode import quoted, uid_set
+from hosting.imap.encode import quoted
+from hosting.imap.esearch import Results
 from hosting.imap.matching import Matcher
-from hosting.imap.replies import Refused
+from hosting.imap.progress import Progress
+from hosting.imap.replies import Bad, Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
-from hosting.imap.thread import Threadable, ordered_subject, references
+from hosting.imap.thread import ALGORITHMS, Threadable
 
-_SORT_COLUMNS = {"FROM": "sort_from", "TO": "sort_to", "CC": "sort_cc", "SUBJECT": "base_subject"}
 _THREAD_COLUMNS = ("uid", "message_id_field", "references", "base_subject", "reply_or_forward")
-_SLICE = 1000
+_NO_ORDER: sorting.Order = ()
+CHARSETS_TOLD = b"BADCHARSET (US-ASCII UTF-8)"
 
 
 def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
-    selected = session.mailbox
-    saves = command.returned is not None and "SAVE" in command.returned
     try:
-        _require_charset(command.charset_known)
-        with_modseq = yield from _prepare(session, command.key, command.by_uid)
-        found = yield from Matcher(session).find(command.key)
+        results = yield from _found(session, tag, command, _NO_ORDER)
     except Exception:
-        if saves:
-            selected.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty
+        if command.returned is not None and "SAVE" in command.returned:
+            session.mailbox.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty
         raise
     returned = command.returned
     if returned is None and session.rev2:
         returned = frozenset({"ALL"})  # RFC 9051 §6.4.4: SEARCH answers ESEARCH
     if returned is None:
-        yield _search_response(selected, found, command.by_uid, with_modseq=with_modseq)
+        yield _response(b"SEARCH", results)
     else:
-        if saves:
-            selected.saved = [selected.uids[at] for at in _to_save(found, returned)]
-        if returned != {"SAVE"}:
-            yield _esearch_response(selected, tag, found, returned, command.by_uid, with_modseq=with_modseq)
+        yield from _extended(session, tag, command, results, returned)
     return b"Searched."
 
 
-def _require_charset(known: bool) -> None:
+def sort(session: Session, tag: bytes, command: c.Sort) -> Flow[bytes]:
+    results = yield from _found(session, tag, command, command.order)
+    if command.returned is None:
+        yield _response(b"SORT", results)
+    else:
+        yield from _extended(session, tag, command, results, command.returned)
+    return b"Sorted."
+
+
+def cancel_update(session: Session, _: bytes, command: c.CancelUpdate) -> Flow[bytes]:
+    """RFC 5267 §4.3.5: all of the searches named, or none."""
+    yield from ()
+    contexts = session.contexts
+    if contexts is None or any(tag not in contexts for tag in command.tags):
+        raise Bad("No search of that tag is being updated.")
+    for tag in command.tags:
+        contexts.cancel(tag)
+    if not len(contexts):
+        session.contexts = None
+    return b"No further updates."
+
+
+def _found(session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order) -> Flow[Results]:
+    selected, returned = session.mailbox, command.returned or frozenset()
+    if "UPDATE" in returned and session.contexts is not None and tag in session.contexts:
+        raise Bad("The tag is that of a search that is being updated.")  # RFC 5267 §4.3
+    require_charset(command.charset_known)
+    key = yield from filters.expanded(session, command.key)
+    with_modseq = yield from _prepare(session, key, command.by_uid)
+    progress = Progress(session.services.clock, tag)
+    scoring = "RELEVANCY" in returned or any(name == "RELEVANCY" for name, _reverse in order)
+    matcher = Matcher(selected, session.services.clock.now(), progress=progress, scoring=scoring)
+    found = yield from matcher.find(key)
+    scores = matcher.scores if scoring else {}
+    placed: Sequence[int] = found
+    if order:
+        placed = yield from sorting.ordered(selected, order, found, scores, progress)
+    return Results(selected, found, placed, command.by_uid, with_modseq, scores)
+
+
+def _extended(
+    session: Session, tag: bytes, command: c.Search | c.Sort, results: Results, returned: frozenset[str]
+) -> Flow[None]:
+    """The answer to RETURN (…), and what stays behind of it: "$" and a context."""
+    selected = session.mailbox
+    if "SAVE" in returned:
+        selected.saved = [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)]
+    yield esearch.response(tag, results, returned, command.partial)
+    if "UPDATE" in returned:
+        refusal = yield from _keep_up_to_date(session, tag, command, results)
+        if refusal:
+            yield no_update(tag, refusal)
+
+
+def no_update(tag: bytes, why: str) -> bytes:
+    """RFC 5267 §4.3.1."""
+    return b"* NO [NOUPDATE %b] %b\r\n" % (quoted(tag), why.encode("ascii"))
+
+
+def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, results: Results) -> Flow[str]:
+    """Why the search is not kept up to date; empty: it is (RFC 5267 §4.3.1)."""
+    selected = session.mailbox
+    order = command.order if isinstance(command, c.Sort) else _NO_ORDER
+    if any(name == "RELEVANCY" for name, _reverse in order):
+        return "What is ordered by relevancy is not updated."
+    contexts = session.contexts or Contexts(selected, session.services.clock)
+    refusal = contexts.refuses(len(results.found), is_sorted=bool(order))
+    if not refusal:
+        key = yield from filters.expanded(session, command.key)
+        uids = [selected.uids[at] for at in results.order]
+        contexts.add(tag, fixed(key, selected), command.by_uid, uids, order)
+        session.contexts = contexts
+    return refusal
+
+
+def require_charset(known: bool) -> None:
     if not known:
-        raise Refused(b"BADCHARSET (US-ASCII UTF-8)", "This charset is not supported.")
+        raise Refused(CHARSETS_TOLD, "This charset is not supported.")
 
 
 def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
@@ -61,154 +134,73 @@ def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
         selected.refresh()
         yield session.news(expunges=by_uid, arrivals=True)
         session.looked()
-    with_modseq = _asks_modseq(key)
+    with_modseq = asks_modseq(key)
     if with_modseq and not session.condstore:
         session.condstore = True
         yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
     return with_modseq
 
 
-def _asks_modseq(key: c.Key) -> bool:
+def asks_modseq(key: c.Key) -> bool:
     match key:
         case c.ModSeqKey():
             return True
         case c.AllKeys(keys):
-            return any(_asks_modseq(one) for one in keys)
-        case c.NotKey(inner):
-            return _asks_modseq(inner)
+            return any(asks_modseq(one) for one in keys)
+        case c.NotKey(inner) | c.FuzzyKey(inner):
+            return asks_modseq(inner)
         case c.EitherKey(left, right):
-            return _asks_modseq(left) or _asks_modseq(right)
+            return asks_modseq(left) or asks_modseq(right)
     return False
 
 
-def _names(selected: Selected, found: Sequence[int], by_uid: bool) -> Sequence[int]:
-    """UIDs or message numbers of positions."""
-    if by_uid:
-        uids = selected.uids
-        return [uids[at] for at in found]
-    return [at + 1 for at in found]
+def _response(word: bytes, results: Results) -> bytes:
+    """SEARCH and SORT as RFC 3501 and RFC 5256 have them."""
+    text = " ".join(map(str, esearch.names(results.selected, results.order, results.by_uid)))
+    parts = [b"* " + word]
+    if text:
+        parts.append(text.encode("ascii"))
+        if results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
+            parts.append(b"(MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found))
+    return b" ".join(parts) + b"\r\n"
 
 
-def _highest_modseq(selected: Selected, found: Sequence[int]) -> int:
-    _mine, current = selected.view_positions(found)
-    modseqs = selected.view.modseqs
-    return max((modseqs[at] for at in current), default=0)
-
-
-def _search_response(selected: Selected, found: Sequence[int], by_uid: bool, *, with_modseq: bool) -> bytes:
-    text = "* SEARCH " + " ".join(map(str, _names(selected, found, by_uid))) if found else "* SEARCH"
-    if with_modseq and found:
-        text += f" (MODSEQ {_highest_modseq(selected, found)})"
-    return text.encode("ascii") + b"\r\n"
-
-
-def _to_save(found: Sequence[int], returned: frozenset[str]) -> Sequence[int]:
-    if not found or returned & {"ALL", "COUNT"} or not returned & {"MIN", "MAX"}:
-        return found
-    ends = ([found[0]] if "MIN" in returned else []) + ([found[-1]] if "MAX" in returned else [])
-    return sorted(set(ends))
-
-
-def _esearch_response(
-    selected: Selected, tag: bytes, found: Sequence[int], returned: frozenset[str], by_uid: bool, *, with_modseq: bool
-) -> bytes:
-    words = [b"* ESEARCH (TAG %b)" % quoted(tag)]
-    if by_uid:
-        words.append(b"UID")
-    names = _names(selected, found, by_uid)
-    if names:
-        if "MIN" in returned:
-            words.append(b"MIN %d" % names[0])
-        if "MAX" in returned:
-            words.append(b"MAX %d" % names[-1])
-        if "ALL" in returned:
-            words.append(b"ALL " + uid_set(names))
-    if "COUNT" in returned:
-        words.append(b"COUNT %d" % len(names))
-    if with_modseq and found:
-        words.append(b"MODSEQ %d" % _highest_modseq(selected, _to_save(found, returned)))  # RFC 7162 §3.1.10
-    return b" ".join(words) + b"\r\n"
-
-
-def sort(session: Session, _: bytes, command: c.Sort) -> Flow[bytes]:
+def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
     selected = session.mailbox
-    _require_charset(command.charset_known)
-    with_modseq = yield from _prepare(session, command.key, command.by_uid)
-    found = yield from Matcher(session).find(command.key)
-    order = list(found)
-    for key, reverse in reversed(command.order):  # stable sorts, the least important first; ties in mailbox order
-        values = yield from _sort_values(session, key, found)
-        order.sort(key=values.__getitem__, reverse=reverse)
-    text = "* SORT " + " ".join(map(str, _names(selected, order, command.by_uid))) if order else "* SORT"
-    if with_modseq and order:
-        text += f" (MODSEQ {_highest_modseq(selected, found)})"  # RFC 7162 §3.1.9
-    yield text.encode("ascii") + b"\r\n"
-    return b"Sorted."
-
-
-def _sort_values(session: Session, key: str, found: Sequence[int]) -> Flow[Sequence[int] | dict[int, str]]:
-    """What positions are ordered by."""
-    selected = session.mailbox
-    yield from session.columns_ready()
-    columns = selected.view.columns()
-    if key in _SORT_COLUMNS:
-        rows = yield from _content(session, found, ("uid", _SORT_COLUMNS[key]))
-        uids = selected.uids
-        return {at: str(rows[uids[at]][1]) if uids[at] in rows else "" for at in found}
-    values = {"ARRIVAL": columns.internal_dates, "DATE": columns.sent_dates, "SIZE": columns.sizes}[key]
-    if not selected.stale:
-        return values
-    mine, current = selected.view_positions(found)
-    by_position = dict.fromkeys(found, 0)
-    by_position.update((position, values[at]) for position, at in zip(mine, current, strict=True))
-    return [by_position.get(at, 0) for at in range(selected.told)]
-
-
-def _content(session: Session, found: Sequence[int], columns: tuple[str, ...]) -> Flow[dict[int, tuple[object, ...]]]:
-    """Content rows of the messages found, by UID."""
-    if not found:
-        return {}
-    selected, messages = session.mailbox, session.mailbox.account.messages
-    uids = [selected.uids[at] for at in found]
-
-    def work() -> dict[int, tuple[object, ...]]:
-        rows: dict[int, tuple[object, ...]] = {}
-        for start in range(0, len(uids), _SLICE):
-            part = uids[start : start + _SLICE]
-            rows.update((row[0], row) for row in messages.fetch_rows(selected.mailbox_id, part[0], part[-1], columns))
-        return rows
-
-    return (yield from blocking(work))
-
-
-def thread(session: Session, _: bytes, command: c.Thread) -> Flow[bytes]:
-    selected = session.mailbox
-    _require_charset(command.charset_known)
-    yield from _prepare(session, command.key, command.by_uid)
-    found = yield from Matcher(session).find(command.key)
+    require_charset(command.charset_known)
+    key = yield from filters.expanded(session, command.key)
+    yield from _prepare(session, key, command.by_uid)
+    progress = Progress(session.services.clock, tag)
+    found = yield from Matcher(selected, session.services.clock.now(), progress=progress).find(key)
     threads = session.services.threads
-    messages_found = array("I", _names(selected, found, by_uid=True)).tobytes()
-    known = (session.user.account_id, selected.mailbox_id, command.algorithm, command.by_uid, messages_found)
+    messages_found = array("I", esearch.names(selected, found, by_uid=True)).tobytes()
+    account_id = selected.account.account_id
+    known = (account_id, selected.mailbox_id, selected.view.uidvalidity, command.algorithm, messages_found)
     if not command.by_uid:
         known = (*known, array("I", found).tobytes())  # type: ignore[assignment]
     text = threads.get(known)
     if text is None:
-        rows = yield from _content(session, found, _THREAD_COLUMNS)
-        yield from session.columns_ready()
-        sent = selected.view.columns().sent_dates
-        mine, current = selected.view_positions(found)
-        pairs = [(at, place) for at, place in zip(mine, current, strict=True) if selected.uids[at] in rows]
-        picked = [rows[selected.uids[at]] for at, _place in pairs]
+        text = yield from _threaded(selected, command, found, progress)
+        threads.put(known, text)
+    yield b"* THREAD %b\r\n" % text if text else b"* THREAD\r\n"
+    return b"Threaded."
+
+
+def _threaded(selected: Selected, command: c.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
+    rows = yield from sorting.content(selected, found, _THREAD_COLUMNS, progress)
+    sent = yield from sorting.values(selected, "DATE", found, {})
+    present = [at for at in found if selected.uids[at] in rows]
+    picked = [rows[selected.uids[at]] for at in present]
+    names = esearch.names(selected, present, command.by_uid)
+
+    def work() -> bytes:
         messages = Threadable(
             ids=[str(row[1]) for row in picked],
             references=[str(row[2]).split() for row in picked],
             subjects=[str(row[3]) for row in picked],
             replies=[bool(row[4]) for row in picked],
-            dates=[sent[place] for _at, place in pairs],
+            dates=[sent(at) for at in present],
         )
-        names = _names(selected, [at for at, _place in pairs], command.by_uid)
-        algorithm = references if command.algorithm == "REFERENCES" else ordered_subject
-        text = yield from blocking(lambda: algorithm(messages, names))
-        threads.put(known, text)
-    yield b"* THREAD %b\r\n" % text if text else b"* THREAD\r\n"
-    return b"Threaded."
+        return ALGORITHMS[command.algorithm](messages, names)
+
+    return (yield from blocking(work))

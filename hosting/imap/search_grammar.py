@@ -1,8 +1,8 @@
-"""Search programs: the keys of SEARCH, SORT and THREAD as a tree.
+"""Search programs: the keys of SEARCH, SORT, THREAD and ESEARCH as a tree, with their charsets.
 
 Nesting is bounded, so that no recursion here or over the tree runs deep.
-Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT, OLD, NEW), RFC 4731, RFC 5182, RFC 5032, RFC 5256,
-RFC 7162 §3.1.5, RFC 8474 §6.
+Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT, OLD, NEW), RFC 4731, RFC 5182, RFC 5032, RFC 5256, RFC 5466,
+RFC 6203, RFC 7162 §3.1.5, RFC 8474 §6.
 """
 
 from __future__ import annotations
@@ -12,37 +12,67 @@ from typing import Final, Literal
 
 from hosting.imap import commands as c
 from hosting.imap.cursor import Cursor, Malformed
+from hosting.imap.decoder import Frame
+from hosting.imap.return_grammar import return_options, sources
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 
-_RETURN: Final = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE"})
-_CHARSETS: Final = frozenset({"US-ASCII", "UTF-8", "UTF8", "ASCII"})
-_SORT_KEYS: Final = frozenset({"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO"})
-_ALGORITHMS: Final[dict[str, Literal["ORDEREDSUBJECT", "REFERENCES"]]] = {
+_CHARSETS: Final = {
+    "US-ASCII": "utf-8", "ASCII": "utf-8", "UTF-8": "utf-8", "UTF8": "utf-8",
+    **{f"ISO-8859-{part}": f"iso8859-{part}" for part in (*range(1, 12), *range(13, 17))},
+    **{f"WINDOWS-{page}": f"cp{page}" for page in range(1250, 1259)},
+    "KOI8-R": "koi8-r", "KOI8-U": "koi8-u", "ISO-2022-JP": "iso2022_jp", "SHIFT_JIS": "shift_jis", "EUC-JP": "euc_jp",
+    "GB2312": "gb2312", "GBK": "gbk", "GB18030": "gb18030", "BIG5": "big5", "EUC-KR": "euc_kr",
+}  # fmt: skip
+_SORT_KEYS: Final = frozenset(
+    {"ARRIVAL", "CC", "DATE", "DISPLAYFROM", "DISPLAYTO", "FROM", "RELEVANCY", "SIZE", "SUBJECT", "TO"}
+)
+_ALGORITHMS: Final[dict[str, Literal["ORDEREDSUBJECT", "REFERENCES", "REFS"]]] = {
     "ORDEREDSUBJECT": "ORDEREDSUBJECT",
     "REFERENCES": "REFERENCES",
+    "REFS": "REFS",
 }
 _MOST_KEYS = 1000
 _NUMBER_MAX = (1 << 63) - 1
+_FILTER_MAX = 64 * 1024  # octets of a filter
 
 
 def search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
     cursor.space()
-    returned: frozenset[str] | None = None
-    start = cursor.at
-    if cursor.text[start : start + 7].upper() == b"RETURN ":
-        cursor.at += 7
-        returned = _return_options(cursor)
+    return _search(cursor, by_uid, nesting)
+
+
+def multisearch(cursor: Cursor, utf8: bool, nesting: int) -> c.MultiSearch:
+    """ESEARCH (RFC 7377 §4)."""
+    cursor.space()
+    chosen: tuple[c.Source, ...] = (c.Source("SELECTED"),)
+    if _follows(cursor, b"IN "):
+        chosen = sources(cursor, utf8)
+        cursor.space()
+    return c.MultiSearch(chosen, _search(cursor, True, nesting))
+
+
+def _search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
+    returned, partial = None, None
+    if _follows(cursor, b"RETURN "):
+        returned, partial = return_options(cursor)
         cursor.space()
     known = True
-    if cursor.text[cursor.at : cursor.at + 8].upper() == b"CHARSET ":
-        cursor.at += 8
+    if _follows(cursor, b"CHARSET "):
         known = _charset(cursor)
         cursor.space()
-    return c.Search(_program(cursor, nesting), by_uid, returned, known)
+    key = _program(cursor, nesting)
+    if returned and "RELEVANCY" in returned:
+        _require_fuzzy(key)
+    return c.Search(key, by_uid, returned, known, partial)
 
 
 def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
-    cursor.expect(b" (")
+    cursor.space()
+    returned, partial = None, None
+    if _follows(cursor, b"RETURN "):
+        returned, partial = return_options(cursor)
+        cursor.space()
+    cursor.expect(b"(")
     order: list[tuple[str, bool]] = []
     reverse = False
     while True:
@@ -64,7 +94,10 @@ def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
     cursor.space()
     known = _charset(cursor)
     cursor.space()
-    return c.Sort(tuple(order), _program(cursor, nesting), by_uid, known)
+    key = _program(cursor, nesting)
+    if (returned and "RELEVANCY" in returned) or any(word == "RELEVANCY" for word, _reverse in order):
+        _require_fuzzy(key)
+    return c.Sort(tuple(order), key, by_uid, known, returned, partial)
 
 
 def thread(cursor: Cursor, by_uid: bool, nesting: int) -> c.Thread:
@@ -78,23 +111,45 @@ def thread(cursor: Cursor, by_uid: bool, nesting: int) -> c.Thread:
     return c.Thread(algorithm, _program(cursor, nesting), by_uid, known)
 
 
+def criteria(value: bytes, nesting: int) -> c.Key:
+    """The search that a filter is (RFC 5466 §3.1). Raises Malformed."""
+    if b"\0" in value or len(value) > _FILTER_MAX:
+        raise Malformed("A filter is no search.")
+    cursor = Cursor(Frame(value), _MOST_KEYS)
+    key = _program(cursor, nesting)
+    cursor.end()
+    return key
+
+
+def _follows(cursor: Cursor, word: bytes) -> bool:
+    """Moves over a word, with the space behind it, if it comes next."""
+    if cursor.text[cursor.at : cursor.at + len(word)].upper() != word:
+        return False
+    cursor.at += len(word)
+    return True
+
+
 def _charset(cursor: Cursor) -> bool:
-    return cursor.astring().decode("ascii", "replace").upper() in _CHARSETS
+    """Strings that follow are in this charset; whether it is known."""
+    codec = _CHARSETS.get(cursor.astring().decode("ascii", "replace").upper())
+    cursor.charset = codec or "latin-1"  # of an unknown one nothing is read: the answer is BADCHARSET
+    return codec is not None
 
 
-def _return_options(cursor: Cursor) -> frozenset[str]:
-    cursor.expect(b"(")
-    found: list[str] = []
-    while not cursor.accept(b")"):
-        if found:
-            cursor.space()
-        option = cursor.word()
-        if option not in _RETURN:
-            raise Malformed("Unknown return option of SEARCH.")
-        found.append(option)
-        if len(found) > 20:
-            raise Malformed("Too many return options.")
-    return frozenset(found or ["ALL"])
+def _require_fuzzy(key: c.Key) -> None:
+    """RFC 6203 §4: RELEVANCY only with FUZZY; a filter may have one."""
+    todo = [key]
+    while todo:
+        match todo.pop():
+            case c.FuzzyKey() | c.FilterKey():
+                return
+            case c.AllKeys(keys):
+                todo += keys
+            case c.NotKey(inner):
+                todo.append(inner)
+            case c.EitherKey(left, right):
+                todo += (left, right)
+    raise Malformed("RELEVANCY needs FUZZY.")
 
 
 def _program(cursor: Cursor, nesting: int) -> c.Key:
@@ -130,6 +185,8 @@ def _key(cursor: Cursor, nesting: int) -> c.Key:
     cursor.space()
     if word == "NOT":
         return c.NotKey(_key(cursor, nesting - 1))
+    if word == "FUZZY":
+        return c.FuzzyKey(_key(cursor, nesting - 1))
     if word == "OR":
         left = _key(cursor, nesting - 1)
         cursor.space()
@@ -139,6 +196,15 @@ def _key(cursor: Cursor, nesting: int) -> c.Key:
 
 def _needle(field: str) -> Callable[[Cursor], c.Key]:
     return lambda cursor: c.TextKey(field, cursor.text_of(cursor.astring()))
+
+
+def _filter(cursor: Cursor) -> c.Key:
+    if cursor.charset != "utf-8":  # RFC 5466 §3.1
+        raise Malformed("[BADCHARSET (US-ASCII UTF-8)] A filter is in UTF-8.")
+    name = cursor.atom()
+    if "/" in name:
+        raise Malformed("A filter's name has no '/'.")
+    return c.FilterKey(name)
 
 
 def _header(cursor: Cursor) -> c.Key:
@@ -221,6 +287,7 @@ _ARGUMENT: Final[dict[str, Callable[[Cursor], c.Key]]] = {
     "SMALLER": lambda cursor: c.SizeKey(False, cursor.number(_NUMBER_MAX)),
     "UID": lambda cursor: c.NumbersKey(cursor.sequence_set(), by_uid=True),
     "MODSEQ": _modseq,
+    "FILTER": _filter,
     "YOUNGER": _within(younger=True),
     "OLDER": _within(younger=False),
     "EMAILID": lambda cursor: c.ObjectKey(False, cursor.atom()),

@@ -242,6 +242,11 @@ class Selected:
         return bool(self._vanished)
 
     @property
+    def untold_gone(self) -> Collection[int]:
+        """UIDs of messages that the client still counts."""
+        return self._vanished or ()
+
+    @property
     def has_news(self) -> bool:
         return bool(self._changed or self._vanished) or self.has_arrivals
 

@@ -20,6 +20,7 @@ from hosting.auth.signin import Authenticator, Principal
 from hosting.imap import capabilities, replies
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
+from hosting.imap.contexts import Contexts
 from hosting.imap.counters import Counters
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Flow, Handling, blocking
@@ -113,6 +114,7 @@ class Session:
         "bad_commands",
         "compressed",
         "condstore",
+        "contexts",
         "grammar",
         "hidden",
         "id",
@@ -151,6 +153,7 @@ class Session:
         self._lease: AbstractContextManager[Account] | None = None
         self.others: Others | None = None  # whose accounts are open besides the own one
         self.selected: Selected | None = None
+        self.contexts: Contexts | None = None  # searches of the mailbox whose changes are told (RFC 5267)
         self.condstore = False  # RFC 7162 §3.1: MODSEQ in every FETCH from the first command that asks for one
         self.qresync = False
         self.rev2 = False
@@ -234,7 +237,7 @@ class Session:
 
     def deselect(self) -> None:
         if self.selected is not None:
-            self.selected = None
+            self.selected = self.contexts = None
             self.state = State.SIGNED_IN
 
     def leave(self) -> Flow[None]:
@@ -278,21 +281,25 @@ class Session:
         return self.services.clock.monotonic() - self.looked_at >= _NEWS_OVERDUE
 
     def news(self, *, expunges: bool, arrivals: bool, flags: bool = True) -> bytes:
-        """What is to be told of the selected mailbox now."""
+        """What is to be told of the selected mailbox now; with an updated search new messages, too (RFC 5267 §4.3)."""
         selected = self.selected
         if selected is None:
             return b""
         selected.absorb()
-        if not selected.may_tell:
+        contexts = self.contexts
+        if contexts is not None:
+            leaving = contexts.leaving(selected.untold_gone) if expunges else b""
+        elif not selected.may_tell:
             return b""
-        return selected.tell(
+        told = selected.tell(
             expunges=expunges,
-            arrivals=arrivals,
+            arrivals=arrivals or contexts is not None,
             flags=flags,
             qresync=self.qresync,
             condstore=self.condstore,
             rev2=self.rev2,
         )
+        return told if contexts is None else leaving + told + contexts.updates()
 
     def tell(self, *, expunges: bool, arrivals: bool) -> Flow[None]:
         """Tells what is new, as far as the client did not say by NOTIFY what it wants to know."""
@@ -300,6 +307,8 @@ class Session:
             yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
         elif told := self.news(expunges=expunges, arrivals=arrivals):
             yield told
+        if self.contexts is not None:
+            yield from self.contexts.ready()
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
@@ -334,6 +343,8 @@ class Session:
             if self.selected is not None and self.selected.account is not self.account:
                 yield from counted(self.services.shared, self.user, self.selected, command)
             done = yield from rule.run(self, tag, command)
+            if self.contexts is not None:
+                self.mailbox.refresh()
             if self.listening is not None:
                 yield from self.listening.after(self, command)
             if done is None:
@@ -365,6 +376,10 @@ class Session:
                 yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
             else:
                 told = self.news(expunges=expunges, arrivals=arrivals)
+            if self.contexts is not None:
+                yield told
+                told = b""
+                yield from self.contexts.ready()
         yield b"%b%b %b\r\n" % (told, tag, answer)
 
 

@@ -1,15 +1,18 @@
-"""Threads of messages: ORDEREDSUBJECT and REFERENCES, as pure functions over columns.
+"""Threads of messages: ORDEREDSUBJECT, REFERENCES and REFS, as pure functions over columns.
 
 Messages are places 0 … n-1 in mailbox order; the result is the text after "* THREAD ". Depth costs no recursion: a
 chain of 100,000 replies is a thread like any other.
 
-Standards: RFC 5256 §3 (the algorithms), §4 (THREAD response).
+Standards: RFC 5256 §3 (the algorithms), §4 (THREAD response); draft-ietf-morg-inthread-01 §4 (REFS).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from hosting.imap.ordering import stable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class _Forest:
         self.roots: list[int] = []
         self._next = self.size
         self._rank = [0] * self.size  # by date, then in mailbox order
-        for rank, place in enumerate(sorted(range(self.size), key=messages.dates.__getitem__)):
+        for rank, place in enumerate(stable(range(self.size), messages.dates.__getitem__)):
             self._rank[place] = rank
 
     def dummy(self, children: list[int]) -> int:
@@ -55,7 +58,7 @@ class _Forest:
         for siblings in self.children.values():
             if len(siblings) > 1:
                 siblings.sort(key=self.by_date)
-        self.roots.sort(key=self.by_date)
+        self.roots = stable(self.roots, self.by_date)
 
 
 def references(messages: Threadable, names: Sequence[int]) -> bytes:
@@ -70,10 +73,22 @@ def references(messages: Threadable, names: Sequence[int]) -> bytes:
     return _written(forest, names)
 
 
+def refs(messages: Threadable, names: Sequence[int]) -> bytes:
+    """THREAD=REFS: by references alone, and the thread with the newest message last."""
+    forest = _Forest(messages)
+    parents = _linked(messages)
+    forest._next = len(parents)
+    _without_dummies(forest, parents)
+    forest.sort()
+    newest = {root: _newest(forest, root) for root in forest.roots}
+    forest.roots = stable(forest.roots, newest.__getitem__)
+    return _written(forest, names)
+
+
 def ordered_subject(messages: Threadable, names: Sequence[int]) -> bytes:
     """THREAD=ORDEREDSUBJECT: one level of replies under the first message of each subject."""
     forest = _Forest(messages)
-    order = sorted(range(forest.size), key=forest.by_date)
+    order = stable(range(forest.size), forest.by_date)
     first: dict[str, int] = {}
     for place in order:
         root = first.setdefault(messages.subjects[place], place)
@@ -153,6 +168,17 @@ def _without_dummies(forest: _Forest, parents: list[int]) -> None:
             forest.roots.append(dummy)
 
 
+def _newest(forest: _Forest, root: int) -> int:
+    """The rank of the newest message in a thread."""
+    newest, todo = -1, [root]
+    while todo:
+        node = todo.pop()
+        if node < forest.size:
+            newest = max(newest, forest.by_date(node))
+        todo += forest.children.get(node, ())
+    return newest
+
+
 def _gather_subjects(forest: _Forest) -> None:
     """Step 5: roots of the same subject become one thread."""
     messages, size = forest.messages, forest.size
@@ -205,3 +231,10 @@ def _written(forest: _Forest, names: Sequence[int]) -> bytes:
                 for child in reversed(children):
                     stack += (")", child, "(")
     return "".join(out).encode("ascii")
+
+
+ALGORITHMS: Final[Mapping[str, Callable[[Threadable, Sequence[int]], bytes]]] = {
+    "ORDEREDSUBJECT": ordered_subject,
+    "REFERENCES": references,
+    "REFS": refs,
+}

@@ -1,0 +1,344 @@
+"""Searches that tell how their results change: UPDATE (RFC 5267).
+
+A context keeps the UIDs of its results, four octets each, and up to which modseq they hold. With every news only the
+messages that changed or arrived since are looked at. Keys that need no rows (flags, numbers, dates of arrival, sizes)
+are decided at once; text and what else needs rows is decided at once for a few messages, by a worker for many (`ready`,
+before an answer ends). Message numbers in the search mean the messages that had them at that time.
+
+What an expunge removes is told right before it, what arrives after its EXISTS. A sorted context is told with positions;
+where a new result belongs is found by comparing it with some twenty of the others.
+
+Bounds: contexts and results per session; a search beyond is answered, but not updated (NOUPDATE).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from hosting.imap import commands as c
+from hosting.imap import sorting
+from hosting.imap.effects import Flow, Work
+from hosting.imap.encode import quoted, uid_set
+from hosting.imap.matching import Matcher
+from hosting.imap.selected import Selected
+from storage.clock import Clock
+from storage.errors import Unavailable
+from storage.values import UID_MAX
+
+CONTEXTS: Final = 20  # of one session
+RESULTS: Final = 500_000  # of all contexts of a session
+_INLINE = 16  # messages whose texts are looked at in the event loop
+_OF_VIEW: Final = (c.FlagKey, c.KeywordKey, c.RecentKey, c.NumbersKey, c.ModSeqKey)
+
+
+class Context:
+    """One search whose results are kept up to date."""
+
+    __slots__ = ("by_uid", "correlators", "costly", "key", "members", "order", "pending", "sequence", "tag")
+
+    def __init__(
+        self, tag: bytes, key: c.Key, by_uid: bool, found: Sequence[int], order: sorting.Order, correlators: bytes
+    ) -> None:
+        self.tag = tag
+        self.correlators = correlators  # beside the tag (RFC 7377 §2.1)
+        self.key = key
+        self.by_uid = by_uid
+        self.costly = bool(order) or not _is_cheap(key)
+        self.members = array("I", sorted(found))  # UIDs that match, ascending
+        self.order = order
+        self.sequence = array("I", found) if order else None  # the same in the order asked for
+        self.pending: set[int] = set()  # UIDs that are still to be looked at
+
+    def __len__(self) -> int:
+        return len(self.members) * (2 if self.order else 1)
+
+    def has(self, uid: int) -> bool:
+        at = bisect_left(self.members, uid)
+        return at < len(self.members) and self.members[at] == uid
+
+
+class Contexts:
+    """All of one session and its selected mailbox."""
+
+    __slots__ = ("_clock", "_kept", "_last", "_selected", "_synced")
+
+    def __init__(self, selected: Selected, clock: Clock) -> None:
+        self._selected = selected
+        self._clock = clock
+        self._kept: dict[bytes, Context] = {}
+        self._synced = selected.view.highest_modseq
+        self._last = selected.last_uid  # messages up to here were looked at
+
+    def __contains__(self, tag: bytes) -> bool:
+        return tag in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def refuses(self, results: int, *, is_sorted: bool) -> str:
+        """Why another context of so many results is not kept up to date; empty: it is."""
+        if len(self._kept) >= CONTEXTS:
+            return "Too many searches are being updated."
+        if sum(map(len, self._kept.values())) + results * (2 if is_sorted else 1) > RESULTS:
+            return "Too many results are being updated."
+        return ""
+
+    def add(
+        self,
+        tag: bytes,
+        key: c.Key,
+        by_uid: bool,
+        found: Sequence[int],
+        order: sorting.Order = (),
+        correlators: bytes = b"",
+    ) -> None:
+        """`found`: the UIDs of the results, in order."""
+        context = Context(tag, key, by_uid, found, order, correlators)
+        if self._kept:
+            self._note_changes()
+        else:
+            self._synced, self._last = self._selected.view.highest_modseq, self._selected.last_uid
+        self._kept[tag] = context
+
+    def cancel(self, tag: bytes) -> bool:
+        return self._kept.pop(tag, None) is not None
+
+    # --- what is told ---
+
+    def leaving(self, uids: Iterable[int]) -> bytes:
+        """What is told right before these messages are told to be gone."""
+        gone = sorted(uids)
+        return b"".join([self._told(context, [], gone) for context in self._kept.values()])
+
+    def ready(self) -> Flow[None]:
+        """Has a worker look at the texts of messages, if there are many that changed."""
+        self._note_changes()
+        for context in list(self._kept.values()):
+            if context.costly and len(context.pending) > _INLINE:
+                yield (yield from self._settled(context))
+
+    def updates(self) -> bytes:
+        """What is told after all other news."""
+        self._note_changes()
+        texts = []
+        for context in self._kept.values():
+            if context.pending and not (context.costly and len(context.pending) > _INLINE):
+                texts.append(_run(self._settled(context)))
+        return b"".join(texts)
+
+    # --- how it is found out ---
+
+    def _note_changes(self) -> None:
+        """What changed among the messages that the client was told of waits to be looked at."""
+        selected, view = self._selected, self._selected.view
+        fresh: set[int] = set()
+        if view.highest_modseq != self._synced:
+            last = min(self._last, selected.last_uid)
+            fresh.update(uid for uid in view.changes_since(self._synced).changed if uid <= last)
+            self._synced = view.highest_modseq
+        if selected.last_uid > self._last:
+            start = bisect_left(selected.uids, self._last + 1, 0, selected.told)
+            fresh.update(selected.uids[start : selected.told])
+            self._last = selected.last_uid
+        if fresh:
+            for context in self._kept.values():
+                context.pending |= fresh
+
+    def _settled(self, context: Context) -> Flow[bytes]:
+        """Decides about what is pending; the response that tells of it."""
+        selected = self._selected
+        pending, context.pending = context.pending, set()
+        positions, _current = selected.view_positions(selected.positions_of(pending))
+        try:
+            found = set((yield from Matcher(selected, self._clock.now()).find(context.key, positions)))
+        except Unavailable:
+            context.pending |= pending
+            return b""
+        uids = selected.uids
+        joining = [uids[at] for at in positions if at in found and not context.has(uids[at])]
+        parting = [uids[at] for at in positions if at not in found and context.has(uids[at])]
+        if context.order and joining:
+            parts = self._told(context, [], parting)
+            return parts + (yield from self._inserted(context, joining))
+        return self._told(context, joining, parting)
+
+    def _told(self, context: Context, joining: list[int], parting: list[int]) -> bytes:
+        """Takes ascending UIDs in and out, in mailbox order or (out only) in that of the context."""
+        parting = [uid for uid in parting if context.has(uid)]
+        words: list[bytes] = []
+        if parting:
+            gone = set(parting)
+            if context.sequence is None:
+                words.append(b"REMOVEFROM (0 %b)" % uid_set(self._names(context, parting)))
+            else:
+                places = [place for place, uid in enumerate(context.sequence) if uid in gone]
+                pairs = []
+                for place in reversed(places):  # from the end: the places before stay what they are
+                    (name,) = self._names(context, [context.sequence[place]])
+                    pairs.append(b"%d %d" % (place + 1, name))
+                context.sequence = array("I", [uid for uid in context.sequence if uid not in gone])
+                words.append(b"REMOVEFROM (%b)" % b" ".join(pairs))
+            context.members = array("I", [uid for uid in context.members if uid not in gone])
+        if joining:
+            words.append(b"ADDTO (0 %b)" % uid_set(self._names(context, joining)))
+            _join(context.members, joining)
+        return _response(context, words)
+
+    def _inserted(self, context: Context, joining: list[int]) -> Flow[bytes]:
+        sequence = context.sequence
+        assert sequence is not None
+        pairs = []
+        for uid in joining:
+            place = yield from self._place(context, sequence, uid)
+            sequence.insert(place, uid)
+            (name,) = self._names(context, [uid])
+            pairs.append(b"%d %d" % (place + 1, name))
+        _join(context.members, joining)
+        return _response(context, [b"ADDTO (%b)" % b" ".join(pairs)])
+
+    def _place(self, context: Context, sequence: Sequence[int], uid: int) -> Flow[int]:
+        """Where a result belongs among the others. One that is gone, but not told to be, compares with nothing."""
+        rank = yield from self._rank(context.order, uid)
+        low, high = 0, len(sequence)
+        while low < high:
+            middle = probe = (low + high) // 2
+            other = None
+            while probe < high and other is None:
+                other = yield from self._rank(context.order, sequence[probe])
+                probe += other is None
+            if other is None:
+                high = middle
+            elif rank is not None and other < rank:
+                low = probe + 1
+            else:
+                high = middle
+        return low
+
+    def _rank(self, order: sorting.Order, uid: int) -> Flow[tuple[Any, ...] | None]:
+        """What a message compares by; None if it is gone."""
+        selected = self._selected
+        positions, _current = selected.view_positions(selected.positions_of((uid,)))
+        if not positions:
+            return None
+        parts: list[Any] = []
+        for key, reverse in order:
+            value = (yield from sorting.values(selected, key, positions, {}))(positions[0])
+            parts.append(_Reversed(value) if reverse else value)
+        return (*parts, uid)
+
+    def _names(self, context: Context, uids: Sequence[int]) -> Sequence[int]:
+        if context.by_uid:
+            return uids
+        return [at + 1 for at in self._selected.positions_of(uids)]
+
+
+class _Reversed:
+    """A value that compares the other way round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: _Reversed) -> bool:
+        return bool(other.value < self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reversed) and bool(other.value == self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def _response(context: Context, words: list[bytes]) -> bytes:
+    if not words:
+        return b""
+    uid = b" UID" if context.by_uid else b""
+    return b"* ESEARCH (TAG %b%b)%b %b\r\n" % (quoted(context.tag), context.correlators, uid, b" ".join(words))
+
+
+def _join(members: array[int], joining: Sequence[int]) -> None:
+    """Takes ascending UIDs in."""
+    if not members or joining[0] > members[-1]:
+        members.extend(joining)
+    elif len(joining) <= _INLINE:
+        for uid in joining:
+            members.insert(bisect_left(members, uid), uid)
+    else:
+        members[:] = array("I", sorted([*members, *joining]))
+
+
+def _is_cheap(key: c.Key) -> bool:
+    """Whether the view alone decides."""
+    match key:
+        case c.AllKeys(keys):
+            return all(map(_is_cheap, keys))
+        case c.NotKey(inner):
+            return _is_cheap(inner)
+        case c.EitherKey(left, right):
+            return _is_cheap(left) and _is_cheap(right)
+        case c.DateKey(sent=False) | c.SizeKey() | c.WithinKey():
+            return True
+    return isinstance(key, _OF_VIEW)
+
+
+def fixed(key: c.Key, selected: Selected) -> c.Key:
+    """The key with the messages that its numbers mean now (RFC 5267 §4.3); UIDs may go on to what arrives."""
+    match key:
+        case c.NumbersKey(numbers, by_uid):
+            if by_uid and not numbers.saved:
+                return c.NumbersKey(c.SequenceSet(_open(numbers.ranges, selected.last_uid)), True)
+            uids = [selected.uids[at] for at in selected.positions(numbers, by_uid, lenient=True)]
+            return c.NumbersKey(c.SequenceSet(_ranges(uids)), by_uid=True) if uids else c.NotKey(c.AllKeys())
+        case c.AllKeys(keys):
+            return c.AllKeys(tuple(fixed(one, selected) for one in keys))
+        case c.NotKey(inner):
+            return c.NotKey(fixed(inner, selected))
+        case c.EitherKey(left, right):
+            return c.EitherKey(fixed(left, selected), fixed(right, selected))
+        case c.FuzzyKey(inner):
+            return c.FuzzyKey(fixed(inner, selected))
+    return key
+
+
+def _open(ranges: Iterable[tuple[int, int]], last: int) -> tuple[tuple[int, int], ...]:
+    """ "5:*" has no end; "*" alone is the last message of now."""
+    opened = []
+    for low, high in ranges:
+        if low == high == c.STAR:
+            opened.append((max(1, last), max(1, last)))
+        elif c.STAR in (low, high):
+            opened.append((min(low or high, last or UID_MAX), UID_MAX))
+        else:
+            opened.append((low, high))
+    return tuple(opened)
+
+
+def _ranges(uids: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for uid in uids:
+        if found and found[-1][1] == uid - 1:
+            found[-1] = (found[-1][0], uid)
+        else:
+            found.append((uid, uid))
+    return tuple(found)
+
+
+def _run(flow: Flow[bytes]) -> bytes:
+    """A flow carried out at once: a few reads that are not worth a thread."""
+    result: Any = None
+    failure: Exception | None = None
+    try:
+        while True:
+            effect = flow.send(result) if failure is None else flow.throw(failure)
+            result = failure = None
+            if isinstance(effect, Work):
+                try:
+                    result = effect.run()
+                except Exception as error:  # noqa: BLE001 - thrown in, as the shell does
+                    failure = error
+    except StopIteration as end:
+        return bytes(end.value)
