@@ -35,7 +35,17 @@ class Secure:
     """Begin TLS; what arrived in plain before it is forgotten."""
 
 
-Effect = bytes | Work | NextLine | News | Secure
+@dataclass(frozen=True, slots=True)
+class Compress:
+    """Compress in both directions from the next octet on; what has arrived behind the command is compressed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndCompression:
+    """The opposite: the octets after this are as they are, in both directions."""
+
+
+Effect = bytes | Work | NextLine | News | Secure | Compress | EndCompression
 Flow = Generator[Effect, Any, Result]
 Handling = Generator[Effect, Any, None]
 

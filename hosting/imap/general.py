@@ -73,11 +73,10 @@ def idle(session: Session, _: bytes, __: Idle) -> Flow[bytes]:
     try:
         if session.selected is not None:
             session.selected.refresh()
-        yield b"+ idling\r\n" + session.news(expunges=True, arrivals=True)
+        yield b"+ idling\r\n"
+        yield from session.tell(expunges=True, arrivals=True)
         while (line := (yield from news_or_line())) is None:
-            told = session.news(expunges=True, arrivals=True)
-            if told:
-                yield told
+            yield from session.tell(expunges=True, arrivals=True)
     finally:
         counters.idle -= 1
         if session.state is not State.ENDED:
