@@ -28,14 +28,17 @@ from hosting.access.roles import Who
 from hosting.auth import sockets as auth_sockets
 from hosting.auth.client import AuthClient
 from hosting.auth.grants import Role
+from hosting.auth.introspection import Introspection, trusting
 from hosting.auth.local import LocalAuth
+from hosting.auth.oauth_settings import ClientSecret
 from hosting.auth.passwords import Passwords
 from hosting.auth.persons import Person, user_name
 from hosting.auth.pool import HashingPool
 from hosting.auth.remembered import VerificationCache
-from hosting.auth.signin import Authenticator
+from hosting.auth.signin import Offers, SaslAuthenticator
 from hosting.auth.staff import LocalEntrance, StaffEntrance, StaffSigningIn
 from hosting.auth.throttle import Throttle
+from hosting.auth.tokens import NO_TOKENS, ProviderSignIns, TokenSignIns
 from hosting.auth.verifier import Verifier
 from hosting.config import Config
 from hosting.metrics import CountingAuthenticator, Metrics
@@ -75,7 +78,7 @@ class Parts:
     clock: Clock
     sockets: Sockets
     keys: KeySource
-    authenticator: Authenticator | None
+    authenticator: SaslAuthenticator | None
     installation: Installation
     metrics: Metrics
     verifier: Verifier | None = None  # where sign-ins are decided in this process
@@ -106,7 +109,7 @@ class Parts:
                 verifier,
                 supervised=True,
             )
-        client = AuthClient(auth_socket(data), Role(role))
+        client = AuthClient(auth_socket(data), Role(role), offers=offers_of(config))
         installation = open_installation(data, config, client, clock)
         counting = CountingAuthenticator(client, metrics)
         return cls(
@@ -120,7 +123,8 @@ class Parts:
         keys = LocalKeys(open_keystore(data, config, clock))
         installation = open_installation(data, config, keys, clock)
         verifier = make_verifier(installation, config, clock)
-        authenticator = CountingAuthenticator(LocalAuth(keys, verifier), metrics)
+        local = LocalAuth(keys, verifier, offers=offers_of(config), tokens=make_tokens(data, config, verifier))
+        authenticator = CountingAuthenticator(local, metrics)
         return cls(
             reactor, "single", 0, data, config, clock, sockets, keys, authenticator, installation, metrics, verifier
         )
@@ -168,7 +172,23 @@ def make_verifier(installation: Installation, config: Config, clock: Clock) -> V
         VerificationCache(clock, seconds=config.auth.remembered_for),
         installation.access_log,
         clock,
+        scram_for_passwords=config.auth.scram and config.auth.scram_for_passwords,
     )
+
+
+def offers_of(config: Config) -> Offers:
+    """Ways of signing in beside passwords."""
+    return Offers(config.auth.scram, config.oauth.offer)
+
+
+def make_tokens(data: Path, config: Config, verifier: Verifier) -> TokenSignIns:
+    """Who decides about tokens, where sign-ins are decided. Raises Unavailable."""
+    oauth = config.oauth
+    if not oauth.introspection:
+        return NO_TOKENS
+    context = trusting(str(data / oauth.certificate_authority) if oauth.certificate_authority else "")
+    provider = Introspection(oauth, ClientSecret(oauth, data), context, verifier.clock)
+    return ProviderSignIns(verifier, provider, seconds=oauth.remembered_for)
 
 
 def make_entrance(

@@ -9,6 +9,7 @@ Raises: InvalidInput for a file with mistakes (all of them, with their lines), U
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gateway.scanners.endpoints import clamd_endpoint, rspamd_endpoint
 from gateway.smtp.limits import Limits as SmtpLimits
 from hosting import config_file
 from hosting.access.roles import StaffRole, parse_roles
+from hosting.auth.oauth_settings import OAuthSettings, is_https
 from hosting.auth.throttle import ThrottlePolicy
 from hosting.imap.capability_table import TABLE
 from hosting.imap.limits import Limits as ImapLimits
@@ -126,6 +128,12 @@ class Auth:
 
     threads: int = field(default=0, metadata=_COUNT)  # verifications at the same time; 0: one per processor core
     remembered_for: float = 300.0  # seconds that a verified password is known without computing it anew
+    # SCRAM-SHA-256 is offered, for app passwords; without it (false) programs have PLAIN and LOGIN. Some programs take
+    # SCRAM whenever they see it, and then need an app password, or scram_for_passwords
+    scram: bool = True
+    # SCRAM knows the accounts' own passwords too, from their next sign-in with PLAIN on. Whoever steals databases and
+    # keys guesses them at 100,000 rounds of SHA-256 then, which is cheaper than argon2
+    scram_for_passwords: bool = False
     argon2: PasswordCost = PasswordCost()
     throttle: ThrottlePolicy = field(default_factory=ThrottlePolicy)
 
@@ -273,6 +281,7 @@ class Config:
     tls: Tls = Tls()
     keys: Keys = Keys()
     auth: Auth = Auth()
+    oauth: OAuthSettings = field(default_factory=OAuthSettings)
     imap: ImapLimits = field(default_factory=ImapLimits)
     web: WebLimits = field(default_factory=WebLimits)
     submission: SmtpLimits = field(default_factory=SmtpLimits)
@@ -398,6 +407,8 @@ def _wrong(config: Config) -> Mapping[str, str]:
     for days in config.contracts.reminders:
         if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= _DAYS["most"]):
             wrong["contracts.reminders"] = f"'{days[:20]}' in contracts.reminders is no number of days from 1 to 3650."
+    if config.imap.admin and not re.fullmatch(r"(?:mailto|tel|https):[!-~]+", config.imap.admin):
+        wrong["imap.admin"] = "imap.admin must begin with mailto:, tel: or https: and have no spaces."
     known = {row.word.upper() for row in TABLE}
     for program, words in config.imap.hidden.items():
         unknown = [word for word in words.split() if word.upper() not in known]
@@ -448,7 +459,30 @@ def _wrong(config: Config) -> Mapping[str, str]:
             ip_network(network)
         except ValueError:
             wrong["relay.private_networks"] = f"'{network}' in relay.private_networks is no network."
+    wrong |= _wrong_oauth(config.oauth)
     return wrong | _wrong_filter(config.filter) | _wrong_retention(config.retention, config.backup, config.keys)
+
+
+def _wrong_oauth(oauth: OAuthSettings) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    if not oauth.introspection:
+        given = [name for name in ("client_id", "audience", "scope", "issuer") if getattr(oauth, name)]
+        if given:
+            wrong[f"oauth.{given[0]}"] = f"oauth.{given[0]} means nothing without oauth.introspection."
+        return wrong
+    if not is_https(oauth.introspection):
+        wrong["oauth.introspection"] = "oauth.introspection is no https address without a user's name in it."
+    if oauth.configuration and not _is_page(oauth.configuration):
+        wrong["oauth.configuration"] = "oauth.configuration is no https address."
+    if not oauth.client_id:
+        wrong["oauth.client_id"] = "oauth.client_id is missing: the provider tells nothing to strangers."
+    if bool(oauth.client_secret_file) == bool(oauth.client_secret_command):
+        wrong["oauth"] = "[oauth] needs one of client_secret_file and client_secret_command."
+    if not (oauth.audience or oauth.scope.split()):
+        wrong["oauth.audience"] = (
+            "[oauth] needs an audience or a scope, or tokens for any other service of the provider would sign in here."
+        )
+    return wrong
 
 
 def _wrong_retention(retention: Retention, backup: Backup, keys: Keys) -> dict[str, str]:

@@ -14,15 +14,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from hosting.auth.signin import Authenticator, Principal, SignIn
+from hosting.auth.signin import (
+    Offers,
+    Principal,
+    SaslAuthenticator,
+    ScramChallenge,
+    ScramOpening,
+    SignedInByScram,
+    SignIn,
+    TokenSignIn,
+)
 from storage.errors import AuthenticationFailed, CleanmailError, Suspended, Throttled
 from storage.queue.entries import Totals
+
+T = TypeVar("T")
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -178,25 +190,41 @@ class Metrics:
 
 
 class CountingAuthenticator:
-    """An Authenticator that counts what another one answers."""
+    """A SaslAuthenticator that counts what another one answers."""
 
-    def __init__(self, inner: Authenticator, metrics: Metrics) -> None:
+    def __init__(self, inner: SaslAuthenticator, metrics: Metrics) -> None:
         self._inner = inner
         self._metrics = metrics
 
+    @property
+    def offers(self) -> Offers:
+        return self._inner.offers
+
     def verify(self, sign_in: SignIn) -> Principal:
+        return self._counted(sign_in.protocol, lambda: self._inner.verify(sign_in))
+
+    def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
+        return self._inner.scram_begin(opening)
+
+    def scram_finish(self, challenge: ScramChallenge, message: bytes) -> SignedInByScram:
+        return self._counted(challenge.protocol, lambda: self._inner.scram_finish(challenge, message))
+
+    def verify_token(self, sign_in: TokenSignIn) -> Principal:
+        return self._counted(sign_in.protocol, lambda: self._inner.verify_token(sign_in))
+
+    def _counted(self, protocol: str, decide: Callable[[], T]) -> T:
         started, result = time.perf_counter(), "unavailable"
         try:
-            principal = self._inner.verify(sign_in)
+            decided = decide()
             result = "success"
         except CleanmailError as error:
             result = _result(error)
             raise
         else:
-            return principal
+            return decided
         finally:
-            self._metrics.sign_ins.labels(sign_in.protocol, result).inc()
-            self._metrics.sign_in_seconds.labels(sign_in.protocol).observe(time.perf_counter() - started)
+            self._metrics.sign_ins.labels(protocol, result).inc()
+            self._metrics.sign_in_seconds.labels(protocol).observe(time.perf_counter() - started)
 
     def still_valid(self, principal: Principal) -> bool:
         return self._inner.still_valid(principal)

@@ -96,11 +96,11 @@ class AuthClient:
                 "session": opening.session,
             }
         )
-        return ScramChallenge(_octets(reply, "message"), _octets(reply, "box"))
+        return ScramChallenge(opening.protocol, _octets(reply, "message"), _octets(reply, "box"))
 
-    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
+    def scram_finish(self, challenge: ScramChallenge, message: bytes) -> SignedInByScram:
         """See `SaslAuthenticator.scram_finish`."""
-        reply = self._ask({"op": "scram_finish", "box": base64_of(box), "message": base64_of(message)})
+        reply = self._ask({"op": "scram_finish", "box": base64_of(challenge.box), "message": base64_of(message)})
         return SignedInByScram(principal_of(reply.get("principal")), _octets(reply, "message"))
 
     def verify_token(self, sign_in: TokenSignIn) -> Principal:

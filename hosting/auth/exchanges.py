@@ -79,7 +79,7 @@ class Exchanges:
         exchange = _Exchange(sign_in, self._clock.monotonic(), nonce, channel, first.bare, challenge)
         box = seal(self._key, _pack(exchange), _CONTEXT)
         _wait(started)
-        return ScramChallenge(challenge, box)
+        return ScramChallenge(opening.protocol, challenge, box)
 
     def finish(self, box: bytes, message: bytes) -> SignedInByScram:
         """Who it is that answered the challenge of `box`, and what proves to him that this server knows him."""

@@ -42,8 +42,8 @@ class LocalAuth:
     def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
         return self._exchanges.begin(opening)
 
-    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
-        return self._exchanges.finish(box, message)
+    def scram_finish(self, challenge: ScramChallenge, message: bytes) -> SignedInByScram:
+        return self._exchanges.finish(challenge.box, message)
 
     def verify_token(self, sign_in: TokenSignIn) -> Principal:
         return self._tokens.begin(sign_in).result()

@@ -55,8 +55,9 @@ class ScramOpening:
 
 @dataclass(frozen=True, slots=True)
 class ScramChallenge:
-    """The answer to it. `box` is to be given back with the client's next message, and says nothing to anybody else."""
+    """The answer to it, to be given back with the client's next message. `box` says nothing to anybody else."""
 
+    protocol: SignInProtocol
     message: bytes
     box: bytes = field(repr=False)
 
@@ -126,7 +127,7 @@ class SaslAuthenticator(Authenticator, Protocol):
         """Raises InvalidInput for what is no SCRAM, and as `verify`."""
         ...
 
-    def scram_finish(self, box: bytes, message: bytes) -> SignedInByScram:
+    def scram_finish(self, challenge: ScramChallenge, message: bytes) -> SignedInByScram:
         """Who this is. Raises InvalidInput for what is no SCRAM, and as `verify`."""
         ...
 

@@ -43,6 +43,7 @@ def make_service(parts: Parts) -> RoleService:
         ends=ends,
         retire=retire,
         mailbox_rights=DirectoryRights(parts.installation),
+        tokens=composition.make_tokens(parts.data, parts.config, parts.verifier),
     )
     socket = AuthService(parts.reactor, composition.auth_socket(parts.data), requests, threads=THREADS)
     return RoleService([socket, LettingGo(parts), every_second(parts)])

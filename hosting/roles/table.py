@@ -31,7 +31,7 @@ def _one(config: Config) -> int:
 
 
 ROLES: tuple[RoleSpec, ...] = (
-    RoleSpec("auth", 0, "epoll", _one, sections=("auth", "keys", "staff")),
+    RoleSpec("auth", 0, "epoll", _one, sections=("auth", "oauth", "keys", "staff")),
     # IMAP answers twice as many commands on the epoll reactor; SMTP lives on asyncio.
     # SQLite gives the interpreter lock back at every row: with the default, a thread that computes would hold the event
     # loop's reads up by that much for each row. Where most work is in threads, shorter turns only cost more turns.
@@ -41,7 +41,7 @@ ROLES: tuple[RoleSpec, ...] = (
         "epoll",
         lambda c: c.imap_workers,
         ("imap", "imaps"),
-        ("imap", "tls", "listen"),
+        ("imap", "auth", "oauth", "tls", "listen"),  # [auth] and [oauth] say which mechanisms are offered
         switch_interval=0.0005,
     ),
     RoleSpec(
@@ -50,7 +50,7 @@ ROLES: tuple[RoleSpec, ...] = (
         "asyncio",
         lambda c: c.smtp_workers,
         ("mx", "submission", "submissions"),
-        ("mx", "submission", "sending", "mail", "filter", "tls", "listen", "dns", "relay"),
+        ("mx", "submission", "auth", "oauth", "sending", "mail", "filter", "tls", "listen", "dns", "relay"),
     ),
     RoleSpec("queue", 1, "asyncio", _one, sections=("mail", "relay", "dns", "listen")),
     # What it stores may have to be sent: invitations pass the rules and the limits of submission.
