@@ -85,6 +85,7 @@ _QRESYNC = _DIALOGUES + "QRESYNC (RFC 7162 §3.2)"
 _SIGNING_IN = "test_imap_server.py::test_signing_in"
 _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
+_METADATA = "test_imap_metadata.py::"
 _THREADS = "test_imap_values.py::"
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -110,6 +111,9 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("CREATE-SPECIAL-USE", "RFC 6154", "§3", (_MAILBOXES,)),
     Row("STATUS=SIZE", "RFC 8438", "§3", (_MAILBOXES,)),
     Row("OBJECTID", "RFC 8474", "§4, §5", (_SELECT, "test_imap_extensions.py::test_object_ids")),
+    Row("METADATA", "RFC 5464", "§3, §4", ("test_imap_metadata.py",), enables=("metadata",)),
+    Row("METADATA-SERVER", "RFC 5464", "§3.2.1.1", (_METADATA + "test_of_the_server",), enables=("metadata",)),
+    Row("LIST-METADATA", "RFC 9590", "§3", (_METADATA + "test_list_metadata",)),
     Row("QUOTA", "RFC 9208", "§3, §4", (_QUOTA, "test_imap_extensions.py::test_deleted_storage")),
     Row("QUOTA=RES-STORAGE", "RFC 9208", "§5.1", (_QUOTA,)),
     Row("QUOTA=RES-MESSAGE", "RFC 9208", "§5.2", (_QUOTA,)),

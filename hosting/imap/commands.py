@@ -132,6 +132,7 @@ class ListMailboxes(Command):
     returned: frozenset[str] = frozenset()  # SUBSCRIBED, CHILDREN, SPECIAL-USE
     status: tuple[str, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()  # entries (RFC 9590)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from hosting.imap.decoder import Frame
 from hosting.imap.fetch_grammar import fetch
 from hosting.imap.limits import Limits
 from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
+from hosting.imap.metadata_grammar import get_metadata, set_metadata
 from hosting.imap.search_grammar import multisearch, search, sort, thread
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
@@ -321,6 +322,8 @@ _PARSERS: Final[dict[str, Parser]] = {
     "GETACL": lambda cursor, grammar: acl_grammar.get_acl(cursor, grammar.utf8),
     "LISTRIGHTS": lambda cursor, grammar: acl_grammar.list_rights(cursor, grammar.utf8),
     "MYRIGHTS": lambda cursor, grammar: acl_grammar.my_rights(cursor, grammar.utf8),
+    "GETMETADATA": lambda cursor, grammar: get_metadata(cursor, grammar.utf8),
+    "SETMETADATA": lambda cursor, grammar: set_metadata(cursor, grammar.utf8),
     "GETQUOTA": _quota(c.GetQuota),
     "GETQUOTAROOT": _one_mailbox(c.GetQuotaRoot),
     "SETQUOTA": _quota(c.SetQuota, resources=True),

@@ -24,6 +24,11 @@ class Limits:
     connections_per_account: int = 50
     connections_per_address: int = 200
     connections: int = 20_000
+    annotation: int = field(default=32 * 1024, metadata={"least": 1024})  # one value that a client keeps (RFC 5464)
+    annotations: int = field(default=100, metadata={"least": 10})  # values beside one mailbox, and beside the account
+    annotation_octets: int = field(default=4 * 1024 * 1024, metadata={"least": 1024})  # all values of an account
+    comment: str = ""  # what clients may show about this server: its entry /shared/comment
+    admin: str = ""  # how whoever runs it is reached, a mailto:, tel: or https: address: its entry /shared/admin
     # what programs are not told of, since they use it badly: the beginning of the name they give in ID, and the words,
     # as in {"Microsoft Office 365" = "UIDONLY COMPRESS=DEFLATE"}; nothing else depends on that name
     hidden: dict[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import Final
 
 from hosting.imap.commands import ListMailboxes, ListSubscribed, Status
 from hosting.imap.cursor import Cursor, Malformed
+from hosting.imap.metadata_grammar import entries
 
 _SELECTION: Final = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
 _RETURN: Final = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
@@ -46,30 +47,35 @@ def list_mailboxes(cursor: Cursor, utf8: bool) -> ListMailboxes:
         patterns = [cursor.pattern(utf8)]
     returned: frozenset[str] = frozenset()
     status_items: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     if cursor.accept(b" "):
         extended = True
         if cursor.word() != "RETURN":
             raise Malformed("Expected RETURN.")
         cursor.expect(b" (")
-        returned, status_items = _return_options(cursor)
-    return ListMailboxes(reference, tuple(patterns), only, returned, status_items, extended)
+        returned, status_items, metadata = _return_options(cursor)
+    return ListMailboxes(reference, tuple(patterns), only, returned, status_items, extended, metadata)
 
 
-def _return_options(cursor: Cursor) -> tuple[frozenset[str], tuple[str, ...]]:
+def _return_options(cursor: Cursor) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
     found: list[str] = []
     status_items: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
     while not cursor.accept(b")"):
-        if found or status_items:
+        if found or status_items or metadata:
             cursor.space()
         option = cursor.word()
         if option == "STATUS":
             cursor.expect(b" (")
             status_items = _words(cursor, _STATUS, "status item")
+        elif option == "METADATA":  # RFC 9590
+            cursor.expect(b" ")
+            metadata = entries(cursor)
         elif option in _RETURN:
             found.append(option)
         else:
             raise Malformed("Unknown return option of LIST.")
-    return frozenset(found), status_items
+    return frozenset(found), status_items, metadata
 
 
 def list_subscribed(cursor: Cursor, utf8: bool) -> ListSubscribed:

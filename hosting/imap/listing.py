@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from hosting.imap import encode
+from hosting.imap import encode, metadata
 from hosting.imap.commands import ListMailboxes, ListSubscribed
 from hosting.imap.effects import Flow
 from hosting.imap.patterns import Pattern
@@ -43,6 +43,8 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
         mailbox = tree.mailboxes.get(name)
         if command.status and mailbox is not None:
             yield from mailbox_status(session, Place(session.mail, mailbox, name), command.status)
+        if command.metadata and mailbox is not None:
+            yield metadata.listed(session, Place(session.mail, mailbox, name), command.metadata)
     return b"That is all."
 
 

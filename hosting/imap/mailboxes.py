@@ -5,6 +5,7 @@ Standards: RFC 9051 §6.3.4 to §6.3.8, RFC 6154 §3 (CREATE-SPECIAL-USE), RFC 8
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from hosting.imap import encode
@@ -21,22 +22,28 @@ _KEPT = frozenset({"\\Flagged", "\\Important"})  # virtual mailboxes that we don
 
 
 def create(session: Session, _: bytes, command: Create) -> Flow[bytes]:
-    uses = []
-    for asked in command.special_use:
-        use = SPECIAL_USES.get(asked.lower())
-        if use is None or use in _KEPT:
-            raise Refused(b"USEATTR", "This special use is not supported.")
-        uses.append(use)
+    uses = special_use(command.special_use)
     name = command.mailbox.rstrip("/")  # a trailing delimiter announces children (RFC 9051 §6.3.4)
     _check_name(name)
     mailboxes = session.mail.mailboxes
-    mailbox = yield from blocking(lambda: mailboxes.create(name, tuple(uses)))
+    mailbox = yield from blocking(lambda: mailboxes.create(name, uses))
     if session.rev2 and name != command.mailbox:
         yield b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % (
             encode.mailbox(mailbox.name, utf8=True),
             encode.mailbox(command.mailbox, utf8=True),
         )
     return b"[MAILBOXID (%b)] Created." % mailbox.object_id.encode("ascii")
+
+
+def special_use(asked: Iterable[str]) -> tuple[str, ...]:
+    """As we spell them, each once. Raises Refused for one that no mailbox has here."""
+    uses: list[str] = []
+    for word in asked:
+        use = SPECIAL_USES.get(word.lower())
+        if use is None or use in _KEPT:
+            raise Refused(b"USEATTR", "This special use is not supported.")
+        uses.append(use)
+    return tuple(dict.fromkeys(uses))
 
 
 def delete(session: Session, _: bytes, command: Delete) -> Flow[bytes]:

@@ -19,6 +19,7 @@ from hosting.imap import (
     general,
     listing,
     mailboxes,
+    metadata,
     multisearch,
     quota,
     replace,
@@ -30,6 +31,7 @@ from hosting.imap import commands as c
 from hosting.imap import status as status_command
 from hosting.imap import store as store_command
 from hosting.imap.append_commands import Append, Replace
+from hosting.imap.metadata_grammar import GetMetadata, SetMetadata
 from hosting.imap.session import News, Rule, State
 
 _ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
@@ -91,6 +93,8 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     acl_grammar.GetAcl: _rule(acl.get_acl, _SIGNED_IN, _expunges),
     acl_grammar.ListRights: _rule(acl.list_rights, _SIGNED_IN, _expunges),
     acl_grammar.MyRights: _rule(acl.my_rights, _SIGNED_IN, _expunges),
+    GetMetadata: _rule(metadata.get_metadata, _SIGNED_IN, _expunges),
+    SetMetadata: _write(metadata.set_metadata, _SIGNED_IN, _expunges),
     c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
     c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),
     c.SetQuota: _rule(quota.set_quota, _SIGNED_IN, _expunges),

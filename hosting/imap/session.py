@@ -18,6 +18,7 @@ from typing import Protocol
 
 from hosting.auth.signin import Authenticator, Principal
 from hosting.imap import capabilities, replies
+from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
 from hosting.imap.contexts import Contexts
@@ -111,6 +112,7 @@ class Session:
         "_lease",
         "account",
         "address",
+        "annotation_news",
         "bad_commands",
         "compressed",
         "condstore",
@@ -120,6 +122,7 @@ class Session:
         "id",
         "listening",
         "looked_at",
+        "metadata",
         "others",
         "principal",
         "qresync",
@@ -159,6 +162,8 @@ class Session:
         self.rev2 = False
         self.utf8 = False  # mailbox names are UTF-8 (RFC 9051 §5.1, RFC 9755 §3)
         self.uid_only = False  # no message numbers any more (RFC 9586)
+        self.metadata = False  # changes of annotations are told (RFC 5464 §4.4.2)
+        self.annotation_news: AnnotationNews | None = None
         self.listening: Listening | None = None  # RFC 5465
         self.bad_commands = 0  # in a row
         self.looked_at = 0.0  # monotonic time of the last NOOP, CHECK or IDLE
@@ -303,12 +308,21 @@ class Session:
 
     def tell(self, *, expunges: bool, arrivals: bool) -> Flow[None]:
         """Tells what is new, as far as the client did not say by NOTIFY what it wants to know."""
+        yield self._annotations()
         if self.listening is not None:
             yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
         elif told := self.news(expunges=expunges, arrivals=arrivals):
             yield told
         if self.contexts is not None:
             yield from self.contexts.ready()
+
+    def _annotations(self) -> bytes:
+        """What others changed of annotations, for a client that enabled METADATA (RFC 5464 §4.4.2)."""
+        if not self.metadata or self.account is None:
+            return b""
+        if self.annotation_news is None:
+            self.annotation_news = AnnotationNews(self.account)
+        return self.annotation_news.told(self.utf8)
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
@@ -371,6 +385,7 @@ class Session:
         news = rule.news(command)
         told = b""
         if news is not News.NONE:
+            yield self._annotations()
             expunges, arrivals = news is not News.FLAGS, news is News.ALL or self.tell_arrivals
             if self.listening is not None:
                 yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)

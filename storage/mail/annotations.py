@@ -131,11 +131,18 @@ class Annotations:
         with self._database.reading() as connection:
             return self._serial(connection)
 
-    def serials(self) -> dict[tuple[AccountId, MailboxId, str], int]:
-        """When each annotation was changed last, as serials: whoever compares two such pictures knows what changed."""
+    def serials(self) -> dict[tuple[AccountId, MailboxId, str], int | str]:
+        """When each annotation was changed last: whoever compares two such pictures knows what changed between them.
+
+        Special uses are among them, by their value.
+        """
         with self._database.reading() as connection:
             rows = _select_serials.rows(connection, account=self._account_id)
-        return {(AccountId(owner), MailboxId(mailbox_id), entry): at for owner, mailbox_id, entry, at in rows}
+            uses = _select_uses.rows(connection, account=self._account_id)
+        known: dict[tuple[AccountId, MailboxId, str], int | str] = {
+            (AccountId(owner), MailboxId(mailbox_id), entry): at for owner, mailbox_id, entry, at in rows
+        }
+        return known | {(self._account_id, MailboxId(mailbox_id), SPECIAL_USE): text for mailbox_id, text in uses}
 
     def change(
         self,
