@@ -54,6 +54,8 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
         newly_seen = yield from _mark_seen(session, positions)
         if newly_seen:
             items = _with_flags(items, condstore=session.condstore)
+    if _tells_flags(items) and selected.has_new_keywords:
+        yield selected.flags_response()  # a keyword is named before a message has it (RFC 9051 §7.3.5)
     gone = yield from _write(session, _plan(items), positions)
     if _tells_flags(items):
         selected.forget_news_at(positions)
