@@ -1,17 +1,20 @@
-"""COPY and MOVE: rows only, no file is touched; MOVE is atomic for each message.
+"""COPY and MOVE. Within an account rows only, no file is touched; MOVE is atomic for each message.
 
-Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4.
+Between accounts, and where not all flags may go along, each message is written anew, under the key and the quota of the
+account in which the target lies: what somebody has copied to himself is his, whatever becomes of the source.
+
+Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4, RFC 4314 §4.
 """
 
 from __future__ import annotations
 
-from hosting.imap import places
+from hosting.imap import places, rights
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
-from storage.errors import NotFound, NotPermitted
+from storage.errors import NotFound, NotPermitted, OverQuota
 from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Copied
 from storage.values import UidSet
@@ -22,6 +25,8 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     account = selected.account
     if command.move and selected.read_only:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
+    if command.move and not rights.has(selected.rights, rights.NEEDED["MOVE"]):
+        raise NotPermitted("The owner of the mailbox does not let you take messages out of it.")
     try:
         place = yield from places.find(session, command.mailbox, "i")
     except NotFound:
@@ -33,16 +38,24 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     uids = UidSet.of(selected.uids[position] for position in positions)
     if not uids:
         return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
-    work = account.messages.move if command.move else account.messages.copy
+    only, here, there = rights.flag_mask(place.rights), account.messages, place.account.messages
+    anew = place.account is not account or only != -1
+    if anew and session.user.full:
+        raise OverQuota("All accounts of the contract together are above its storage.")
 
     def transfer() -> Copied:
-        return work(selected.mailbox_id, uids, target.id)
+        if anew:
+            work = here.move_to if command.move else here.copy_to
+            return work(there, selected.mailbox_id, uids, target.id, only=only)
+        return (here.move if command.move else here.copy)(selected.mailbox_id, uids, target.id)
 
     copied = yield from blocking(transfer)
     if not copied.pairs:
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     selected.refresh()
-    session.tell_arrivals = target.id == selected.mailbox_id  # its own messages are told in this answer
+    session.tell_arrivals = (
+        place.account is account and target.id == selected.mailbox_id
+    )  # its own messages are told in this answer
     code = b"[COPYUID %d %b %b]" % (
         copied.uidvalidity,
         ordered_set(source for source, _target in copied.pairs),

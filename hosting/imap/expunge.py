@@ -5,10 +5,12 @@ Standards: RFC 9051 §6.4.3 and §6.4.9, RFC 4315 §2.1, RFC 7162 §3.2.7 (HIGHE
 
 from __future__ import annotations
 
+from hosting.imap import rights
 from hosting.imap.commands import Expunge
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
+from storage.errors import NotPermitted
 from storage.mail.messages import Expunged
 from storage.values import UidSet
 
@@ -17,6 +19,8 @@ def expunge(session: Session, _: bytes, command: Expunge) -> Flow[bytes]:
     selected, messages = session.mailbox, session.mailbox.account.messages
     if selected.read_only:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
+    if not rights.has(selected.rights, rights.NEEDED["EXPUNGE"]):
+        raise NotPermitted("The owner of the mailbox does not let you expunge messages.")
     if not selected.told:
         return b"Expunged."
     if command.uids is None:

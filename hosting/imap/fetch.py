@@ -50,7 +50,8 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
         positions = [position for position, at in zip(mine, current, strict=True) if at in kept]
     if not positions:
         return b"Fetched."
-    if not selected.read_only and not session.read_only and any(not item.peek for item in items):
+    may_see = not (selected.read_only or session.read_only) and "s" in selected.rights
+    if may_see and any(not item.peek for item in items):
         newly_seen = yield from _mark_seen(session, positions)
         if newly_seen:
             items = _with_flags(items, condstore=session.condstore)

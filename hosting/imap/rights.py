@@ -74,6 +74,11 @@ def permitted(rights: str, flags: int, keywords: Sequence[str]) -> tuple[int, tu
     return flags & flag_mask(rights), tuple(keywords) if "w" in rights else ()
 
 
+def is_storable(rights: str, how: How, flags: int, keywords: Sequence[str]) -> bool:
+    """Whether a STORE may change anything of what it asks for (§4, STORE)."""
+    return bool(flag_mask(rights)) if how == "replace" else permitted(rights, flags, keywords) != (0, ())
+
+
 # Rights as people and clients write them
 
 

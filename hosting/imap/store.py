@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hosting.imap import rights
 from hosting.imap.commands import Flags, Store
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import uid_set
@@ -14,6 +15,7 @@ from hosting.imap.replies import Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from storage.database.errors import Busy
+from storage.errors import NotPermitted
 from storage.mail.messages import How, Stored
 from storage.values import UidSet
 
@@ -78,12 +80,19 @@ def change_flags(
     """
     selected, messages = session.mailbox, session.mailbox.account.messages
 
+    only = rights.flag_mask(selected.rights)
+    if only != -1:  # RFC 4314 §4: what may be changed is, and the rest stays as it is
+        if not rights.is_storable(selected.rights, how, flags.system, flags.keywords):
+            raise NotPermitted("The owner of the mailbox does not let you change these flags.")
+        flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
+    asked = (selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
+
     def work() -> Stored:
-        return messages.store(selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
+        return messages.store(*asked, only=only)
 
     if len(uids) <= _AT_ONCE:
         try:
-            stored = messages.store_now(selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
+            stored = messages.store_now(*asked, only=only)
         except Busy:
             stored = yield from blocking(work)
     else:

@@ -33,6 +33,7 @@ class Change:
     flags: int
     keywords: Sequence[str]
     unchanged_since: int | None
+    only: int = -1  # bits that may change; others stay, whatever is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,10 @@ class Flags:
     def _masks(self, transaction: Transaction, mailbox_id: MailboxId, change: Change) -> tuple[int, int]:
         """(keep, bits) of flags & keep | bits."""
         if change.how == "remove":
-            return ~(change.flags | self._keywords.known(transaction, mailbox_id, change.keywords)), 0
+            known = self._keywords.known(transaction, mailbox_id, change.keywords)
+            return ~((change.flags | known) & change.only), 0
         bits = change.flags | self._keywords.defined(transaction, mailbox_id, change.keywords)
-        return (0 if change.how == "replace" else -1), bits
+        return (~change.only if change.how == "replace" else -1), bits & change.only
 
 
 def _lose_keywords(different: Sequence[tuple[int, int, int]]) -> bool:

@@ -92,9 +92,11 @@ class Messages:
         flags: int,
         keywords: Sequence[str] = (),
         unchanged_since: int | None = None,
+        *,
+        only: int = -1,
     ) -> Stored:
-        """Change flags; a power loss (not a crash) may undo the last changes."""
-        return self._flags.store(mailbox_id, uids, Change(how, flags, keywords, unchanged_since))
+        """Change flags, `only` these bits; a power loss (not a crash) may undo the last changes."""
+        return self._flags.store(mailbox_id, uids, Change(how, flags, keywords, unchanged_since, only))
 
     def store_now(
         self,
@@ -104,9 +106,11 @@ class Messages:
         flags: int,
         keywords: Sequence[str] = (),
         unchanged_since: int | None = None,
+        *,
+        only: int = -1,
     ) -> Stored:
         """Like `store`, but raises Busy where that would wait for a disk or another writer."""
-        return self._flags.store_now(mailbox_id, uids, Change(how, flags, keywords, unchanged_since))
+        return self._flags.store_now(mailbox_id, uids, Change(how, flags, keywords, unchanged_since, only))
 
     # Between mailboxes, and out
 
@@ -118,9 +122,24 @@ class Messages:
         """Each message is in exactly one of the mailboxes at any time; durable on return."""
         return self._transfers.move(source_id, uids, target_id)
 
-    def copy_to(self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId) -> Copied:
-        """Into a mailbox of another account, written anew; durable on return. What a failure leaves there stays."""
-        return self._exchange.copy(source_id, uids, partial(other.append_many, target_id))
+    def copy_to(
+        self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId, *, only: int = -1
+    ) -> Copied:
+        """All or nothing into a mailbox of another account, written anew; durable on return.
+
+        Of the flags go along `only` these bits.
+        """
+        take_back = partial(other.expunge, target_id, only_deleted=False)
+        return self._exchange.copy(source_id, uids, partial(other.append_many, target_id), take_back, only)
+
+    def move_to(
+        self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId, *, only: int = -1
+    ) -> Copied:
+        """As `copy_to`, then out of the source: after a failure a message may be in both, never in none."""
+        copied = self.copy_to(other, source_id, uids, target_id, only=only)
+        if copied.pairs:
+            self.expunge(source_id, UidSet.of(uid for uid, _ in copied.pairs), only_deleted=False)
+        return copied
 
     def expunge(
         self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True, by_server: bool = False
