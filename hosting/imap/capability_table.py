@@ -87,6 +87,12 @@ _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
 _METADATA = "test_imap_metadata.py::"
 _THREADS = "test_imap_values.py::"
+_SEARCHING = "test_imap_searching.py::"
+_PARTIAL = (
+    "PARTIAL of SEARCH (RFC 9394 §3.1, RFC 5267 §4.4)",
+    "PARTIAL and SAVE (RFC 9394 §3.2)",
+    "PARTIAL of UID FETCH (RFC 9394 §3.3, §3.4)",
+)
 
 TABLE: Final[tuple[Row, ...]] = (
     # what a connection is
@@ -137,4 +143,15 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("SORT", "RFC 5256", "§3", (_SEARCH,)),
     Row("THREAD=ORDEREDSUBJECT", "RFC 5256", "§3", (_THREADS + "test_ordered_subject",)),
     Row("THREAD=REFERENCES", "RFC 5256", "§3", (_THREADS + "test_references",)),
+    Row("THREAD=REFS", "draft-ietf-morg-inthread", "§4", (_SEARCHING + "test_rfc_5256_and_refs",)),
+    Row("ESORT", "RFC 5267", "§3", (_SEARCHING + "ESORT (RFC 5267 §3)",)),
+    Row("SORT=DISPLAY", "RFC 5957", "§3, §4", (_SEARCHING + "SORT=DISPLAY (RFC 5957 §4)",)),
+    Row("CONTEXT=SEARCH", "RFC 5267", "§4", ("test_imap_contexts.py",)),
+    Row("CONTEXT=SORT", "RFC 5267", "§4", ("test_imap_contexts.py::test_rfc_5267_context_sort_positions",)),
+    Row("PARTIAL", "RFC 9394", "§3", tuple(_SEARCHING + each for each in _PARTIAL)),
+    Row("SEARCH=FUZZY", "RFC 6203", "§3 to §6", (_SEARCHING + "FUZZY (RFC 6203 §3, §4, §6)",)),
+    Row("FILTERS", "RFC 5466", "§3", ("test_imap_multisearch.py::test_rfc_5466_filters",)),
+    Row("MULTISEARCH", "RFC 7377", "§2", ("test_imap_multisearch.py::test_rfc_7377_2_2_sources",)),
+    Row("I18NLEVEL=1", "RFC 5255", "§4", (_SEARCHING + "I18NLEVEL=1 (RFC 5255 §4.2, §4.6)",)),
+    Row("INPROGRESS", "RFC 9585", "§4", (_SEARCHING + "test_rfc_9585_progress",)),
 )  # fmt: skip
