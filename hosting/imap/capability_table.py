@@ -81,6 +81,7 @@ _MAILBOXES = _DIALOGUES + "mailboxes (RFC 9051 §6.3.4 to §6.3.9, RFC 5258, RFC
 _MOVING = _DIALOGUES + "append, copy, move, expunge (RFC 9051 §6.3.12, §6.4, RFC 4315, RFC 6851)"
 _SELECT = _DIALOGUES + "select, examine, close, unselect (RFC 9051 §6.3.2, RFC 8474, RFC 7162)"
 _REV2 = _DIALOGUES + "IMAP4rev2 (RFC 9051 §6.3.1, Appendix E)"
+_APPEND = "test_imap_append.py::"
 _QRESYNC = _DIALOGUES + "QRESYNC (RFC 7162 §3.2)"
 _SIGNING_IN = "test_imap_server.py::test_signing_in"
 _QUOTA = "test_imap_extensions.py::test_quota"
@@ -134,7 +135,33 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("UNSELECT", "RFC 3691", "§2", (_SELECT,)),
     Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),
     Row("MOVE", "RFC 6851", "§3", (_MOVING,)),
-    Row("BINARY", "RFC 3516", "§4", ("test_imap_extensions.py::test_binary",)),
+    Row(
+        "BINARY", "RFC 3516", "§4",
+        ("test_imap_extensions.py::test_binary", _APPEND + "test_binary_parts_become_base64"),
+    ),
+    Row(
+        "MULTIAPPEND", "RFC 3502", "§6.3.11",
+        (
+            _APPEND + "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs in order, EXISTS",
+            _APPEND + "test_a_message_too_many_keeps_none_of_them",
+        ),
+    ),
+    Row(
+        "CATENATE", "RFC 4469", "§3, §4",
+        (
+            _APPEND + "CATENATE (RFC 4469 §3): parts of stored messages between texts, whole and in pieces",
+            _APPEND + "the first URL that is none is told (RFC 4469 §4.1)",
+        ),
+    ),
+    Row(
+        "REPLACE", "RFC 8508", "§3, §4",
+        (
+            _APPEND + "REPLACE (RFC 8508 §3.2, §4.3): APPENDUID first, then the old message goes, whatever its flags",
+            _APPEND + "test_a_replacement_needs_only_what_it_has_more",
+        ),
+    ),
+    Row("SAVEDATE", "RFC 8514", "§4", ("test_imap_save_dates.py",)),
+    Row("PREVIEW", "RFC 8970", "§3, §4", ("test_imap_save_dates.py::test_previews",)),
     Row("APPENDLIMIT=", "RFC 7889", "§3", ("test_imap_decoder.py::test_limits",), value="message"),
     # finding
     Row("ESEARCH", "RFC 4731", "§3", (_SEARCH,)),

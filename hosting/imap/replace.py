@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from hosting.imap import uploads
+from hosting.imap import rights, uploads
 from hosting.imap.append_commands import Replace
 from hosting.imap.commands import SequenceSet
 from hosting.imap.effects import Flow, blocking
@@ -27,7 +27,7 @@ def replace(session: Session, _: bytes, command: Replace) -> Flow[bytes]:
     selected = session.mailbox
     if selected.read_only:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
-    if "t" not in selected.rights or "e" not in selected.rights:  # RFC 8508 §4.1
+    if not rights.has(selected.rights, "te"):  # RFC 8508 §4.1
         raise NotPermitted
     numbers = SequenceSet(((command.number, command.number),))
     positions = selected.positions(numbers, command.by_uid)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from hosting.imap import places, urls
+from hosting.imap import places, rights, urls
 from hosting.imap.append_commands import Text, Upload, Url
 from hosting.imap.commands import Flags
 from hosting.imap.effects import Flow
@@ -29,7 +29,6 @@ from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Appended, NewMessage
 from storage.mime.binary import without_binary
 from storage.mime.normalise import to_crlf
-from storage.values import DELETED, SEEN
 
 _MOST = 1000  # messages of one command
 
@@ -99,7 +98,7 @@ def prepare(session: Session, place: Place, uploads: Sequence[Upload]) -> Flow[l
         parts: list[Text | Linked] = []
         for part in upload.parts:
             parts.append((yield from _linked(session, part, found)) if isinstance(part, Url) else part)
-        flags = _permitted(upload.flags, place.rights)
+        flags = Flags(*rights.permitted(place.rights, upload.flags.system, upload.flags.keywords))
         limit = session.services.limits.message
         prepared.append(Prepared(tuple(parts), flags, upload.internal_date, upload.catenated, limit))
     return prepared
@@ -115,14 +114,6 @@ def _linked(session: Session, part: Url, found: dict[str, Place]) -> Flow[Linked
     except (BadUrl, NotFound, NotPermitted):
         raise _bad(part.octets) from None
     return Linked(part.octets, found[url.mailbox], url)
-
-
-def _permitted(flags: Flags, rights: str) -> Flags:
-    r"""Without the flags that the user has no right to set: they are passed over (RFC 4314 §4, APPEND)."""
-    may_write = "w" in rights
-    kept = ~(SEEN | DELETED) if may_write else 0
-    kept |= (SEEN if "s" in rights else 0) | (DELETED if "t" in rights else 0)
-    return Flags(flags.system & kept, flags.keywords if may_write else ())
 
 
 def _data(part: Text | Url | Linked) -> bytes:

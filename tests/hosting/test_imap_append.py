@@ -1,0 +1,633 @@
+"""APPEND and REPLACE: dialogues for MULTIAPPEND, CATENATE, BINARY, UTF8, REPLACE, and what others see of them.
+
+Standards: RFC 9051 §6.3.12, RFC 3502, RFC 3516 §4.4, RFC 4469, RFC 6855 §4, RFC 7888 §5, RFC 8508.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from imap_play import CoreClient, play
+from imap_town import PASSWORD, MailTown, mail, new_mail_town
+
+from hosting.imap.limits import Limits
+from storage.mail.quota import Limits as Quota
+
+NESTED = (
+    b"From: a@example.test\r\nSubject: Whole\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n\r\nOne\r\n"
+    b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: Inner\r\nTo: x@example.test\r\n\r\nTwo\r\n--b--\r\n"
+)
+HEADER = NESTED[: NESTED.index(b"--b")]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailTown]:
+    with new_mail_town(tmp_path_factory.mktemp("append"), Limits(message=6000)) as made:
+        yield made
+
+
+class Place:
+    """An account of its own for each test: two messages in INBOX, its sessions, what is stored."""
+
+    numbers = count(1)
+
+    def __init__(self, town: MailTown) -> None:
+        self.town = town
+        self.address = f"user{next(self.numbers)}@example.test"
+        town.new_account(town.accounts["alice@example.test"][0], self.address)
+        self.clients: list[CoreClient] = []
+        with town.account(self.address) as account:
+            inbox = account.mailboxes.find("INBOX").id
+            for data in (mail("First"), NESTED):
+                account.messages.append(inbox, data)
+            account.mailboxes.take_recent(inbox)
+
+    def client(self, *commands: str, select: str = "INBOX") -> CoreClient:
+        made = CoreClient(self.town.services)
+        self.clients.append(made)
+        lines = [f'x LOGIN {self.address} "{PASSWORD}"', *commands, *([f"y SELECT {select}"] if select else [])]
+        made.send("".join(line + "\r\n" for line in lines).encode())
+        assert made.receive(0)[-1][1:5] == " OK "
+        return made
+
+    def stored(self, name: str = "INBOX", *, uid: int | None = None) -> list[bytes]:
+        """The octets of all messages of a mailbox, or of one."""
+        with self.town.account(self.address) as account:
+            found = account.mailboxes.find(name)
+            first, last = (1, found.uidnext) if uid is None else (uid, uid)
+            rows = account.messages.fetch_rows(found.id, first, last, ("message_id", "file"))
+            return [account.messages.read(*row) for row in rows]
+
+    def files(self) -> int:
+        with self.town.account(self.address) as account:
+            return sum(len(list(account.maildir.names(folder))) for folder in ("tmp", "new", "cur"))
+
+    def close(self) -> None:
+        for each in self.clients:
+            each.close()
+
+
+@pytest.fixture
+def place(town: MailTown) -> Iterator[Place]:
+    made = Place(town)
+    yield made
+    made.close()
+
+
+def send(one: CoreClient, octets: bytes) -> list[str]:
+    """What is answered to a command; literals without a go-ahead are written as b"{%d+}"."""
+    one.send(octets + b"\r\n")
+    return one.receive(0)
+
+
+def literal(data: bytes, *, binary: bool = False) -> bytes:
+    return b"%b{%d+}\r\n%b" % (b"~" if binary else b"", len(data), data)
+
+
+DIALOGUES: dict[str, str] = {}
+
+
+def dialogue(name: str, text: str) -> None:
+    DIALOGUES[name] = text
+
+
+dialogue(
+    "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs in order, EXISTS",
+    """
+    C: a APPEND INBOX (\\Seen $Forwarded) {3}
+    S: + OK
+    C> abc "17-Jul-1996 02:44:25 -0700" {3+}\\r\\ndef {3}\\r\\n
+    S: + OK
+    C> ghi\\r\\n
+    S: * 5 EXISTS
+    S: * 3 RECENT
+    S: * FLAGS (… $Forwarded)
+    S: * OK [PERMANENTFLAGS …
+    S: a OK [APPENDUID … 3:5] Appended.
+    C: b FETCH 3:5 (FLAGS INTERNALDATE BODY.PEEK[])
+    S: * 3 FETCH (FLAGS (\\Seen $Forwarded \\Recent) INTERNALDATE … BODY[] {3}
+    S: abc)
+    S: * 4 FETCH (FLAGS (\\Recent) INTERNALDATE "17-Jul-1996 09:44:25 +0000" BODY[] {3}
+    S: def)
+    S: * 5 FETCH (FLAGS (\\Recent) INTERNALDATE … BODY[] {3}
+    S: ghi)
+    S: b OK …
+    """,
+)
+
+dialogue(
+    "an empty literal cancels all of them (RFC 3502 §6.3.11)",
+    """
+    C: a APPEND INBOX {3+}
+    C> abc {0+}\\r\\n\\r\\n
+    S: a NO [CANNOT] …
+    C> b APPEND INBOX {0+}\\r\\n {3+}\\r\\nabc\\r\\n
+    S: b NO [CANNOT] …
+    C: c STATUS INBOX (MESSAGES UIDNEXT)
+    S: * STATUS "INBOX" (MESSAGES 2 UIDNEXT 3)
+    S: c OK …
+    """,
+)
+
+dialogue(
+    "a mailbox that is not there: TRYCREATE comes before everything else (RFC 3502 §6.3.11, RFC 4469 §3)",
+    """
+    C: a APPEND Nowhere {3+}
+    C> abc {0+}\\r\\n\\r\\n
+    S: a NO [TRYCREATE] …
+    C: b APPEND Nowhere CATENATE (URL "/INBOX/;UID=99")
+    S: b NO [TRYCREATE] …
+    C: c REPLACE 1 Nowhere {0+}
+    C> \\r\\n
+    S: c NO [TRYCREATE] …
+    """,
+)
+
+dialogue(
+    "what is not the grammar of APPEND (RFC 4466 §2.3, RFC 4469 §5, RFC 6855 §4, RFC 8508 §5)",
+    """
+    C: a APPEND INBOX
+    S: a BAD …
+    C: b APPEND INBOX "quoted"
+    S: b BAD …
+    C: c APPEND INBOX CATENATE ()
+    S: c BAD …
+    C: d APPEND INBOX CATENATE (URL)
+    S: d BAD …
+    C: e APPEND INBOX CATENATE (TEXT "quoted")
+    S: e BAD …
+    C: f APPEND INBOX CATENATE (URL "/INBOX/;UID=1"
+    S: f BAD …
+    C: g APPEND INBOX UTF8 {1+}
+    C> x\\r\\n
+    S: g BAD …
+    C: h APPEND INBOX ANNOTATION (/comment (value.priv "x")) {1+}
+    C> x\\r\\n
+    S: h BAD …
+    C: i REPLACE 0 INBOX {1+}
+    C> x\\r\\n
+    S: i BAD …
+    C: j REPLACE 1:2 INBOX {1+}
+    C> x\\r\\n
+    S: j BAD …
+    C: k REPLACE 1 INBOX {1+}
+    C> x {1+}\\r\\ny\\r\\n
+    S: k BAD …
+    C: l APPEND INBOX (\\Nonsense) {1+}
+    C> x\\r\\n
+    S: l BAD …
+    C: m STATUS INBOX (MESSAGES)
+    S: * STATUS "INBOX" (MESSAGES 2)
+    S: m OK …
+    """,
+)
+
+dialogue(
+    "CATENATE (RFC 4469 §3): parts of stored messages between texts, whole and in pieces",
+    """
+    C: a APPEND INBOX (\\Draft) CATENATE (URL "/INBOX/;UID=2/;SECTION=HEADER" TEXT {7+}
+    C> --b\\r\\n\\r\\n URL ;uid=2/;section=1 TEXT {9+}\\r\\n\\r\\n--b--\\r\\n)\\r\\n
+    S: * 3 EXISTS
+    S: * 1 RECENT
+    S: a OK [APPENDUID … 3] Appended.
+    C: b FETCH 3 (FLAGS BODY.PEEK[1] BODY.PEEK[HEADER.FIELDS (Subject)])
+    S: * 3 FETCH (FLAGS (\\Draft \\Recent) BODY[1] {3}
+    S: One BODY[HEADER.FIELDS (Subject)] {18}
+    S: Subject: Whole
+    S:
+    S: )
+    S: b OK …
+    C: c APPEND INBOX CATENATE (URL "/INBOX/;UID=2/;SECTION=2.HEADER.FIELDS%20(To)" URL INBOX/;UID=1/;PARTIAL=0.4)
+    S: * 4 EXISTS
+    S: * 2 RECENT
+    S: c OK [APPENDUID … 4] Appended.
+    C: d FETCH 4 BODY.PEEK[]
+    S: * 4 FETCH (BODY[] {26}
+    S: To: x@example.test
+    S:
+    S: From)
+    S: d OK …
+    C: e UID FETCH 2 (FLAGS)
+    S: * 2 FETCH (UID 2 FLAGS ())
+    S: e OK …
+    """,
+)
+
+dialogue(
+    "CATENATE with MULTIAPPEND (RFC 4469 §3): each message its own way",
+    """
+    C: a APPEND INBOX CATENATE (URL "/INBOX/;UID=1/;SECTION=HEADER") (\\Seen) {3+}
+    C> abc CATENATE (TEXT {1+}\\r\\nx TEXT {1+}\\r\\ny)\\r\\n
+    S: * 5 EXISTS
+    S: * 3 RECENT
+    S: a OK [APPENDUID … 3:5] Appended.
+    C: b FETCH 4:5 (FLAGS BODY.PEEK[])
+    S: * 4 FETCH (FLAGS (\\Seen \\Recent) BODY[] {3}
+    S: abc)
+    S: * 5 FETCH (FLAGS (\\Recent) BODY[] {2}
+    S: xy)
+    S: b OK …
+    C: c APPEND INBOX {3+}
+    C> abc CATENATE (TEXT {1+}\\r\\nx URL "/INBOX/;UID=77")\\r\\n
+    S: c NO [BADURL /INBOX/;UID=77] …
+    C: d STATUS INBOX (MESSAGES)
+    S: * STATUS "INBOX" (MESSAGES 5)
+    S: d OK …
+    """,
+)
+
+dialogue(
+    "the first URL that is none is told (RFC 4469 §4.1)",
+    "\n".join(
+        row
+        for number, url in enumerate(
+            (
+                "/INBOX/;UID=3",
+                "/INBOX;UIDVALIDITY=12345/;UID=1",
+                "/Nowhere/;UID=1",
+                "/INBOX/;UID=2/;SECTION=3",
+                "/INBOX/;UID=2/;SECTION=1.HEADER",
+                "/INBOX/;UID=2/;SECTION=HEADER.FIELDS",
+                "/INBOX/;UID=2/;SECTION=MIME",
+                "/INBOX/;UID=0",
+                "/INBOX/;UID=4294967296",
+                "/INBOX/;UID=1/;PARTIAL=0.0",
+                "/INBOX",
+                "/INBOX/;UID=1;URLAUTH=anonymous",
+                "/INBOX/;UID=1?SUBJECT",
+                "imap://example.test/INBOX/;UID=1",
+                "//example.test/INBOX/;UID=1",
+                "/IN%zzBOX/;UID=1",
+                "/INB%FFOX/;UID=1",
+                "/Other%20Users/alice/INBOX/;UID=1",
+            )
+        )
+        for row in (
+            f'C: a{number} APPEND INBOX CATENATE (URL "/INBOX/;UID=1" URL "{url}" URL "/INBOX/;UID=99")',
+            f"S: a{number} NO [BADURL {url}] There is no such message or part.",
+        )
+    )
+    + """
+    C: z APPEND INBOX CATENATE (URL "x] y")
+    S: z NO [BADURL x%5D%20y] …
+    """,
+)
+
+dialogue(
+    "REPLACE (RFC 8508 §3.2, §4.3): APPENDUID first, then the old message goes, whatever its flags",
+    """
+    C: a REPLACE 1 INBOX (\\Seen \\Draft) {3}
+    S: + OK
+    C> new\\r\\n
+    S: * OK [APPENDUID … 3] …
+    S: * 1 EXPUNGE
+    S: * 2 EXISTS
+    S: * 1 RECENT
+    S: a OK Replaced.
+    C: b UID REPLACE 3 INBOX CATENATE (TEXT {5+}
+    C> more  URL ";UID=3")\\r\\n
+    S: * OK [APPENDUID … 4] …
+    S: * 2 EXPUNGE
+    S: * 2 EXISTS
+    S: * 1 RECENT
+    S: b OK Replaced.
+    C: c FETCH 1:* (UID FLAGS BODY.PEEK[]<0.8>)
+    S: * 1 FETCH (UID 2 FLAGS () BODY[]<0> {8}
+    S: From: a@)
+    S: * 2 FETCH (UID 4 FLAGS (\\Recent) BODY[]<0> {8}
+    S: more new)
+    S: c OK …
+    """,
+)
+
+dialogue(
+    "REPLACE into another mailbox (RFC 8508 §3.4)",
+    """
+    C: a UID REPLACE 1 Sent (\\Seen) {4+}
+    C> sent\\r\\n
+    S: * OK [APPENDUID … 1] …
+    S: * 1 EXPUNGE
+    S: a OK Replaced.
+    C: b STATUS Sent (MESSAGES UNSEEN)
+    S: * STATUS "Sent" (MESSAGES 1 UNSEEN 0)
+    S: b OK …
+    C: c STATUS INBOX (MESSAGES)
+    S: * STATUS "INBOX" (MESSAGES 1)
+    S: c OK …
+    """,
+)
+
+dialogue(
+    "REPLACE of what is not there, and where nothing may be changed (RFC 8508 §3.2, §3.5)",
+    """
+    C: a REPLACE 7 INBOX {1+}
+    C> x\\r\\n
+    S: a BAD …
+    C: b UID REPLACE 7 INBOX {1+}
+    C> x\\r\\n
+    S: b NO [EXPUNGEISSUED] …
+    C: c REPLACE 1 INBOX CATENATE (URL "/INBOX/;UID=9")
+    S: c NO [BADURL /INBOX/;UID=9] …
+    C: d REPLACE 1 INBOX {0+}
+    C> \\r\\n
+    S: d NO [CANNOT] …
+    C: e EXAMINE INBOX
+    S: * OK [CLOSED] …
+    S: * FLAGS …
+    S: * OK [PERMANENTFLAGS …
+    S: * 2 EXISTS
+    S: * 0 RECENT
+    S: * OK [UNSEEN 1] …
+    S: * OK [UIDVALIDITY …
+    S: * OK [UIDNEXT 3] …
+    S: * OK [HIGHESTMODSEQ …
+    S: * OK [MAILBOXID …
+    S: e OK [READ-ONLY] …
+    C: f REPLACE 1 INBOX {1+}
+    C> x\\r\\n
+    S: f NO [READ-ONLY] …
+    C: g UNSELECT
+    S: g OK …
+    C: h UID REPLACE 1 INBOX {1+}
+    C> x\\r\\n
+    S: h BAD …
+    """,
+)
+
+dialogue(
+    "8-bit header fields are taken in any mode, as a literal and as UTF8 (RFC 6855 §4, RFC 9755), and stay as they are",
+    """
+    C: a APPEND INBOX {18+}
+    C> Subject: für\\r\\n\\r\\nx\\r\\n
+    S: * 3 EXISTS
+    S: * 1 RECENT
+    S: a OK [APPENDUID … 3] …
+    C: b APPEND INBOX UTF8 (~{18+}
+    C> Subject: für\\r\\n\\r\\nx) CATENATE (UTF8 (~{11+}\\r\\nSubject: ü) TEXT {5+}\\r\\n\\r\\n\\r\\nx)\\r\\n
+    S: * 5 EXISTS
+    S: * 3 RECENT
+    S: b OK [APPENDUID … 4:5] …
+    C: c UID FETCH 3:4 BODY.PEEK[HEADER]
+    S: * 3 FETCH (UID 3 BODY[HEADER] {17}
+    S: Subject: für
+    S:
+    S: )
+    S: * 4 FETCH (UID 4 BODY[HEADER] {17}
+    S: Subject: für
+    S:
+    S: )
+    S: c OK …
+    """,
+)
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_dialogues(place: Place, name: str) -> None:
+    play(place.client(), DIALOGUES[name])
+
+
+# --- what others see ---
+
+
+def test_other_sessions_hear_of_several_messages_and_of_a_replacement(place: Place) -> None:
+    """RFC 3502, RFC 8508 §4.5, RFC 7162 §3.2.10: in NOOP; VANISHED with the last modseq for who enabled QRESYNC."""
+    one, two = place.client(), place.client("z ENABLE QRESYNC IMAP4rev2")
+    send(one, b"a APPEND INBOX " + literal(b"a") + b" " + literal(b"b"))
+    play(two, "C: a NOOP\nS: * 4 EXISTS\nS: a OK …")
+    send(one, b"b UID REPLACE 2 INBOX " + literal(b"c"))
+    play(two, "C: b NOOP\nS: * VANISHED 2\nS: * 4 EXISTS\nS: b OK …")
+    play(
+        two,
+        """
+        C: c UID REPLACE 3 INBOX (\\Seen) {1+}
+        C> d\\r\\n
+        S: * OK [APPENDUID … 6] …
+        S: * VANISHED 3
+        S: * 4 EXISTS
+        S: c OK [HIGHESTMODSEQ …] Replaced.
+        C: d FETCH 4 (UID FLAGS MODSEQ)
+        S: * 4 FETCH (UID 6 FLAGS (\\Seen) MODSEQ (…))
+        S: d OK …
+        """,
+    )
+    play(one, "C: c FETCH 2 (UID)\nS: c NO [EXPUNGEISSUED] …")
+    play(one, "C: d NOOP\nS: * 2 EXPUNGE\nS: * 4 EXISTS\nS: * … RECENT\nS: d OK …")
+
+
+def test_numbers_of_a_session_that_was_not_told_yet(place: Place) -> None:
+    """RFC 8508 §3.2 with RFC 2180 §4.1: the number means the message that the client knows by it, or none."""
+    one, two = place.client(), place.client()
+    send(two, b"a STORE 1 +FLAGS.SILENT (\\Deleted)")
+    send(two, b"b EXPUNGE")
+    gone, answer = send(one, b"a REPLACE 1 INBOX " + literal(b"new"))
+    assert gone == "* 1 EXPUNGE" and answer.startswith("a NO [EXPUNGEISSUED] ")
+    assert send(one, b"b REPLACE 1 INBOX " + literal(b"new"))[-1] == "b OK Replaced."
+    assert place.stored() == [b"new"]
+    assert place.files() == 1
+
+
+def test_object_ids_and_save_dates_are_of_the_new_message(place: Place) -> None:
+    """RFC 8508 §4.6, §1: nothing is inherited; RFC 8514 §3."""
+    one = place.client()
+    [before] = send(one, b"a FETCH 1 (EMAILID SAVEDATE)")[:1]
+    place.town.clock.advance(3600)
+    send(one, b"b STORE 1 +FLAGS (\\Flagged $Label1)")
+    send(one, b"c REPLACE 1 INBOX " + literal(mail("First")))
+    [after] = send(one, b"d FETCH 2 (EMAILID SAVEDATE)")[:1]
+    assert before.partition("EMAILID")[2] != after.partition("EMAILID")[2]
+    assert before.partition("SAVEDATE")[2] != after.partition("SAVEDATE")[2]
+    assert "FLAGS (\\Recent)" in send(one, b"e FETCH 2 (FLAGS)")[0]
+
+
+# --- all or nothing ---
+
+
+def test_a_message_too_many_keeps_none_of_them(place: Place) -> None:
+    """RFC 3502 §6.3.11: the mailbox is as it was; RFC 9208 OVERQUOTA. Their files are gone as well."""
+    one, before = place.client(), place.files()
+    with place.town.account(place.address) as account:
+        account.ledger.limits = Quota(messages=3)
+    assert send(one, b"a APPEND INBOX " + literal(b"a") + b" " + literal(b"b"))[-1].startswith("a NO [OVERQUOTA] ")
+    assert send(one, b"b APPEND INBOX " + literal(b"a"))[-1].startswith("b OK ")
+    assert place.stored()[2:] == [b"a"]
+    assert place.files() == before + 1
+
+
+def test_a_replacement_needs_only_what_it_has_more(place: Place) -> None:
+    """RFC 8508 §3.4: the quota is looked at as if the old message were gone; what is refused changes nothing."""
+    one = place.client()
+    size = len(mail("First"))
+    with place.town.account(place.address) as account:
+        account.ledger.limits = Quota(bytes=size + len(NESTED), messages=2)
+    assert send(one, b"a APPEND INBOX " + literal(b"a"))[-1].startswith("a NO [OVERQUOTA] ")
+    assert send(one, b"b REPLACE 1 INBOX " + literal(b"x" * (size + 1)))[-1].startswith("b NO [OVERQUOTA] ")
+    assert place.stored() == [mail("First"), NESTED]
+    assert send(one, b"c REPLACE 1 INBOX " + literal(b"x" * size))[-1] == "c OK Replaced."
+    assert place.stored() == [NESTED, b"x" * size]
+
+
+def test_a_full_contract_takes_replacements_that_are_no_larger(place: Place) -> None:
+    one = place.client()
+    one.session.principal = replace(one.session.user, full=True)
+    assert send(one, b"a APPEND INBOX " + literal(b"a"))[-1].startswith("a NO [OVERQUOTA] ")
+    assert send(one, b"b REPLACE 1 INBOX " + literal(mail("Longer than before")))[-1].startswith("b NO [OVERQUOTA] ")
+    assert send(one, b"c REPLACE 1 INBOX " + literal(b"short"))[-1] == "c OK Replaced."
+
+
+# --- octets ---
+
+
+def test_binary_parts_become_base64(place: Place) -> None:
+    """RFC 3516 §4.4, §6: what is decoded are the octets that came, and no part is told to be binary."""
+    octets = bytes(range(256)) + b"\n\r\n\r" * 5
+    data = (
+        b"Subject: Binary\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+        b"Content-Transfer-Encoding: binary\r\n\r\n--b\r\n\r\nText\nof lines\r\n--b\r\n"
+        b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: BINARY\r\n\r\n"
+        + octets
+        + b"\r\n--b--\r\n"
+    )
+    one = place.client(select="Drafts")
+    one.send(b"a APPEND Drafts ~{%d}\r\n" % len(data))
+    assert one.receive(0) == ["+ OK"]
+    assert send(one, data)[-1].startswith("a OK [APPENDUID ")
+    one.send(b"b FETCH 1 (BINARY.PEEK[2])\r\n")
+    assert b"BINARY[2] ~{%d}\r\n%b)\r\n" % (len(octets), octets) in one.out
+    one.receive(0)
+    [structure, _] = send(one, b"c FETCH 1 (BODYSTRUCTURE)")
+    assert '"base64"' in structure.lower() and "binary" not in structure.lower()
+    [stored] = place.stored("Drafts")
+    assert b"\0" not in stored and b"Text\r\nof lines\r\n" in stored and b"Content-Transfer-Encoding: 8bit" in stored
+    assert max(map(len, stored.split(b"\r\n"))) <= 78
+
+
+def test_line_ends_are_made_once_and_other_octets_stay(place: Place) -> None:
+    one = place.client()
+    send(
+        one,
+        b"a APPEND INBOX " + literal(b"A: b\nC: \xff\n\n\r\n\xfe\n") + b" CATENATE (TEXT {2+}\r\na\r TEXT {2+}\r\n\nb)",
+    )
+    assert place.stored()[2:] == [b"A: b\r\nC: \xff\r\n\r\n\r\n\xfe\r\n", b"a\r\nb"]
+
+
+# --- limits ---
+
+
+def test_each_message_may_be_as_large_as_the_limit_and_no_larger(place: Place) -> None:
+    """RFC 7889 §4, RFC 4469 §4.2 (TOOBIG): for a literal, for several, for what CATENATE makes."""
+    one = place.client()
+    large = b"x" * 6000
+    assert send(one, b"a APPEND INBOX " + literal(large) + b" " + literal(large[:-12]))[-1].startswith("a OK ")
+    assert send(one, b"b APPEND INBOX {6001}")[-1].startswith("b NO [TOOBIG] ")
+    third = send(one, b"c APPEND INBOX " + literal(large) + b" " + literal(large) + b" {1}")
+    assert third[-1].startswith("c NO [TOOBIG] "), "two messages' worth of literals is what one command may bring"
+    url = b'URL "/INBOX/;UID=3"'
+    assert send(one, b"d APPEND INBOX CATENATE (%b)" % url)[-1].startswith("d OK ")
+    assert send(one, b"e APPEND INBOX CATENATE (%b TEXT {1+}\r\nx)" % url)[-1].startswith("e NO [TOOBIG] ")
+    many = b" ".join([url] * 900)
+    assert send(one, b"f APPEND INBOX CATENATE (%b)" % many)[-1].startswith("f NO [TOOBIG] ")
+    assert send(one, b"g UID REPLACE 1 INBOX {6001}")[-1].startswith("g NO [TOOBIG] ")
+    assert send(one, b"h APPEND INBOX " + literal(b"\n" * 3001))[-1].startswith("h NO [TOOBIG] ")
+    assert send(one, b"i NOOP")[-1].startswith("i OK ")
+
+
+def test_messages_and_parts_of_one_command_are_counted(place: Place) -> None:
+    one = place.client()
+    assert send(one, b"a APPEND INBOX" + b" {1+}\r\nx" * 1001)[-1].startswith("a NO [LIMIT] ")
+    many = b"TEXT {0+}\r\n " * 1001
+    assert send(one, b"b APPEND INBOX CATENATE (" + many + b"TEXT {1+}\r\nx)")[-1].startswith("b BAD ")
+    assert send(one, b"c APPEND INBOX CATENATE (TEXT {0+}\r\n TEXT {0+}\r\n)")[-1].startswith("c NO [CANNOT] ")
+    assert len(place.stored()) == 2
+
+
+def test_many_messages_at_once(place: Place) -> None:
+    one = place.client(select="Archive")
+    answer = send(one, b"a APPEND Archive" + b"".join(b" " + literal(b"Subject: %d\r\n\r\n" % n) for n in range(30)))
+    assert answer[0] == "* 30 EXISTS" and answer[-1].endswith(" 1:30] Appended.")
+    assert [data[9:-4] for data in place.stored("Archive")] == [b"%d" % n for n in range(30)]
+
+
+def test_literals_wait_for_a_go_ahead_with_literal_minus(tmp_path: Path) -> None:
+    """RFC 7888 §5: more than 4,096 octets by themselves are BAD with TOOBIG, or end the connection."""
+    with new_mail_town(tmp_path, Limits(literal_minus=True)) as town:
+        one = CoreClient(town.services)
+        send(one, f'x LOGIN alice@example.test "{PASSWORD}"'.encode())
+        assert send(one, b"a APPEND INBOX " + literal(b"x" * 4096))[-1].startswith("a OK ")
+        assert send(one, b"b APPEND INBOX " + literal(b"x" * 4097))[-1].startswith("b BAD [TOOBIG] ")
+        one.send(b"c APPEND INBOX {4097}\r\n")
+        assert one.receive(0) == ["+ OK"]
+        assert send(one, b"x" * 4097)[-1].startswith("c OK ")
+        assert send(one, b"d APPEND INBOX {5000000+}")[-1].startswith("* BYE [TOOBIG] ")
+        one.close()
+
+
+# --- shared mailboxes ---
+
+
+@pytest.fixture
+def shared(place: Place) -> Iterator[tuple[Place, Place]]:
+    """A second account, and the first one's folder Team with no right for it yet."""
+    guest = Place(place.town)
+    send(place.client(), b"a CREATE Team")
+    yield place, guest
+    guest.close()
+
+
+def grant(owner: Place, guest: Place, rights: str) -> None:
+    assert send(owner.client(), f"a SETACL Team {guest.address} {rights}".encode())[-1].startswith("a OK ")
+
+
+def test_who_may_only_insert(shared: tuple[Place, Place]) -> None:
+    """RFC 4314 §4, RFC 9051 §6.3.12: no UIDs are told, flags without a right are passed over; the owner pays."""
+    owner, guest = shared
+    team = f'"Other Users/{owner.address}/Team"'.encode()
+    one = guest.client()
+    assert send(one, b"a APPEND %b " % team + literal(b"x"))[-1].startswith("a NO [TRYCREATE] ")
+    grant(owner, guest, "i")
+    assert send(one, b"b APPEND %b (\\Seen \\Flagged word) " % team + literal(b"x"))[-1] == "b OK Appended."
+    grant(owner, guest, "lrsi")
+    assert " 2:3] " in send(one, b"c APPEND %b (\\Seen \\Deleted) " % team + literal(b"y") + b" " + literal(b"z"))[-1]
+    with owner.town.account(owner.address) as account:
+        found = account.mailboxes.find("Team")
+        assert [row[0] for row in account.messages.fetch_rows(found.id, 1, 3, ("flags",))] == [0, 1, 0]
+        assert account.usage().messages == 5
+    assert owner.stored("Team") == [b"x", b"y", b"z"]
+
+
+def test_catenating_from_a_shared_mailbox_needs_the_right_to_read(shared: tuple[Place, Place]) -> None:
+    """RFC 4469 §3, RFC 4314 §4: a URL tells no more than FETCH would."""
+    owner, guest = shared
+    send(owner.client(), b"a APPEND Team " + literal(b"secret"))
+    path = f"/Other%20Users/{owner.address}/Team/;UID=1"
+    one = guest.client()
+    command = f'a APPEND INBOX CATENATE (URL "{path}")'.encode()
+    assert send(one, command)[-1].startswith(f"a NO [BADURL {path}] ")
+    grant(owner, guest, "li")
+    assert send(one, command)[-1].startswith(f"a NO [BADURL {path}] ")
+    grant(owner, guest, "r")
+    assert send(one, command)[-1].startswith("a OK [APPENDUID ")
+    assert guest.stored()[-1] == b"secret"
+
+
+def test_replacing_between_two_accounts(shared: tuple[Place, Place]) -> None:
+    """RFC 8508 §4.1: rights t and e where the old message is, i where the new one goes; the new one comes first."""
+    owner, guest = shared
+    owner.town.provisioning.set_quota(*owner.town.accounts[owner.address], quota_bytes=0, quota_messages=3)
+    send(owner.client(), b"a APPEND Team " + literal(b"old"))
+    grant(owner, guest, "lrswi")
+    one = guest.client(select=f'"Other Users/{owner.address}/Team"')
+    assert send(one, b"a REPLACE 1 INBOX " + literal(b"new"))[-1].startswith("a NO [NOPERM] ")
+    grant(owner, guest, "lrswite")
+    answer = send(one, b"b REPLACE 1 INBOX " + literal(b"new"))
+    assert answer[-3].startswith("* OK [APPENDUID ") and answer[-2:] == ["* 1 EXPUNGE", "b OK Replaced."]
+    assert owner.stored("Team") == [] and guest.stored()[-1] == b"new"
+    two = guest.client()
+    team = f'"Other Users/{owner.address}/Team"'.encode()
+    assert send(two, b"c REPLACE 1 %b " % team + literal(b"x"))[-1] == "c OK Replaced."
+    assert send(two, b"d REPLACE 1 %b " % team + literal(b"y"))[-1].startswith("d NO [OVERQUOTA] ")
+    assert owner.stored("Team") == [b"x"] and len(guest.stored()) == 2
