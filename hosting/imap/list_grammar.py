@@ -1,7 +1,7 @@
 """The arguments of LIST, LSUB and STATUS.
 
 Standards: RFC 9051 §6.3.9 and §6.3.11, RFC 5258, RFC 5819 (LIST-STATUS), RFC 6154 (SPECIAL-USE),
-RFC 8438, RFC 8474, RFC 7889.
+RFC 8438, RFC 8440 (LIST-MYRIGHTS), RFC 8474, RFC 7889.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.metadata_grammar import entries
 
 _SELECTION: Final = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
-_RETURN: Final = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE"})
+_RETURN: Final = frozenset({"SUBSCRIBED", "CHILDREN", "SPECIAL-USE", "MYRIGHTS"})
 _STATUS: Final = frozenset(
     {
         "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT",

@@ -1,31 +1,41 @@
 """LIST with its options, and LSUB.
 
 Special-use attributes are told in LSUB too (Outlook reads them there), and whether a mailbox has children in every
-LIST.
+LIST. Of others' mailboxes those are listed that the user may look up; what they are for is their owner's business.
+Others' accounts are opened only if a pattern could mean something there.
 
-Standards: RFC 9051 §6.3.9, §7.3.1; RFC 5258; RFC 5819; RFC 6154; RFC 3501 §6.3.9 (LSUB).
+Standards: RFC 9051 §6.3.9, §7.3.1; RFC 5258; RFC 5819; RFC 6154; RFC 8440; RFC 3501 §6.3.9 (LSUB); RFC 4314 §4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
 
-from hosting.imap import encode, metadata
+from hosting.imap import encode, metadata, places, rights
+from hosting.imap.acl import rights_response
 from hosting.imap.commands import ListMailboxes, ListSubscribed
 from hosting.imap.effects import Flow
+from hosting.imap.other_users import PREFIX, Owner
 from hosting.imap.patterns import Pattern
 from hosting.imap.place import Place
 from hosting.imap.session import Session
 from hosting.imap.status import mailbox_status
-from storage.mail.mailboxes import Mailbox
+from storage.errors import NotFound
+from storage.mail.account import Account
+
+_WILD: Final = re.compile("[*%]")
 
 
 def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[bytes]:
     if not command.extended and command.patterns == ("",):  # the delimiter and the root (RFC 9051 §6.3.9)
         yield b'* LIST (\\Noselect) "/" ""\r\n'
         return b"That is all."
-    tree = _Tree(session)
-    accepts = _accepted(command.reference, [pattern for pattern in command.patterns if pattern])
+    patterns = [command.reference + pattern for pattern in command.patterns if pattern]
+    tree = yield from _tree(session, patterns, command.only, keep=bool(command.status or command.metadata))
+    accepts = _accepted(patterns)
     told_subscribed = bool({"SUBSCRIBED"} & (command.only | command.returned))
     for name in sorted(filter(accepts, tree.candidates(command.only)), key=_inbox_first):
         chosen = tree.chosen(name, command.only)
@@ -40,17 +50,22 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
             kinds = " ".join(f'"{kind}"' for kind in sorted(command.only & {"SUBSCRIBED", "SPECIAL-USE"}))
             line += b' ("CHILDINFO" (%b))' % kinds.encode("ascii")  # RFC 5258 §3.5
         yield line + b"\r\n"
-        mailbox = tree.mailboxes.get(name)
-        if command.status and mailbox is not None:
-            yield from mailbox_status(session, Place(session.mail, mailbox, name), command.status)
-        if command.metadata and mailbox is not None:
-            yield metadata.listed(session, Place(session.mail, mailbox, name), command.metadata)
+        place = tree.places.get(name)
+        if place is None:
+            continue
+        if "MYRIGHTS" in command.returned and chosen:
+            yield rights_response(session, place)
+        if command.status and rights.has(place.rights, rights.NEEDED["STATUS"]):
+            yield from mailbox_status(session, place, command.status)
+        if command.metadata:
+            yield metadata.listed(session, place, command.metadata)
     return b"That is all."
 
 
 def list_subscribed(session: Session, _: bytes, command: ListSubscribed) -> Flow[bytes]:
-    tree = _Tree(session)
-    accepts = _accepted(command.reference, [command.pattern])
+    patterns = [command.reference + command.pattern]
+    tree = yield from _tree(session, patterns, frozenset({"SUBSCRIBED"}))
+    accepts = _accepted(patterns)
     for name in sorted(filter(accepts, tree.subscribed), key=_inbox_first):
         words = tree.attributes(name, rev2=session.rev2)
         yield b'* LSUB (%b) "/" %b\r\n' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
@@ -61,16 +76,24 @@ def list_subscribed(session: Session, _: bytes, command: ListSubscribed) -> Flow
 
 
 class _Tree:
-    """All names of an account: mailboxes, the parents that only their children imply, subscriptions."""
+    """All names that a user sees: mailboxes, the parents that only their children imply, subscriptions."""
 
-    def __init__(self, session: Session) -> None:
-        listed = session.mail.mailboxes.list()
-        self.mailboxes: Mapping[str, Mailbox] = {mailbox.name: mailbox for mailbox in listed}
-        self.subscribed = session.mail.mailboxes.subscriptions()
-        self._parents = _parents(self.mailboxes)
+    def __init__(self, account: Account) -> None:
+        listed = account.mailboxes.list()
+        self.places: dict[str, Place] = {mailbox.name: Place(account, mailbox, mailbox.name) for mailbox in listed}
+        self.subscribed = account.mailboxes.subscriptions()
+        self._parents = _parents(self.places)
+
+    def add(self, owner: Owner, account: Account) -> None:
+        """What an owner lets the user look up."""
+        for mailbox in account.mailboxes.list():
+            place = places.of_owner(owner, account, mailbox)
+            if rights.has(place.rights, rights.NEEDED["LIST"]):
+                self.places[place.name] = place
+        self._parents = _parents(self.places)
 
     def candidates(self, only: frozenset[str]) -> set[str]:
-        names = set(self.mailboxes) | self._parents
+        names = set(self.places) | self._parents
         if "SUBSCRIBED" in only:
             names |= self.subscribed
             if "RECURSIVEMATCH" in only:
@@ -81,22 +104,45 @@ class _Tree:
         """Whether the selection options take this name (RFC 5258 §3.1)."""
         if "SUBSCRIBED" in only and name not in self.subscribed:
             return False
-        mailbox = self.mailboxes.get(name)
-        return "SPECIAL-USE" not in only or (mailbox is not None and bool(mailbox.special_use))
+        place = self.places.get(name)
+        return "SPECIAL-USE" not in only or (place is not None and place.is_own and bool(place.mailbox.special_use))
 
     def chosen_below(self, name: str, only: frozenset[str]) -> bool:
         prefix = name + "/"
-        names = self.subscribed if "SUBSCRIBED" in only else self.mailboxes
+        names = self.subscribed if "SUBSCRIBED" in only else self.places
         return any(other.startswith(prefix) and self.chosen(other, only) for other in names)
 
     def attributes(self, name: str, *, rev2: bool) -> list[str]:
-        mailbox = self.mailboxes.get(name)
+        place = self.places.get(name)
         words = ["\\HasChildren" if name in self._parents else "\\HasNoChildren"]
-        if mailbox is None:
+        if place is None:
             words += ["\\NonExistent"] if rev2 else ["\\NonExistent", "\\Noselect"]
-        else:
-            words += mailbox.special_use
+        elif place.is_own:
+            words += place.mailbox.special_use
+        elif not rights.has(place.rights, rights.NEEDED["SELECT"]):
+            words.append("\\Noselect")
         return words
+
+
+def _tree(session: Session, patterns: Sequence[str], only: frozenset[str], *, keep: bool = False) -> Flow[_Tree]:
+    """`keep`: others' accounts stay open until the command ends."""
+    tree = _Tree(session.mail)
+    if not any(map(_may_mean_others, patterns)):
+        return tree
+    if "SUBSCRIBED" in only and not any(map(places.is_of_others, tree.subscribed)):
+        return tree
+    for owner in (yield from places.shared(session)).owners.values():
+        with suppress(NotFound):  # he has ended a moment ago
+            tree.add(owner, (yield from places.opened(session, owner)))
+        if not keep and session.others is not None:
+            session.others.let_go(but=session.selected.account if session.selected is not None else None)
+    return tree
+
+
+def _may_mean_others(pattern: str) -> bool:
+    """Whether something in the namespace of others could match it."""
+    beginning = _WILD.split(pattern, 1)[0]
+    return PREFIX.startswith(beginning) or beginning.startswith(PREFIX)
 
 
 def _parents(names: Iterable[str]) -> set[str]:
@@ -110,8 +156,8 @@ def _parents(names: Iterable[str]) -> set[str]:
     return parents
 
 
-def _accepted(reference: str, patterns: Iterable[str]) -> Callable[[str], bool]:
-    compiled = [Pattern(reference + pattern) for pattern in patterns]
+def _accepted(patterns: Iterable[str]) -> Callable[[str], bool]:
+    compiled = [Pattern(pattern) for pattern in patterns]
     return lambda name: any(pattern.matches(name) for pattern in compiled)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from hosting.imap import encode
+from hosting.imap import encode, other_mailboxes, places, rights
 from hosting.imap.commands import Create, Delete, Rename, Subscribe, Unsubscribe
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
@@ -25,11 +25,13 @@ def create(session: Session, _: bytes, command: Create) -> Flow[bytes]:
     uses = special_use(command.special_use)
     name = command.mailbox.rstrip("/")  # a trailing delimiter announces children (RFC 9051 §6.3.4)
     _check_name(name)
-    mailboxes = session.mail.mailboxes
-    mailbox = yield from blocking(lambda: mailboxes.create(name, uses))
+    home, called = yield from other_mailboxes.home_of_new(session, name)
+    if home.owner is not None and uses:
+        raise Refused(b"USEATTR", "Its owner decides what the mailbox is for.")
+    mailbox = yield from other_mailboxes.create(session, home, called, uses)
     if session.rev2 and name != command.mailbox:
         yield b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % (
-            encode.mailbox(mailbox.name, utf8=True),
+            encode.mailbox(home.name_of(mailbox.name), utf8=True),
             encode.mailbox(command.mailbox, utf8=True),
         )
     return b"[MAILBOXID (%b)] Created." % mailbox.object_id.encode("ascii")
@@ -47,29 +49,33 @@ def special_use(asked: Iterable[str]) -> tuple[str, ...]:
 
 
 def delete(session: Session, _: bytes, command: Delete) -> Flow[bytes]:
-    mailboxes = session.mail.mailboxes
-    yield from blocking(lambda: mailboxes.delete(command.mailbox))
-    if session.selected is not None and session.selected.name == command.mailbox:
+    place = yield from places.find(session, command.mailbox, rights.NEEDED["DELETE"])
+    yield from other_mailboxes.delete(session, place)
+    selected = session.selected
+    if selected is not None and selected.account is place.account and selected.mailbox_id == place.mailbox.id:
         session.deselect()
         yield b"* OK [CLOSED] The mailbox is deleted.\r\n"
     return b"Deleted."
 
 
 def rename(session: Session, _: bytes, command: Rename) -> Flow[bytes]:
-    mailboxes = session.mail.mailboxes
-    new = command.new.rstrip("/")
+    old, new = command.mailbox, command.new.rstrip("/")
     _check_name(new)
-    yield from blocking(lambda: mailboxes.rename(command.mailbox, new))
+    if places.is_of_others(old) or places.is_of_others(new):
+        yield from other_mailboxes.rename(session, old, new)
+    else:
+        mailboxes = session.mail.mailboxes
+        yield from blocking(lambda: mailboxes.rename(old, new))
     selected = session.selected
-    if selected is not None and command.mailbox != "INBOX":
-        if selected.name == command.mailbox:
+    if selected is not None and old != "INBOX":
+        if selected.name == old:
             selected.name = new
-        elif selected.name.startswith(command.mailbox + "/"):
-            selected.name = new + selected.name[len(command.mailbox) :]
+        elif selected.name.startswith(old + "/"):
+            selected.name = new + selected.name[len(old) :]
     if session.rev2:
         yield b'* LIST () "/" %b ("OLDNAME" (%b))\r\n' % (
             encode.mailbox(new, utf8=True),
-            encode.mailbox(command.mailbox, utf8=True),
+            encode.mailbox(old, utf8=True),
         )
     return b"Renamed."
 
@@ -81,11 +87,13 @@ def _check_name(name: str) -> None:
 
 def subscribe(session: Session, _: bytes, command: Subscribe) -> Flow[bytes]:
     mailboxes = session.mail.mailboxes
-    yield from blocking(lambda: mailboxes.subscribe(command.mailbox))
+    name = yield from other_mailboxes.canonical_name(session, command.mailbox)
+    yield from blocking(lambda: mailboxes.subscribe(name))
     return b"Subscribed."
 
 
 def unsubscribe(session: Session, _: bytes, command: Unsubscribe) -> Flow[bytes]:
     mailboxes = session.mail.mailboxes
-    yield from blocking(lambda: mailboxes.unsubscribe(command.mailbox))
+    name = yield from other_mailboxes.canonical_name(session, command.mailbox)
+    yield from blocking(lambda: mailboxes.unsubscribe(name))
     return b"Unsubscribed."

@@ -8,9 +8,6 @@ Standards: RFC 9051 §5.1, RFC 2342, RFC 4314 §4 (which right a command needs),
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NoReturn
-
 from hosting.imap import rights
 from hosting.imap.effects import Flow
 from hosting.imap.other_users import PREFIX, ROOT, Others, Owner, Shared
@@ -19,7 +16,7 @@ from hosting.imap.session import Session
 from storage.errors import NotFound, NotPermitted
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
-from storage.mail.names import canonical, parents
+from storage.mail.names import canonical
 
 
 def find(session: Session, name: str, needed: str = "") -> Flow[Place]:
@@ -72,14 +69,3 @@ def opened(session: Session, owner: Owner) -> Flow[Account]:
 def is_of_others(name: str) -> bool:
     """Whether a name belongs to the namespace of others, whoever is there."""
     return name == ROOT or name.startswith(PREFIX)
-
-
-def nearest_above(mailboxes: Collection[Mailbox], name: str) -> Mailbox | None:
-    """The mailbox from which a new one of that name has its access control list (RFC 4314 §4, CREATE)."""
-    by_name = {mailbox.name: mailbox for mailbox in mailboxes}
-    found = [by_name[above] for above in parents(name) if above in by_name]
-    return found[-1] if found else None
-
-
-def refuse_across() -> NoReturn:
-    raise NotPermitted("A mailbox stays with its owner.")
