@@ -87,6 +87,7 @@ _SIGNING_IN = "test_imap_server.py::test_signing_in"
 _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
 _METADATA = "test_imap_metadata.py::"
+_SWITCHES = "test_imap_switches.py::"
 _THREADS = "test_imap_values.py::"
 _SEARCHING = "test_imap_searching.py::"
 _PARTIAL = (
@@ -100,10 +101,14 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("IMAP4rev1", "RFC 3501", "§6, §7", ("test_imap_dialogues.py",), ALWAYS),
     Row("IMAP4rev2", "RFC 9051", "§6, §7", (_REV2,), ALWAYS, enables=("rev2", "utf8")),
     Row("LITERAL+", "RFC 7888", "§4", ("test_imap_decoder.py::test_limits",), ALWAYS, unless="literal_minus"),
-    Row("LITERAL-", "RFC 7888", "§5", ("test_imap_switches.py::test_literal_minus",), ALWAYS, switch="literal_minus"),
+    Row("LITERAL-", "RFC 7888", "§5", (_SWITCHES + "test_literal_minus",), ALWAYS, switch="literal_minus"),
     Row("SASL-IR", "RFC 4959", "§3", (_SIGNING_IN,), ALWAYS),
     Row("ID", "RFC 2971", "§3", (_GENERAL,), ALWAYS),
     Row("ENABLE", "RFC 5161", "§3", (_GENERAL,), ALWAYS),
+    Row(
+        "UTF8=ACCEPT", "RFC 9755", "§3, §4", (_SWITCHES + "test_utf8_accept",),
+        enables=("utf8",), switch="utf8_accept",
+    ),
     # signing in
     Row("STARTTLS", "RFC 9051", "§6.2.1", (_STARTTLS,), BEFORE_TLS),
     Row("LOGINDISABLED", "RFC 9051", "§6.2.3", (_SIGNING_IN,), NO_PASSWORDS),
@@ -134,6 +139,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # messages
     Row("UNSELECT", "RFC 3691", "§2", (_SELECT,)),
     Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),
+    Row("UIDONLY", "RFC 9586", "§3", (_SWITCHES + "test_uid_only",), enables=("uid_only",), switch="uid_only"),
     Row("MOVE", "RFC 6851", "§3", (_MOVING,)),
     Row(
         "BINARY", "RFC 3516", "§4",

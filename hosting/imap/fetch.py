@@ -38,7 +38,7 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     positions = selected.positions(command.numbers, command.by_uid)
     if command.partial is not None:
         positions = window(positions, command.partial)
-    items = _items(command)
+    items = _items(command, uid_only=selected.uid_only)
     if any(item.name == "MODSEQ" for item in items) and not session.condstore:
         session.condstore = True  # a CONDSTORE-enabling command (RFC 7162 §3.1)
         yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
@@ -57,7 +57,7 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
             items = _with_flags(items, condstore=session.condstore)
     if _tells_flags(items) and selected.has_new_keywords:
         yield selected.flags_response()  # a keyword is named before a message has it (RFC 9051 §7.3.5)
-    gone = yield from _write(session, _plan(items), positions)
+    gone = yield from _write(session, _plan(items, selected.uid_only), positions)
     if _tells_flags(items):
         selected.forget_news_at(positions)
     if gone:
@@ -66,14 +66,15 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
 
 
 @lru_cache(maxsize=256)
-def _plan(items: tuple[FetchItem, ...]) -> Plan:
-    return Plan.of(tuple(SIMPLE[item.name] if item.section is None else section_writer(item) for item in items))
+def _plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
+    writers = (SIMPLE[item.name] if item.section is None else section_writer(item) for item in items)
+    return Plan.of(tuple(writers), uid_only=uid_only)
 
 
-def _items(command: Fetch) -> tuple[FetchItem, ...]:
+def _items(command: Fetch, *, uid_only: bool) -> tuple[FetchItem, ...]:
     items = command.items
     names = {item.name for item in items}
-    if command.by_uid and "UID" not in names:
+    if command.by_uid and "UID" not in names and not uid_only:
         items = (FetchItem("UID"), *items)
     if command.changed_since is not None and "MODSEQ" not in names:
         items = (*items, FetchItem("MODSEQ"))

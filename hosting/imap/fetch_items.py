@@ -151,25 +151,33 @@ class Plan:
     reads_message: bool
     reads_columns: bool
     streams: bool  # whether a large message need not be read whole
+    head: bytes  # with the number, or the UID, to be filled in
+    uid_only: bool
 
     @classmethod
-    def of(cls, writers: tuple[Writer, ...]) -> Plan:
+    def of(cls, writers: tuple[Writer, ...], *, uid_only: bool = False) -> Plan:
         reads = [writer for writer in writers if writer.reads_message]
+        head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("  # RFC 9586 §3.2
         return cls(
             writers,
-            b"* %d FETCH (" + b" ".join([writer.template for writer in writers]) + b")\r\n",
+            head + b" ".join([writer.template for writer in writers]) + b")\r\n",
             tuple(dict.fromkeys(name for writer in writers for name in writer.needs)),
             bool(reads),
             bool(reads) or any(writer.reads_columns for writer in writers),
             all(writer.stream is not None for writer in reads),
+            head,
+            uid_only,
         )
+
+
+def _numbers(part: Slice) -> Column:
+    at = part.positions
+    return range(at.start + 1, at.stop + 1) if isinstance(at, range) else [position + 1 for position in at]
 
 
 def responses(plan: Plan, part: Slice) -> bytes:
     """The responses for one slice, as one piece of octets."""
-    at = part.positions
-    numbers = range(at.start + 1, at.stop + 1) if isinstance(at, range) else [position + 1 for position in at]
-    columns: list[Column] = [numbers]
+    columns: list[Column] = [_uids(part) if plan.uid_only else _numbers(part)]
     for writer in plan.writers:
         columns += writer.fill(part)
     rows = zip(*columns, strict=True)
@@ -180,7 +188,7 @@ def responses(plan: Plan, part: Slice) -> bytes:
 
 def streamed(plan: Plan, part: Slice) -> Iterator[bytes]:
     """The response for one large message, in pieces of bounded size."""
-    yield b"* %d FETCH (" % (part.positions[0] + 1)
+    yield plan.head % (_uids(part) if plan.uid_only else _numbers(part))[0]
     for place, writer in enumerate(plan.writers):
         if place:
             yield b" "

@@ -6,6 +6,7 @@ Standards: RFC 9051 §6.1, §6.3.1, §6.3.10, §6.3.13; RFC 2971 (ID), RFC 2342,
 from __future__ import annotations
 
 from hosting.imap import capabilities, hiding
+from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.commands import Capability, Check, Enable, Identify, Idle, Logout, Namespace, Noop
 from hosting.imap.effects import Flow, news_or_line
 from hosting.imap.replies import Bad
@@ -56,6 +57,10 @@ def enable(session: Session, _: bytes, command: Enable) -> Flow[bytes]:
             setattr(session, mode, True)
         enabled.append(row.word)
     session.grammar.utf8 = session.utf8
+    if session.metadata and session.annotation_news is None:
+        session.annotation_news = AnnotationNews(session.mail)
+    if session.selected is not None:
+        session.selected.uid_only = session.uid_only
     yield f"* {' '.join(['ENABLED', *enabled])}\r\n".encode("ascii")
     return b"Enabled."
 

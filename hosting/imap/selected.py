@@ -51,6 +51,7 @@ class Selected:
         "rights",
         "saved",
         "told",
+        "uid_only",
         "uids",
         "view",
     )
@@ -67,6 +68,7 @@ class Selected:
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
         self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs
+        self.uid_only = False  # the client wants no numbers (RFC 9586)
         self.flag_texts = FlagTexts(view.keywords)
         self.recent_texts = FlagTexts(view.keywords, recent=True)
         self._keywords_told = len(view.keywords)
@@ -305,7 +307,7 @@ class Selected:
     def _tell_vanished(self, qresync: bool) -> bytes:
         vanished = self._vanished or set()
         self._vanished = None
-        if qresync:
+        if qresync or self.uid_only:
             text = b"* VANISHED %b\r\n" % uid_set(vanished)
         else:
             numbers = (position + 1 - gone for gone, position in enumerate(self.positions_of(vanished)))
@@ -330,17 +332,11 @@ class Selected:
         uids, flags, modseqs = self.uids, self.view.flags, self.view.modseqs
         lines = []
         for position, at in zip(mine, current, strict=True):
-            text = self.flag_text(uids[position], flags[at], rev2)
-            if condstore:
-                line = b"* %d FETCH (UID %d FLAGS (%b) MODSEQ (%d))\r\n" % (
-                    position + 1,
-                    uids[position],
-                    text,
-                    modseqs[at],
-                )
-            else:
-                line = b"* %d FETCH (UID %d FLAGS (%b))\r\n" % (position + 1, uids[position], text)
-            lines.append(line)
+            uid = uids[position]
+            text = self.flag_text(uid, flags[at], rev2)
+            head = b"* %d UIDFETCH (" % uid if self.uid_only else b"* %d FETCH (UID %d " % (position + 1, uid)
+            tail = b" MODSEQ (%d))\r\n" % modseqs[at] if condstore else b")\r\n"
+            lines.append(b"%bFLAGS (%b)%b" % (head, text, tail))
         return lines
 
     def flag_text(self, uid: int, bits: int, rev2: bool) -> bytes:

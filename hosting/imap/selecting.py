@@ -47,6 +47,7 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     if command.condstore:
         session.condstore = True
     selected = Selected(place, view, read_only=read_only, recent_from=recent_from)
+    selected.uid_only = session.uid_only
     session.selected = selected
     session.state = State.SELECTED
     session.looked()
@@ -72,7 +73,7 @@ def _opening(session: Session, selected: Selected, mailbox: Mailbox) -> bytes:
     else:
         lines.append(b"* %d RECENT\r\n" % selected.recent)
         unseen = view.first_unseen()
-        if unseen:
+        if unseen and not selected.uid_only:  # it is a number (RFC 9586 §3)
             lines.append(b"* OK [UNSEEN %d] First unseen.\r\n" % unseen)
     lines.append(
         b"* OK [UIDVALIDITY %d] UIDs valid.\r\n* OK [UIDNEXT %d] Next UID.\r\n* OK [HIGHESTMODSEQ %d] Highest.\r\n"

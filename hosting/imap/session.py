@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from hosting.auth.signin import Authenticator, Principal
-from hosting.imap import capabilities, replies
+from hosting.imap import capabilities, replies, uid_only
 from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
@@ -318,11 +318,7 @@ class Session:
 
     def _annotations(self) -> bytes:
         """What others changed of annotations, for a client that enabled METADATA (RFC 5464 §4.4.2)."""
-        if not self.metadata or self.account is None:
-            return b""
-        if self.annotation_news is None:
-            self.annotation_news = AnnotationNews(self.account)
-        return self.annotation_news.told(self.utf8)
+        return self.annotation_news.told(self.utf8) if self.annotation_news is not None else b""
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
@@ -352,6 +348,8 @@ class Session:
         self.bad_commands = 0
         self.tell_arrivals = False
         try:
+            if self.uid_only and uid_only.has_numbers(command):
+                raise replies.Bad(uid_only.REFUSED)
             if rule.writes and self.read_only:
                 raise replies.Refused(b"NOPERM", READ_ONLY)
             if self.selected is not None and self.selected.account is not self.account:

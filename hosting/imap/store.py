@@ -109,9 +109,11 @@ def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *
         part = positions[start : start + _SLICE]
         if silent:
             mine, current = selected.view_positions(part)
-            modseqs = selected.view.modseqs
+            modseqs, uids, uid_only = selected.view.modseqs, selected.uids, selected.uid_only
             yield b"".join(
-                b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (position + 1, selected.uids[position], modseqs[at])
+                b"* %d UIDFETCH (MODSEQ (%d))\r\n" % (uids[position], modseqs[at])
+                if uid_only
+                else b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (position + 1, uids[position], modseqs[at])
                 for position, at in zip(mine, current, strict=True)
             )
         else:
