@@ -148,7 +148,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(
         "MULTIAPPEND", "RFC 3502", "§6.3.11",
         (
-            _APPEND + "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs in order, EXISTS",
+            _APPEND + "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs, EXISTS",
             _APPEND + "test_a_message_too_many_keeps_none_of_them",
         ),
     ),

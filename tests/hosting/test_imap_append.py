@@ -65,6 +65,7 @@ class Place:
 
     def files(self) -> int:
         with self.town.account(self.address) as account:
+            account.background.settle()
             return sum(len(list(account.maildir.names(folder))) for folder in ("tmp", "new", "cur"))
 
     def close(self) -> None:
@@ -97,7 +98,7 @@ def dialogue(name: str, text: str) -> None:
 
 
 dialogue(
-    "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs in order, EXISTS",
+    "several messages in one command (RFC 3502 §6.3.11): flags and date of each, UIDs, EXISTS",
     """
     C: a APPEND INBOX (\\Seen $Forwarded) {3}
     S: + OK
