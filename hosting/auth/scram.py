@@ -23,6 +23,8 @@ BINDING = b"tls-exporter"
 MESSAGE_MAX = 4096  # octets
 NONCE_MAX = 512  # octets of the client's part
 
+_NO_FIRST = "This is no first message of SCRAM."
+_NO_FINAL = "This is no final message of SCRAM."
 _PROOF_SIZE = 32
 _FIRST = re.compile(
     rb"(?P<header>(?P<flag>n|y|p=[A-Za-z0-9.\-]{1,64}),(?:a=(?P<acting>[^,\0]*))?,)"
@@ -62,7 +64,7 @@ class Final:
 def read_first(message: bytes) -> First:
     found = _FIRST.fullmatch(message) if len(message) <= MESSAGE_MAX else None
     if found is None or len(found["nonce"]) > NONCE_MAX:
-        raise InvalidInput("This is no first message of SCRAM.")
+        raise InvalidInput(_NO_FIRST)
     if found["must"]:
         raise AuthenticationFailed("An extension of SCRAM is asked for that this server does not know.")
     acting_as = _name(found["acting"] or b"")
@@ -89,11 +91,11 @@ def check_acting(first: First) -> None:
 def read_final(message: bytes) -> Final:
     found = _FINAL.fullmatch(message) if len(message) <= MESSAGE_MAX else None
     if found is None:
-        raise InvalidInput("This is no final message of SCRAM.")
+        raise InvalidInput(_NO_FINAL)
     try:
         channel, proof = b64decode(found["channel"], validate=True), b64decode(found["proof"], validate=True)
     except ValueError:
-        raise InvalidInput("This is no final message of SCRAM.") from None
+        raise InvalidInput(_NO_FINAL) from None
     return Final(channel, found["nonce"], proof, found["without"])
 
 
@@ -131,10 +133,10 @@ def _name(octets: bytes) -> str:
 
     def sign(found: re.Match[bytes]) -> bytes:
         if found[1] is None:
-            raise InvalidInput("The name is not written as SCRAM wants it.")
+            raise InvalidInput(_NO_FIRST)
         return b"," if found[1] == b"2C" else b"="
 
     try:
         return _ESCAPE.sub(sign, octets).decode("utf-8")
     except UnicodeDecodeError:
-        raise InvalidInput("The name is not UTF-8.") from None
+        raise InvalidInput(_NO_FIRST) from None

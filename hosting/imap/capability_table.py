@@ -84,6 +84,12 @@ _REV2 = _DIALOGUES + "IMAP4rev2 (RFC 9051 §6.3.1, Appendix E)"
 _APPEND = "test_imap_append.py::"
 _QRESYNC = _DIALOGUES + "QRESYNC (RFC 7162 §3.2)"
 _SIGNING_IN = "test_imap_server.py::test_signing_in"
+_SCRAM = "test_imap_signin.py::test_scram_sha_256_rfc_5802"
+_SCRAM_PLUS = "test_imap_signin.py::test_scram_sha_256_plus_rfc_9266_over_tls_1_3"
+_SCRAM_WHEN = "before sign-in, with TLS, unless [auth] scram is false"
+_TLS13 = "before sign-in, with TLS 1.3, unless [auth] scram is false"
+_TOKENS = "test_imap_signin.py::test_"
+_PROVIDER = "before sign-in, with TLS, where [oauth] names a provider"
 _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
 _METADATA = "test_imap_metadata.py::"
@@ -112,6 +118,10 @@ TABLE: Final[tuple[Row, ...]] = (
     # signing in
     Row("STARTTLS", "RFC 9051", "§6.2.1", (_STARTTLS,), BEFORE_TLS),
     Row("LOGINDISABLED", "RFC 9051", "§6.2.3", (_SIGNING_IN,), NO_PASSWORDS),
+    Row("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677", "§3, RFC 9266", (_SCRAM_PLUS,), mechanism("SCRAM-SHA-256-PLUS", _TLS13)),
+    Row("AUTH=SCRAM-SHA-256", "RFC 7677", "§3, RFC 5802 §5", (_SCRAM,), mechanism("SCRAM-SHA-256", _SCRAM_WHEN)),
+    Row("AUTH=OAUTHBEARER", "RFC 7628", "§3", (_TOKENS + "oauthbearer_rfc_7628",), mechanism("OAUTHBEARER", _PROVIDER)),
+    Row("AUTH=XOAUTH2", "RFC 7628", "§3, in its older form", (_TOKENS + "xoauth2",), mechanism("XOAUTH2", _PROVIDER)),
     Row("AUTH=PLAIN", "RFC 4616", "§2", (_SIGNING_IN,), mechanism("PLAIN")),
     Row("AUTH=LOGIN", "draft-murchison-sasl-login", "§2", (_SIGNING_IN,), mechanism("LOGIN")),
     # mailboxes

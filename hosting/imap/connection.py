@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
@@ -31,6 +31,7 @@ from hosting.imap.effects import Handling, News, NextLine, Secure, Work
 from hosting.imap.faults import where
 from hosting.imap.replies import UNEXPECTED
 from hosting.imap.session import Session, State
+from hosting.tls import channel_of
 
 _log = logging.getLogger(__name__)
 _CHUNK = 48 * 1024  # octets that are written in one go
@@ -51,7 +52,7 @@ class Host(Protocol):
     def unwatch(self, connection: Connection) -> None: ...
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class Connection(TwistedProtocol):
     """Twisted's protocol around one session."""
 
@@ -98,12 +99,22 @@ class Connection(TwistedProtocol):
         session = self._host.session(self.address, secure=self._implicit_tls)
         self.session = session
         self._decoder = Decoder(session.services.limits)
-        transport.write(session.greeting())
+        if not self._implicit_tls:  # else when TLS is active: what can be offered depends on it
+            transport.write(session.greeting())
         if octets:
             if self._implicit_tls:
                 transport.protocol.dataReceived(octets)
             else:
                 self.dataReceived(octets)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is active, and with it there is something that a sign-in can be bound to."""
+        session = self.session
+        if session is None:
+            return
+        session.channel = channel_of(cast(Any, self.transport).getHandle())
+        if self._implicit_tls and not self._ending:
+            cast(Any, self.transport).write(session.greeting())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._ending = True

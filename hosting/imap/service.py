@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from gateway.smtp.proxy import Network, is_proxy
 from hosting.auth.mailbox_rights import DirectoryRights, RightsDirectory
-from hosting.auth.signin import Authenticator, Principal
+from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap.connection import Connection
 from hosting.imap.counters import Counters
 from hosting.imap.effects import Work
@@ -72,7 +72,7 @@ class ImapService(Service):
         reactor: Any,
         listeners: Sequence[Listener],
         installation: Installation,
-        authenticator: Authenticator,
+        authenticator: SaslAuthenticator,
         clock: Clock,
         limits: Limits,
         counters: Counters,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from hosting.auth.signin import Authenticator, Principal
+from hosting.auth import sasl
+from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap import capabilities, replies, uid_only
 from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.capability_table import Circumstances
@@ -93,7 +94,7 @@ class Services:
     """What every session of a worker uses."""
 
     installation: Installation
-    authenticator: Authenticator
+    authenticator: SaslAuthenticator
     registry: Registry
     shared: SharedMailboxes
     limits: Limits
@@ -114,6 +115,7 @@ class Session:
         "address",
         "annotation_news",
         "bad_commands",
+        "channel",
         "compressed",
         "condstore",
         "contexts",
@@ -142,6 +144,7 @@ class Session:
         self.id = session_id
         self.address = address
         self.secure = secure
+        self.channel = b""  # what SCRAM can bind to: the exporter of TLS 1.3 (RFC 9266); empty before it, and without
         self.compressed = False  # RFC 4978
         self.hidden: frozenset[str] = frozenset()  # capabilities that this client is not told of, in capitals
         self.wake: Callable[[], None] = _nobody  # set by the shell: something is to be told without a command
@@ -180,14 +183,21 @@ class Session:
     def circumstances(self) -> Circumstances:
         """What decides which capabilities are told."""
         services = self.services
-        passwords = self.secure or services.plain_allowed  # RFC 9051 §6.2.3: else none is taken
         return Circumstances(
             signed_in=self.state in (State.SIGNED_IN, State.SELECTED),
             secure=self.secure,
             tls_offered=services.tls_offered,
-            mechanisms=frozenset(("PLAIN", "LOGIN")) if passwords else frozenset(),
+            mechanisms=self.mechanisms(),
             compressed=self.compressed,
         )
+
+    def mechanisms(self) -> frozenset[str]:
+        """Of AUTHENTICATE, that can be used here and now."""
+        services = self.services
+        if not (self.secure or services.plain_allowed):  # RFC 9051 §6.2.3
+            return frozenset()
+        offers = services.authenticator.offers
+        return frozenset(("PLAIN", "LOGIN", *sasl.mechanisms(offers, bindable=bool(self.channel))))
 
     def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:
         """From here on the session belongs to `principal` and holds its account open."""

@@ -1,21 +1,25 @@
 """STARTTLS, LOGIN, AUTHENTICATE: from a connection to a principal with an open account.
 
-A password is taken over TLS only, unless the operator allowed plain text for tests. The tagged OK carries the
-capabilities.
+A password is taken over TLS only, unless the operator allowed plain text for tests, and so are proofs and tokens. What
+is bound to the channel is bound to TLS 1.3 by its exporter. The tagged OK carries the capabilities.
 
-Standards: RFC 9051 §6.2, RFC 4616 (PLAIN), RFC 4959 (initial response), draft-murchison-sasl-login (LOGIN), RFC 5530.
+Standards: RFC 9051 §6.2, RFC 4616 (PLAIN), RFC 4959 (initial response), draft-murchison-sasl-login (LOGIN), RFC 5530;
+RFC 5802, 7677 and 9266 (SCRAM), RFC 7628 (tokens) with `hosting.auth.sasl`.
 """
 
 from __future__ import annotations
 
 import binascii
 from contextlib import AbstractContextManager
+from functools import partial
 
+from hosting.auth import sasl
 from hosting.auth.signin import Principal, SignIn
 from hosting.imap.commands import Authenticate, Login, StartTls
 from hosting.imap.effects import Flow, Secure, blocking, next_line
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.session import Session
+from storage.errors import InvalidInput
 from storage.mail.account import Account
 from storage.mail.quota import Limits
 
@@ -39,13 +43,16 @@ def login(session: Session, _: bytes, command: Login) -> Flow[bytes]:
 
 def authenticate(session: Session, _: bytes, command: Authenticate) -> Flow[bytes]:
     _require_privacy(session)
+    if command.mechanism not in session.mechanisms():
+        raise Refused(b"CANNOT", "This mechanism is not offered.")
     if command.mechanism == "PLAIN":
         user, password = yield from _plain(command.initial)
+        yield from _admit(session, user, password)
     elif command.mechanism == "LOGIN":
         user, password = yield from _login(command.initial)
+        yield from _admit(session, user, password)
     else:
-        raise Refused(b"CANNOT", "This mechanism is not offered.")
-    yield from _admit(session, user, password)
+        yield from _open(session, (yield from _exchange(session, command)))
     return b"[CAPABILITY %b] Logged in." % session.capabilities()
 
 
@@ -78,6 +85,25 @@ def _login(initial: bytes | None) -> Flow[tuple[str, str]]:
     return user, password
 
 
+def _exchange(session: Session, command: Authenticate) -> Flow[Principal]:
+    """Challenges and responses, as long as the mechanism wants."""
+    client = sasl.Client("imap", session.address, session.id, session.channel)
+    exchange = sasl.begin(command.mechanism, session.services.authenticator, client)
+    line, challenge = command.initial, b""
+    while True:
+        if line is None:
+            yield b"+ %b\r\n" % binascii.b2a_base64(challenge, newline=False)
+            line = yield from next_line()
+        said = _decoded(line)
+        try:
+            step = yield from blocking(partial(exchange.respond, said))
+        except InvalidInput as error:
+            raise Bad(error.public) from None
+        if isinstance(step, Principal):
+            return step
+        line, challenge = None, step
+
+
 def _decoded(line: bytes) -> bytes:
     line = line.strip()
     if line == b"*":
@@ -96,13 +122,13 @@ def _text(octets: bytes) -> str:
 
 
 def _admit(session: Session, user: str, password: str) -> Flow[None]:
-    services = session.services
     asked = SignIn("imap", user, password, session.address, session.id)
+    principal = yield from blocking(partial(session.services.authenticator.verify, asked))
+    yield from _open(session, principal)
 
-    def verify() -> Principal:
-        return services.authenticator.verify(asked)
 
-    principal = yield from blocking(verify)
+def _open(session: Session, principal: Principal) -> Flow[None]:
+    services = session.services
     services.registry.enter(principal.account_id)
     limits = Limits(principal.quota_bytes, principal.quota_messages)
     lease = services.installation.account(principal.tenant_id, principal.account_id, limits=limits)
