@@ -47,6 +47,16 @@ WHOLE: list[tuple[str, bytes, list[Event]]] = [
         b"a append b {900+}\r\n" + b"x" * 900 + b"\r\n",
         [Frame(b"a append b {900+}\r\n", (b"x" * 900,))],
     ),
+    (
+        "so may each message of several, and of REPLACE",
+        b"a append b {900+}\r\n" + b"x" * 900 + b" ~{900+}\r\n" + b"y" * 900 + b"\r\n"
+        b"b uid replace 1 c {900+}\r\n" + b"z" * 900 + b"\r\nc Replace 1 d {900+}\r\n" + b"z" * 900 + b"\r\n",
+        [
+            Frame(b"a append b {900+}\r\n ~{900+}\r\n", (b"x" * 900, b"y" * 900)),
+            Frame(b"b uid replace 1 c {900+}\r\n", (b"z" * 900,)),
+            Frame(b"c Replace 1 d {900+}\r\n", (b"z" * 900,)),
+        ],
+    ),
 ]
 
 
@@ -89,6 +99,25 @@ TOO_MUCH: list[tuple[str, bytes, list[Event]]] = [
         [Refusal(b"a", b"[TOOBIG] The literal is larger than this server takes."), Frame(b"b NOOP")],
     ),
     (
+        "messages together pass the limit of a command",
+        b"a APPEND x" + b"".join(b" {800+}\r\n" + b"x" * 800 for _ in range(2)) + b" {401}\r\nb NOOP\r\n",
+        [Refusal(b"a", b"[TOOBIG] The literal is larger than this server takes."), Frame(b"b NOOP")],
+    ),
+    (
+        "the rest of them is skipped",
+        b"a APPEND x {1000+}\r\n"
+        + b"x" * 1000
+        + b" {1000+}\r\n"
+        + b"x" * 1000
+        + b" {1+}\r\ny {2+}\r\nzz\r\nb NOOP\r\n",
+        [Refusal(b"a", b"[TOOBIG] The literal is larger than this server takes."), Frame(b"b NOOP")],
+    ),
+    (
+        "what is called APPEND but is not one has the limit of all",
+        b"a UID APPENDIX {101}\r\nb APPEND\tx {101}\r\n",
+        [Refusal(b"a", b"[TOOBIG] The literal is larger than this server takes.")],
+    ),
+    (
         "lines together pass the limit",
         b"a X" + b"".join(b" " + b"y" * 60 + b" {1+}\r\nz" for _ in range(5)) + b"\r\n",
         [Refusal(b"a", b"The command is too long.")],
@@ -99,6 +128,20 @@ TOO_MUCH: list[tuple[str, bytes, list[Event]]] = [
 @pytest.mark.parametrize(("octets", "expected"), [row[1:] for row in TOO_MUCH], ids=[row[0] for row in TOO_MUCH])
 def test_limits(octets: bytes, expected: list[Event]) -> None:
     assert events(decoder(), octets)[: len(expected)] == expected
+
+
+def test_literal_minus() -> None:
+    """RFC 7888 §5: 4,096 octets may come by themselves; more are BAD, and read past or the end."""
+    source = Decoder(Limits(literal_minus=True, swallowed=9000))
+    source.signed_in = True
+    refused = Refusal(b"a", b"[TOOBIG] A literal of this size has to wait for a go-ahead.", is_bad=True)
+    assert refused.word == b"BAD "
+    small = b"a APPEND b {4096+}\r\n" + b"x" * 4096 + b"\r\n"
+    large = b"a APPEND b ~{4097+}\r\n" + b"x" * 4097 + b" {2+}\r\nxx\r\nb NOOP\r\n"
+    assert events(source, small) == [Frame(b"a APPEND b {4096+}\r\n", (b"x" * 4096,))]
+    assert events(source, large) == [refused, Frame(b"b NOOP")]
+    assert events(source, b"a APPEND b {4097}\r\n")[0] == Prompt()
+    assert events(source, b"x" * 4097 + b"\r\na SELECT {9001+}\r\n")[1] == Refusal(b"a", refused.text, close=True)
 
 
 def test_before_sign_in_literals_are_small() -> None:
