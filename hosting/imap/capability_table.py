@@ -93,6 +93,7 @@ _PROVIDER = "before sign-in, with TLS, where [oauth] names a provider"
 _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
 _METADATA = "test_imap_metadata.py::"
+_LAYERS = "test_imap_layers.py"
 _SWITCHES = "test_imap_switches.py::"
 _THREADS = "test_imap_values.py::"
 _SEARCHING = "test_imap_searching.py::"
@@ -146,6 +147,9 @@ TABLE: Final[tuple[Row, ...]] = (
         "QRESYNC", "RFC 7162", "§3.2", (_QRESYNC, "test_imap_news.py::test_qresync_clients_hear_vanished"),
         enables=("qresync", "condstore"),  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
     ),
+    # what lies below the commands
+    Row("COMPRESS=DEFLATE", "RFC 4978", "§3", (_LAYERS,), UNCOMPRESSED),
+    Row("UNAUTHENTICATE", "RFC 8437", "§3, §4.1", (_LAYERS,)),
     # messages
     Row("UNSELECT", "RFC 3691", "§2", (_SELECT,)),
     Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),

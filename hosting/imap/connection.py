@@ -2,9 +2,10 @@
 
 Output is pulled: while the transport is full no generator is stepped, and one command holds the event loop for 10 ms at
 most before others are served. Input is bounded too: while a command runs, reading stops once a buffer's worth has piled
-up. An idle connection keeps no buffer.
+up, compressed or not. An idle connection keeps no buffer.
 
-Standards: RFC 9051 §2.2 and §5.5 (one command after the other), §6.2.1 (STARTTLS), HAProxy's PROXY protocol 2.3.
+Standards: RFC 9051 §2.2 and §5.5 (one command after the other), §6.2.1 (STARTTLS), RFC 4978 (COMPRESS), RFC 5465 §3.1
+(news between commands), HAProxy's PROXY protocol 2.3.
 """
 
 # ruff: noqa: N802 - the methods that Twisted calls have Twisted's names
@@ -20,18 +21,18 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
-from twisted.protocols.haproxy._v1parser import V1Parser
-from twisted.protocols.haproxy._v2parser import V2Parser
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
-from hosting.imap.effects import Handling, News, NextLine, Secure, Work
+from hosting.imap.decoder import Frame, Prompt, Refusal
+from hosting.imap.effects import Compress, EndCompression, Handling, News, NextLine, Secure, Work
 from hosting.imap.faults import where
+from hosting.imap.proxied import ProxyHeader
 from hosting.imap.replies import UNEXPECTED
 from hosting.imap.session import Session, State
+from hosting.imap.wire import Wire
 from hosting.tls import channel_of
+from storage.errors import InvalidInput
 
 _log = logging.getLogger(__name__)
 _CHUNK = 48 * 1024  # octets that are written in one go
@@ -59,11 +60,10 @@ class Connection(TwistedProtocol):
     def __init__(self, host: Host, *, implicit_tls: bool, proxied: bool) -> None:
         self._host = host
         self._implicit_tls = implicit_tls
-        self._parser: V1Parser | V2Parser | None = None
-        self._header: bytes | None = b"" if proxied else None
+        self._header = ProxyHeader() if proxied else None  # until it has come
         self.address = ""
         self.session: Session | None = None
-        self._decoder: Decoder | None = None
+        self._wire: Wire | None = None
         self._flow: Handling | None = None
         self._waiting: type[Work] | type[NextLine] | type[News] | None = None
         self._full = False  # the transport wants no more for now
@@ -98,7 +98,7 @@ class Connection(TwistedProtocol):
         transport.registerProducer(self, True)
         session = self._host.session(self.address, secure=self._implicit_tls)
         self.session = session
-        self._decoder = Decoder(session.services.limits)
+        self._wire = Wire(session.services.limits)
         if not self._implicit_tls:  # else when TLS is active: what can be offered depends on it
             transport.write(session.greeting())
         if octets:
@@ -139,7 +139,7 @@ class Connection(TwistedProtocol):
         if self._ending:
             return
         if self._waiting is not Work and not self._lost:
-            cast(Any, self.transport).write(b"* BYE " + farewell + b"\r\n")
+            self._send(b"* BYE " + farewell + b"\r\n")
         self._disconnect()
 
     def abort(self) -> None:
@@ -166,56 +166,61 @@ class Connection(TwistedProtocol):
         if self._ending:
             return
         if self._header is not None:
-            self._read_header(data)
+            self._read_header(self._header, data)
             return
-        decoder = self._decoder
-        assert decoder is not None
+        wire = self._wire
+        assert wire is not None
         self.last_activity = time.monotonic()
-        decoder.feed(data)
+        wire.feed(data)
+        self._go_on()
+        if wire.unread > _READ_AHEAD and not (self._reading_stopped or self._ending):
+            self._reading_stopped = True
+            cast(Any, self.transport).pauseProducing()
+
+    def _read_header(self, header: ProxyHeader, data: bytes) -> None:
+        try:
+            read = header.feed(data)
+        except InvalidInput:
+            cast(Any, self.transport).abortConnection()
+            return
+        if read is not None:
+            self._header, self.address = None, read[0] or self.address
+            self._begin(read[1])
+
+    def _go_on(self) -> None:
+        """Takes of what arrived whatever can be taken now."""
+        if self._ending:
+            return
         if self._flow is None:
             self._next_command()
         elif self._waiting in (NextLine, News):
             self._offer_line()
-        elif decoder.buffered > _READ_AHEAD and not self._reading_stopped:
-            self._reading_stopped = True
-            cast(Any, self.transport).pauseProducing()
-
-    def _read_header(self, data: bytes) -> None:
-        """The PROXY header, before anything else, TLS included."""
-        if self._parser is None:
-            self._header = header = (self._header or b"") + data
-            if len(header) < 16:
-                return
-            self._parser = V2Parser() if header.startswith(V2Parser.PREFIX) else V1Parser()
-            data = header
-        try:
-            info, rest = self._parser.feed(data)
-        except (InvalidProxyHeader, ValueError):
-            cast(Any, self.transport).abortConnection()
-            return
-        if info is None:
-            return
-        self._header = self._parser = None
-        if info.source is not None:
-            self.address = str(getattr(info.source, "host", self.address))
-        self._begin(rest or b"")
 
     def _next_command(self) -> None:
-        decoder, session = self._decoder, self.session
-        assert decoder is not None
+        wire, session = self._wire, self.session
+        assert wire is not None
         assert session is not None
+        until = time.perf_counter() + _BURST
         while self._flow is None and not self._ending and not self._full:
-            event = decoder.next_frame()
+            late = time.perf_counter() > until
+            event = None if late else wire.next_frame(lambda: time.perf_counter() > until)
             if event is None:
+                if late or wire.is_behind:  # much arrived, or much has come out of little: others first
+                    self._host.soon(self._go_on)
                 break
             if isinstance(event, Frame):
                 self._flow = session.respond(event)
                 self._step(None)
             elif isinstance(event, Prompt):
-                cast(Any, self.transport).write(b"+ OK\r\n")
+                self._send(b"+ OK\r\n")
             else:
                 self._refuse(event)
-        if self._reading_stopped and not self._ending and decoder.buffered <= _READ_AHEAD:
+        if session.listening is not None:
+            self._tell_unasked()
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_stopped and not self._ending and self._wire is not None and self._wire.unread <= _READ_AHEAD:
             self._reading_stopped = False
             cast(Any, self.transport).resumeProducing()
 
@@ -226,7 +231,7 @@ class Connection(TwistedProtocol):
             self.end(refusal.text)
             return
         session.bad_commands += 1
-        cast(Any, self.transport).write((refusal.tag or b"*") + b" " + refusal.word + refusal.text + b"\r\n")
+        self._send((refusal.tag or b"*") + b" " + refusal.word + refusal.text + b"\r\n")
         self._check_patience()
 
     def _check_patience(self) -> None:
@@ -236,15 +241,14 @@ class Connection(TwistedProtocol):
 
     def _offer_line(self) -> None:
         """A line for a command that waits for one."""
-        decoder = self._decoder
-        assert decoder is not None
-        line = decoder.next_line()
+        line = self._wire.next_line() if self._wire is not None else None
         if line is None:
+            self._resume_reading()
             return
         if isinstance(line, Refusal):
             self.end(line.text)
             return
-        if self._waiting is News:
+        if self._waiting is News and self.session is not None and self.session.listening is None:
             self._host.unwatch(self)
         self._waiting = None
         self._step(line)
@@ -252,10 +256,28 @@ class Connection(TwistedProtocol):
             self._next_command()
 
     def news(self) -> None:
-        """The selected mailbox of a session in IDLE may have news."""
-        if self._waiting is News and not self._full and not self._ending:
+        """There may be news for a session in IDLE, or for one that asked for them by NOTIFY."""
+        if self._full or self._ending or self._stepping:
+            return
+        if self._waiting is News:
             self._waiting = None
             self._step(None)
+        elif self._flow is None:
+            self._tell_unasked()
+
+    def _tell_unasked(self) -> None:
+        """What is to be told between commands: not while one is arriving, whose numbers may mean what was told."""
+        session, wire = self.session, self._wire
+        if session is None or wire is None or self._flow is not None or self._full or self._ending:
+            return
+        if wire.at_rest and (flow := session.unsolicited()) is not None:
+            self._flow = flow
+            self._step(None)
+
+    def rest(self) -> None:
+        """Nothing was heard for a while."""
+        if self._wire is not None and (self._flow is None or self._waiting is News):
+            self._wire.rest()
 
     # --- running a command ---
 
@@ -298,14 +320,14 @@ class Connection(TwistedProtocol):
                     self._waiting = Work
                     self._host.run(effect, self._worked)
                     return
-                if isinstance(effect, Secure):
-                    self._secure()
+                if isinstance(effect, Secure | Compress | EndCompression):
+                    self._change_layer(effect)
                     continue
                 self._waiting = type(effect)
                 if isinstance(effect, News):
                     self._host.watch(self)
-                if self._decoder is not None and self._decoder.buffered:
-                    self._host.soon(self._offer_waiting_line)  # the line came with the command
+                if self._wire is not None and self._wire.unread:
+                    self._host.soon(self._go_on)  # the line came with the command
                 return
         except StopIteration:
             self._flow = None
@@ -319,16 +341,15 @@ class Connection(TwistedProtocol):
         finally:
             self._stepping = False
 
-    def _offer_waiting_line(self) -> None:
-        if self._waiting in (NextLine, News) and not self._ending:
-            self._offer_line()
-
     def _write(self, pieces: list[bytes]) -> None:
         if pieces and not self._lost:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             if data:
-                cast(Any, self.transport).write(data)
+                self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        cast(Any, self.transport).write(data if self._wire is None else self._wire.pack(data))
 
     def _worked(self, result: Any, error: BaseException | None) -> None:
         """A worker is done; the session goes on in the event loop."""
@@ -344,20 +365,29 @@ class Connection(TwistedProtocol):
         if self._flow is None and not self._ending:
             self._next_command()
 
-    def _secure(self) -> None:
-        decoder = self._decoder
-        assert decoder is not None
-        decoder.discard()
-        cast(Any, self.transport).startTLS(self._host.tls_context(), True)
+    def _change_layer(self, effect: Secure | Compress | EndCompression) -> None:
+        """What was written so far went the old way; what comes and goes from now on takes the new one."""
+        wire, transport = self._wire, cast(Any, self.transport)
+        assert wire is not None
+        if isinstance(effect, Secure):
+            wire.discard()
+            transport.startTLS(self._host.tls_context(), True)
+        elif isinstance(effect, Compress):
+            wire.compress()
+        elif last := wire.end_compression():
+            transport.write(last)
 
     def _finished(self) -> None:
-        session, decoder = self.session, self._decoder
+        session, wire = self.session, self._wire
         assert session is not None
-        assert decoder is not None
+        assert wire is not None
         if session.state is State.ENDED:
             self._disconnect()
             return
-        decoder.signed_in = session.state is not State.GREETED
+        wire.signed_in(session.state is not State.GREETED)
+        if session.listening is not None:
+            session.wake = self.news
+            self._host.watch(self)
         self._check_patience()
 
     # --- IPushProducer: the transport's buffer ---

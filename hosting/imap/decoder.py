@@ -96,6 +96,17 @@ class Decoder:
         self._buffer, self._at = b"", 0
         self._reset()
 
+    def remainder(self) -> bytes:
+        """What arrived behind the last command, and is for somebody else to read."""
+        rest = self._buffer[self._at :]
+        self.discard()
+        return rest
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing of another command has arrived."""
+        return self.buffered == 0 and not self._text and self._literal is None and not (self._skip or self._in_line)
+
     def next_line(self) -> bytes | Refusal | None:
         """One line by itself: DONE, or a response of a SASL exchange."""
         line = self._take_line()

@@ -17,6 +17,7 @@ from hosting.imap import (
     expunge,
     fetch,
     general,
+    layers,
     listing,
     mailboxes,
     metadata,
@@ -31,6 +32,7 @@ from hosting.imap import commands as c
 from hosting.imap import status as status_command
 from hosting.imap import store as store_command
 from hosting.imap.append_commands import Append, Replace
+from hosting.imap.layer_grammar import Compress, Unauthenticate
 from hosting.imap.metadata_grammar import GetMetadata, SetMetadata
 from hosting.imap.session import News, Rule, State
 
@@ -74,6 +76,8 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.StartTls: _rule(signin.start_tls, _GREETED, _none),
     c.Login: _rule(signin.login, _GREETED, _none),
     c.Authenticate: _rule(signin.authenticate, _GREETED, _none),
+    Compress: _rule(layers.compress, _SIGNED_IN, _none),
+    Unauthenticate: _rule(layers.unauthenticate, _SIGNED_IN, _none),
     c.Enable: _rule(general.enable, _SIGNED_IN, _expunges),
     c.Namespace: _rule(general.namespace, _SIGNED_IN, _expunges),
     c.Select: _rule(selecting.select, _SIGNED_IN, _none),

@@ -48,6 +48,7 @@ from storage.values import AccountId, MailboxId
 
 _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
+_REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
 _WORKERS: Final = 12
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
@@ -305,6 +306,8 @@ class ImapService(Service):
             if connection.ended and now - connection.ended > _LINGER:
                 connection.abort()
             silent = now - connection.last_activity
+            if silent > _REST:
+                connection.rest()
             if session is None or session.state is State.GREETED:
                 if silent > self._limits.sign_in_timeout:
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
