@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from storage.mime.addresses import parse_addresses
 from storage.mime.casemap import casemap
-from storage.mime.dates import SentDate, parse_date
+from storage.mime.dates import SentDate, sent_date
 from storage.mime.decode import decode_unknown
 from storage.mime.fields import Header, listed_fields, received_fields
 from storage.mime.message import Message
@@ -75,7 +75,7 @@ def derive(message: Message) -> Derived:
         message_id_field=ids.message_id,
         references=" ".join(ids.references),
         preview=preview(message),
-        sent=parse_date(header.value(b"date") or b""),
+        sent=sent_date(header.value(b"date") or b""),
     )
 
 

@@ -3,6 +3,9 @@
 Tolerant: the day of the week is ignored, two-digit years, missing seconds, named zones and missing zones are taken,
 ISO 8601 too. A date that does not exist (30 February) or that no clock can have meant (year above 9999) is no date.
 
+For order (SORT, THREAD, SENTON) only a date counts that follows the grammar of RFC 5322, obsolete forms included: of
+all others RFC 5256 §2.2 takes the time of arrival, and so do other servers.
+
 Never fails; looks at the first `OCTETS_MAX` octets only.
 Standards: RFC 5322 §3.3 and §4.3, RFC 9051 §6.4.4 (SENTON disregards time and zone), RFC 5256 §2.2 (sent date in
 UTC).
@@ -42,6 +45,10 @@ _C_LIBRARY = re.compile(  # ctime(): Thu Jan  1 00:00:00 1970, with or without a
     rb"\s*[A-Za-z]{3,9},?\s+([A-Za-z]{3})[a-z]*\s+(\d{1,2}),?\s+" + _CLOCK + rb"([A-Za-z]{1,5}|[+-]\d{4})?\s*(\d{4})"
 )
 _ISO = re.compile(rb"\s*(\d{4})-(\d{2})-(\d{2})(?:[T ]" + _CLOCK + _ZONE + rb")?")
+_GRAMMAR = re.compile(  # of a date in mail, as far as its numbers go; years before 1900 are none (RFC 5322 §3.3)
+    rb"\s*(?:[A-Za-z]{3}\s*,\s*)?\d{1,2}\s+[A-Za-z]{3,9}\s+(?:\d{2}|19\d{2}|[2-9]\d{3})\s+\d{1,2}\s*[:.]\s*\d{2}"
+    rb"(?:\s*[:.]\s*\d{2})?(?!\s*[:.\d])"
+)
 _COMMENT = re.compile(rb"\([^()]*\)")
 
 
@@ -74,6 +81,12 @@ def parse_date(value: bytes) -> SentDate | None:
     if hours > 24 or minutes > 59 or seconds > 60:  # 60 is a leap second
         return None
     return SentDate(local_day * 86400 + hours * 3600 + minutes * 60 + seconds - _offset(zone), local_day)
+
+
+def sent_date(value: bytes) -> SentDate | None:
+    """The date by which messages are ordered; None where the time of arrival counts instead (RFC 5256 §2.2)."""
+    value = _COMMENT.sub(b" ", value[:OCTETS_MAX])
+    return parse_date(value) if _GRAMMAR.match(value) else None
 
 
 def _full_year(year: bytes) -> int:

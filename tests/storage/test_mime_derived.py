@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.mime.content import derive
-from storage.mime.dates import SentDate, parse_date
+from storage.mime.dates import SentDate, parse_date, sent_date
 from storage.mime.fields import read_header
 from storage.mime.message import read_message
 from storage.mime.subjects import base_subject
@@ -45,6 +45,28 @@ NOON = DAY * 86400 + 12 * 3600
 def test_dates(value: bytes, seconds: int | None) -> None:
     """RFC 5322 §3.3, §4.3; the day is the one that was written (RFC 9051 §6.4.4)."""
     assert parse_date(value) == (None if seconds is None else SentDate(seconds, DAY))
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"),
+    [
+        (b"Thu, 22 Aug 2002 12:00:00 +0000", True),
+        (b" (c) Thu,22 Aug 02 1:00 (a) +-0500", True),
+        (b"22 Aug 2002 12.00.00 Eastern Daylight Time", True),
+        (b"Thu, 22 Aug 2002 01:00:00 AM", True),
+        (b"22 Aug 0102 12:00:00 +0200", False),
+        (b"22 Aug 102 12:00:00 +0200", False),
+        (b"22 Aug 2002 12:00:3 +0200", False),
+        (b"22 Aug 2002 12:0:30 +0200", False),
+        (b"Thu, 22-Aug-02 12:00:00 EST", False),
+        (b"Thu Aug 22 12:00:00 2002", False),
+        (b"2002-08-22T12:00:00Z", False),
+        (b"22 Aug 2002", False),
+    ],
+)
+def test_dates_of_order(value: bytes, counts: bool) -> None:
+    """RFC 5256 §2.2: what cannot be parsed is ordered by its arrival."""
+    assert sent_date(value) == (parse_date(value) if counts else None)
 
 
 @pytest.mark.parametrize(
