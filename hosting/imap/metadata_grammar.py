@@ -8,16 +8,14 @@ Standards: RFC 5464 §3.2 (names), §4.2, §4.3, §5; RFC 9590 §3.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from hosting.imap.commands import Command
 from hosting.imap.cursor import Cursor, Malformed
+from storage.mail.annotations import is_entry
 
 INFINITY: Final = 1 << 30
-_ENTRY = re.compile(r"(?:/[\x20-\x24\x26-\x29\x2b-\x2e\x30-\x7e]+)+", re.ASCII)  # neither "*" nor "%" nor "//"
-_LENGTH = 255
 _MOST_ENTRIES = 100
 _DEPTHS: Final = {"0": 0, "1": 1, "INFINITY": INFINITY}
 
@@ -113,10 +111,8 @@ def set_metadata(cursor: Cursor, utf8: bool) -> SetMetadata:
 
 def _entry(cursor: Cursor) -> str:
     name = cursor.astring().decode("latin-1")
-    if len(name) > _LENGTH or _ENTRY.fullmatch(name) is None:
+    if not is_entry(name):
         raise Malformed("The name of an entry is not valid.")
-    if name.lower().split("/", 2)[1] not in ("private", "shared"):
-        raise Malformed("The name of an entry begins with /private or /shared.")
     return name
 
 

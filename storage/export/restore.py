@@ -32,6 +32,7 @@ from storage.errors import (
     Unavailable,
 )
 from storage.export import collection_restore, restore_rows
+from storage.export.annotations import restore as restore_annotations
 from storage.export.archive import ArchiveFolder
 from storage.export.index import FolderLine, MessageLine
 from storage.export.restore_rows import WantedMailbox, WantedPlace
@@ -185,6 +186,9 @@ class _Restore:
             return
         first = {name for name, _ in FIRST_MAILBOXES if name != INBOX}
         self._ids = restore_rows.make_mailboxes(self._account, wanted, first - names)
+        left_out = restore_annotations(self._account, self._ids, values.get("annotations"))
+        if left_out:
+            self.restored.note(f"{left_out} annotations of mailboxes are left out.")
         subscribed = _subscriptions(values.get("subscriptions"))
         restore_rows.subscribe(self._account, subscribed, (first | {INBOX}) - subscribed if untouched else ())
 

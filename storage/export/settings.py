@@ -14,6 +14,7 @@ from typing import Any
 from storage.directory.control import Control
 from storage.directory.rows import AccountRow, AliasRow, TenantRow
 from storage.directory.tenant import Tenant
+from storage.export.annotations import written as annotations_of
 from storage.filter.rules import ListEntry, RuleScope, of_account
 from storage.mail.account import Account
 from storage.values import AccountId, EmailAddress
@@ -58,6 +59,7 @@ def of_the_account(tenant: Tenant, row: AccountRow, account: Account) -> dict[st
         ],
         "filter": _filter(tenant, of_account(row.account_id)),
         "subscriptions": sorted(account.mailboxes.subscriptions()),
+        "annotations": annotations_of(account),
         "shares": _shares(tenant, row.account_id, account),
     }
 

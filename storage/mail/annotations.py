@@ -10,6 +10,7 @@ Standards: RFC 5464 §3, §4.1; RFC 6154 §4 (special use is kept with the mailb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,8 @@ SERVER: Final = MailboxId(0)  # the account as a whole
 SPECIAL_USE: Final = "/private/specialuse"
 
 _COUNTER = "annotation"
+_ENTRY = re.compile(r"(?:/[\x20-\x24\x26-\x29\x2b-\x2e\x30-\x7e]+)+", re.ASCII)  # neither "*" nor "%" nor "//"
+_LENGTH = 255
 
 _mine = annotation.c.account_id == bindparam("account")
 _there = (_mine, annotation.c.owner_id == bindparam("owner"), annotation.c.mailbox_id == bindparam("mailbox"))
@@ -38,9 +41,9 @@ _select_serials = prepare(
     select(annotation.c.owner_id, annotation.c.mailbox_id, annotation.c.entry, annotation.c.serial).where(_mine)
 )
 _select_all = prepare(
-    select(annotation.c.mailbox_id, annotation.c.entry, annotation.c.value)
-    .where(_mine, annotation.c.owner_id == bindparam("owner"))
-    .order_by(annotation.c.mailbox_id, annotation.c.entry)
+    select(annotation.c.owner_id, annotation.c.mailbox_id, annotation.c.entry, annotation.c.value)
+    .where(_mine)
+    .order_by(annotation.c.owner_id, annotation.c.mailbox_id, annotation.c.entry)
 )
 _room_taken = func.sum(annotation.c.octets + func.length(annotation.c.entry))
 _count_all = prepare(select(func.coalesce(_room_taken, 0)).where(_mine))
@@ -84,6 +87,13 @@ _set_use = prepare(
 )
 
 
+def is_entry(name: str) -> bool:
+    """Whether an annotation may be called so, in any case of its letters."""
+    if len(name) > _LENGTH or _ENTRY.fullmatch(name) is None:
+        return False
+    return name.lower().split("/", 2)[1] in ("private", "shared")
+
+
 class TooMany(LimitReached):
     """No annotation more here."""
 
@@ -120,11 +130,11 @@ class Annotations:
                     found[entry] = row[0]
         return found
 
-    def all(self, owner_id: AccountId) -> list[tuple[MailboxId, str, bytes]]:
-        """Everything that is kept beside mailboxes of `owner_id`, in order: for archives."""
+    def all(self) -> list[tuple[AccountId, MailboxId, str, bytes]]:
+        """Everything, in order: for archives."""
         with self._database.reading() as connection:
-            rows = _select_all.rows(connection, account=self._account_id, owner=owner_id)
-        return [(MailboxId(mailbox_id), entry, value) for mailbox_id, entry, value in rows]
+            rows = _select_all.rows(connection, account=self._account_id)
+        return [(AccountId(owner), MailboxId(mailbox_id), entry, value) for owner, mailbox_id, entry, value in rows]
 
     def serial(self) -> int:
         """Rises with every change."""

@@ -19,11 +19,13 @@ from storage.errors import CleanmailError
 from storage.export import form as forms
 from storage.export import names
 from storage.export.account import export_account
+from storage.export.annotations import restore as restore_annotations
 from storage.export.archive import ArchiveFolder
 from storage.export.restore import restore_archive, would_be_restored
 from storage.export.values import Form
 from storage.export.verify import verify_archive
 from storage.mail.account import Account
+from storage.mail.annotations import SERVER, AnnotationLimits
 from storage.mail.messages import NewMessage
 from storage.schema.account import mailbox
 from storage.values import MailboxId, UidSet
@@ -59,6 +61,32 @@ def test_an_account_comes_back_as_it_was(place: ExportPlace, tmp_path: Path, for
     back = restore_archive(place.installation, place.tenant_id, one, tmp_path / "one")
     assert (back.imported, back.present) == (0, manifest.messages)
     assert place.view(one) == wanted and place.view(other) == wanted
+
+
+def test_annotations_come_back(place: ExportPlace, tmp_path: Path) -> None:
+    """Whatever octets they hold; what is there already is not replaced; notes on others' mailboxes are for reading."""
+    one, other = place.new_account(), place.new_account()
+    limits = AnnotationLimits(10, 1000)
+    with place.installation.account(place.tenant_id, one) as account:
+        work = account.mailboxes.create("Work").id
+        account.annotations.change(one, work, {"/shared/comment": "ü".encode(), "/private/x": b"\xff\0"}, limits)
+        account.annotations.change(one, SERVER, {"/private/comment": b"mine"}, limits)
+        account.annotations.change(other, work, {"/private/comment": b"beside another's"}, limits)
+    export_account(place.installation, place.tenant_id, one, tmp_path / "one")
+    with place.installation.account(place.tenant_id, other) as account:
+        account.annotations.change(other, SERVER, {"/private/comment": b"there"}, limits)
+    restored = restore_archive(place.installation, place.tenant_id, other, tmp_path / "one")
+    assert restored.notes == []
+    with place.installation.account(place.tenant_id, other) as account:
+        names = {each.id: each.name for each in account.mailboxes.list()}
+        assert [(owner, names.get(each), entry, value) for owner, each, entry, value in account.annotations.all()] == [
+            (other, None, "/private/comment", b"there"),
+            (other, "Work", "/private/x", b"\xff\0"),
+            (other, "Work", "/shared/comment", "ü".encode()),
+        ]
+        assert restore_annotations(account, {}, [{"mailbox": "", "entry": "/x"}, 3, {"mailbox": "Work"}]) == 3
+        assert restore_annotations(account, {}, [{"mailbox": "", "entry": "/private/y", "base64": "*"}]) == 1
+        assert restore_annotations(account, {}, {"mailbox": ""}) == 0
 
 
 def test_other_programs_read_the_maildir(place: ExportPlace, tmp_path: Path) -> None:

@@ -42,8 +42,11 @@ def test_values_are_set_replaced_and_removed(account: Account) -> None:
     assert everything(account, inbox) == {"/private/comment": b"new"}
     assert everything(account, SERVER) == {"/private/comment": b"mine"}
     annotations.change(OTHER, inbox, {"/private/comment": b"of another's"}, LIMITS)
-    assert annotations.all(OTHER) == [(inbox, "/private/comment", b"of another's")]
-    assert [value for _, _, value in annotations.all(ACCOUNT)] == [b"mine", b"new"]
+    assert annotations.all() == [
+        (ACCOUNT, SERVER, "/private/comment", b"mine"),
+        (ACCOUNT, inbox, "/private/comment", b"new"),
+        (OTHER, inbox, "/private/comment", b"of another's"),
+    ]
 
 
 def test_one_too_many_changes_nothing(account: Account) -> None:
@@ -68,7 +71,7 @@ def test_they_follow_a_mailbox_and_go_with_it(account: Account) -> None:
     account.mailboxes.rename("Work", "Work2")
     assert everything(account, account.mailboxes.find("Work2").id) == {"/shared/comment": b"x"}
     account.mailboxes.delete("Work2")
-    assert annotations.all(ACCOUNT) == []
+    assert annotations.all() == []
     assert everything(account, account.mailboxes.create("Work2").id) == {}
 
 
