@@ -40,6 +40,7 @@ from hosting.imap.rules import RULES
 from hosting.imap.session import Services, Session, State
 from hosting.imap.sharing_watch import SharingWatch
 from hosting.imap.threads import Threads
+from hosting.imap.transport import listen
 from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
@@ -126,8 +127,7 @@ class ImapService(Service):
         self._pool.start()
         for listener in self._listeners:
             factory = _PortFactory(self, listener.implicit_tls, self._proxies)
-            port = self._reactor.adoptStreamPort(listener.socket.fileno(), listener.socket.family, factory)
-            self._ports.append(port)
+            self._ports.append(listen(self._reactor, listener.socket, factory))
         if self._subscriber is not None:
             self._feed = _FeedReader(self._subscriber, self._changed)
             self._reactor.addReader(self._feed)

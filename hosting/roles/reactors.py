@@ -10,9 +10,11 @@ from hosting.roles.table import ReactorName
 def install(name: ReactorName) -> None:
     """The epoll reactor, or the asyncio reactor on uvloop."""
     if name == "epoll":
-        from twisted.internet import epollreactor  # noqa: PLC0415
+        from twisted.internet.main import installReactor  # noqa: PLC0415
 
-        epollreactor.install()
+        from hosting.roles import epoll  # noqa: PLC0415
+
+        installReactor(epoll.new())
     else:
         import uvloop  # noqa: PLC0415
         from twisted.internet import asyncioreactor  # noqa: PLC0415
