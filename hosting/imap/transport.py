@@ -77,7 +77,7 @@ class Server(tcp.Server):
         if not self.TLS:
             Prompt.write(self, data)  # type: ignore[arg-type]
         elif self.connected:
-            self.protocol.write(data)  # type: ignore[attr-defined]
+            self.protocol.write(data)
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """As Twisted's (twisted.internet._newtls), with the port's factory and the classes above."""
