@@ -41,7 +41,7 @@ from gateway.smtp.replies import (
     SmtpReply,
     reply_for,
 )
-from gateway.smtp.session import SmtpSession, Transaction
+from gateway.smtp.session import Exchange, SmtpSession, Transaction
 from gateway.smtp.shared_limits import Rate, SharedLimits
 from gateway.work import Together, Work
 from storage.clock import Clock
@@ -99,6 +99,9 @@ class MxHandler:
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> None:
         raise Refused(UNKNOWN_COMMAND)  # the profile offers no AUTH
+
+    def exchange(self, session: SmtpSession, mechanism: str) -> Exchange:
+        raise Refused(UNKNOWN_COMMAND)
 
     async def mail(self, session: SmtpSession, transaction: Transaction) -> SmtpReply:
         address = transaction.reverse_path.address

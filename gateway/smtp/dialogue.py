@@ -89,7 +89,7 @@ class Dialogue(SignInCommands):
             while True:
                 self._allow()
                 try:
-                    line = await wire.line(self._limits.command_line)
+                    line = await wire.line(self._longest_line)
                 except Refused as refused:
                     self._note("a line that is no command")
                     self.say(refused.reply)
@@ -166,7 +166,19 @@ class Dialogue(SignInCommands):
             self._stage = Stage.TURNED_AWAY
             self.say(turned_away)
 
+    @property
+    def _longest_line(self) -> int:
+        """AUTH may be longer than other commands, since its initial response may be (RFC 4954 §4, RFC 7628 §3)."""
+        limits, session = self._limits, self.session
+        private = session.encrypted or self._profile.plain_auth
+        signs_in = self._profile.offers_auth and private and not session.authenticated
+        return max(limits.command_line, limits.sasl_line) if signs_in else limits.command_line
+
     async def _execute(self, line: bytes) -> None:
+        if len(line) > self._limits.command_line and line[:5].upper() != b"AUTH ":
+            self._note("a line that is no command")
+            self.say(replies.LINE_TOO_LONG)
+            return
         if self._transcript is not None:
             self._transcript.theirs(transcribed(line))
         word, _, rest = line.partition(b" ")

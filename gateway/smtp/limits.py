@@ -15,7 +15,7 @@ class Limits:
     message_size: int = 50 * 1024 * 1024  # octets; a larger one gets 552 5.3.4
     recipients: int = 1000  # of a transaction; more get 452 4.5.3
     command_line: int = 2048  # octets; RFC 5321 asks for 512 and room for the extensions
-    sasl_line: int = 12_288  # octets of an answer to an AUTH challenge; RFC 4954 §4
+    sasl_line: int = 12_288  # octets of AUTH with its initial response, and of an answer to a challenge; RFC 4954 §4
     commands: int = 3000  # between two accepted messages
     errors: int = 20  # refused commands between two accepted messages, then the connection ends
     failed_sign_ins: int = 3  # then the connection ends

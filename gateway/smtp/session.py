@@ -34,6 +34,7 @@ class Profile:
     offers_auth: bool = False
     requires_auth: bool = False
     plain_auth: bool = False  # AUTH without TLS, for tests on loopback
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")  # of AUTH; others than these two are the handler's exchanges
     service: str = "smtp"  # whose connections are counted together, by all processes
     banner: str = ""  # what follows the host name and "ESMTP" in the greeting
     offers_dsn: bool = True  # RFC 3461; without it its parameters are unknown ones
@@ -56,7 +57,7 @@ class Profile:
         if self.tls is not None and not encrypted:
             lines.append("STARTTLS")
         if self.offers_auth and (encrypted or self.plain_auth):
-            lines.append("AUTH PLAIN LOGIN")
+            lines.append("AUTH " + " ".join(self.mechanisms))
         return SmtpReply(250, "", "\n".join(lines))
 
 
@@ -100,6 +101,17 @@ class Transaction:
     sender: Any = None  # the handler's own
 
 
+class Exchange(Protocol):
+    """A SASL mechanism of the handler's, from the server's side (RFC 4422 §3)."""
+
+    async def respond(self, message: bytes) -> Any:
+        """What the client sent: octets are the next challenge, anything else is the principal that signed in.
+
+        Raises as `Handler.sign_in`, and InvalidInput for what is no message of the mechanism.
+        """
+        ...
+
+
 class Handler(Protocol):
     """Decides. One per connection."""
 
@@ -109,6 +121,10 @@ class Handler(Protocol):
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> Any:
         """The principal that signed in. Raises AuthenticationFailed, Throttled, Suspended, Unavailable."""
+        ...
+
+    def exchange(self, session: SmtpSession, mechanism: str) -> Exchange:
+        """A new one, of one of the profile's mechanisms."""
         ...
 
     async def mail(self, session: SmtpSession, transaction: Transaction) -> SmtpReply:

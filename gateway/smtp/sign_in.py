@@ -1,6 +1,8 @@
 """AUTH: aiosmtpd's command and challenges, off the loop, under implicit TLS too, the authorization identity checked.
 
-No challenge, answer or login ever reaches a log line or a transcript; the command's mechanism and the reply do.
+Mechanisms other than PLAIN and LOGIN are exchanges of the handler's: their messages are carried here and not read. What
+a mechanism tells at its end goes as a challenge, which the client answers with nothing (RFC 4954 §4). No challenge,
+answer or login ever reaches a log line or a transcript; the command's mechanism and the reply do.
 
 Standards: RFC 4954 (AUTH), RFC 4616 (PLAIN), draft-murchison-sasl-login (LOGIN).
 """
@@ -98,12 +100,32 @@ class SignInCommands(_Aiosmtpd):  # type: ignore[misc]
         try:
             self.session.principal = await self._handler.sign_in(self.session, *as_text(login, password))
         except CleanmailError as error:
-            self._sign_ins_left -= 1
-            self.say(reply_for(error))
-            if self._sign_ins_left <= 0:
-                raise Ended(replies.TOO_MANY_ERRORS) from None
-            return AuthResult(success=False)
+            return self._refused(error)
         return AuthResult(success=True)
+
+    async def auth_exchange(self, mechanism: str, words: list[str]) -> AuthResult:
+        if mechanism not in self._profile.mechanisms:
+            raise Refused(replies.UNKNOWN_MECHANISM)
+        exchange = self._handler.exchange(self.session, mechanism)
+        response = await self._first_response(words, "")
+        while response is not None:
+            try:
+                step = await exchange.respond(response)
+            except CleanmailError as error:
+                return self._refused(error)
+            if not isinstance(step, bytes):
+                self.session.principal = step
+                return AuthResult(success=True)
+            answer = await self.challenge_auth(step)
+            response = None if answer is MISSING else bytes(answer)
+        return AuthResult(success=False)
+
+    def _refused(self, error: CleanmailError) -> AuthResult:
+        self._sign_ins_left -= 1
+        self.say(reply_for(error))
+        if self._sign_ins_left <= 0:
+            raise Ended(replies.TOO_MANY_ERRORS) from None
+        return AuthResult(success=False)
 
 
 class _Mechanism(NamedTuple):
@@ -113,7 +135,12 @@ class _Mechanism(NamedTuple):
     is_builtin: bool = True
 
 
+def _exchange(mechanism: str) -> _Mechanism:
+    return _Mechanism(lambda server, words: server.auth_exchange(mechanism, words))
+
+
 SignInCommands._auth_methods = {
     "PLAIN": _Mechanism(lambda server, words: server.auth_PLAIN(server, words)),
     "LOGIN": _Mechanism(lambda server, words: server.auth_LOGIN(server, words)),
+    **{mechanism: _exchange(mechanism) for mechanism in ("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")},
 }

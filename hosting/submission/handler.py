@@ -8,13 +8,16 @@ Standards: RFC 6409 §4.3, §6.1 (submission rights), RFC 5321 §3.6.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.acceptance.targets import too_many
 from gateway.smtp.address import ForwardPath
 from gateway.smtp.content import Content
 from gateway.smtp.replies import RECIPIENT_OK, SENDER_OK, TOO_MANY_RECIPIENTS, SmtpReply, reply_for
-from gateway.smtp.session import SmtpSession, Transaction
+from gateway.smtp.session import Exchange, SmtpSession, Transaction
 from gateway.work import Work
-from hosting.auth.signin import Authenticator, Principal, SignIn
+from hosting.auth import sasl
+from hosting.auth.signin import Principal, SaslAuthenticator, SignIn
 from hosting.submission.acceptance import Acceptance, Envelope
 from hosting.submission.counters import Counters
 from storage.clock import Clock
@@ -23,13 +26,26 @@ from storage.logs.access import AccessEvent, AccessLog, AccessResult, AccessType
 from storage.logs.trace import TraceEvent, TraceKind, TraceSink
 
 
+class _Exchange:
+    """A `gateway.smtp.session.Exchange`, off the loop."""
+
+    def __init__(self, exchange: sasl.Exchange, work: Work, signed_in: Callable[[Principal], Principal]) -> None:
+        self._exchange = exchange
+        self._work = work
+        self._signed_in = signed_in
+
+    async def respond(self, message: bytes) -> bytes | Principal:
+        step = await self._work.run(lambda: self._exchange.respond(message))
+        return self._signed_in(step) if isinstance(step, Principal) else step
+
+
 class SubmissionHandler:
     """A `gateway.smtp.session.Handler`."""
 
     def __init__(
         self,
         session: SmtpSession,
-        authenticator: Authenticator,
+        authenticator: SaslAuthenticator,
         acceptance: Acceptance,
         access_log: AccessLog,
         traces: TraceSink,
@@ -52,7 +68,14 @@ class SubmissionHandler:
 
     async def sign_in(self, session: SmtpSession, login: str, password: str) -> Principal:
         attempt = SignIn("submission", login, password, session.address, session.id)
-        principal = await self._work.run(lambda: self._authenticator.verify(attempt))
+        return self._signed_in(await self._work.run(lambda: self._authenticator.verify(attempt)))
+
+    def exchange(self, session: SmtpSession, mechanism: str) -> Exchange:
+        client = sasl.Client("submission", session.address, session.id)
+        exchange = sasl.begin(mechanism, self._authenticator, client)
+        return _Exchange(exchange, self._work, self._signed_in)
+
+    def _signed_in(self, principal: Principal) -> Principal:
         self._sign_out()
         if not self._counters.enter(principal.account_id):
             raise Throttled("Too many connections of this account; try again later.")

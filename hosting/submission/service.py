@@ -26,7 +26,8 @@ from gateway.smtp.session import BoundSocket, Profile, SmtpSession
 from gateway.smtp.shared_limits import SharedLimits
 from gateway.smtp.tls import ServerCertificate
 from gateway.work import Work
-from hosting.auth.signin import Authenticator, Principal
+from hosting.auth import sasl
+from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.smtp_service import SmtpService, own_domain, spill_directory
 from hosting.submission.acceptance import Acceptance
 from hosting.submission.counters import Counters
@@ -59,7 +60,7 @@ class SubmissionService(SmtpService):
     def __init__(
         self,
         installation: Installation,
-        authenticator: Authenticator,
+        authenticator: SaslAuthenticator,
         resolver: Resolver,
         clock: Clock,
         settings: SubmissionSettings,
@@ -105,6 +106,8 @@ class SubmissionService(SmtpService):
                 offers_auth=True,
                 requires_auth=True,
                 plain_auth=settings.plain_text_sign_in,
+                # Nothing can be bound to here: Python's ssl gives no exporter of TLS 1.3 (RFC 9266), so no -PLUS.
+                mechanisms=("PLAIN", "LOGIN", *sasl.mechanisms(authenticator.offers, bindable=False)),
             ),
             self._make_handler,
             proxies=settings.proxies,
