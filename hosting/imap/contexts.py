@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from hosting.imap import commands as c
@@ -30,7 +30,9 @@ from storage.values import UID_MAX
 
 CONTEXTS: Final = 20  # of one session
 RESULTS: Final = 500_000  # of all contexts of a session
+SORTED: Final = 50_000  # of one that is sorted: each change is told with its position
 _INLINE = 16  # messages whose texts are looked at in the event loop
+_AT_ONCE = 2000  # messages whose flags, numbers and dates are looked at before others are served
 _OF_VIEW: Final = (c.FlagKey, c.KeywordKey, c.RecentKey, c.NumbersKey, c.ModSeqKey)
 
 
@@ -50,7 +52,12 @@ class Context:
         self.members = array("I", sorted(found))  # UIDs that match, ascending
         self.order = order
         self.sequence = array("I", found) if order else None  # the same in the order asked for
-        self.pending: set[int] = set()  # UIDs that are still to be looked at
+        self.pending: frozenset[int] = frozenset()  # UIDs that are still to be looked at
+
+    @property
+    def at_once(self) -> int:
+        """How many messages are looked at before others are served."""
+        return _INLINE if self.costly else _AT_ONCE
 
     def __len__(self) -> int:
         return len(self.members) * (2 if self.order else 1)
@@ -82,6 +89,8 @@ class Contexts:
         """Why another context of so many results is not kept up to date; empty: it is."""
         if len(self._kept) >= CONTEXTS:
             return "Too many searches are being updated."
+        if is_sorted and results > SORTED:
+            return "So many results are not kept in order."
         if sum(map(len, self._kept.values())) + results * (2 if is_sorted else 1) > RESULTS:
             return "Too many results are being updated."
         return ""
@@ -114,19 +123,22 @@ class Contexts:
         return b"".join([self._told(context, [], gone) for context in self._kept.values()])
 
     def ready(self) -> Flow[None]:
-        """Has a worker look at the texts of messages, if there are many that changed."""
+        """What `updates` left because it is much, in pieces, texts by a worker; to be called after the news."""
         self._note_changes()
         for context in list(self._kept.values()):
-            if context.costly and len(context.pending) > _INLINE:
-                yield (yield from self._settled(context))
+            if len(context.pending) <= context.at_once:
+                continue
+            waiting = sorted(context.pending)
+            for start in range(0, len(waiting), _AT_ONCE):
+                yield (yield from self._settled(context, waiting[start : start + _AT_ONCE]))
 
     def updates(self) -> bytes:
         """What is told after all other news."""
         self._note_changes()
         texts = []
         for context in self._kept.values():
-            if context.pending and not (context.costly and len(context.pending) > _INLINE):
-                texts.append(_run(self._settled(context)))
+            if 0 < len(context.pending) <= context.at_once:
+                texts.append(_run(self._settled(context, context.pending)))
         return b"".join(texts)
 
     # --- how it is found out ---
@@ -144,18 +156,19 @@ class Contexts:
             fresh.update(selected.uids[start : selected.told])
             self._last = selected.last_uid
         if fresh:
+            shared = frozenset(fresh)
             for context in self._kept.values():
-                context.pending |= fresh
+                context.pending = context.pending | shared if context.pending else shared
 
-    def _settled(self, context: Context) -> Flow[bytes]:
+    def _settled(self, context: Context, pending: Collection[int]) -> Flow[bytes]:
         """Decides about what is pending; the response that tells of it."""
         selected = self._selected
-        pending, context.pending = context.pending, set()
+        context.pending = context.pending.difference(pending)
         positions, _current = selected.view_positions(selected.positions_of(pending))
         try:
             found = set((yield from Matcher(selected, self._clock.now()).find(context.key, positions)))
         except Unavailable:
-            context.pending |= pending
+            context.pending = context.pending.union(pending)
             return b""
         uids = selected.uids
         joining = [uids[at] for at in positions if at in found and not context.has(uids[at])]

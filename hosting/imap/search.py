@@ -32,7 +32,7 @@ CHARSETS_TOLD = b"BADCHARSET (US-ASCII UTF-8)"
 
 def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
     try:
-        results = yield from _found(session, tag, command, _NO_ORDER)
+        key, results = yield from _found(session, tag, command, _NO_ORDER)
     except Exception:
         if command.returned is not None and "SAVE" in command.returned:
             session.mailbox.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty
@@ -43,16 +43,16 @@ def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
     if returned is None:
         yield _response(b"SEARCH", results)
     else:
-        yield from _extended(session, tag, command, results, returned)
+        yield from _extended(session, tag, command, key, results, returned)
     return b"Searched."
 
 
 def sort(session: Session, tag: bytes, command: c.Sort) -> Flow[bytes]:
-    results = yield from _found(session, tag, command, command.order)
+    key, results = yield from _found(session, tag, command, command.order)
     if command.returned is None:
         yield _response(b"SORT", results)
     else:
-        yield from _extended(session, tag, command, results, command.returned)
+        yield from _extended(session, tag, command, key, results, command.returned)
     return b"Sorted."
 
 
@@ -69,7 +69,10 @@ def cancel_update(session: Session, _: bytes, command: c.CancelUpdate) -> Flow[b
     return b"No further updates."
 
 
-def _found(session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order) -> Flow[Results]:
+def _found(
+    session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order
+) -> Flow[tuple[c.Key, Results]]:
+    """The key without filters, and what it finds."""
     selected, returned = session.mailbox, command.returned or frozenset()
     if "UPDATE" in returned and session.contexts is not None and tag in session.contexts:
         raise Bad("The tag is that of a search that is being updated.")  # RFC 5267 §4.3
@@ -84,11 +87,11 @@ def _found(session: Session, tag: bytes, command: c.Search | c.Sort, order: sort
     placed: Sequence[int] = found
     if order:
         placed = yield from sorting.ordered(selected, order, found, scores, progress)
-    return Results(selected, found, placed, command.by_uid, with_modseq, scores)
+    return key, Results(selected, found, placed, command.by_uid, with_modseq, scores)
 
 
 def _extended(
-    session: Session, tag: bytes, command: c.Search | c.Sort, results: Results, returned: frozenset[str]
+    session: Session, tag: bytes, command: c.Search | c.Sort, key: c.Key, results: Results, returned: frozenset[str]
 ) -> Flow[None]:
     """The answer to RETURN (…), and what stays behind of it: "$" and a context."""
     selected = session.mailbox
@@ -96,7 +99,7 @@ def _extended(
         selected.saved = [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)]
     yield esearch.response(tag, results, returned, command.partial)
     if "UPDATE" in returned:
-        refusal = yield from _keep_up_to_date(session, tag, command, results)
+        refusal = _keep_up_to_date(session, tag, command, key, results)
         if refusal:
             yield no_update(tag, refusal)
 
@@ -106,7 +109,7 @@ def no_update(tag: bytes, why: str) -> bytes:
     return b"* NO [NOUPDATE %b] %b\r\n" % (quoted(tag), why.encode("ascii"))
 
 
-def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, results: Results) -> Flow[str]:
+def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, key: c.Key, results: Results) -> str:
     """Why the search is not kept up to date; empty: it is (RFC 5267 §4.3.1)."""
     selected = session.mailbox
     order = command.order if isinstance(command, c.Sort) else _NO_ORDER
@@ -115,7 +118,6 @@ def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, r
     contexts = session.contexts or Contexts(selected, session.services.clock)
     refusal = contexts.refuses(len(results.found), is_sorted=bool(order))
     if not refusal:
-        key = yield from filters.expanded(session, command.key)
         uids = [selected.uids[at] for at in results.order]
         contexts.add(tag, fixed(key, selected), command.by_uid, uids, order)
         session.contexts = contexts
