@@ -56,6 +56,7 @@ class MailboxView:
     __slots__ = (
         "__weakref__",
         "_columns",
+        "_data_version",
         "_log",
         "_log_size",
         "_pending",
@@ -92,6 +93,7 @@ class MailboxView:
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
         self._rows = rows
         self._save = save  # keeps a snapshot, in the background
+        self._data_version = -1  # of the database, when this was up to date
         self._columns: Columns | None = None
         self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
         self._pending: dict[int, Delta] = {}
@@ -113,12 +115,18 @@ class MailboxView:
 
     def refresh(self) -> bool:
         """Take in what was committed since; False if nothing was."""
-        with self._rows.database.reading() as connection:
+        database = self._rows.database
+        with database.reading() as connection:
+            version = database.data_version()  # before the state is read: what is committed in between is seen later
+            if version == self._data_version:
+                return False
             state = self._rows.state(connection, self.mailbox_id)
         if state.highest_modseq == self.highest_modseq:
+            self._data_version = version
             return False
         if not self._take_pending(state):
             self._read_changes()
+        self._data_version = version
         if self._since_snapshot > max(_STALE, len(self.uids) // 20):
             self.save_snapshot()
         return True
