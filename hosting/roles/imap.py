@@ -34,7 +34,7 @@ def make_service(parts: Parts) -> RoleService:
         plain_allowed=config.listen.plain_text_sign_in,
         proxies=config.proxies,
         subscriber=parts.subscribe(),
-        mailbox_rights=RemoteRights(parts.authenticator.ask) if isinstance(parts.authenticator, AuthClient) else None,
+        mailbox_rights=RemoteRights(parts.keys.ask) if isinstance(parts.keys, AuthClient) else None,
     )
 
     def show() -> None:
