@@ -39,6 +39,7 @@ _COMMANDS = {
     "alias": ("aliases", "app"),
     "app-password": ("app_passwords", "app"),
     "collection": ("collections", "app"),
+    "acl": ("acl", "app"),
     "certificate": ("certificate", "app"),
     "ending": ("endings", "app"),
     "contract": ("contracts", "app"),

@@ -1,0 +1,100 @@
+"""cleanmail acl: what people and scripts see, what is recorded, and what nobody can do with it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosting import cli
+
+EVA, BO, CY, EVE = "eva@acme.test", "bo@acme.test", "cy@acme.test", "eve@other.test"
+
+
+class Installation:
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def run(self, *arguments: str, as_json: bool = True) -> tuple[int, Any]:
+        said = StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            status = cli.run(["--data", str(self.data), *(["--json"] if as_json else []), *arguments])
+        return status, said.getvalue() if status or not as_json else json.loads(said.getvalue())
+
+    def done(self, *arguments: str) -> Any:
+        status, said = self.run(*arguments)
+        assert status == 0, said
+        return said
+
+    def rights(self, *arguments: str) -> list[tuple[str, str, str, str]]:
+        listed = self.done("acl", "list", *arguments)
+        return [(each["direction"], each["mailbox"], each["identifier"], each["rights"]) for each in listed]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    data = tmp_path_factory.mktemp("cli") / "data"
+    data.mkdir(mode=0o700)
+    (data / "cleanmail.toml").write_text(
+        '[server]\nhostname = "mail.acme.test"\n[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n'
+    )
+    made = Installation(data)
+    made.done("init")
+    for slug, domain, people in (("acme", "acme.test", (EVA, BO, CY)), ("other", "other.test", (EVE,))):
+        made.done("tenant", "create", slug, "--name", slug)
+        made.done("domain", "add", slug, domain, "--verified")
+        for each in people:
+            made.done("account", "create", each, "--without-password")
+    return made
+
+
+def test_rights_are_set_listed_and_removed(place: Installation) -> None:
+    assert place.done("acl", "set", EVA, "inbox", BO, "lrs") == {"mailbox": "INBOX", "identifier": BO, "rights": "lrs"}
+    assert place.done("acl", "set", EVA, "INBOX", BO, "+wd")["rights"] == "lrswted"
+    assert place.done("acl", "set", EVA, "INBOX", BO, "-ws")["rights"] == "lrted"
+    assert place.done("acl", "set", EVA, "Sent", "anyone", "lr")["rights"] == "lr"
+    given = [("given", "INBOX", BO, "lrted"), ("given", "Sent", "anyone", "lr")]
+    assert place.rights(EVA) == given
+    assert place.rights(EVA, "Sent") == given[1:]
+    taken = [("taken", f"Other Users/{EVA}/INBOX", BO, "lrted"), ("taken", f"Other Users/{EVA}/Sent", BO, "lr")]
+    assert place.rights(BO) == taken
+    assert place.rights(CY) == [("taken", f"Other Users/{EVA}/Sent", CY, "lr")]
+    status, said = place.run("acl", "list", EVA, as_json=False)
+    assert status == 0 and "rights" in said and BO in said
+    place.done("acl", "remove", EVA, "INBOX", BO)
+    assert place.done("acl", "set", EVA, "Sent", "anyone", "-lr")["rights"] == ""
+    assert place.rights(EVA) == place.rights(BO) == []
+    assert "no rights" in place.run("acl", "remove", EVA, "INBOX", BO)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("set", EVA, "INBOX", EVE, "lr"), "has no account"),  # of another organisation: as if there were none
+        (("set", EVA, "INBOX", "no@acme.test", "lr"), "has no account"),
+        (("set", EVA, "Nowhere", BO, "lr"), "no such mailbox"),
+        (("set", EVA, "INBOX", BO, "lrQ"), "no such right"),
+        (("set", EVA, "INBOX", EVA, "lr"), "owner"),
+        (("set", EVA, "INBOX", "-bo", "lr"), "bo"),
+        (("set", "no@acme.test", "INBOX", BO, "lr"), "no@acme.test"),
+        (("remove", EVA, "INBOX", CY), "no rights"),
+        (("list", EVA, "Nowhere"), "no such mailbox"),
+    ],
+)
+def test_what_cannot_be(place: Installation, arguments: tuple[str, ...], said: str) -> None:
+    status, text = place.run("acl", *arguments)
+    assert status != 0 and said.lower() in text.lower()
+
+
+def test_records_of_both_accounts_without_names(place: Installation) -> None:
+    place.done("acl", "set", EVA, "Archive", BO, "lr")
+    place.done("acl", "remove", EVA, "Archive", BO)
+    records = [each for each in place.done("audit", "list") if each["action"].startswith("acl.")]
+    for action in ("acl.set", "acl.remove"):
+        accounts = {each["account"] for each in records if each["action"] == action}
+        assert {EVA, BO} <= {str(each) for each in accounts} or len(accounts) >= 2
+    assert "Archive" not in json.dumps(records)
