@@ -13,6 +13,7 @@ from hosting.imap.commands import STAR, Flags
 from hosting.imap.cursor import Cursor, Malformed
 
 _LITERAL: Final = (b"{", b"~")
+MOST_MESSAGES: Final = 1000  # of one command; one more is parsed and has to be refused
 _MOST_PARTS = 1000  # of one message
 
 
@@ -22,6 +23,8 @@ def append(cursor: Cursor, utf8: bool) -> Append:
     messages = [_upload(cursor)]
     while cursor.peek() == b" " and cursor.text[cursor.at + 1 : cursor.at + 2] not in (b"", b" "):
         messages.append(_upload(cursor))
+        if len(messages) > MOST_MESSAGES:
+            cursor.at = len(cursor.text)  # refused anyway
     return Append(mailbox, tuple(messages))
 
 

@@ -18,6 +18,7 @@ from io import BytesIO
 
 from hosting.imap import places, rights, urls
 from hosting.imap.append_commands import Text, Upload, Url
+from hosting.imap.append_grammar import MOST_MESSAGES
 from hosting.imap.commands import Flags
 from hosting.imap.effects import Flow
 from hosting.imap.place import Place
@@ -29,8 +30,6 @@ from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Appended, NewMessage
 from storage.mime.binary import without_binary
 from storage.mime.normalise import to_crlf
-
-_MOST = 1000  # messages of one command
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,8 @@ def require_space(session: Session) -> None:
 
 def prepare(session: Session, place: Place, uploads: Sequence[Upload]) -> Flow[list[Prepared]]:
     """All of them, before any is stored."""
-    if len(uploads) > _MOST:
-        raise Refused(b"LIMIT", f"One command takes {_MOST} messages at most.")
+    if len(uploads) > MOST_MESSAGES or sum(len(upload.parts) for upload in uploads) > 2 * MOST_MESSAGES:
+        raise Refused(b"LIMIT", f"One command takes {MOST_MESSAGES} messages at most, and twice as many parts.")
     if any(not upload.catenated and not _data(upload.parts[0]) for upload in uploads):
         raise _empty()  # so a client cancels an APPEND that it has begun (RFC 3502 §6.3.11)
     found: dict[str, Place] = {}

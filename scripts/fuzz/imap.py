@@ -20,12 +20,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hosting.imap import utf7
-from hosting.imap.append_commands import Append, Replace, Text
+from hosting.imap.append_commands import Append, Replace, Text, Url
 from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
 from hosting.imap.patterns import Pattern
 from hosting.imap.replies import printable
+from hosting.imap.urls import BadUrl, parse, shown
 from storage.errors import InvalidInput
 
 LIMITS = Limits(message=5000, literal=500, early_literal=50, line=2000, swallowed=4000, nesting=12, ranges=50)
@@ -35,13 +36,19 @@ COMMANDS = [
     b"UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (From {2+}\r\nTo)]<0.5>) (CHANGEDSINCE 5 VANISHED)", b"EXPUNGE",
     b"STORE 1,3:* (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen $x)", b'SEARCH RETURN (MIN SAVE) OR NOT SEEN (FROM "x")',
     b'APPEND x (\\Seen) "17-Jul-1996 02:44:25 -0700" {10+}\r\n0123\r\n6789', b"UID SORT (REVERSE DATE) UTF-8 ALL",
+    b"APPEND x (\\Seen) {3+}\r\nabc {3}\r\ndef ~{4+}\r\na\0b\n", b"UID REPLACE * x UTF8 (~{2+}\r\nab)",
+    b'APPEND x CATENATE (URL "/x;UIDVALIDITY=1/;UID=1/;SECTION=1.MIME" TEXT {2}\r\nab UTF8 (~{1+}\r\nx)) {1+}\r\nx',
+    b"REPLACE 3 x () CATENATE (URL {25+}\r\n/x/;UID=1/;SECTION=HEADER)", b"FETCH 1 (SAVEDATE PREVIEW (LAZY) UID)",
+    b"SEARCH SAVEDSINCE 1-Feb-2020 OR SAVEDATESUPPORTED SAVEDON 2-Feb-2020",
     b"UID THREAD REFERENCES UTF-8 SINCE 1-Feb-1994", b"UID MOVE $ Trash", b"STATUS x (UNSEEN)", b"CREATE f&APw-r",
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
 ]  # fmt: skip
 PIECES = [
     b" ", b"  ", b"(", b")", b'"', b"\\", b"{5}\r\n", b"{5+}\r\n", b"{4294967296}\r\n", b"{99999999999999999999}",
     b"{4000+}\r\n", b"~{3+}\r\n", b"*", b"%", b"1:*", b"$", b"0", b"4294967295", b"\0", b"\xff", b"\xc3\xb6", b"[",
-    b"]", b"<0.0>", b"NIL", b"NOT ", b"OR ", b"BODY[", b"\r", b"&", b"&-", b"&Jjo-", b"UID ", b"x" * 300, b",",
+    b"]", b"<0.0>", b"NIL", b"NOT ", b"OR ", b"BODY[", b"\r", b"&", b"&-", b"&Jjo-", b"UID ",
+    b" CATENATE (", b" TEXT ", b" URL ", b"/;UID=1", b";PARTIAL=1.2", b"%C3%BC", b"UTF8 (", b"{0}\r\n", b",",
+    b"x" * 300,
 ]  # fmt: skip
 ENDS = [b"\r\n"] * 12 + [b"\n", b"\r\r\n", b"\0\r\n", b""]
 Event = Frame | Prompt | Refusal
@@ -98,8 +105,18 @@ def commands(rng: random.Random) -> None:
         uploads = [command.message] if isinstance(command, Replace) else ()
         for upload in command.messages if isinstance(command, Append) else uploads:
             assert all(len(part.data) <= LIMITS.message for part in upload.parts if isinstance(part, Text))
+            for part in upload.parts:
+                url(part.octets if isinstance(part, Url) else rng.randbytes(20))
     if not (events and isinstance(events[-1], Refusal) and events[-1].close):
         resynchronises(octets)
+
+
+def url(octets: bytes) -> None:
+    """A message of this session, or none; and what is told of it fits into a response code."""
+    with contextlib.suppress(BadUrl):
+        assert parse(octets, "INBOX").uid > 0
+    assert shown(octets).isascii()
+    assert b"]" not in shown(octets)
 
 
 def resynchronises(octets: bytes) -> None:
