@@ -193,10 +193,10 @@ class Matcher:
         column = self._view.columns().message_ids
         ids = self._values(column)
         field, name = (key.field, "") if not key.header or key.field in _SHORT else ("header", key.field)
-        if key.header and not key.needle:
+        if not key.needle:
+            if not key.header and key.field not in _SHORT:
+                return among
             field, name = "header", key.field  # an empty needle: the field is there at all
-        if not key.needle and not key.header:
-            return among
         if ids is column and isinstance(among, range):
             wanted: Sequence[int] = column[among.start : among.stop]
         else:

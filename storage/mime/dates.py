@@ -47,7 +47,7 @@ _C_LIBRARY = re.compile(  # ctime(): Thu Jan  1 00:00:00 1970, with or without a
 _ISO = re.compile(rb"\s*(\d{4})-(\d{2})-(\d{2})(?:[T ]" + _CLOCK + _ZONE + rb")?")
 _GRAMMAR = re.compile(  # of a date in mail, as far as its numbers go; years before 1900 are none (RFC 5322 §3.3)
     rb"\s*(?:[A-Za-z]{3}\s*,\s*)?\d{1,2}\s+[A-Za-z]{3,9}\s+(?:\d{2}|19\d{2}|[2-9]\d{3})\s+\d{1,2}\s*[:.]\s*\d{2}"
-    rb"(?:\s*[:.]\s*\d{2})?(?!\s*[:.\d])"
+    rb"(?:\s*[:.]\s*\d{2}(?!\d)|(?!\s*[:.]|\d))"
 )
 _COMMENT = re.compile(rb"\([^()]*\)")
 

@@ -43,8 +43,8 @@ class SearchText:
     to_: str
     cc: str
     bcc: str
-    headers: str  # all fields of the message's header, "NAME: VALUE" line by line
-    body: str  # text parts, names of attachments, headers of embedded messages
+    headers: str  # all fields of the message's header, "NAME: VALUE" line by line; after an empty line those of parts
+    body: str  # text parts
 
 
 def decoded_field(header: Header, name: bytes) -> str:
@@ -55,33 +55,43 @@ def decoded_field(header: Header, name: bytes) -> str:
 def search_text(message: Message, limit: int = SEARCHED_MAX) -> SearchText:
     """What the search index takes in of a message."""
     header = message.header
+    headers, inner = _header_text(header.data, header.start, header.end), _inner_headers(message)
     return SearchText(
         subject=casemap(decoded_field(header, b"subject")),
         from_=casemap(decoded_field(header, b"from")),
         to_=casemap(decoded_field(header, b"to")),
         cc=casemap(decoded_field(header, b"cc")),
         bcc=casemap(decoded_field(header, b"bcc")),
-        headers=casemap(_header_text(header)),
+        headers=casemap(f"{headers.rstrip()}\n\n{inner}" if inner else headers),
         body=casemap("\n".join(_body_texts(message, limit))),
     )
 
 
-def _header_text(header: Header) -> str:
+def _header_text(data: bytes, start: int, end: int) -> str:
     """A header as decoded lines."""
-    octets = header.data[header.start : min(header.end, header.start + HEADER_MAX)]
+    octets = data[start : min(end, start + HEADER_MAX)]
     octets = _FOLD.sub(b"", octets).replace(b"\r\n", b"\n")
     if b"=?" not in octets:
         return decode_unknown(octets)
     return "\n".join([decode_words(line) for line in octets.split(b"\n")])
 
 
+def _inner_headers(message: Message) -> str:
+    """What TEXT finds and BODY does not (RFC 9051 §6.4.4): the fields of parts and of embedded messages."""
+    texts: list[str] = []
+    room = HEADER_MAX
+    for part in walk(message.root):
+        if part is not message.root and room > 0 and part.body_start > part.start:
+            texts.append(_header_text(message.data, part.start, min(part.body_start, part.start + room)).strip())
+            room -= part.body_start - part.start
+        if names := _names(part):
+            texts.append(names)
+    return "\n".join(filter(None, texts))
+
+
 def _body_texts(message: Message, limit: int) -> Iterator[str]:
     """The texts of the parts in order."""
     for part in walk(message.root):
-        if part.fields is not None and part is not message.root:
-            yield _header_text(part.fields)
-        if names := _names(part):
-            yield names
         if part.kind is Kind.LEAF and part.media_type == b"text" and limit > 0:
             yield part_text(message.data, part, limit)
             limit -= part.end - part.body_start

@@ -54,6 +54,7 @@ def test_dates(value: bytes, seconds: int | None) -> None:
         (b" (c) Thu,22 Aug 02 1:00 (a) +-0500", True),
         (b"22 Aug 2002 12.00.00 Eastern Daylight Time", True),
         (b"Thu, 22 Aug 2002 01:00:00 AM", True),
+        (b"Thu, 22 Aug 2002 01:00:00 0530", True),
         (b"22 Aug 0102 12:00:00 +0200", False),
         (b"22 Aug 102 12:00:00 +0200", False),
         (b"22 Aug 2002 12:00:3 +0200", False),
@@ -173,8 +174,10 @@ def test_text_for_searching() -> None:
     assert "\nSUBJECT: RE: [TEAM] CAFE\u0301 AU LAIT\nDATE:" in text.headers
     assert "CAFE\u0301 AT NOON?" in text.body
     assert "CAF&EACUTE;" in text.body  # HTML as its source
-    assert "U\u0308BERSICHT 2024.PDF" in text.body and "PLAN.PDF" in text.body
-    assert "INNER SUBJECT" in text.body and "SECOND" in text.body
+    own, _, inner = text.headers.partition("\n\n")
+    assert "U\u0308BERSICHT 2024.PDF" in inner and "PLAN.PDF" in inner  # header fields of MIME: TEXT, not BODY
+    assert "INNER SUBJECT" in inner and "INNER SUBJECT" not in text.body and "INNER SUBJECT" not in own
+    assert "SECOND" in text.body and "\nCONTENT-TYPE: TEXT/X-NOTES" in inner
     assert "QUJD" not in text.body
 
 
