@@ -164,7 +164,7 @@ class _Connection:
     """One TLS connection; one question at a time."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext, deadline: float) -> None:
-        plain = socket.create_connection((host, port), timeout=_left(deadline))
+        plain = _connected(host, port, deadline)
         try:
             plain.settimeout(_left(deadline))
             self._socket = context.wrap_socket(plain, server_hostname=host)
@@ -221,6 +221,22 @@ class _Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _connected(host: str, port: int, deadline: float) -> socket.socket:
+    """To the first of its addresses that answers."""
+    failed: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(_left(deadline))
+            plain.connect(address)
+        except OSError as error:
+            plain.close()
+            failed = error
+        else:
+            return plain
+    raise failed or OSError("no address")
 
 
 def trusting(authority: str) -> ssl.SSLContext:
