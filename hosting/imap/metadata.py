@@ -178,8 +178,11 @@ def _checked(place: Place | None, values: dict[str, bytes | None]) -> tuple[str,
         if SPECIAL_USE in values:
             raise Refused(b"USEATTR", "Only a mailbox has a special use.")
         return None
-    if place.mailbox.read_only and any(not entry.startswith(_PRIVATE) for entry in values):
-        raise NotPermitted(READ_ONLY)
+    if any(not entry.startswith(_PRIVATE) for entry in values):
+        if place.mailbox.read_only:
+            raise NotPermitted(READ_ONLY)
+        if "w" not in place.rights:  # like the flags that all see (RFC 4314 §2.1)
+            raise NotPermitted("Its owner does not let you do that.")
     if SPECIAL_USE not in values:
         return None
     value = values.pop(SPECIAL_USE)

@@ -272,6 +272,54 @@ def test_changes_by_another_session(town: MailTown) -> None:
     play(one, "C: g NOOP\nS: g OK …")
 
 
+def test_of_a_shared_mailbox(town: MailTown) -> None:
+    """RFC 5464 §3.3: shared values lie with the mailbox, private ones with each reader; "l" is not enough, to set shared ones "r" neither."""
+    owner = client(
+        town, "alice@example.test", "CREATE Work", "SETACL Work bob@example.test lrw", "CREATE Look", "CREATE Read"
+    )
+    play(owner, 'C: a SETMETADATA Work (/shared/comment "ours" /private/comment "mine")\nS: a OK …')
+    play(owner, "C: b SETACL Look bob@example.test l\nS: b OK …")
+    play(owner, "C: c SETACL Read bob@example.test lr\nS: c OK …")
+    play(
+        client(town, "bob@example.test"),
+        r"""
+        C: a GETMETADATA "Other Users/alice@example.test/Work" (/shared/comment /private/comment /private/specialuse)
+        S: * METADATA "Other Users/alice@example.test/Work" ("/shared/comment" "ours" "/private/comment" NIL …)
+        S: a OK …
+        C: b SETMETADATA "Other Users/alice@example.test/Work" (/private/comment "bob's" /shared/comment "changed")
+        S: b OK …
+        C: c GETMETADATA "Other Users/alice@example.test/Work" (/shared/comment /private/comment)
+        S: * METADATA "Other Users/alice@example.test/Work" ("/shared/comment" "changed" "/private/comment" "bob's")
+        S: c OK …
+        C: d SETMETADATA "Other Users/alice@example.test/Work" (/private/specialuse "\\Sent")
+        S: d NO [USEATTR] …
+        C: e GETMETADATA "Other Users/alice@example.test/Look" /shared/comment
+        S: e NO [NOPERM] …
+        C: f GETMETADATA "Other Users/alice@example.test/INBOX" /shared/comment
+        S: f NO [NONEXISTENT] …
+        C: g SETMETADATA "Other Users/alice@example.test/Read" (/private/comment "x" /shared/comment "not mine to set")
+        S: g NO [NOPERM] …
+        C: g LIST "" "Other Users/alice@example.test/*" RETURN (METADATA (/shared/comment))
+        S: * LIST (…) "/" "Other Users/alice@example.test/Look"
+        S: * LIST (…) "/" "Other Users/alice@example.test/Read"
+        S: * METADATA "Other Users/alice@example.test/Read" ("/shared/comment" NIL)
+        S: * LIST (…) "/" "Other Users/alice@example.test/Work"
+        S: * METADATA "Other Users/alice@example.test/Work" ("/shared/comment" "changed")
+        S: g OK …
+        """,
+    )
+    play(
+        owner,
+        """
+        C: c GETMETADATA Work (/shared/comment /private/comment)
+        S: * METADATA "Work" ("/shared/comment" "changed" "/private/comment" "mine")
+        S: c OK …
+        """,
+    )
+    with town.account("bob@example.test") as account:
+        assert [value for *_, value in account.annotations.all()] == [b"bob's"]  # it ends with him
+
+
 def test_list_metadata(town: MailTown) -> None:
     """RFC 9590 §3: beside each mailbox that is listed, NIL where there is nothing."""
     play(
