@@ -273,7 +273,7 @@ def test_changes_by_another_session(town: MailTown) -> None:
 
 
 def test_of_a_shared_mailbox(town: MailTown) -> None:
-    """RFC 5464 §3.3: shared values lie with the mailbox, private ones with each reader; "l" is not enough, to set shared ones "r" neither."""
+    """RFC 5464 §3.3: shared values lie with the mailbox, private ones with each reader; who may see and set them."""
     owner = client(
         town, "alice@example.test", "CREATE Work", "SETACL Work bob@example.test lrw", "CREATE Look", "CREATE Read"
     )
