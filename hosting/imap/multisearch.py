@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from hosting.imap import commands as c
-from hosting.imap import encode, esearch, filters, places, search
+from hosting.imap import encode, esearch, filters, places, rights, search
 from hosting.imap.contexts import Contexts, fixed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.esearch import Results
 from hosting.imap.matching import Matcher
+from hosting.imap.opening import record_opening
 from hosting.imap.place import Place
 from hosting.imap.progress import Progress
 from hosting.imap.replies import Bad, Refused
@@ -42,7 +43,7 @@ def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[by
         session.condstore = True
         if session.selected is not None:
             yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % session.selected.told_modseq
-    names = _names(session, command.sources)
+    names = yield from _names(session, command.sources)
     if len(names) > MAILBOXES:
         raise Refused(b"LIMIT", "These are too many mailboxes for one search.")
     progress = Progress(session.services.clock, tag)
@@ -124,14 +125,16 @@ def _opened(session: Session, name: str | None) -> Flow[tuple[Selected, Mailbox 
         view.refresh()
     except (NotFound, NotPermitted, Gone):
         return None
+    if not place.is_own:
+        record_opening(session, place)
     return Selected(place, view, read_only=True, recent_from=mailbox.recent_uid), mailbox
 
 
-def _names(session: Session, sources: Iterable[c.Source]) -> list[str | None]:
+def _names(session: Session, sources: Iterable[c.Source]) -> Flow[list[str | None]]:
     """The names of what is searched, each once, in the order in which they were asked for; None: the selected one."""
-    listed: list[str] = []
+    own: list[str] = []
     if any(source.kind in ("PERSONAL", "SUBTREE", "SUBTREE-ONE") for source in sources):
-        listed = [mailbox.name for mailbox in session.mail.mailboxes.list()]
+        own = [mailbox.name for mailbox in session.mail.mailboxes.list()]
     found: dict[str | None, None] = {}
     for source in sources:
         match source.kind:
@@ -140,16 +143,32 @@ def _names(session: Session, sources: Iterable[c.Source]) -> list[str | None]:
             case "INBOXES":
                 found["INBOX"] = None
             case "PERSONAL":
-                found.update(dict.fromkeys(listed))
+                found.update(dict.fromkeys(own))
             case "SUBSCRIBED":
                 found.update(dict.fromkeys(sorted(session.mail.mailboxes.subscriptions())))
             case "MAILBOXES":
                 found.update(dict.fromkeys(source.names))
             case "SUBTREE" | "SUBTREE-ONE":
                 for name in source.names:
+                    listed = (yield from _of_others(session, name)) if places.is_of_others(name) else own
                     below = _below(name, deep=source.kind == "SUBTREE")
                     found.update(dict.fromkeys(filter(below, listed)))
     return list(found)
+
+
+def _of_others(session: Session, root: str) -> Flow[list[str]]:
+    """The mailboxes of others at or below a name that the user may know of and read (RFC 7377 §2.2)."""
+    names: list[str] = []
+    for owner in (yield from places.shared(session)).owners.values():
+        if not (_below(root, deep=True)(owner.root) or _below(owner.root, deep=True)(root)):
+            continue
+        try:
+            account = yield from places.opened(session, owner)
+        except NotFound:  # he has ended a moment ago
+            continue
+        mailboxes = [box for box in account.mailboxes.list() if rights.has(owner.rights.get(box.id, ""), "lr")]
+        names += [owner.name_of(box.name) for box in mailboxes]
+    return names
 
 
 def _below(root: str, *, deep: bool) -> Callable[[str], bool]:

@@ -149,10 +149,25 @@ def test_rfc_7377_2_4_limits(town: MailTown, monkeypatch: pytest.MonkeyPatch) ->
     assert ask(one, f"c ESEARCH IN (mailboxes ({many})) ALL")[0].startswith("c BAD")
 
 
-def test_rfc_7377_5_mailboxes_of_others_are_not_told_from_missing_ones(town: MailTown) -> None:
+def test_rfc_7377_2_2_and_5_mailboxes_of_others(town: MailTown) -> None:
+    """Those that one may know of and read; all others are passed over like names that are not there."""
+    bob = CoreClient(town.services)
+    bob.send(f'x LOGIN bob@example.test "{PASSWORD}"\r\n'.encode())
+    for name, granted in (("Team", "lr"), ("Team/Secret", "l"), ("Team/Plans", "lr"), ("Own", "")):
+        ask(bob, f"a CREATE {name}")
+        ask(bob, f"b DELETEACL {name} alice@example.test")
+        assert ask(bob, f'c SETACL {name} alice@example.test "{granted}"')[-1].startswith("c OK")
+        bob.send(b"d APPEND %b {18+}\r\nSubject: apple\r\n\r\n\r\n" % name.encode())
+        assert bob.receive(0)[-1].startswith("d OK")
     one = client(town)
-    other = '"Other Users/bob@example.test/INBOX"'
-    assert len(ask(one, f"a ESEARCH IN (mailboxes ({other} nowhere)) ALL")) == 1
+    root = "Other Users/bob@example.test"
+    command = f'a ESEARCH IN (mailboxes ("{root}/Own" "{root}/Team/Secret" "{root}/Team" nowhere)) SUBJECT apple'
+    assert [line.split('"')[3] for line in ask(one, command)[:-1]] == [f"{root}/Team"]
+    for tree in ("Other Users", root, f"{root}/Team"):
+        told = ask(one, f'b ESEARCH IN (subtree "{tree}") SUBJECT apple')
+        assert [line.split('"')[3] for line in told[:-1]] == [f"{root}/Team", f"{root}/Team/Plans"], tree
+    assert len(ask(one, f'c ESEARCH IN (subtree "{root}/Own" subtree-one "Other Users") ALL')) == 1
+    assert len(ask(one, "d ESEARCH IN (personal) SUBJECT apple")) == 5
 
 
 def test_what_arrives_is_found_elsewhere_and_told_later_here(town: MailTown) -> None:
