@@ -53,18 +53,21 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     if not copied.pairs:
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     selected.refresh()
-    session.tell_arrivals = (
-        place.account is account and target.id == selected.mailbox_id
-    )  # its own messages are told in this answer
-    code = b"[COPYUID %d %b %b]" % (
+    # its own messages are told in this answer
+    session.tell_arrivals = place.account is account and target.id == selected.mailbox_id
+    code = _copyuid(copied) if "r" in place.rights else b""  # RFC 4315 §3: who may not open it is not told its UIDs
+    if not command.move:
+        return code + b"Copied."
+    # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
+    yield b"* OK " + code + b"Moved.\r\n" + session.news(expunges=True, arrivals=session.tell_arrivals)
+    if session.qresync:
+        return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
+    return b"Moved."
+
+
+def _copyuid(copied: Copied) -> bytes:
+    return b"[COPYUID %d %b %b] " % (
         copied.uidvalidity,
         ordered_set(source for source, _target in copied.pairs),
         ordered_set(uid for _source, uid in copied.pairs),
     )
-    if not command.move:
-        return code + b" Copied."
-    # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
-    yield b"* OK " + code + b" Moved.\r\n" + session.news(expunges=True, arrivals=session.tell_arrivals)
-    if session.qresync:
-        return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
-    return b"Moved."

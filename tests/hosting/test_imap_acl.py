@@ -6,7 +6,6 @@ In every dialogue alice has shared nothing yet; bob@ and carol@ are of her tenan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,9 +18,10 @@ from storage.errors import InvalidInput
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 
 
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[MailTown]:
-    with new_mail_town(tmp_path) as town:
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailTown]:
+    """For all dialogues: each leaves nothing shared."""
+    with new_mail_town(tmp_path_factory.mktemp("acl")) as town:
         town.new_account(town.accounts["bob@example.test"][0], "carol@example.test")
         yield town
 

@@ -1,0 +1,680 @@
+"""Mailboxes of others: what bob and carol may do with alice's, and that mallory of another tenant may nothing.
+
+INBOX of alice holds two messages; "Work" and "Work/Plans" are hers, too. Dialogues are played on the core, by several
+sessions at once where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from account_ending import end_account
+from imap_play import CoreClient, play
+from imap_town import PASSWORD, MailTown, mail, new_mail_town
+
+from hosting.imap.session import State
+from storage.directory.mailbox_rights import ANYONE
+from storage.logs.access import AccessType
+from storage.mail.quota import Limits
+from storage.values import AccountId
+
+ALICE, BOB, CAROL, MALLORY = "alice@example.test", "bob@example.test", "carol@example.test", "mallory@other.test"
+OF_ALICE = "Other Users/alice@example.test"
+
+
+class SharingTown:
+    def __init__(self, town: MailTown) -> None:
+        self.town = town
+        town.new_account(town.accounts[BOB][0], CAROL)
+        with town.account(ALICE) as account:
+            inbox = account.mailboxes.find("INBOX").id
+            account.messages.append(inbox, mail("One"), keywords=["$One"])
+            account.messages.append(inbox, mail("Two"))
+            account.mailboxes.create("Work/Plans")
+
+    def share(self, mailbox: str, who: str, rights: str, *, owner: str = ALICE) -> None:
+        """As the command line does: in the directory, and the worker is told."""
+        tenant_id, owner_id = self.town.accounts[owner]
+        identifier = AccountId(ANYONE) if who == "anyone" else self.town.accounts[who][1]
+        with self.town.account(owner) as account:
+            mailbox_id = account.mailboxes.find(mailbox).id
+        shared = self.town.services.shared
+        shared.directory.change(tenant_id, owner_id, mailbox_id, identifier, "replace", rights)
+        shared.forget(tenant_id)
+
+    def client(self, who: str, *, enable: str = "") -> CoreClient:
+        client = CoreClient(self.town.services)
+        client.send(f'x LOGIN {who} "{PASSWORD}"\r\n'.encode())
+        if enable:
+            client.send(f"y ENABLE {enable}\r\n".encode())
+        client.receive(1)
+        return client
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[SharingTown]:
+    with new_mail_town(tmp_path) as town:
+        yield SharingTown(town)
+
+
+# What is shared at the beginning, who speaks, and what is said.
+DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
+    "select reads what may be read (RFC 4314 §4, §5.1.1, §5.2)": (
+        {"INBOX": "lr"},
+        """
+        C: a SELECT "Other Users/alice@example.test/INBOX"
+        S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $One)
+        S: * OK [PERMANENTFLAGS ()] …
+        S: * 2 EXISTS
+        S: * 2 RECENT
+        S: * OK [UNSEEN 1] …
+        S: * OK [UIDVALIDITY …
+        S: * OK [UIDNEXT 3] …
+        S: * OK [HIGHESTMODSEQ …
+        S: * OK [MAILBOXID …
+        S: a OK [READ-ONLY] Its owner lets you read only.
+        C: b FETCH 1 BODY[]<0.4>
+        S: * 1 FETCH (BODY[]<0> {4}
+        S: From)
+        S: b OK …
+        C: c STORE 1 +FLAGS (\\Seen)
+        S: c NO [READ-ONLY] …
+        C: d EXPUNGE
+        S: d NO [READ-ONLY] …
+        C: e MOVE 1 INBOX
+        S: e NO [READ-ONLY] …
+        C: f MYRIGHTS "Other Users/alice@example.test/INBOX"
+        S: * MYRIGHTS "Other Users/alice@example.test/INBOX" lr
+        S: f OK …
+        C: g CLOSE
+        S: g OK …
+        """,
+    ),
+    "flags are changed as far as they may be (RFC 4314 §4, STORE)": (
+        {"INBOX": "lrs"},
+        """
+        C: a SELECT "Other Users/alice@example.test/INBOX"
+        S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $One)
+        S: * OK [PERMANENTFLAGS (\\Seen)] …
+        S: * 2 EXISTS
+        S: * 2 RECENT
+        S: * OK [UNSEEN 1] …
+        S: * OK [UIDVALIDITY …
+        S: * OK [UIDNEXT 3] …
+        S: * OK [HIGHESTMODSEQ …
+        S: * OK [MAILBOXID …
+        S: a OK [READ-WRITE] …
+        C: b STORE 1 +FLAGS (\\Seen \\Flagged $New)
+        S: * 1 FETCH (UID 1 FLAGS (\\Seen $One \\Recent))
+        S: b OK …
+        C: c STORE 1 +FLAGS (\\Flagged \\Deleted)
+        S: c NO [NOPERM] …
+        C: d STORE 1 FLAGS (\\Answered)
+        S: * 1 FETCH (UID 1 FLAGS ($One \\Recent))
+        S: d OK …
+        C: e FETCH 2 BODY[]<0.4>
+        S: * 2 FETCH (FLAGS (\\Seen \\Recent) BODY[]<0> {4}
+        S: From)
+        S: e OK …
+        C: f EXPUNGE
+        S: f NO [NOPERM] …
+        C: g MOVE 1 INBOX
+        S: g NO [NOPERM] …
+        C: h CLOSE
+        S: h OK …
+        """,
+    ),
+    "deletes without expunging (RFC 4314 §4, CLOSE)": (
+        {"INBOX": "lrt"},
+        """
+        C: a SELECT "Other Users/alice@example.test/INBOX"
+        S: * FLAGS …
+        S: * OK [PERMANENTFLAGS (\\Deleted)] …
+        S: * 2 EXISTS
+        S: * 2 RECENT
+        S: * OK [UNSEEN 1] …
+        S: * OK [UIDVALIDITY …
+        S: * OK [UIDNEXT 3] …
+        S: * OK [HIGHESTMODSEQ …
+        S: * OK [MAILBOXID …
+        S: a OK [READ-WRITE] …
+        C: b STORE 1 +FLAGS.SILENT (\\Deleted)
+        S: b OK …
+        C: c CLOSE
+        S: c OK …
+        C: d STATUS "Other Users/alice@example.test/INBOX" (MESSAGES UNSEEN DELETED)
+        S: * STATUS "Other Users/alice@example.test/INBOX" (MESSAGES 2 UNSEEN 2 DELETED 1)
+        S: d OK …
+        """,
+    ),
+    "who may not look it up is told that there is none (RFC 4314 §6)": (
+        {"Work": "lr", "Sent": "l"},
+        """
+        C: a SELECT "Other Users/alice@example.test/INBOX"
+        S: a NO [NONEXISTENT] There is no such mailbox.
+        C: b SELECT "Other Users/alice@example.test/Nothing"
+        S: b NO [NONEXISTENT] There is no such mailbox.
+        C: c SELECT "Other Users/carol@example.test/INBOX"
+        S: c NO [NONEXISTENT] There is no such mailbox.
+        C: d SELECT "Other Users/mallory@other.test/INBOX"
+        S: d NO [NONEXISTENT] There is no such mailbox.
+        C: e GETACL "Other Users/alice@example.test/INBOX"
+        S: e NO [NONEXISTENT] There is no such mailbox.
+        C: f MYRIGHTS "Other Users/alice@example.test/INBOX"
+        S: f NO [NONEXISTENT] There is no such mailbox.
+        C: g STATUS "Other Users/alice@example.test/INBOX" (MESSAGES)
+        S: g NO [NONEXISTENT] There is no such mailbox.
+        C: h DELETE "Other Users/alice@example.test/INBOX"
+        S: h NO [NONEXISTENT] There is no such mailbox.
+        C: i SETACL "Other Users/alice@example.test/INBOX" bob@example.test lr
+        S: i NO [NONEXISTENT] There is no such mailbox.
+        C: j SELECT "Other Users/alice@example.test/Sent"
+        S: j NO [NOPERM] …
+        C: k SELECT "Other Users/alice@example.test"
+        S: k NO [NONEXISTENT] …
+        C: l SELECT "Other Users"
+        S: l NO [NONEXISTENT] …
+        C: m GETACL "Other Users/alice@example.test/Work"
+        S: m NO [NOPERM] …
+        C: n CREATE "Other Users/alice@example.test/INBOX/New"
+        S: n NO [NOPERM] No mailbox can be made there.
+        C: o CREATE "Other Users/alice@example.test/Nothing/New"
+        S: o NO [NOPERM] No mailbox can be made there.
+        C: p CREATE "Other Users/carol@example.test/New"
+        S: p NO [NOPERM] No mailbox can be made there.
+        C: q CREATE "Other Users"
+        S: q NO [NOPERM] No mailbox can be made there.
+        C: r COPY 1 "Other Users/alice@example.test/INBOX"
+        S: r BAD …
+        """,
+    ),
+    "list shows what may be looked up (RFC 2342 §5, RFC 4314 §4, RFC 8440 §3)": (
+        {"INBOX": "lrs", "Work/Plans": "lrikx", "Sent": "l", "Drafts": "r"},
+        """
+        C: a NAMESPACE
+        S: * NAMESPACE (("" "/")) (("Other Users/" "/")) NIL
+        S: a OK …
+        C: b LIST "" "Other Users/*"
+        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test"
+        S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
+        S: * LIST (\\HasNoChildren \\Noselect) "/" "Other Users/alice@example.test/Sent"
+        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test/Work"
+        S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/Work/Plans"
+        S: b OK …
+        C: c LIST "" % RETURN (MYRIGHTS)
+        S: * LIST (\\HasNoChildren) "/" "INBOX"
+        S: * MYRIGHTS "INBOX" lrswipkxtecda
+        S: * LIST (\\HasNoChildren \\Archive) "/" "Archive"
+        S: * MYRIGHTS "Archive" lrswipkxtecda
+        S: * LIST (\\HasNoChildren \\Drafts) "/" "Drafts"
+        S: * MYRIGHTS "Drafts" lrswipkxtecda
+        S: * LIST (\\HasNoChildren \\Junk) "/" "Junk"
+        S: * MYRIGHTS "Junk" lrswipkxtecda
+        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users"
+        S: * LIST (\\HasNoChildren \\Sent) "/" "Sent"
+        S: * MYRIGHTS "Sent" lrswipkxtecda
+        S: * LIST (\\HasNoChildren \\Trash) "/" "Trash"
+        S: * MYRIGHTS "Trash" lrswipkxtecda
+        S: c OK …
+        C: d LIST "Other Users/alice@example.test/" % RETURN (MYRIGHTS STATUS (MESSAGES))
+        S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
+        S: * MYRIGHTS "Other Users/alice@example.test/INBOX" lrs
+        S: * STATUS "Other Users/alice@example.test/INBOX" (MESSAGES 2)
+        S: * LIST (\\HasNoChildren \\Noselect) "/" "Other Users/alice@example.test/Sent"
+        S: * MYRIGHTS "Other Users/alice@example.test/Sent" l
+        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test/Work"
+        S: d OK …
+        C: e LIST (SPECIAL-USE) "" "Other Users/*"
+        S: e OK …
+        """,
+    ),
+    "subscriptions (RFC 9051 §6.3.7, RFC 3501 §6.3.9)": (
+        {"INBOX": "lr"},
+        """
+        C: a SUBSCRIBE "Other Users/alice@example.test/inbox"
+        S: a OK …
+        C: b LIST (SUBSCRIBED) "" "Other Users/*"
+        S: * LIST (\\Subscribed \\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
+        S: b OK …
+        C: c LSUB "" "Other Users*"
+        S: * LSUB (\\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
+        S: c OK …
+        C: d LIST (SUBSCRIBED RECURSIVEMATCH) "" "Other Users/%" RETURN (MYRIGHTS)
+        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test" ("CHILDINFO" …
+        S: d OK …
+        C: e UNSUBSCRIBE "Other Users/alice@example.test/Inbox"
+        S: e OK …
+        C: f LIST (SUBSCRIBED) "" "Other Users/*"
+        S: f OK …
+        C: g SUBSCRIBE "Other Users/nobody@example.test/INBOX"
+        S: g OK …
+        C: h LIST (SUBSCRIBED) "" "Other Users/*"
+        S: * LIST (\\Subscribed \\HasNoChildren \\NonExistent \\Noselect) "/" "Other Users/nobody@example.test/INBOX"
+        S: h OK …
+        """,
+    ),
+    "create, rename, delete (RFC 4314 §4)": (
+        {"Work": "lrkx"},
+        """
+        C: a CREATE "Other Users/alice@example.test/Work/New/Sub"
+        S: a OK [MAILBOXID …
+        C: b LIST "" "Other Users/alice@example.test/*" RETURN (MYRIGHTS)
+        S: * LIST (\\HasChildren) "/" "Other Users/alice@example.test/Work"
+        S: * MYRIGHTS "Other Users/alice@example.test/Work" lrkxc
+        S: * LIST (\\HasChildren) "/" "Other Users/alice@example.test/Work/New"
+        S: * MYRIGHTS "Other Users/alice@example.test/Work/New" lrkxc
+        S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/Work/New/Sub"
+        S: * MYRIGHTS "Other Users/alice@example.test/Work/New/Sub" lrkxc
+        S: b OK …
+        C: c CREATE "Other Users/alice@example.test/Work/New"
+        S: c NO [ALREADYEXISTS] …
+        C: d CREATE "Other Users/alice@example.test/Work/Kept" (USE (\\Archive))
+        S: d NO [USEATTR] …
+        C: e RENAME "Other Users/alice@example.test/Work/New" "Other Users/alice@example.test/Work/Old"
+        S: e OK …
+        C: f RENAME "Other Users/alice@example.test/Work/Old" "Other Users/alice@example.test/Old"
+        S: f NO [NOPERM] …
+        C: g RENAME "Other Users/alice@example.test/Work/Old" Mine
+        S: g NO [NOPERM] …
+        C: h RENAME Trash "Other Users/alice@example.test/Work/Trash"
+        S: h NO [NOPERM] …
+        C: i RENAME "Other Users/alice@example.test/Work" "Other Users/alice@example.test/Work/Old/Deep"
+        S: i NO [NOPERM] …
+        C: j MYRIGHTS "Other Users/alice@example.test/Work/Old/Sub"
+        S: * MYRIGHTS "Other Users/alice@example.test/Work/Old/Sub" lrkxc
+        S: j OK …
+        C: k DELETE "Other Users/alice@example.test/Work/Old/Sub"
+        S: k OK …
+        C: l DELETE "Other Users/alice@example.test/Work/Old/Sub"
+        S: l NO [NONEXISTENT] …
+        C: m DELETE "Other Users/alice@example.test/Work/Plans"
+        S: m NO [NONEXISTENT] …
+        """,
+    ),
+    "INBOX stays its owner's (RFC 9051 §6.3.5, §6.3.6)": (
+        {"INBOX": "lrswipkxtea"},
+        """
+        C: a DELETE "Other Users/alice@example.test/INBOX"
+        S: a NO [NOPERM] …
+        C: b RENAME "Other Users/alice@example.test/INBOX" "Other Users/alice@example.test/INBOX/Old"
+        S: b NO [NOPERM] …
+        C: c CREATE "Other Users/alice@example.test/INBOX/Below"
+        S: c OK …
+        C: d STATUS "Other Users/alice@example.test/inbox" (MESSAGES)
+        S: * STATUS "Other Users/alice@example.test/INBOX" (MESSAGES 2)
+        S: d OK …
+        """,
+    ),
+    "who administers it (RFC 4314 §3, RFC 9208 §6)": (
+        {"INBOX": "lra"},
+        """
+        C: a SETACL "Other Users/alice@example.test/INBOX" carol@example.test lr
+        S: a OK …
+        C: b GETACL "Other Users/alice@example.test/INBOX"
+        S: * ACL "Other …/INBOX" "alice@example.test" lrswipkxtecda "bob@example.test" lra "carol@example.test" lr
+        S: b OK …
+        C: c SETACL "Other Users/alice@example.test/INBOX" alice@example.test ""
+        S: c NO [CANNOT] …
+        C: d LISTRIGHTS "Other Users/alice@example.test/INBOX" alice@example.test
+        S: * LISTRIGHTS "Other Users/alice@example.test/INBOX" "alice@example.test" lrswipkxtecda
+        S: d OK …
+        C: e GETQUOTAROOT "Other Users/alice@example.test/INBOX"
+        S: * QUOTAROOT "Other Users/alice@example.test/INBOX" "Other Users/alice@example.test"
+        S: * QUOTA "Other Users/alice@example.test" ()
+        S: e OK …
+        C: f GETQUOTA "Other Users/alice@example.test"
+        S: * QUOTA "Other Users/alice@example.test" ()
+        S: f OK …
+        C: g SETACL "Other Users/alice@example.test/INBOX" bob@example.test -a
+        S: g OK …
+        C: h GETACL "Other Users/alice@example.test/INBOX"
+        S: h NO [NOPERM] …
+        C: i GETQUOTAROOT "Other Users/alice@example.test/INBOX"
+        S: * QUOTAROOT "Other Users/alice@example.test/INBOX"
+        S: i OK …
+        C: j GETQUOTA "Other Users/alice@example.test"
+        S: j NO [NONEXISTENT] …
+        """,
+    ),
+    "append and copy with the flags that may be set (RFC 4314 §4)": (
+        {"INBOX": "lrsti", "Sent": "li"},
+        """
+        C: a APPEND "Other Users/alice@example.test/INBOX" (\\Seen \\Flagged \\Deleted $Word) {18+}
+        C> Subject: x\\r\\n\\r\\nHi\\r\\n
+        C:
+        S: a OK [APPENDUID … 3] …
+        C: b EXAMINE "Other Users/alice@example.test/INBOX"
+        S: * FLAGS …
+        S: * OK [PERMANENTFLAGS ()] …
+        S: * 3 EXISTS
+        S: * 3 RECENT
+        S: * OK [UNSEEN 1] …
+        S: * OK [UIDVALIDITY …
+        S: * OK [UIDNEXT 4] …
+        S: * OK [HIGHESTMODSEQ …
+        S: * OK [MAILBOXID …
+        S: b OK [READ-ONLY] …
+        C: c FETCH 3 FLAGS
+        S: * 3 FETCH (FLAGS (\\Deleted \\Seen \\Recent))
+        S: c OK …
+        C: d COPY 1,3 INBOX
+        S: d OK [COPYUID … 1,3 1:2] Copied.
+        C: e COPY 3 "Other Users/alice@example.test/Sent"
+        S: e OK Copied.
+        C: f COPY 1 "Other Users/alice@example.test/Work"
+        S: f NO [TRYCREATE] …
+        C: g COPY 1 "Other Users/alice@example.test/INBOX"
+        S: * 4 EXISTS
+        S: * 4 RECENT
+        S: g OK [COPYUID … 1 4] Copied.
+        C: h FETCH 4 FLAGS
+        S: * 4 FETCH (FLAGS (\\Recent))
+        S: h OK …
+        C: i STATUS "Other Users/alice@example.test/Sent" (MESSAGES)
+        S: i NO [NOPERM] …
+        C: j SELECT INBOX
+        S: * OK [CLOSED] …
+        S: * FLAGS …
+        S: * OK [PERMANENTFLAGS …
+        S: * 2 EXISTS
+        S: * 2 RECENT
+        S: * OK [UNSEEN 1] …
+        S: * OK [UIDVALIDITY …
+        S: * OK [UIDNEXT 3] …
+        S: * OK [HIGHESTMODSEQ …
+        S: * OK [MAILBOXID …
+        S: j OK [READ-WRITE] …
+        C: k FETCH 1:2 FLAGS
+        S: * 1 FETCH (FLAGS ($One \\Recent))
+        S: * 2 FETCH (FLAGS (\\Deleted \\Seen \\Recent))
+        S: k OK …
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_dialogue(place: SharingTown, name: str) -> None:
+    given, dialogue = DIALOGUES[name]
+    for mailbox, rights in given.items():
+        place.share(mailbox, BOB, rights)
+    client = place.client(BOB)
+    play(client, dialogue)
+    selected = client.session.selected
+    opened = selected is not None and selected.account is not client.session.account
+    assert held(client) == int(opened)  # nothing stays open but where the selected mailbox lies
+    client.close()
+    assert held(client) == 0
+
+
+def held(client: CoreClient) -> int:
+    """How many accounts of others a session has open."""
+    return len(client.session.others) if client.session.others is not None else 0
+
+
+def said(client: CoreClient, command: str) -> list[str]:
+    client.send(command.encode() + b"\r\n")
+    return client.receive(1)
+
+
+def select(client: CoreClient, name: str = f"{OF_ALICE}/INBOX", how: str = "SELECT") -> str:
+    return said(client, f'{how} "{name}"'.replace(how, f"s {how}", 1))[-1]
+
+
+class TestSeveralSessions:
+    """What one does the others see (RFC 2180, RFC 7162 §3.2.10)."""
+
+    def test_flags_are_everybodys(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lrs")
+        alice, bob = place.client(ALICE), place.client(BOB)
+        select(alice, "INBOX"), select(bob)
+        said(bob, "a STORE 2 +FLAGS.SILENT (\\Seen)")
+        assert said(alice, "b NOOP") == ["* 2 FETCH (UID 2 FLAGS (\\Seen \\Recent))", "b OK Done."]
+        said(alice, "c STORE 2 +FLAGS.SILENT (\\Flagged)")
+        assert said(bob, "d NOOP") == ["* 2 FETCH (UID 2 FLAGS (\\Flagged \\Seen))", "d OK Done."]
+
+    @pytest.mark.parametrize(("enable", "told"), [("", "* 1 EXPUNGE"), ("QRESYNC", "* VANISHED 1")])
+    def test_what_the_owner_expunges_and_gets(self, place: SharingTown, enable: str, told: str) -> None:
+        place.share("INBOX", BOB, "lr")
+        alice, bob = place.client(ALICE), place.client(BOB, enable=enable)
+        select(alice, "INBOX"), select(bob)
+        said(alice, "a STORE 1 +FLAGS.SILENT (\\Deleted)")
+        said(alice, "b EXPUNGE")
+        with place.town.account(ALICE) as account:
+            account.messages.append(account.mailboxes.find("INBOX").id, mail("Three"))
+        assert said(bob, "c NOOP")[:2] == [told, "* 2 EXISTS"]
+
+    def test_idle_tells_of_the_owners_mail(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        select(bob)
+        assert said(bob, "a IDLE") == ["+ idling"]
+        with place.town.account(ALICE) as account:
+            account.messages.append(account.mailboxes.find("INBOX").id, mail("Three"))
+        bob.look()
+        assert bob.receive(2) == ["* 3 EXISTS", "* 3 RECENT"]  # who may only read takes nothing
+        assert said(bob, "DONE")[-1].startswith("a OK")
+
+    def test_resynchronising(self, place: SharingTown) -> None:
+        """RFC 7162 §3.2.5, in a mailbox of somebody else."""
+        place.share("INBOX", BOB, "lrste")
+        alice, bob = place.client(ALICE), place.client(BOB, enable="QRESYNC")
+        opening = said(bob, f'a SELECT "{OF_ALICE}/INBOX"')
+        valid, modseq = (
+            next(line for line in opening if word in line).split(word)[1].split("]")[0].strip()
+            for word in ("UIDVALIDITY", "HIGHESTMODSEQ")
+        )
+        said(bob, "b UNSELECT")
+        select(alice, "INBOX")
+        said(alice, "c STORE 1 +FLAGS (\\Deleted)")
+        said(alice, "d EXPUNGE")
+        again = said(bob, f'e SELECT "{OF_ALICE}/INBOX" (QRESYNC ({valid} {modseq}))')
+        assert "* VANISHED (EARLIER) 1" in again
+        said(bob, "f STORE 1 +FLAGS.SILENT (\\Deleted)")
+        assert said(bob, "g EXPUNGE")[0] == "* VANISHED 2"
+
+
+class TestNames:
+    def test_names_in_either_encoding(self, place: SharingTown) -> None:
+        """RFC 3501 §5.1.3 and RFC 9051 §5.1."""
+        with place.town.account(ALICE) as account:
+            account.mailboxes.create("Entwürfe")
+        place.share("Entwürfe", BOB, "lr")
+        old, new = place.client(BOB), place.client(BOB, enable="IMAP4rev2")
+        assert said(old, f'a LIST "" "{OF_ALICE}/*"')[0].endswith('"Other Users/alice@example.test/Entw&APw-rfe"')
+        assert said(new, f'a LIST "" "{OF_ALICE}/*"')[0].endswith('"Other Users/alice@example.test/Entwürfe"')
+        assert select(old, f"{OF_ALICE}/Entw&APw-rfe") == "s OK [READ-ONLY] Its owner lets you read only."
+        opening = said(new, f's SELECT "{OF_ALICE}/Entwürfe"')
+        assert '* LIST () "/" "Other Users/alice@example.test/Entwürfe"' in opening
+        assert said(new, f'b MYRIGHTS "{OF_ALICE}/Entwürfe"')[0].endswith('Entwürfe" lr')
+
+    def test_a_deleted_mailbox_takes_its_rights_along(self, place: SharingTown) -> None:
+        """RFC 4314 §4, DELETE: one that is made anew under the name is another."""
+        place.share("Work", BOB, "lr")
+        alice, bob = place.client(ALICE), place.client(BOB)
+        said(alice, "a DELETE Work")
+        said(alice, "b CREATE Work")
+        assert select(bob, f"{OF_ALICE}/Work") == "s NO [NONEXISTENT] There is no such mailbox."
+        assert said(alice, "c GETACL Work")[0] == '* ACL "Work" "alice@example.test" lrswipkxtecda'
+        assert place.town.services.shared.directory.shared_with(*place.town.accounts[BOB]) == []
+
+    def test_a_new_mailbox_of_the_owner_inherits(self, place: SharingTown) -> None:
+        """RFC 4314 §4, CREATE."""
+        place.share("Work", BOB, "lr")
+        alice, bob = place.client(ALICE), place.client(BOB)
+        said(alice, "a CREATE Work/2027/May")
+        assert said(bob, f'b MYRIGHTS "{OF_ALICE}/Work/2027"')[0].endswith('2027" lr')
+        assert said(bob, f'c MYRIGHTS "{OF_ALICE}/Work/2027/May"')[0].endswith('May" lr')
+
+    def test_renaming_keeps_the_rights(self, place: SharingTown) -> None:
+        """RFC 4314 §4, RENAME; the selected mailbox goes on under its new name."""
+        place.share("Work", BOB, "lr")
+        alice, bob = place.client(ALICE), place.client(BOB)
+        select(bob, f"{OF_ALICE}/Work")
+        said(alice, "a RENAME Work Play")
+        assert said(bob, "b NOOP") == ["b OK Done."]
+        assert said(bob, f'c MYRIGHTS "{OF_ALICE}/Play"')[0].endswith('Play" lr')
+
+    def test_an_own_mailbox_that_is_older_than_the_namespace(self, place: SharingTown) -> None:
+        with place.town.account(BOB) as account:
+            account.mailboxes.create("Other Users/Old")
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        assert select(bob, "Other Users/Old").startswith("s OK [READ-WRITE]")
+        assert said(bob, 'a RENAME "Other Users/Old" Old')[-1].startswith("a OK")
+        assert said(bob, 'b RENAME Old "Other Users/Old"')[-1].startswith("b NO [NOPERM]")
+
+    def test_names_that_are_nobodys(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        for name in ("Other Users//INBOX", f"{OF_ALICE}/", f"{OF_ALICE}//INBOX", "Other Users/", "other users/x"):
+            assert select(bob, name) == "s NO [NONEXISTENT] There is no such mailbox."
+
+
+class TestChangesWhileSelected:
+    """RFC 4314 §5.1.1."""
+
+    def test_rights_that_are_taken_away(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lrswte")
+        bob = place.client(BOB)
+        select(bob)
+        place.share("INBOX", BOB, "lrs")
+        answer = said(bob, "a STORE 1 +FLAGS (\\Flagged)")
+        assert answer[1] == "* OK [PERMANENTFLAGS (\\Seen)] Flags permitted."
+        assert answer[2].startswith("a NO [NOPERM]")
+        place.share("INBOX", BOB, "lr")
+        assert "* OK [READ-ONLY] Its owner lets you read only." in said(bob, "b NOOP")
+        assert said(bob, "c STORE 1 +FLAGS (\\Seen)")[-1].startswith("c NO [READ-ONLY]")
+
+    def test_reading_that_is_taken_away_ends_the_session(self, place: SharingTown) -> None:
+        for command, left in (
+            ("NOOP", ""),
+            ("FETCH 1 FLAGS", "l"),
+            ("EXPUNGE", "lte"),
+            ("IDLE", ""),
+            ("SEARCH 1", "a"),
+        ):
+            place.share("INBOX", BOB, "lrte")
+            bob = place.client(BOB)
+            select(bob)
+            place.share("INBOX", BOB, left)
+            assert said(bob, f"a {command}") == [
+                "a NO [NOPERM] The mailbox is no longer shared with you.",
+                "* BYE It is no longer shared.",
+            ]
+            assert bob.session.state is State.ENDED and held(bob) == 0
+
+    def test_it_may_still_be_left(self, place: SharingTown) -> None:
+        for command in ("UNSELECT", "CLOSE", "SELECT INBOX", "LOGOUT"):
+            place.share("INBOX", BOB, "lrte")
+            bob = place.client(BOB)
+            select(bob)
+            said(bob, "x STORE 1 +FLAGS.SILENT (\\Deleted)")
+            place.share("INBOX", BOB, "")
+            assert said(bob, f"a {command}")[-1].startswith("a OK")
+            assert held(bob) == 0
+        with place.town.account(ALICE) as account:
+            assert account.mailboxes.find("INBOX").messages == 2  # CLOSE has expunged nothing
+
+    def test_an_owner_who_is_suspended(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        select(bob)
+        place.town.provisioning.suspend_account(*place.town.accounts[ALICE])
+        place.town.services.shared.forget(place.town.accounts[ALICE][0])
+        assert said(bob, "a NOOP")[0].startswith("a NO [NOPERM]")
+        again = place.client(BOB)
+        assert select(again) == "s NO [NONEXISTENT] There is no such mailbox."
+        assert said(again, 'b LIST "" "Other*"') == ["b OK That is all."]
+
+    def test_a_mailbox_that_its_owner_deletes(self, place: SharingTown) -> None:
+        place.share("Work", BOB, "lr")
+        alice, bob = place.client(ALICE), place.client(BOB)
+        select(bob, f"{OF_ALICE}/Work")
+        said(alice, "a DELETE Work")
+        assert said(bob, "b NOOP")[0].startswith("b NO")
+        assert bob.session.state is State.ENDED and held(bob) == 0
+
+
+class TestWhoseItIs:
+    def test_tenants_are_apart(self, place: SharingTown) -> None:
+        place.share("INBOX", "anyone", "lrswipkxtea")
+        mallory = place.client(MALLORY)
+        assert said(mallory, 'a LIST "" "*"')[0] == '* LIST (\\HasNoChildren) "/" "INBOX"'
+        assert not any("Other Users" in line for line in said(mallory, 'b LIST "" "*"'))
+        for command in ("SELECT", "STATUS", "MYRIGHTS", "GETACL", "DELETE"):
+            tail = " (MESSAGES)" if command == "STATUS" else ""
+            assert said(mallory, f'c {command} "{OF_ALICE}/INBOX"{tail}')[-1].startswith("c NO [NONEXISTENT]")
+        assert said(mallory, f'd SETACL "{OF_ALICE}/INBOX" mallory@other.test lr')[0].startswith("d NO [NONEXISTENT]")
+        assert said(mallory, "e SETACL INBOX alice@example.test lr")[0].startswith("e NO [NONEXISTENT]")
+        assert said(mallory, f'f APPEND "{OF_ALICE}/INBOX" {{2+}}\r\nhi')[0].startswith("f NO [TRYCREATE]")
+        assert select(place.client(CAROL)).startswith("s OK [READ-WRITE]")  # anyone is everybody of the tenant
+
+    def test_a_row_of_anyone_adds_to_ones_own(self, place: SharingTown) -> None:
+        """RFC 4314 §2: the union."""
+        place.share("INBOX", "anyone", "lr")
+        place.share("INBOX", BOB, "sw")
+        assert said(place.client(BOB), f'a MYRIGHTS "{OF_ALICE}/INBOX"')[0].endswith('INBOX" lrsw')
+        assert said(place.client(CAROL), f'a MYRIGHTS "{OF_ALICE}/INBOX"')[0].endswith('INBOX" lr')
+
+    def test_a_copy_stays_when_its_source_is_erased(self, place: SharingTown) -> None:
+        """It is written anew, under the key of the account in which it lies."""
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        select(bob)
+        assert said(bob, "a COPY 1:2 INBOX")[-1].startswith("a OK [COPYUID")
+        assert said(bob, "b UNSELECT")[-1].startswith("b OK")
+        end_account(place.town.installation, *place.town.accounts[ALICE])
+        place.town.services.shared.forget()
+        assert select(bob) == "s NO [NONEXISTENT] There is no such mailbox."
+        assert select(bob, "INBOX").startswith("s OK")
+        assert "Subject: Two" in said(bob, "c FETCH 2 BODY[HEADER]")
+        with place.town.account(BOB) as account:
+            assert account.usage().messages == 2
+
+    def test_who_is_charged(self, place: SharingTown) -> None:
+        """What is put into a shared mailbox its owner stores; what is copied out of it the one who copies."""
+        tenant_id, alice_id = place.town.accounts[ALICE]
+        place.town.provisioning.set_quota(tenant_id, alice_id, quota_bytes=0, quota_messages=3)
+        place.share("INBOX", BOB, "lrite")
+        bob = place.client(BOB)
+        select(bob)
+        with place.town.account(BOB) as account:
+            account.messages.append(account.mailboxes.find("Sent").id, mail("Mine"))
+            assert said(bob, f'a APPEND "{OF_ALICE}/INBOX" {{13+}}\r\nSubject: x\r\n\r')[-1].startswith("a OK")
+            assert account.usage().messages == 1
+            select(bob, "Sent")
+            assert said(bob, f'b COPY 1 "{OF_ALICE}/INBOX"')[-1].startswith("b NO [OVERQUOTA]")
+            select(bob)
+            account.limits = Limits(messages=2)
+            assert said(bob, "c COPY 1:3 INBOX")[-1].startswith("c NO [OVERQUOTA]")
+            assert account.usage().messages == 1
+            assert said(bob, "d MOVE 3 INBOX")[-1].startswith("d OK")
+            assert account.usage().messages == 2
+        with place.town.account(ALICE) as account:
+            assert account.usage().messages == 2
+
+    def test_the_owner_sees_who_opened_it(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        for _ in range(3):
+            select(bob)
+        tenant_id, alice_id = place.town.accounts[ALICE]
+        place.town.installation.flush_logs()
+        now = place.town.clock.now()
+        read = place.town.installation.access_log.read(now - 60, now + 60, tenant=tenant_id, account=alice_id)
+        events = [event for event in read if event.type == AccessType.MAILBOX_OPEN]
+        assert [(event.by_account, event.address, event.result) for event in events] == [
+            (place.town.accounts[BOB][1], "", "success")
+        ]
+
+    def test_in_the_last_days_of_a_contract_nothing_is_changed(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lrswite")
+        bob = place.client(BOB)
+        bob.session.principal = replace(bob.session.user, read_only_from=1)
+        assert select(bob).startswith("s OK [READ-ONLY]")
+        assert said(bob, "a SETACL INBOX carol@example.test lr")[0].startswith("a NO [NOPERM]")
+        assert said(bob, f'b APPEND "{OF_ALICE}/INBOX" {{2+}}\r\nhi')[0].startswith("b NO [NOPERM]")
