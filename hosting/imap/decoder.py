@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 from hosting.imap.limits import Limits
@@ -75,7 +76,7 @@ class Decoder:
         self._at = 0  # what of the buffer has been taken
         self._text = b""  # the lines of this command so far, announcements included
         self._literals: list[bytes] | None = None
-        self._literal: bytearray | None = None  # the literal that is arriving
+        self._literal: BytesIO | None = None  # the literal that is arriving; it gives its octets away without a copy
         self._missing = 0  # its octets that have not come yet
         self._skip = 0  # octets of a refused LITERAL+ still to be thrown away
         self._in_line = 0  # octets of an overlong line already thrown away; 0: not in one
@@ -174,7 +175,7 @@ class Decoder:
             self._reset()
             return refusal
         self._text = text + b"\r\n"
-        self._literal = bytearray()
+        self._literal = BytesIO()
         self._missing = size
         return None if unsynchronised else PROMPT
 
@@ -202,14 +203,14 @@ class Decoder:
         literal = self._literal
         assert literal is not None
         taken = min(self._missing, self.buffered)
-        literal += memoryview(self._buffer)[self._at : self._at + taken]
+        literal.write(memoryview(self._buffer)[self._at : self._at + taken])
         self._at += taken
         self._missing -= taken
         if self._missing:
             return False
         if self._literals is None:
             self._literals = []
-        self._literals.append(bytes(literal))
+        self._literals.append(literal.getvalue())
         self._literal = None
         return True
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Final
 
 from storage.mime.fields import read_header
@@ -19,26 +20,29 @@ from storage.mime.normalise import to_crlf
 
 _IDENTITY: Final = frozenset((b"7bit", b"8bit"))
 _FIELD: Final = b"content-transfer-encoding"
-_LINE = 57  # octets in a line of base64 of 76 characters
+_PIECE = 1000 * 57  # octets that are encoded at a time; 57 make a line of 76 characters
 
 
 def without_binary(data: bytes) -> bytes:
     """`data` with every binary part in base64, and CRLF line ends around them."""
-    pieces: list[bytes] = []
+    whole = BytesIO()  # gives its octets away without a copy
     position = 0
     for part in _walk(read_message(data).root):
         encoding = _encoding(data, part)
         if encoding is None:
             continue
-        pieces += [to_crlf(data[position : part.start]), _header(data, part, encoding)]
+        whole.write(to_crlf(data[position : part.start]))
+        whole.write(_header(data, part, encoding))
         position = part.body_start
         if encoding == b"base64":
-            pieces.append(_based(data[part.body_start : part.end]))
+            _write_based(whole, data, part.body_start, part.end)
             if position != part.end and part.end == len(data):
-                pieces.append(b"\r\n")
+                whole.write(b"\r\n")
             position = part.end
-    pieces.append(to_crlf(data[position:]))
-    return b"".join(pieces)
+    if not position:
+        return to_crlf(data)
+    whole.write(to_crlf(data[position:]))
+    return whole.getvalue()
 
 
 def _walk(root: Part) -> Iterator[Part]:
@@ -83,6 +87,10 @@ def _header(data: bytes, part: Part, encoding: bytes) -> bytes:
     return text + (to_crlf(raw[end:]) or b"\r\n")
 
 
-def _based(body: bytes) -> bytes:
-    lines = [base64.b64encode(body[start : start + _LINE]) for start in range(0, len(body), _LINE)]
-    return b"\r\n".join(lines)
+def _write_based(whole: BytesIO, data: bytes, start: int, end: int) -> None:
+    """[start, end) of `data` in lines, the last of which does not end."""
+    for at in range(start, end, _PIECE):
+        if at != start:
+            whole.write(b"\r\n")
+        lines = base64.encodebytes(data[at : min(at + _PIECE, end)])
+        whole.write(lines[:-1].replace(b"\n", b"\r\n"))

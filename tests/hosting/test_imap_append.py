@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from imap_play import CoreClient, play
+from imap_play import CoreClient, SocketClient, play
+from imap_server import running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.limits import Limits
@@ -392,6 +393,24 @@ def test_dialogues(place: Place, name: str) -> None:
     play(place.client(), DIALOGUES[name])
 
 
+def test_on_a_socket(town: MailTown) -> None:
+    """Where octets come in pieces, and large messages in a thread's time."""
+    with running_server(town) as server:
+        for name in [name for name in DIALOGUES if name.startswith(("several", "CATENATE (", "REPLACE (", "8-bit"))]:
+            place = Place(town)
+            one = SocketClient(server.tls_address, tls=server.client_context)
+            one.send(f'x LOGIN {place.address} "{PASSWORD}"\r\ny SELECT INBOX\r\n'.encode())
+            one.until("y")
+            play(one, DIALOGUES[name])
+            one.send(b"z APPEND INBOX" + b"".join(b" " + literal(b"x" * 6000) for _ in range(2)) + b" {9999+}\r\n")
+            for _ in range(9):
+                one.send(b"y" * 1111)
+            one.send(b"\r\nzz NOOP\r\n")
+            assert one.until("z")[-1].startswith("z NO [TOOBIG] ")
+            assert one.until("zz")[-1].startswith("zz OK ")
+            one.close()
+
+
 # --- what others see ---
 
 
@@ -598,6 +617,11 @@ def test_who_may_only_insert(shared: tuple[Place, Place]) -> None:
         assert [row[0] for row in account.messages.fetch_rows(found.id, 1, 3, ("flags",))] == [0, 1, 0]
         assert account.usage().messages == 5
     assert owner.stored("Team") == [b"x", b"y", b"z"]
+    two = guest.client(select=team.decode())
+    assert send(two, b"d APPEND %b " % team + literal(b"w"))[0] == "* 4 EXISTS"
+    assert send(two, b"e REPLACE 4 %b " % team + literal(b"v"))[-1].startswith("e NO [NOPERM] ")
+    assert send(two, b'f APPEND %b CATENATE (URL ";UID=4" URL "/INBOX/;UID=1/;PARTIAL=0.5")' % team)[0] == "* 5 EXISTS"
+    assert owner.stored("Team")[3:] == [b"w", b"wFrom:"]
 
 
 def test_catenating_from_a_shared_mailbox_needs_the_right_to_read(shared: tuple[Place, Place]) -> None:
