@@ -26,7 +26,8 @@ class Limits:
     connections: int = 20_000
     annotation: int = field(default=32 * 1024, metadata={"least": 1024})  # one value that a client keeps (RFC 5464)
     annotations: int = field(default=100, metadata={"least": 10})  # values beside one mailbox, and beside the account
-    annotation_octets: int = field(default=4 * 1024 * 1024, metadata={"least": 1024})  # all values of an account
+    # all values of an account; each counts 1 KiB besides
+    annotation_octets: int = field(default=4 * 1024 * 1024, metadata={"least": 1024})
     comment: str = ""  # what clients may show about this server: its entry /shared/comment
     admin: str = ""  # how whoever runs it is reached, a mailto:, tel: or https: address: its entry /shared/admin
     # what programs are not told of, since they use it badly: the beginning of the name they give in ID, and the words,

@@ -9,7 +9,7 @@ Standards: RFC 5464 §3.3 (who may), §4.2, §4.3; RFC 6154 §4 and §5.4; RFC 9
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hosting.imap import encode, places
 from hosting.imap.effects import Flow, blocking
@@ -25,6 +25,7 @@ from storage.mail.ledger import READ_ONLY
 from storage.values import AccountId, MailboxId
 
 _PRIVATE = "/private/"
+_RESPONSE = 64 * 1024  # octets of values
 _ANY_OF = frozenset("rswip")  # RFC 5464 §3.3
 
 Source = tuple[Account, AccountId, MailboxId]  # where values lie, and whose mailbox they are of
@@ -40,8 +41,8 @@ def get_metadata(session: Session, _: bytes, command: GetMetadata) -> Flow[bytes
             longest = max(longest, size)
         else:
             chosen.append((asked, entry))
-    if chosen:
-        yield _response(session, place, chosen)
+    for part in _parts(chosen, sizes):
+        yield _response(session, place, part)
     return b"[METADATA LONGENTRIES %d] Some values are longer." % longest if longest else b"That is all."
 
 
@@ -106,6 +107,20 @@ def _matching(asked: Iterable[str], known: Mapping[str, int], depth: int) -> lis
     return [(name, entry) for entry, name in found.items()]
 
 
+def _parts(chosen: Sequence[tuple[str, str]], sizes: Mapping[str, int]) -> Iterator[list[tuple[str, str]]]:
+    """Entries of which one response tells: others are served between two of them."""
+    part: list[tuple[str, str]] = []
+    octets = 0
+    for name, entry in chosen:
+        if part and octets + sizes.get(entry, 0) > _RESPONSE:
+            yield part
+            part, octets = [], 0
+        part.append((name, entry))
+        octets += sizes.get(entry, 0)
+    if part:
+        yield part
+
+
 def _response(session: Session, place: Place | None, chosen: Sequence[tuple[str, str]]) -> bytes:
     given = _given(session, place)
     wanted = [entry for _, entry in chosen if entry not in given]
@@ -151,6 +166,9 @@ def set_metadata(session: Session, _: bytes, command: SetMetadata) -> Flow[bytes
 
     def change() -> list[MailboxId]:
         lost: list[MailboxId] = []
+        if place is not None and not place.is_own:
+            living = {each.id for each in place.account.mailboxes.list()}
+            session.mail.annotations.forget_others(place.account.account_id, living)
         for (account, owner_id, mailbox_id), part in parts:
             account.annotations.check(owner_id, mailbox_id, part, kept)
         for (account, owner_id, mailbox_id), part in parts:

@@ -15,7 +15,7 @@ from storage.mail.account import Account
 from storage.mail.annotations import SERVER, AnnotationLimits, TooMany, is_entry
 from storage.values import MailboxId
 
-_LIMITS: Final = AnnotationLimits(entries=10_000, octets=64 * 1024 * 1024)  # of what may come back; clients have theirs
+_LIMITS: Final = AnnotationLimits(entries=10_000, octets=16 * 1024 * 1024)  # of what may come back; clients have theirs
 _MOST: Final = 100_000
 
 

@@ -29,6 +29,7 @@ SERVER: Final = MailboxId(0)  # the account as a whole
 SPECIAL_USE: Final = "/private/specialuse"
 
 _COUNTER = "annotation"
+_EACH = 1024  # octets that an annotation counts besides its name and value: sessions keep pictures of all of them
 _ENTRY = re.compile(r"(?:/[\x20-\x24\x26-\x29\x2b-\x2e\x30-\x7e]+)+", re.ASCII)  # neither "*" nor "%" nor "//"
 _LENGTH = 255
 
@@ -45,7 +46,7 @@ _select_all = prepare(
     .where(_mine)
     .order_by(annotation.c.owner_id, annotation.c.mailbox_id, annotation.c.entry)
 )
-_room_taken = func.sum(annotation.c.octets + func.length(annotation.c.entry))
+_room_taken = func.sum(annotation.c.octets + func.length(annotation.c.entry) + _EACH)
 _count_all = prepare(select(func.coalesce(_room_taken, 0)).where(_mine))
 _new = upsert(annotation)
 _set = prepare(
@@ -103,7 +104,7 @@ class AnnotationLimits:
     """What one account may keep."""
 
     entries: int  # of one mailbox, and of the account as a whole
-    octets: int  # of all values and their names together
+    octets: int  # of all values and their names together, and 1 KiB for each
 
 
 class Annotations:
@@ -192,6 +193,16 @@ class Annotations:
         self._tell()
         return lost
 
+    def forget_others(self, owner_id: AccountId, living: Collection[MailboxId]) -> None:
+        """What was written beside mailboxes of another account that are no more."""
+        gone = {place[1] for place in self.serials() if place[0] == owner_id and place[1] not in living}
+        if gone:
+            self._database.write(lambda transaction: self._forget(transaction, owner_id, gone))
+
+    def _forget(self, transaction: Transaction, owner_id: AccountId, gone: Collection[MailboxId]) -> None:
+        for mailbox_id in gone:
+            _remove_all.run(transaction, **self._place(owner_id, mailbox_id))
+
     def check(
         self, owner_id: AccountId, mailbox_id: MailboxId, values: Mapping[str, bytes | None], limits: AnnotationLimits
     ) -> None:
@@ -254,4 +265,4 @@ def forget_all(transaction: Transaction, account_id: AccountId, mailbox_id: Mail
 
 
 def _room(sizes: Mapping[str, int]) -> int:
-    return sum(len(entry) + size for entry, size in sizes.items())
+    return sum(len(entry) + size + _EACH for entry, size in sizes.items())

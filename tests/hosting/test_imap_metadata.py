@@ -15,7 +15,7 @@ from hosting.imap.limits import Limits
 from hosting.imap.metadata_grammar import INFINITY, GetMetadata, SetMetadata, get_metadata, set_metadata
 
 LIMITS = Limits(
-    annotation=2000, annotations=10, annotation_octets=6000, comment="Grüße", admin="mailto:postmaster@example.test"
+    annotation=2000, annotations=10, annotation_octets=30_000, comment="Grüße", admin="mailto:postmaster@example.test"
 )
 
 

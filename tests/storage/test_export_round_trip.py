@@ -66,7 +66,7 @@ def test_an_account_comes_back_as_it_was(place: ExportPlace, tmp_path: Path, for
 def test_annotations_come_back(place: ExportPlace, tmp_path: Path) -> None:
     """Whatever octets they hold; what is there already is not replaced; notes on others' mailboxes are for reading."""
     one, other = place.new_account(), place.new_account()
-    limits = AnnotationLimits(10, 1000)
+    limits = AnnotationLimits(10, 10_000)
     with place.installation.account(place.tenant_id, one) as account:
         work = account.mailboxes.create("Work").id
         account.annotations.change(one, work, {"/shared/comment": "ü".encode(), "/private/x": b"\xff\0"}, limits)

@@ -16,7 +16,7 @@ from storage.mail.account import Account
 from storage.mail.annotations import SERVER, SPECIAL_USE, AnnotationLimits, TooMany
 from storage.values import AccountId, MailboxId
 
-LIMITS = AnnotationLimits(entries=3, octets=100)
+LIMITS = AnnotationLimits(entries=3, octets=4 * 1024)
 OTHER = AccountId(8)
 
 
@@ -54,7 +54,7 @@ def test_one_too_many_changes_nothing(account: Account) -> None:
     annotations.change(ACCOUNT, inbox, {"/private/a": b"1", "/private/b": b"2"}, LIMITS)
     for values in (
         {"/private/a": b"new", "/private/c": b"3", "/private/d": b"4"},  # too many
-        {"/private/a": b"new", "/private/c": b"3" * 80},  # too large together
+        {"/private/a": b"new", "/private/c": b"3" * 1024},  # too large together
     ):
         with pytest.raises(TooMany):
             annotations.change(ACCOUNT, inbox, values, LIMITS)
@@ -81,6 +81,15 @@ def test_those_of_inbox_stay_and_are_copied_when_it_is_renamed(account: Account)
     account.annotations.change(ACCOUNT, inbox, {"/shared/comment": b"x"}, LIMITS)
     account.mailboxes.rename("INBOX", "Old")
     assert everything(account, inbox) == everything(account, account.mailboxes.find("Old").id) != {}
+
+
+def test_what_was_written_beside_anothers_mailbox_goes_some_time_after_it(account: Account) -> None:
+    annotations = account.annotations
+    for mailbox_id in (5, 6):
+        annotations.change(OTHER, MailboxId(mailbox_id), {"/private/a": b"1"}, LIMITS)
+    annotations.change(ACCOUNT, SERVER, {"/private/a": b"1"}, LIMITS)
+    annotations.forget_others(OTHER, {MailboxId(5), MailboxId(7)})
+    assert [(owner, mailbox_id) for owner, mailbox_id, *_ in annotations.all()] == [(ACCOUNT, SERVER), (OTHER, 5)]
 
 
 def test_every_change_has_a_serial(account: Account) -> None:
