@@ -157,3 +157,7 @@ class FeedRound:
         shares = self._installation.tenant(tenant_id).shares
         for gone in {row.collection_id for row in shares.of_owner(account_id)} - set(living):
             shares.remove_collection(account_id, gone)
+        rights = self._installation.tenant(tenant_id).mailbox_rights
+        shared = {row.mailbox_id for row in rights.of_owner(account_id)}
+        for mailbox_id in shared.difference(each.id for each in account.mailboxes.list()) if shared else ():
+            rights.remove_mailbox(account_id, mailbox_id)

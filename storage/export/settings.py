@@ -61,6 +61,7 @@ def of_the_account(tenant: Tenant, row: AccountRow, account: Account) -> dict[st
         "subscriptions": sorted(account.mailboxes.subscriptions()),
         "annotations": annotations_of(account),
         "shares": _shares(tenant, row.account_id, account),
+        "mailbox_rights": _mailbox_rights(tenant, row.account_id, account),
     }
 
 
@@ -78,6 +79,21 @@ def _shares(tenant: Tenant, account_id: AccountId, account: Account) -> list[dic
         }
         for each in tenant.shares.of_owner(account_id)
         if each.collection_id in names
+    ]
+
+
+def _mailbox_rights(tenant: Tenant, account_id: AccountId, account: Account) -> list[dict[str, Any]]:
+    """Who may do what with the account's mailboxes (RFC 4314), likewise for people to read."""
+    names: dict[int, str] = {each.id: each.name for each in account.mailboxes.list()}
+    return [
+        {
+            "mailbox": names[each.mailbox_id],
+            "identifier": each.login or "anyone",
+            "rights": each.rights,
+            "changed": each.changed,
+        }
+        for each in tenant.mailbox_rights.of_owner(account_id)
+        if each.mailbox_id in names
     ]
 
 

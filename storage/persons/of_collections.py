@@ -1,4 +1,4 @@
-"""What calendars, address books and folders of files hold about a person, and with whom they are shared.
+"""What calendars, address books and folders of files hold about a person, and what is shared, mailboxes included.
 
 Of an account its collections are told, with how much is in them; the entries themselves are in its archive. Of
 everybody it is told in how many entries of a customer's users the address stands, and not whose they are: what a user
@@ -20,12 +20,17 @@ from storage.persons.item import Item, moment
 from storage.persons.sought import Sought
 from storage.schema.collections import scheduling as under_way
 from storage.schema.control import public_link
-from storage.schema.tenant import share
+from storage.schema.tenant import mailbox_right, share
 
 _SHARES = prepare(
     select(share.c.owner_id, share.c.kind, share.c.may_write, share.c.state, share.c.display_name, share.c.invited)
     .where(or_(share.c.owner_id == bindparam("account"), share.c.sharee_id == bindparam("account")))
     .order_by(share.c.owner_id, share.c.collection_id, share.c.sharee_id)
+)
+_MAILBOXES = prepare(
+    select(mailbox_right.c.owner_id, mailbox_right.c.rights, mailbox_right.c.changed)
+    .where(or_(mailbox_right.c.owner_id == bindparam("account"), mailbox_right.c.identifier == bindparam("account")))
+    .order_by(mailbox_right.c.owner_id, mailbox_right.c.mailbox_id, mailbox_right.c.identifier)
 )
 _LINKS = prepare(
     select(public_link.c.created)
@@ -113,6 +118,7 @@ def shares(sought: Sought) -> Iterator[Item]:
         return
     with sought.installation.tenant(tenant_id).database.reading() as connection:
         rows = _SHARES.rows(connection, account=account_id)
+        mailboxes = _MAILBOXES.rows(connection, account=account_id)
     for owner_id, kind, may_write, state, display_name, invited in rows:
         mine = owner_id == account_id
         yield {
@@ -123,6 +129,14 @@ def shares(sought: Sought) -> Iterator[Item]:
             "state": state,
             "display_name": "" if mine else display_name,  # the sharee's own
             "invited": moment(invited),
+        }
+    for owner_id, rights, changed in mailboxes:
+        yield {
+            "record": "tenant.mailbox_right",
+            "kind": "mailbox",
+            "shared": "by this account" if owner_id == account_id else "with this account",
+            "rights": rights,
+            "changed": moment(changed),
         }
     with sought.installation.control.database.reading() as connection:
         links = _LINKS.rows(connection, tenant=tenant_id, account=account_id)

@@ -61,6 +61,8 @@ def access(sought: Sought) -> Iterator[Item]:
     until = sought.installation.clock.now() + 1
     for event in sought.installation.access_log.read(0, until, tenant=sought.only):
         own = sought.account_id is not None and event.account_id == sought.account_id
+        if sought.account_id is not None and event.by_account == sought.account_id:  # whose it was is that one's
+            yield {"record": "logs.access", "time": moment(event.time), "type": event.type, "of": "another account"}
         if own or (event.login_hash and event.login_hash in hashes):
             yield {
                 "record": "logs.access",

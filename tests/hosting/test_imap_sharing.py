@@ -17,9 +17,13 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.session import State
 from storage.directory.mailbox_rights import ANYONE
+from storage.export.settings import of_the_account
 from storage.logs.access import AccessType
 from storage.mail.quota import Limits
-from storage.values import AccountId
+from storage.persons.of_collections import shares
+from storage.persons.of_records import access
+from storage.persons.sought import seek
+from storage.values import AccountId, EmailAddress
 
 ALICE, BOB, CAROL, MALLORY = "alice@example.test", "bob@example.test", "carol@example.test", "mallory@other.test"
 OF_ALICE = "Other Users/alice@example.test"
@@ -670,6 +674,27 @@ class TestWhoseItIs:
         assert [(event.by_account, event.address, event.result) for event in events] == [
             (place.town.accounts[BOB][1], "", "success")
         ]
+
+    def test_reports_and_archives_tell_of_it(self, place: SharingTown, tmp_path: Path) -> None:
+        place.share("INBOX", BOB, "lr")
+        place.share("Sent", "anyone", "l")
+        select(place.client(BOB))
+        installation = place.town.installation
+        installation.flush_logs()
+        told = {who: list(shares(seek(installation, EmailAddress.parse(who)))) for who in (ALICE, BOB, CAROL)}
+        assert [(row["shared"], row["rights"]) for row in told[ALICE]] == [
+            ("by this account", "lr"),
+            ("by this account", "l"),
+        ]
+        assert [(row["shared"], row["rights"]) for row in told[BOB]] == [("with this account", "lr")]
+        assert told[CAROL] == []
+        opened = [row for row in access(seek(installation, EmailAddress.parse(BOB))) if row["type"] == "mailbox_open"]
+        assert len(opened) == 1 and ALICE not in str(opened)
+        tenant = installation.tenant(place.town.accounts[ALICE][0])
+        with place.town.account(ALICE) as account:
+            document = of_the_account(tenant, tenant.account(account.account_id), account)
+        rights = [(row["mailbox"], row["identifier"], row["rights"]) for row in document["mailbox_rights"]]
+        assert rights == [("INBOX", BOB, "lr"), ("Sent", "anyone", "l")]
 
     def test_in_the_last_days_of_a_contract_nothing_is_changed(self, place: SharingTown) -> None:
         place.share("INBOX", BOB, "lrswite")
