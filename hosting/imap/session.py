@@ -328,7 +328,8 @@ class Session:
 
     def _annotations(self) -> bytes:
         """What others changed of annotations, for a client that enabled METADATA (RFC 5464 §4.4.2)."""
-        return self.annotation_news.told(self.utf8) if self.annotation_news is not None else b""
+        told = self.annotation_news.told(self.utf8) if self.annotation_news is not None else b""
+        return told if self.listening is None else b""  # with NOTIFY only what it asks for is told (RFC 5465 §3.1)
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""

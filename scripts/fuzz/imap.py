@@ -40,6 +40,9 @@ COMMANDS = [
     b'APPEND x CATENATE (URL "/x;UIDVALIDITY=1/;UID=1/;SECTION=1.MIME" TEXT {2}\r\nab UTF8 (~{1+}\r\nx)) {1+}\r\nx',
     b"REPLACE 3 x () CATENATE (URL {25+}\r\n/x/;UID=1/;SECTION=HEADER)", b"FETCH 1 (SAVEDATE PREVIEW (LAZY) UID)",
     b"SEARCH SAVEDSINCE 1-Feb-2020 OR SAVEDATESUPPORTED SAVEDON 2-Feb-2020",
+    b'SETMETADATA x (/private/a {2+}\r\nab /shared/vendor/v/b ~{1+}\r\n\0 /private/c NIL)',
+    b'GETMETADATA "" /shared/a /private/b', b'LIST "" * RETURN (METADATA (/shared/comment))',
+    b'GETMETADATA (MAXSIZE 5 DEPTH infinity) x ("/private" {3+}\r\n/sh)',
     b"UID THREAD REFERENCES UTF-8 SINCE 1-Feb-1994", b"UID MOVE $ Trash", b"STATUS x (UNSEEN)", b"CREATE f&APw-r",
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
 ]  # fmt: skip
