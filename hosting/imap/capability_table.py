@@ -93,6 +93,9 @@ _PROVIDER = "before sign-in, with TLS, where [oauth] names a provider"
 _QUOTA = "test_imap_extensions.py::test_quota"
 _STARTTLS = "test_imap_server.py::test_starttls_discards_what_was_pipelined"
 _METADATA = "test_imap_metadata.py::"
+_ACL = "test_imap_acl.py::"
+_SHARING = "test_imap_sharing.py::"
+_LISTED = "list shows what may be looked up (RFC 2342 §5, RFC 4314 §4, RFC 8440 §3)"
 _LAYERS = "test_imap_layers.py"
 _SWITCHES = "test_imap_switches.py::"
 _THREADS = "test_imap_values.py::"
@@ -126,7 +129,21 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("AUTH=PLAIN", "RFC 4616", "§2", (_SIGNING_IN,), mechanism("PLAIN")),
     Row("AUTH=LOGIN", "draft-murchison-sasl-login", "§2", (_SIGNING_IN,), mechanism("LOGIN")),
     # mailboxes
-    Row("NAMESPACE", "RFC 2342", "§5", (_GENERAL,)),
+    Row("NAMESPACE", "RFC 2342", "§5", (_GENERAL, _SHARING + _LISTED)),
+    Row(
+        "ACL", "RFC 4314", "§2 to §5",
+        (
+            _ACL + "SETACL, GETACL, DELETEACL (RFC 4314 §3.1 to §3.3)",
+            _ACL + "what is refused (RFC 4314 §2, §3, §3.1)",
+            _ACL + "LISTRIGHTS and MYRIGHTS (RFC 4314 §3.4, §3.5)",
+            "test_imap_sharing.py",
+        ),
+    ),
+    Row(
+        "RIGHTS=texk", "RFC 4314", "§2.1, §5.1.1",
+        ("test_imap_acl.py::test_obsolete_rights_are_told_with_any_of_their_members",),
+    ),
+    Row("LIST-MYRIGHTS", "RFC 8440", "§3", (_SHARING + _LISTED,)),
     Row("CHILDREN", "RFC 3348", "§3", (_MAILBOXES,)),
     Row("LIST-EXTENDED", "RFC 5258", "§3", (_MAILBOXES,)),
     Row("LIST-STATUS", "RFC 5819", "§2", (_MAILBOXES,)),
