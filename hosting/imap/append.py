@@ -16,7 +16,7 @@ from hosting.imap.encode import ordered_set
 from hosting.imap.session import Session
 from storage.mail.messages import Appended
 
-_TOGETHER = 20  # from so many messages on their files are brought to the disk all at once
+_TOGETHER = 50  # from so many messages on their files are brought to the disk all at once
 
 
 def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:

@@ -13,8 +13,7 @@ from hosting.imap.commands import STAR, Flags
 from hosting.imap.cursor import Cursor, Malformed
 
 _LITERAL: Final = (b"{", b"~")
-MOST_MESSAGES: Final = 1000  # of one command; one more is parsed and has to be refused
-_MOST_PARTS = 1000  # of one message
+MOST_PARTS: Final = 1000  # of one command; a literal by itself is one. Somewhat more may be parsed, to be refused
 
 
 def append(cursor: Cursor, utf8: bool) -> Append:
@@ -23,7 +22,7 @@ def append(cursor: Cursor, utf8: bool) -> Append:
     messages = [_upload(cursor)]
     while cursor.peek() == b" " and cursor.text[cursor.at + 1 : cursor.at + 2] not in (b"", b" "):
         messages.append(_upload(cursor))
-        if len(messages) > MOST_MESSAGES:
+        if len(messages) > MOST_PARTS:
             cursor.at = len(cursor.text)  # refused anyway
     return Append(mailbox, tuple(messages))
 
@@ -87,5 +86,5 @@ def _parts(cursor: Cursor) -> tuple[Text | Url, ...]:
         if cursor.accept(b")"):
             return tuple(parts)
         cursor.space()
-        if len(parts) >= _MOST_PARTS:
+        if len(parts) >= MOST_PARTS:
             raise Malformed("The message has too many parts.")

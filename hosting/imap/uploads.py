@@ -18,7 +18,7 @@ from io import BytesIO
 
 from hosting.imap import places, rights, urls
 from hosting.imap.append_commands import Text, Upload, Url
-from hosting.imap.append_grammar import MOST_MESSAGES
+from hosting.imap.append_grammar import MOST_PARTS
 from hosting.imap.commands import Flags
 from hosting.imap.effects import Flow
 from hosting.imap.place import Place
@@ -87,8 +87,8 @@ def require_space(session: Session) -> None:
 
 def prepare(session: Session, place: Place, uploads: Sequence[Upload]) -> Flow[list[Prepared]]:
     """All of them, before any is stored."""
-    if len(uploads) > MOST_MESSAGES or sum(len(upload.parts) for upload in uploads) > 2 * MOST_MESSAGES:
-        raise Refused(b"LIMIT", f"One command takes {MOST_MESSAGES} messages at most, and twice as many parts.")
+    if sum(len(upload.parts) for upload in uploads) > MOST_PARTS:
+        raise Refused(b"LIMIT", f"One command takes {MOST_PARTS} messages, or parts of them, at most.")
     if any(not upload.catenated and not _data(upload.parts[0]) for upload in uploads):
         raise _empty()  # so a client cancels an APPEND that it has begun (RFC 3502 §6.3.11)
     found: dict[str, Place] = {}

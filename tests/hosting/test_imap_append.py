@@ -561,15 +561,17 @@ def test_messages_and_parts_of_one_command_are_counted(place: Place) -> None:
     assert send(one, b"a APPEND INBOX" + b" {1+}\r\nx" * 1001)[-1].startswith("a NO [LIMIT] ")
     many = b"TEXT {0+}\r\n " * 1001
     assert send(one, b"b APPEND INBOX CATENATE (" + many + b"TEXT {1+}\r\nx)")[-1].startswith("b BAD ")
+    halves = b" CATENATE (" + b" ".join([b'URL ";UID=1/;PARTIAL=0.1"'] * 501) + b")"
+    assert send(one, b"bb APPEND INBOX" + halves * 2)[-1].startswith("bb NO [LIMIT] ")
     assert send(one, b"c APPEND INBOX CATENATE (TEXT {0+}\r\n TEXT {0+}\r\n)")[-1].startswith("c NO [CANNOT] ")
     assert len(place.stored()) == 2
 
 
 def test_many_messages_at_once(place: Place) -> None:
     one = place.client(select="Archive")
-    answer = send(one, b"a APPEND Archive" + b"".join(b" " + literal(b"Subject: %d\r\n\r\n" % n) for n in range(30)))
-    assert answer[0] == "* 30 EXISTS" and answer[-1].endswith(" 1:30] Appended.")
-    assert [data[9:-4] for data in place.stored("Archive")] == [b"%d" % n for n in range(30)]
+    answer = send(one, b"a APPEND Archive" + b"".join(b" " + literal(b"Subject: %d\r\n\r\n" % n) for n in range(60)))
+    assert answer[0] == "* 60 EXISTS" and answer[-1].endswith(" 1:60] Appended.")
+    assert [data[9:-4] for data in place.stored("Archive")] == [b"%d" % n for n in range(60)]
 
 
 def test_literals_wait_for_a_go_ahead_with_literal_minus(tmp_path: Path) -> None:
