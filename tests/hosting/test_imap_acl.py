@@ -14,6 +14,7 @@ from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, new_mail_town
 
 from hosting.imap import rights
+from hosting.imap.capability_table import TABLE
 from storage.errors import InvalidInput
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 
@@ -100,6 +101,11 @@ class TestTable:
     )
     def test_read_write(self, letters: str, writes: bool) -> None:
         assert rights.is_read_write(letters) is writes
+
+    def test_the_capability_names_what_rfc_2086_did_not_have(self) -> None:
+        """§2.2 and §5.1.1."""
+        assert f"RIGHTS={rights.NEW}" in {row.word for row in TABLE}
+        assert set(rights.NEW) == set(rights.ALL) - set("lrswipa")
 
     def test_every_needed_right_is_one(self) -> None:
         assert set("".join(rights.NEEDED.values())) <= set(rights.ALL)

@@ -46,7 +46,7 @@ class MailTown:
         self.installation = Installation(data, self.keys, self.clock)
         self.provisioning = Provisioning(self.installation)
         self.pool = HashingPool(1)
-        verifier = Verifier(
+        self.verifier = Verifier(
             self.installation,
             CHEAP,
             self.pool,
@@ -55,7 +55,7 @@ class MailTown:
             self.installation.access_log,
             self.clock,
         )
-        self.authenticator = LocalAuth(self.keys, verifier)
+        self.authenticator = LocalAuth(self.keys, self.verifier)
         self.accounts: dict[str, tuple[TenantId, AccountId]] = {}
         for slug, domain, people in (("one", "example.test", ("alice", "bob")), ("two", "other.test", ("mallory",))):
             tenant_id = self.provisioning.create_tenant(slug, slug).tenant_id
