@@ -41,7 +41,7 @@ from hosting.imap.session import Services, Session, State
 from hosting.imap.sharing_watch import SharingWatch
 from hosting.imap.threads import Threads
 from hosting.imap.transport import listen
-from storage.changes import AccountChanged, Change, Gap, Subscriber, TenantChanged
+from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
 from storage.installation import Installation
@@ -221,7 +221,7 @@ class ImapService(Service):
 
     # --- the change feed ---
 
-    def _changed(self, changes: Sequence[Change | AccountChanged | TenantChanged | Gap]) -> None:
+    def _changed(self, changes: Sequence[Change | MailboxesChanged | AccountChanged | TenantChanged | Gap]) -> None:
         touched: set[Watched] = set()
         recheck: Callable[[Principal], bool] | None = None
         for change in changes:
@@ -230,6 +230,8 @@ class ImapService(Service):
                 case Change(account_id=account_id, mailbox_id=mailbox_id):
                     if (account_id, mailbox_id) in self._watchers:
                         touched.add((account_id, mailbox_id))
+                case MailboxesChanged(account_id=account_id):
+                    self._annotations_changed(account_id)
                 case AccountChanged(account_id=account_id):
                     self._recheck(lambda who, account_id=account_id: who.account_id == account_id)  # type: ignore[misc]
                 case TenantChanged(tenant_id=tenant_id):
@@ -241,6 +243,15 @@ class ImapService(Service):
             self._tell(key)
         if recheck is not None:
             self._recheck(recheck)
+
+    def _annotations_changed(self, account_id: AccountId) -> None:
+        """Sessions in IDLE that enabled METADATA tell of it at once (RFC 5464 §4.4.2)."""
+        for connection in list(self._watching):
+            session = connection.session
+            if session is None or session.annotation_news is None:
+                continue
+            if session.account is not None and session.account.account_id == account_id:
+                connection.news()
 
     def _tell(self, key: Watched) -> None:
         """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from imap_play import CoreClient, play
+from imap_play import CoreClient, SocketClient, play
+from imap_server import running_server
 from imap_town import PASSWORD, MailTown, new_mail_town
 
 from hosting.imap.cursor import Cursor, Malformed
@@ -270,6 +271,22 @@ def test_changes_by_another_session(town: MailTown) -> None:
     play(one, 'C: f NOOP\nS: * METADATA "Büro" "/shared/c"\nS: f OK …')
     play(other, 'C: f SETMETADATA "B&APw-ro" (/shared/c "1")\nS: f OK …\nC: g DELETE "B&APw-ro"\nS: g OK …')
     play(one, "C: g NOOP\nS: g OK …")
+
+
+def test_in_idle_it_is_told_at_once(town: MailTown) -> None:
+    """RFC 5464 §4.4.2: the change feed wakes the session."""
+    with running_server(town) as server:
+        one = SocketClient(server.tls_address, tls=server.client_context)
+        sign_in = f'x LOGIN alice@example.test "{PASSWORD}"\r\n'.encode()
+        one.send(sign_in + b"a ENABLE METADATA\r\nb SELECT INBOX\r\nc IDLE\r\n")
+        one.until("b")
+        assert one.receive(1) == ["+ idling"]
+        other = client(town)
+        play(other, 'C: a SETMETADATA Archive (/private/comment "x")\nS: a OK …')
+        assert one.receive(1) == ['* METADATA "Archive" "/private/comment"']
+        one.send(b"DONE\r\n")
+        one.until("c")
+        one.close()
 
 
 def test_of_a_shared_mailbox(town: MailTown) -> None:
