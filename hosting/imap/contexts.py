@@ -14,15 +14,16 @@ Bounds: contexts and results per session; a search beyond is answered, but not u
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from hosting.imap import commands as c
 from hosting.imap import sorting
-from hosting.imap.effects import Flow, Work
+from hosting.imap.effects import Flow, Work, blocking
 from hosting.imap.encode import quoted, uid_set
-from hosting.imap.matching import Matcher
+from hosting.imap.matching import Matcher, of_view
+from hosting.imap.ordering import stable
 from hosting.imap.selected import Selected
 from storage.clock import Clock
 from storage.errors import Unavailable
@@ -33,7 +34,6 @@ RESULTS: Final = 500_000  # of all contexts of a session
 SORTED: Final = 50_000  # of one that is sorted: each change is told with its position
 _INLINE = 16  # messages whose texts are looked at in the event loop
 _AT_ONCE = 2000  # messages whose flags, numbers and dates are looked at before others are served
-_OF_VIEW: Final = (c.FlagKey, c.KeywordKey, c.RecentKey, c.NumbersKey, c.ModSeqKey)
 
 
 class Context:
@@ -48,7 +48,7 @@ class Context:
         self.correlators = correlators  # beside the tag (RFC 7377 §2.1)
         self.key = key
         self.by_uid = by_uid
-        self.costly = bool(order) or not _is_cheap(key)
+        self.costly = bool(order) or not of_view(key)
         self.members = array("I", sorted(found))  # UIDs that match, ascending
         self.order = order
         self.sequence = array("I", found) if order else None  # the same in the order asked for
@@ -128,7 +128,8 @@ class Contexts:
         for context in list(self._kept.values()):
             if len(context.pending) <= context.at_once:
                 continue
-            waiting = sorted(context.pending)
+            pending, context.pending = context.pending, frozenset()
+            waiting = yield from blocking(lambda pending=pending: stable(list(pending), int))  # type: ignore[misc]
             for start in range(0, len(waiting), _AT_ONCE):
                 yield (yield from self._settled(context, waiting[start : start + _AT_ONCE]))
 
@@ -138,7 +139,8 @@ class Contexts:
         texts = []
         for context in self._kept.values():
             if 0 < len(context.pending) <= context.at_once:
-                texts.append(_run(self._settled(context, context.pending)))
+                pending, context.pending = context.pending, frozenset()
+                texts.append(_run(self._settled(context, pending)))
         return b"".join(texts)
 
     # --- how it is found out ---
@@ -161,9 +163,8 @@ class Contexts:
                 context.pending = context.pending | shared if context.pending else shared
 
     def _settled(self, context: Context, pending: Collection[int]) -> Flow[bytes]:
-        """Decides about what is pending; the response that tells of it."""
+        """Decides about messages; the response that tells of it."""
         selected = self._selected
-        context.pending = context.pending.difference(pending)
         positions, _current = selected.view_positions(selected.positions_of(pending))
         try:
             found = set((yield from Matcher(selected, self._clock.now()).find(context.key, positions)))
@@ -194,7 +195,7 @@ class Contexts:
                     pairs.append(b"%d %d" % (place + 1, name))
                 context.sequence = array("I", [uid for uid in context.sequence if uid not in gone])
                 words.append(b"REMOVEFROM (%b)" % b" ".join(pairs))
-            context.members = array("I", [uid for uid in context.members if uid not in gone])
+            _part(context.members, parting, gone)
         if joining:
             words.append(b"ADDTO (0 %b)" % uid_set(self._names(context, joining)))
             _join(context.members, joining)
@@ -275,27 +276,14 @@ def _response(context: Context, words: list[bytes]) -> bytes:
 
 def _join(members: array[int], joining: Sequence[int]) -> None:
     """Takes ascending UIDs in."""
-    if not members or joining[0] > members[-1]:
-        members.extend(joining)
-    elif len(joining) <= _INLINE:
-        for uid in joining:
-            members.insert(bisect_left(members, uid), uid)
-    else:
-        members[:] = array("I", sorted([*members, *joining]))
+    low, high = bisect_left(members, joining[0]), bisect_right(members, joining[-1])
+    members[low:high] = array("I", sorted([*members[low:high], *joining]))
 
 
-def _is_cheap(key: c.Key) -> bool:
-    """Whether the view alone decides."""
-    match key:
-        case c.AllKeys(keys):
-            return all(map(_is_cheap, keys))
-        case c.NotKey(inner):
-            return _is_cheap(inner)
-        case c.EitherKey(left, right):
-            return _is_cheap(left) and _is_cheap(right)
-        case c.DateKey(sent=False) | c.SizeKey() | c.WithinKey():
-            return True
-    return isinstance(key, _OF_VIEW)
+def _part(members: array[int], parting: Sequence[int], gone: Collection[int]) -> None:
+    """Takes ascending UIDs out, `gone` as a set."""
+    low, high = bisect_left(members, parting[0]), bisect_right(members, parting[-1])
+    members[low:high] = array("I", [uid for uid in members[low:high] if uid not in gone])
 
 
 def fixed(key: c.Key, selected: Selected) -> c.Key:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hosting.imap.commands import Partial
-from hosting.imap.encode import ordered_set, quoted, uid_set
+from hosting.imap.effects import Flow
+from hosting.imap.encode import quoted
 from hosting.imap.selected import Selected
 
+_SLICE = 10_000  # numbers that are written before others are served
 _SILENT = frozenset({"SAVE"})  # with nothing else, no response is sent (RFC 5182 §2.1)
 
 
@@ -34,10 +36,46 @@ class Results:
 
 def names(selected: Selected, positions: Sequence[int], by_uid: bool) -> Sequence[int]:
     """UIDs or message numbers of positions."""
+    if isinstance(positions, range) and positions:
+        if not by_uid:
+            return range(positions[0] + 1, positions[-1] + 2)
+        return selected.uids[positions[0] : positions[-1] + 1]
     if by_uid:
         uids = selected.uids
         return [uids[at] for at in positions]
     return [at + 1 for at in positions]
+
+
+def listed(numbers: Sequence[int]) -> Flow[bytes]:
+    """Numbers with a space before each."""
+    parts: list[bytes] = []
+    for start in range(0, len(numbers), _SLICE):
+        parts.append(b" " + " ".join(map(str, numbers[start : start + _SLICE])).encode("ascii"))
+        yield b""  # others are served between slices
+    return b"".join(parts)
+
+
+def as_set(numbers: Sequence[int]) -> Flow[bytes]:
+    """A set in the order of its numbers: ranges only upwards (RFC 5267 §3.2). NIL if there are none."""
+    texts: list[str] = []
+    first, last = 0, -1  # the range that may go on
+    for start in range(0, len(numbers), _SLICE):
+        ranges: list[str] = []
+        for number in numbers[start : start + _SLICE]:
+            if number != last + 1:
+                if first:
+                    ranges.append(_range(first, last))
+                first = number
+            last = number
+        texts.append(",".join(ranges))
+        yield b""  # others are served between slices
+    if first:
+        texts.append(_range(first, last))
+    return ",".join(filter(None, texts)).encode("ascii") or b"NIL"
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}:{last}"
 
 
 def window(results: Sequence[int], partial: Partial) -> Sequence[int]:
@@ -70,7 +108,7 @@ def highest_modseq(selected: Selected, positions: Sequence[int]) -> int:
 
 def response(
     tag: bytes, results: Results, returned: frozenset[str], partial: Partial | None, correlators: bytes = b""
-) -> bytes:
+) -> Flow[bytes]:
     """`* ESEARCH …`; empty where none is due."""
     if returned == _SILENT:
         return b""
@@ -79,17 +117,16 @@ def response(
         words.append(b"UID")
     told = results.order
     all_names = names(results.selected, told, results.by_uid)
-    as_set = ordered_set if results.is_sorted else uid_set
     if all_names:
         if "MIN" in returned:
             words.append(b"MIN %d" % all_names[0])
         if "MAX" in returned:
             words.append(b"MAX %d" % all_names[-1])
         if "ALL" in returned:
-            words.append(b"ALL " + as_set(all_names))
+            words.append(b"ALL " + (yield from as_set(all_names)))
     if partial is not None:
         told = window(told, partial)
-        shown = as_set(window(all_names, partial)) or b"NIL"
+        shown = yield from as_set(window(all_names, partial))
         words.append(b"PARTIAL (%d:%d %b)" % (*partial, shown))
     if "COUNT" in returned:
         words.append(b"COUNT %d" % len(all_names))

@@ -9,7 +9,7 @@ Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import compress
 from typing import Final, Protocol
@@ -27,12 +27,41 @@ _ZONES = 15 * 3600  # no zone is further from UTC
 _ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
 _ROWS = 250
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
-_SLICE = 20_000  # positions that a cheap key looks at before others are served
+_SLICE = 16_000  # positions that a cheap key looks at before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
 _OF_COLUMNS: Final = (c.TextKey, c.DateKey, c.SizeKey, c.WithinKey)
+_OF_VIEW: Final = (
+    c.FlagKey, c.KeywordKey, c.RecentKey, c.NumbersKey, c.ModSeqKey, c.SizeKey, c.WithinKey,
+)  # fmt: skip
 _COST: Final[dict[type[c.Key], int]] = {
     c.FuzzyKey: 10, c.TextKey: 9, c.ObjectKey: 6, c.SavedKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3,
 }  # fmt: skip
+
+
+def of_view(key: c.Key) -> bool:
+    """Whether flags, numbers, sizes and dates of arrival decide, which are in memory."""
+    match key:
+        case c.AllKeys(keys):
+            return all(map(of_view, keys))
+        case c.NotKey(inner):
+            return of_view(inner)
+        case c.EitherKey(left, right):
+            return of_view(left) and of_view(right)
+        case c.DateKey():
+            return not key.sent
+    return isinstance(key, _OF_VIEW)
+
+
+def uses_columns(key: c.Key) -> bool:
+    """Whether it looks at columns that a view reads when they are wanted."""
+    match key:
+        case c.AllKeys(keys):
+            return any(map(uses_columns, keys))
+        case c.NotKey(inner):
+            return uses_columns(inner)
+        case c.EitherKey(left, right):
+            return uses_columns(left) or uses_columns(right)
+    return isinstance(key, _OF_COLUMNS)
 
 
 class Column(Protocol):
@@ -67,6 +96,7 @@ class Matcher:
         self._progress = progress
         self._scoring = scoring
         self._scores: dict[int, list[int]] = {}
+        self._sets: dict[tuple[c.SequenceSet, bool], Sequence[int]] = {}
 
     def _values(self, column: Sequence[int]) -> Column:
         """A column of the view as it is now, by the client's positions: messages may go while a search works."""
@@ -86,8 +116,8 @@ class Matcher:
             among = range(selected.told)
         if selected.stale:
             present: list[int] = []
-            for start in range(0, len(among), _SLICE):
-                present += selected.view_positions(among[start : start + _SLICE])[0]
+            for start in range(0, len(among), _SLICE // 4):
+                present += selected.view_positions(among[start : start + _SLICE // 4])[0]
                 yield b""  # others are served between slices
             among = present
         return (yield from self._narrow(key, among))
@@ -99,39 +129,44 @@ class Matcher:
     def _narrow(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         if not among:
             return among
-        if isinstance(key, _OF_COLUMNS):
+        if uses_columns(key):
             yield from self._columns_ready()
+        if of_view(key):
+            size = _SLICE // 4 if self._selected.stale else _SLICE  # positions are looked up one by one then
+            if len(among) <= size:
+                return self._cheap(key, among)
+            kept: list[int] = []
+            for start in range(0, len(among), size):
+                kept += self._cheap(key, among[start : start + size])
+                yield b""  # others are served between slices
+            return kept
         match key:
             case c.AllKeys(keys):
-                for one in sorted(keys, key=lambda one: _COST.get(type(one), 0)):
+                for one in sorted(keys, key=_cost):
                     among = yield from self._narrow(one, among)
                 return among
             case c.NotKey(inner):
                 found = set((yield from self._narrow(inner, among)))
+                yield b""
                 return [at for at in among if at not in found]
-            case c.EitherKey(left, right):
+            case c.EitherKey():
+                left, right = sorted((key.left, key.right), key=_cost)
                 first = set((yield from self._narrow(left, among)))
                 rest = [at for at in among if at not in first]
                 second = set((yield from self._narrow(right, rest)))
+                yield b""
                 return [at for at in among if at in first or at in second]
             case c.FuzzyKey(inner):
                 return (yield from self._fuzzy(inner, among))
             case c.TextKey():
                 return (yield from self._text(key, among))
-            case c.DateKey(sent=True):
+            case c.DateKey():
                 return (yield from self._sent(key, among))
             case c.ObjectKey():
                 return (yield from self._object(key, among))
             case c.SavedKey():
                 return (yield from saved_then(self._selected, key, among))
-            case _:
-                if len(among) <= _SLICE:
-                    return self._cheap(key, among)
-                kept: list[int] = []
-                for start in range(0, len(among), _SLICE):
-                    kept += self._cheap(key, among[start : start + _SLICE])
-                    yield b""  # others are served between slices
-                return kept
+        raise TypeError(type(key).__name__)
 
     def _fuzzy(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         found = yield from self._narrow(relevance.loosened(key), among)
@@ -153,8 +188,19 @@ class Matcher:
         return found
 
     def _cheap(self, key: c.Key, among: Sequence[int]) -> Sequence[int]:
+        """For keys that the view alone decides."""
         view, selected = self._view, self._selected
         match key:
+            case c.AllKeys(keys):
+                for one in keys:
+                    among = self._cheap(one, among)
+                return among
+            case c.NotKey(inner):
+                found = set(self._cheap(inner, among))
+                return [at for at in among if at not in found]
+            case c.EitherKey(left, right):
+                first, second = set(self._cheap(left, among)), set(self._cheap(right, among))
+                return [at for at in among if at in first or at in second]
             case c.FlagKey(bit, is_set):
                 flags = self._values(view.flags)
                 if is_set:
@@ -171,8 +217,7 @@ class Matcher:
                     return [at for at in among if uids[at] < recent_from]
                 return [at for at in among if uids[at] >= recent_from and (kind == "RECENT" or not flags[at] & 1)]
             case c.NumbersKey(numbers, by_uid):
-                wanted = set(selected.positions(numbers, by_uid, lenient=True))
-                return [at for at in among if at in wanted]
+                return _common(among, self._positions(numbers, by_uid))
             case c.ModSeqKey(modseq):
                 modseqs = self._values(view.modseqs)
                 return [at for at in among if modseqs[at] >= modseq]
@@ -188,6 +233,13 @@ class Matcher:
                 dates, since = self._values(view.columns().internal_dates), self._now - seconds
                 return [at for at in among if (dates[at] >= since) is younger]
         raise TypeError(type(key).__name__)
+
+    def _positions(self, numbers: c.SequenceSet, by_uid: bool) -> Sequence[int]:
+        """What a set means, found out once for all slices."""
+        known = self._sets.get((numbers, by_uid))
+        if known is None:
+            known = self._sets[numbers, by_uid] = self._selected.positions(numbers, by_uid, lenient=True)
+        return known
 
     def _text(self, key: c.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         column = self._view.columns().message_ids
@@ -246,6 +298,24 @@ class Matcher:
 
         found = yield from blocking(work)
         return [at for at in among if uids[at] in found]
+
+
+def _cost(key: c.Key) -> int:
+    return _COST.get(type(key), 0)
+
+
+def _common(among: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
+    """What two ascending sequences have in common."""
+    if not among:
+        return among
+    low, high = bisect_left(positions, among[0]), bisect_right(positions, among[-1])
+    if isinstance(positions, range):
+        if high - low == len(among):
+            return among
+        part = positions[low:high]
+        return [at for at in among if at in part]
+    wanted = set(positions[low:high])
+    return [at for at in among if at in wanted]
 
 
 def _compares(kind: str, day: int, wanted: int) -> bool:

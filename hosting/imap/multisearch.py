@@ -68,7 +68,7 @@ def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[by
         if selected is session.selected:
             yield from _of_selected(session, tag, key, results, returned, wanted.partial, correlators)
         if positions and returned - {"SAVE", "UPDATE", "CONTEXT"}:
-            yield esearch.response(tag, results, returned, wanted.partial, correlators)
+            yield (yield from esearch.response(tag, results, returned, wanted.partial, correlators))
         found += len(positions)
         if found > RESULTS:
             return b"[LIMIT] The rest was not searched: these are too many results."

@@ -41,7 +41,7 @@ def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
     if returned is None and session.rev2:
         returned = frozenset({"ALL"})  # RFC 9051 §6.4.4: SEARCH answers ESEARCH
     if returned is None:
-        yield _response(b"SEARCH", results)
+        yield (yield from _response(b"SEARCH", results))
     else:
         yield from _extended(session, tag, command, key, results, returned)
     return b"Searched."
@@ -50,7 +50,7 @@ def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
 def sort(session: Session, tag: bytes, command: c.Sort) -> Flow[bytes]:
     key, results = yield from _found(session, tag, command, command.order)
     if command.returned is None:
-        yield _response(b"SORT", results)
+        yield (yield from _response(b"SORT", results))
     else:
         yield from _extended(session, tag, command, key, results, command.returned)
     return b"Sorted."
@@ -97,7 +97,7 @@ def _extended(
     selected = session.mailbox
     if "SAVE" in returned:
         selected.saved = [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)]
-    yield esearch.response(tag, results, returned, command.partial)
+    yield (yield from esearch.response(tag, results, returned, command.partial))
     if "UPDATE" in returned:
         refusal = _keep_up_to_date(session, tag, command, key, results)
         if refusal:
@@ -156,15 +156,12 @@ def asks_modseq(key: c.Key) -> bool:
     return False
 
 
-def _response(word: bytes, results: Results) -> bytes:
+def _response(word: bytes, results: Results) -> Flow[bytes]:
     """SEARCH and SORT as RFC 3501 and RFC 5256 have them."""
-    text = " ".join(map(str, esearch.names(results.selected, results.order, results.by_uid)))
-    parts = [b"* " + word]
-    if text:
-        parts.append(text.encode("ascii"))
-        if results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
-            parts.append(b"(MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found))
-    return b" ".join(parts) + b"\r\n"
+    text = yield from esearch.listed(esearch.names(results.selected, results.order, results.by_uid))
+    if text and results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
+        text += b" (MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found)
+    return b"* %b%b\r\n" % (word, text)
 
 
 def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
