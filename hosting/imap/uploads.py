@@ -21,6 +21,7 @@ from hosting.imap.append_commands import Text, Upload, Url
 from hosting.imap.append_grammar import MOST_PARTS
 from hosting.imap.commands import Flags
 from hosting.imap.effects import Flow
+from hosting.imap.opening import record_opening
 from hosting.imap.place import Place
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
@@ -109,7 +110,9 @@ def _linked(session: Session, part: Url, found: dict[str, Place]) -> Flow[Linked
     try:
         url = urls.parse(part.octets, None if selected is None else selected.name)
         if url.mailbox not in found:
-            found[url.mailbox] = yield from places.find(session, url.mailbox, "r")
+            found[url.mailbox] = place = yield from places.find(session, url.mailbox, "r")
+            if not place.is_own:
+                record_opening(session, place)  # it is read from, as if it had been selected
     except (BadUrl, NotFound, NotPermitted):
         raise _bad(part.octets) from None
     return Linked(part.octets, found[url.mailbox], url)

@@ -16,6 +16,7 @@ from imap_server import running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.limits import Limits
+from storage.logs.access import AccessType
 from storage.mail.quota import Limits as Quota
 
 NESTED = (
@@ -637,8 +638,17 @@ def test_catenating_from_a_shared_mailbox_needs_the_right_to_read(shared: tuple[
     grant(owner, guest, "li")
     assert send(one, command)[-1].startswith(f"a NO [BADURL {path}] ")
     grant(owner, guest, "r")
+    log, now = owner.town.installation.access_log, owner.town.clock.now()
+    tenant_id, account_id = owner.town.accounts[owner.address]
+
+    def openings() -> int:
+        read = log.read(now - 60, now + 60, tenant=tenant_id, account=account_id)
+        return sum(event.type == AccessType.MAILBOX_OPEN for event in read)
+
+    before = openings()
     assert send(one, command)[-1].startswith("a OK [APPENDUID ")
     assert guest.stored()[-1] == b"secret"
+    assert openings() == before + 1, "the owner sees that somebody read there"
 
 
 def test_replacing_between_two_accounts(shared: tuple[Place, Place]) -> None:
