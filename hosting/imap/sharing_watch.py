@@ -40,7 +40,7 @@ class SharingWatch:
                 self._shared.forget(tenant_id)
                 for connection in self._with_others(tenant_id):
                     if _owner_of(connection) == account_id:
-                        connection.end(_FAREWELL)
+                        _end(connection)
             case RightsChanged(tenant_id) | AccountChanged(tenant_id) | TenantChanged(tenant_id):
                 self._shared.forget(tenant_id)
                 self._ask_anew(tenant_id)
@@ -75,9 +75,16 @@ class SharingWatch:
                 return
             for connection in connections:
                 if not _may_read(connection, found):
-                    connection.end(_FAREWELL)
+                    _end(connection)
 
         self._run(Work(lambda: self._shared.load(tenant_id, account_id)), done)
+
+
+def _end(connection: Connection) -> None:
+    """The owner's account is let go of at once, however long the client takes to hang up."""
+    connection.end(_FAREWELL)
+    if connection.session is not None and not connection.busy:
+        connection.session.close()
 
 
 def _may_read(connection: Connection, shared: Shared) -> bool:
