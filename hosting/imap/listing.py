@@ -40,9 +40,9 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
     for name in sorted(filter(accepts, tree.candidates(command.only)), key=_inbox_first):
         chosen = tree.chosen(name, command.only)
         below = "RECURSIVEMATCH" in command.only and tree.chosen_below(name, command.only)
-        if not chosen and not below:
+        if not chosen and not (below and not tree.all_told_below(name, command.only, accepts)):
             continue
-        words = tree.attributes(name, rev2=session.rev2)
+        words = tree.attributes(name, extended=session.rev2 or command.extended)
         if told_subscribed and name in tree.subscribed:
             words.insert(0, "\\Subscribed")
         line = b'* LIST (%b) "/" %b' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
@@ -67,7 +67,7 @@ def list_subscribed(session: Session, _: bytes, command: ListSubscribed) -> Flow
     tree = yield from _tree(session, patterns, frozenset({"SUBSCRIBED"}))
     accepts = _accepted(patterns)
     for name in sorted(filter(accepts, tree.subscribed), key=_inbox_first):
-        words = tree.attributes(name, rev2=session.rev2)
+        words = tree.attributes(name, extended=session.rev2)
         yield b'* LSUB (%b) "/" %b\r\n' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
     if command.pattern.endswith("%"):  # a parent that is not subscribed itself (RFC 3501 §6.3.9)
         for name in sorted(filter(accepts, _parents(tree.subscribed) - tree.subscribed)):
@@ -112,11 +112,18 @@ class _Tree:
         names = self.subscribed if "SUBSCRIBED" in only else self.places
         return any(other.startswith(prefix) and self.chosen(other, only) for other in names)
 
-    def attributes(self, name: str, *, rev2: bool) -> list[str]:
+    def all_told_below(self, name: str, only: frozenset[str], accepts: Callable[[str], bool]) -> bool:
+        """Whether what is chosen below a name is all listed itself, so that CHILDINFO would say nothing new."""
+        prefix = name + "/"
+        names = self.subscribed if "SUBSCRIBED" in only else self.places
+        return all(accepts(other) for other in names if other.startswith(prefix) and self.chosen(other, only))
+
+    def attributes(self, name: str, *, extended: bool) -> list[str]:
+        r"""`extended`: the client knows that \NonExistent implies \Noselect (RFC 5258 §3.4)."""
         place = self.places.get(name)
         words = ["\\HasChildren" if name in self._parents else "\\HasNoChildren"]
         if place is None:
-            words += ["\\NonExistent"] if rev2 else ["\\NonExistent", "\\Noselect"]
+            words += ["\\NonExistent"] if extended else ["\\NonExistent", "\\Noselect"]
         elif place.is_own:
             words += place.mailbox.special_use
         elif not rights.has(place.rights, rights.NEEDED["SELECT"]):
