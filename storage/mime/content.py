@@ -16,7 +16,7 @@ from storage.mime.message import Message
 from storage.mime.parts import pack_parts
 from storage.mime.render import body_structure, envelope
 from storage.mime.subjects import base_subject
-from storage.mime.text import decoded_field, preview
+from storage.mime.text import address_field, decoded_field, preview
 from storage.mime.threads import thread_ids
 
 
@@ -64,10 +64,10 @@ def derive(message: Message) -> Derived:
         header_end=message.header_end,
         subject=casemap(subject),
         base_subject=base,
-        from_=casemap(decoded_field(header, b"from")),
-        to_=casemap(decoded_field(header, b"to")),
-        cc=casemap(decoded_field(header, b"cc")),
-        bcc=casemap(decoded_field(header, b"bcc")),
+        from_=casemap(address_field(header, b"from")),
+        to_=casemap(address_field(header, b"to")),
+        cc=casemap(address_field(header, b"cc")),
+        bcc=casemap(address_field(header, b"bcc")),
         sort_from=_sort_key(header, b"from"),
         sort_to=_sort_key(header, b"to"),
         sort_cc=_sort_key(header, b"cc"),

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from storage.mime.addresses import parse_addresses
 from storage.mime.casemap import casemap
 from storage.mime.decode import decode_charset, decode_parameter, decode_unknown, decode_words
 from storage.mime.fields import Header
@@ -52,16 +53,26 @@ def decoded_field(header: Header, name: bytes) -> str:
     return decode_words(b", ".join(header.values(name))[:FIELD_MAX])
 
 
+def address_field(header: Header, name: bytes) -> str:
+    """And the addresses themselves, where comments stand within them: "joe (work) @ example.org" is joe@example.org."""
+    text = decoded_field(header, name)
+    if "(" not in text:
+        return text
+    found = [address for value in header.values(name) for address in parse_addresses(value[:FIELD_MAX])]
+    plain = [decode_unknown(each.mailbox + b"@" + each.host) for each in found if each.mailbox and each.host]
+    return "\n".join([text, *[address for address in plain if address not in text]])
+
+
 def search_text(message: Message, limit: int = SEARCHED_MAX) -> SearchText:
     """What the search index takes in of a message."""
     header = message.header
     headers, inner = _header_text(header.data, header.start, header.end), _inner_headers(message)
     return SearchText(
         subject=casemap(decoded_field(header, b"subject")),
-        from_=casemap(decoded_field(header, b"from")),
-        to_=casemap(decoded_field(header, b"to")),
-        cc=casemap(decoded_field(header, b"cc")),
-        bcc=casemap(decoded_field(header, b"bcc")),
+        from_=casemap(address_field(header, b"from")),
+        to_=casemap(address_field(header, b"to")),
+        cc=casemap(address_field(header, b"cc")),
+        bcc=casemap(address_field(header, b"bcc")),
         headers=casemap(f"{headers.rstrip()}\n\n{inner}" if inner else headers),
         body=casemap("\n".join(_body_texts(message, limit))),
     )
