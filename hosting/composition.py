@@ -172,13 +172,18 @@ def make_verifier(installation: Installation, config: Config, clock: Clock) -> V
         VerificationCache(clock, seconds=config.auth.remembered_for),
         installation.access_log,
         clock,
-        scram_for_passwords=config.auth.scram and config.auth.scram_for_passwords,
+        scram_for_passwords=_scram_for_passwords(config),
     )
 
 
 def offers_of(config: Config) -> Offers:
     """Ways of signing in beside passwords."""
-    return Offers(config.auth.scram, config.oauth.offer)
+    told = config.auth.scram == "offered" or _scram_for_passwords(config)
+    return Offers(config.auth.scram != "off", told, config.oauth.offer)
+
+
+def _scram_for_passwords(config: Config) -> bool:
+    return config.auth.scram != "off" and config.auth.scram_for_passwords
 
 
 def make_tokens(data: Path, config: Config, verifier: Verifier) -> TokenSignIns:

@@ -128,11 +128,13 @@ class Auth:
 
     threads: int = field(default=0, metadata=_COUNT)  # verifications at the same time; 0: one per processor core
     remembered_for: float = 300.0  # seconds that a verified password is known without computing it anew
-    # SCRAM-SHA-256 is offered, for app passwords; without it (false) programs have PLAIN and LOGIN. Some programs take
-    # SCRAM whenever they see it, and then need an app password, or scram_for_passwords
-    scram: bool = True
-    # SCRAM knows the accounts' own passwords too, from their next sign-in with PLAIN on. Whoever steals databases and
-    # keys guesses them at 100,000 rounds of SHA-256 then, which is cheaper than argon2
+    # SCRAM-SHA-256 for app passwords. Some programs take it wherever they see it (mbsync, msmtp) and fail if what they
+    # have is the account's own password. So "accepted" takes it from programs that are set to it, and tells, with TLS
+    # 1.3, of SCRAM-SHA-256-PLUS alone; "offered" tells of it always; "off" takes none
+    scram: str = field(default="accepted", metadata={"choices": ("accepted", "offered", "off")})
+    # SCRAM knows the accounts' own passwords too, from their next sign-in with PLAIN on, and is offered. Whoever steals
+    # databases and keys guesses them at 100,000 rounds of SHA-256 then, which is cheaper than argon2; and programs over
+    # Cyrus SASL, which take 65,536 rounds at most, need PLAIN
     scram_for_passwords: bool = False
     argon2: PasswordCost = PasswordCost()
     throttle: ThrottlePolicy = field(default_factory=ThrottlePolicy)

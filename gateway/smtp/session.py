@@ -35,6 +35,7 @@ class Profile:
     requires_auth: bool = False
     plain_auth: bool = False  # AUTH without TLS, for tests on loopback
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")  # of AUTH; others than these two are the handler's exchanges
+    told: tuple[str, ...] = ("PLAIN", "LOGIN")  # those of them that EHLO tells of
     service: str = "smtp"  # whose connections are counted together, by all processes
     banner: str = ""  # what follows the host name and "ESMTP" in the greeting
     offers_dsn: bool = True  # RFC 3461; without it its parameters are unknown ones
@@ -57,7 +58,7 @@ class Profile:
         if self.tls is not None and not encrypted:
             lines.append("STARTTLS")
         if self.offers_auth and (encrypted or self.plain_auth):
-            lines.append("AUTH " + " ".join(self.mechanisms))
+            lines.append("AUTH " + " ".join(self.told))
         return SmtpReply(250, "", "\n".join(lines))
 
 

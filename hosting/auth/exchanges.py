@@ -55,7 +55,7 @@ class Exchanges:
         self._verifier = verifier
         self._clock = verifier.clock
         self._key = new_secret()
-        self._nobodys = [ScramKey(os.urandom(32), os.urandom(32))] * _COMPARED
+        self._nobodys = [ScramKey(0, os.urandom(32), os.urandom(32))] * _COMPARED
 
     def begin(self, opening: ScramOpening) -> ScramChallenge:
         """The answer to the client's first message."""
@@ -74,7 +74,7 @@ class Exchanges:
         except Exception as error:  # noqa: BLE001 - whatever it is, it ended an attempt
             raise verifier.refused(sign_in, case, error) from None
         nonce = first.nonce + b64encode(secrets.token_bytes(_NONCE_SIZE))
-        challenge = scram.challenge(nonce, salt or salt_of(case.login_hash))
+        challenge = scram.challenge(nonce, salt or salt_of(case.login_hash), verifier.scram_rounds)
         channel = first.header + (opening.channel if opening.plus else b"")
         exchange = _Exchange(sign_in, self._clock.monotonic(), nonce, channel, first.bare, challenge)
         box = seal(self._key, _pack(exchange), _CONTEXT)
@@ -123,9 +123,7 @@ class Exchanges:
     def _credentials(self, owner: Owner | None) -> list[ScramCredential]:
         if owner is None:
             return []
-        known = owner.tenant.scram.credentials(owner.account.account_id)
-        main = self._verifier.scram_for_passwords and owner.password_hash is not None
-        return [each for each in known if main or each.app_password_id != MAIN]
+        return owner.tenant.scram.credentials(owner.account.account_id, self._verifier.scram_rounds)
 
     def _accept(self, case: Case, credential: ScramCredential) -> Principal:
         owner = case.owner

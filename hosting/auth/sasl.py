@@ -66,6 +66,16 @@ def mechanisms(offers: Offers, *, bindable: bool) -> tuple[str, ...]:
     return tuple(words)
 
 
+def told(offers: Offers, *, bindable: bool) -> tuple[str, ...]:
+    """Those of them that clients are told of.
+
+    Many take SCRAM wherever they see it and give up when it fails, so where it is for app passwords alone they may be
+    told less than is taken. None takes -PLUS that does not bind channels.
+    """
+    words = mechanisms(offers, bindable=bindable)
+    return tuple(word for word in words if word != SCRAM or offers.scram_told)
+
+
 def begin(mechanism: str, authenticator: SaslAuthenticator, client: Client) -> Exchange:
     """For one of `mechanisms`."""
     if mechanism in (SCRAM, SCRAM_PLUS):

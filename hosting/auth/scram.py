@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from storage.directory.scram import ScramKey, ScramSalt
+from storage.directory.scram import ScramKey
 from storage.errors import AuthenticationFailed, InvalidInput
 
 BINDING = b"tls-exporter"
@@ -99,9 +99,9 @@ def read_final(message: bytes) -> Final:
     return Final(channel, found["nonce"], proof, found["without"])
 
 
-def challenge(nonce: bytes, salt: ScramSalt) -> bytes:
+def challenge(nonce: bytes, salt: bytes, rounds: int) -> bytes:
     """server-first-message."""
-    return b"r=%b,s=%b,i=%d" % (nonce, b64encode(salt.octets), salt.rounds)
+    return b"r=%b,s=%b,i=%d" % (nonce, b64encode(salt), rounds)
 
 
 def auth_message(bare: bytes, server_first: bytes, final: Final) -> bytes:

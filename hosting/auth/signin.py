@@ -74,7 +74,8 @@ class BearerOffer:
 class Offers:
     """Which ways of signing in there are beside passwords."""
 
-    scram: bool = True
+    scram: bool = True  # SCRAM is taken
+    scram_told: bool = False  # and clients are told of it; else of what is bound to the channel alone
     bearer: BearerOffer | None = None
 
 

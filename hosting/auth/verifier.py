@@ -23,7 +23,7 @@ from hosting.auth.throttle import Attempt, Throttle
 from storage.clock import Clock
 from storage.directory.resolve import Directory
 from storage.directory.rows import AccountRow, State
-from storage.directory.scram import MAIN, make_key, salt_of
+from storage.directory.scram import FEW_ROUNDS, MAIN, MANY_ROUNDS, make_key, salt_of
 from storage.directory.tenant import Tenant
 from storage.directory.terms import Contract, Feature
 from storage.errors import (
@@ -135,6 +135,11 @@ class Verifier:
             and app_password.version == principal.credential_version
         )
 
+    @property
+    def scram_rounds(self) -> int:
+        """For everybody, whoever has which credentials."""
+        return MANY_ROUNDS if self.scram_for_passwords else FEW_ROUNDS
+
     def case(self, sign_in: SignIn) -> Case:
         """Whom the attempt is about, as the directory stands now."""
         if len(sign_in.login.encode("utf-8", "surrogatepass")) > LOGIN_MAX:
@@ -244,7 +249,7 @@ class Verifier:
             if has == self.scram_for_passwords:
                 return
             salt = scram.salt(account_id) or salt_of(case.login_hash)
-            key = make_key(case.sign_in.password, salt) if self.scram_for_passwords else None
+            key = make_key(case.sign_in.password, salt, MANY_ROUNDS) if self.scram_for_passwords else None
             if key is None and not has:
                 return  # a text that cannot be a password of SCRAM
             owner.tenant.set_scram_key(account_id, owner.password_hash, salt, key)

@@ -187,17 +187,19 @@ class Session:
             signed_in=self.state in (State.SIGNED_IN, State.SELECTED),
             secure=self.secure,
             tls_offered=services.tls_offered,
-            mechanisms=self.mechanisms(),
+            mechanisms=self._mechanisms(sasl.told),
             compressed=self.compressed,
         )
 
     def mechanisms(self) -> frozenset[str]:
         """Of AUTHENTICATE, that can be used here and now."""
+        return self._mechanisms(sasl.mechanisms)
+
+    def _mechanisms(self, of: Callable[..., tuple[str, ...]]) -> frozenset[str]:
         services = self.services
         if not (self.secure or services.plain_allowed):  # RFC 9051 §6.2.3
             return frozenset()
-        offers = services.authenticator.offers
-        return frozenset(("PLAIN", "LOGIN", *sasl.mechanisms(offers, bindable=bool(self.channel))))
+        return frozenset(("PLAIN", "LOGIN", *of(services.authenticator.offers, bindable=bool(self.channel))))
 
     def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:
         """From here on the session belongs to `principal` and holds its account open."""

@@ -108,6 +108,7 @@ class SubmissionService(SmtpService):
                 plain_auth=settings.plain_text_sign_in,
                 # Nothing can be bound to here: Python's ssl gives no exporter of TLS 1.3 (RFC 9266), so no -PLUS.
                 mechanisms=("PLAIN", "LOGIN", *sasl.mechanisms(authenticator.offers, bindable=False)),
+                told=("PLAIN", "LOGIN", *sasl.told(authenticator.offers, bindable=False)),
             ),
             self._make_handler,
             proxies=settings.proxies,

@@ -21,7 +21,7 @@ from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import prepare
 from storage.directory.rows import AppPasswordRow
-from storage.directory.scram import ScramKeys, ScramSalt, make_key, put_keys, remove_keys
+from storage.directory.scram import ScramKeys, keys_of_app_password, put_keys, remove_keys
 from storage.errors import Corrupt, InvalidInput, LimitReached, NotFound
 from storage.keys.sealing import keyed_hash, new_secret
 from storage.schema import tenant as schema
@@ -112,7 +112,7 @@ class AppPasswords:
         return _row(row)
 
     def create(
-        self, account_id: AccountId, name: str, protocols: Collection[str] = (), *, salt: ScramSalt | None = None
+        self, account_id: AccountId, name: str, protocols: Collection[str] = (), *, salt: bytes | None = None
     ) -> tuple[AppPasswordRow, str]:
         """A new one and its text, which nobody can show again. No protocols: all of them.
 
@@ -127,7 +127,7 @@ class AppPasswords:
         allowed = " ".join(sorted(set(protocols)))
         if salt is not None:
             salt = self._scram.salt(account_id) or salt
-        keys = [] if salt is None else [key for each in (shown, text) if (key := make_key(each, salt)) is not None]
+        keys = [] if salt is None else keys_of_app_password(shown, salt)
 
         def work(transaction: Transaction) -> tuple[int, bool]:
             live = _LIVE.one(transaction, id=account_id)

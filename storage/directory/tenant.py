@@ -270,9 +270,7 @@ class Tenant:
         if not self._database.write(work):
             raise NotFound(f"There is no account {account_id}.")
 
-    def set_scram_key(
-        self, account_id: AccountId, password_hash: str, salt: scram.ScramSalt, key: scram.ScramKey | None
-    ) -> bool:
+    def set_scram_key(self, account_id: AccountId, password_hash: str, salt: bytes, key: scram.ScramKey | None) -> bool:
         """What SCRAM knows of the account's own password, unless that was changed meanwhile; None: nothing."""
 
         def work(transaction: Transaction) -> bool:

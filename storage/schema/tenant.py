@@ -281,8 +281,7 @@ scram_salt = Table(
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("salt", LargeBinary, nullable=False),
-    Column("rounds", Integer, nullable=False),
-    info=technical("salt and rounds of an account's SCRAM keys", of=classes.ACCOUNTS),
+    info=technical("salt of an account's SCRAM keys", of=classes.ACCOUNTS),
 )
 
 scram_key = Table(
@@ -290,6 +289,7 @@ scram_key = Table(
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("app_password_id", BigInteger, primary_key=True, autoincrement=False),  # 0: the account's own password
+    Column("rounds", Integer, primary_key=True, autoincrement=False),
     Column("way", Integer, primary_key=True, autoincrement=False),  # of writing it: with its hyphens, or without
     Column("stored_key", LargeBinary, nullable=False, info=personal("user", "verifier of a password")),
     Column("server_key", LargeBinary, nullable=False, info=personal("user", "proof of the server for a password")),

@@ -14,7 +14,7 @@ from scram_client import ScramClient
 from hosting.auth import scram
 from hosting.auth.exchanges import SECONDS, Exchanges
 from hosting.auth.signin import ScramChallenge, ScramOpening, SignedInByScram, SignInProtocol
-from storage.directory.scram import MAIN, ScramKey, ScramSalt, make_key
+from storage.directory.scram import FEW_ROUNDS, MAIN, MANY_ROUNDS, ScramKey, make_key
 from storage.errors import AuthenticationFailed, CleanmailError, InvalidInput, NotIncluded, Suspended, Throttled
 from storage.values import AccountId, TenantId
 
@@ -221,9 +221,14 @@ def test_both_kinds_share_salt_and_rounds(town: ScramTown) -> None:
     town.town.sign_in(ANN, PASSWORD)
     _, text = town.app_password()
     before = town.begin(ScramClient(ANN, "")).message.split(b",")[1:]
+    assert before[1] == b"i=%d" % MANY_ROUNDS
+    assert town.begin(ScramClient("nobody@acme.test", "")).message.endswith(before[1])
     assert town.sign_in(ANN, PASSWORD).principal.credential == "password"
     assert town.sign_in(ANN, text).principal.credential.startswith("app:")
     assert town.begin(ScramClient(ANN, "")).message.split(b",")[1:] == before
+    town.town.verifier.scram_for_passwords = False  # taken back: few rounds for everybody, with the same app password
+    assert town.begin(ScramClient(ANN, "")).message.endswith(b"i=%d" % FEW_ROUNDS)
+    assert town.sign_in(ANN, text).principal.credential.startswith("app:")
 
 
 def test_password_that_is_none_of_scram_is_left_to_plain(town: ScramTown) -> None:
@@ -270,11 +275,11 @@ def test_names_come_back_as_they_were(login: str, acting_as: str) -> None:
 
 
 def test_a_proof_of_another_length_proves_nothing() -> None:
-    key = make_key("pencil", ScramSalt(b"salt", 4096))
+    key = make_key("pencil", b"salt", 4096)
     assert key is not None
     for proof in (b"", b"x" * 31, b"x" * 33):
         assert not scram.prove(key, b"said", proof)
-    assert scram.find([ScramKey(b"x" * 32, b"y" * 32)] * 3, b"said", b"p" * 32) is None
+    assert scram.find([ScramKey(4096, b"x" * 32, b"y" * 32)] * 3, b"said", b"p" * 32) is None
 
 
 def test_errors_are_ours(town: ScramTown) -> None:

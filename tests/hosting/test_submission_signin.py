@@ -37,7 +37,7 @@ class Place:
         verifier = self.town.authenticator._verifier
         self.tokens = ProviderSignIns(verifier, Provider())
         self.town.authenticator = LocalAuth(
-            self.town.keys, verifier, offers=Offers(bearer=BearerOffer("mail")), tokens=self.tokens
+            self.town.keys, verifier, offers=Offers(scram_told=True, bearer=BearerOffer("mail")), tokens=self.tokens
         )
         _, self.app_password = self.town.provisioning.create_app_password(
             *self.town.accounts["alice"], "laptop", ["submission"]

@@ -12,12 +12,12 @@ import pytest
 from directory_premises import DirectoryPremises, Town
 
 from storage.directory.rows import State
-from storage.directory.scram import MAIN, ROUNDS, ScramSalt, key_of, make_key, salt_of, saslprep
+from storage.directory.scram import FEW_ROUNDS, MAIN, MANY_ROUNDS, ScramKey, make_key, salt_of, saslprep
 from storage.directory.tenant import Tenant
 from storage.errors import NotFound
 from storage.values import AccountId, TenantId
 
-CHEAP = ScramSalt(b"sixteen octets..", 4096)
+SALT, CHEAP = b"sixteen octets..", 4096
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ann(town: Town, acme: TenantId) -> AccountId:
 
 def test_keys_are_those_of_rfc_7677_section_3() -> None:
     """The example's proof and signature, from its password, salt and rounds."""
-    key = make_key("pencil", ScramSalt(b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096))
+    key = make_key("pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096)
     assert key is not None
     nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
     message = f"n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r={nonce}".encode()
@@ -70,20 +70,19 @@ def test_saslprep_rfc_4013_section_3(text: str, prepared: str | None) -> None:
 
 
 def test_texts_that_cannot_be_passwords_have_no_key() -> None:
-    assert make_key("", CHEAP) is None
-    assert make_key("a\u0007b", CHEAP) is None
+    assert make_key("", SALT, CHEAP) is None
+    assert make_key("a\u0007b", SALT, CHEAP) is None
 
 
 def test_keys_do_not_show_themselves() -> None:
-    assert "\\x" not in repr(key_of(b"k" * 32))
+    assert "\\x" not in repr(ScramKey(CHEAP, b"\xff" * 32, b"\xff" * 32))
 
 
 def test_salts_tell_nobody_who_exists(town: Town, acme: TenantId) -> None:
     """The same before there is an account, while it has no keys, and when it has."""
     login_hash = town.control.login_hash("bob@acme.test")
     before = salt_of(login_hash)
-    assert len(before.octets) == 16
-    assert before.rounds == ROUNDS >= 100_000
+    assert len(before) == 16
     assert (
         salt_of(town.control.login_hash("BOB@acme.test")) == before != salt_of(town.control.login_hash("bab@acme.test"))
     )
@@ -99,9 +98,15 @@ def test_app_password_has_keys_for_both_ways_of_writing_it(town: Town, acme: Ten
     scram = town.premises.tenant(acme).scram
     salt = scram.salt(ann)
     assert salt is not None
-    credentials = scram.credentials(ann)
-    assert [each.app_password_id for each in credentials] == [row.app_password_id] * 2
-    assert [each.key for each in credentials] == [make_key(text, salt), make_key(text.replace("-", ""), salt)]
+    for rounds in (FEW_ROUNDS, MANY_ROUNDS):
+        credentials = scram.credentials(ann, rounds)
+        assert [each.app_password_id for each in credentials] == [row.app_password_id] * 2
+        assert [each.key for each in credentials] == [
+            make_key(written, salt, rounds) for written in (text, text.replace("-", ""))
+        ]
+    assert scram.credentials(ann, 10_000) == []
+    assert FEW_ROUNDS >= 4096
+    assert MANY_ROUNDS >= 100_000
     assert row.scram
 
 
@@ -110,9 +115,9 @@ def test_revoked_app_password_loses_its_keys_in_the_same_commit(town: Town, acme
     tenant = town.premises.tenant(acme)
     with pytest.raises(NotFound):
         tenant.app_passwords.revoke(AccountId(ann + 1), row.app_password_id)
-    assert len(tenant.scram.credentials(ann)) == 2
+    assert tenant.scram.having(ann) == {row.app_password_id}
     tenant.app_passwords.revoke(ann, row.app_password_id)
-    assert tenant.scram.credentials(ann) == []
+    assert tenant.scram.having(ann) == frozenset()
     assert [each.scram for each in tenant.app_passwords.list(ann)] == [False]
 
 
@@ -130,7 +135,7 @@ def test_list_says_which_app_passwords_scram_knows(town: Town, acme: TenantId, a
 
 def with_main_key(tenant: Tenant, account_id: AccountId) -> None:
     tenant.set_password(account_id, "hash one")
-    assert tenant.set_scram_key(account_id, "hash one", CHEAP, make_key("one", CHEAP))
+    assert tenant.set_scram_key(account_id, "hash one", SALT, make_key("one", SALT, CHEAP))
     assert tenant.scram.having(account_id) == {MAIN}
 
 
@@ -147,24 +152,24 @@ def test_new_password_takes_the_keys_of_the_old_one_along(
 def test_key_of_a_password_that_was_changed_meanwhile_is_not_kept(town: Town, acme: TenantId, ann: AccountId) -> None:
     tenant = town.premises.tenant(acme)
     tenant.set_password(ann, "hash two")
-    assert not tenant.set_scram_key(ann, "hash one", CHEAP, make_key("one", CHEAP))
-    assert not tenant.set_scram_key(AccountId(ann + 1), "hash one", CHEAP, make_key("one", CHEAP))
+    assert not tenant.set_scram_key(ann, "hash one", SALT, make_key("one", SALT, CHEAP))
+    assert not tenant.set_scram_key(AccountId(ann + 1), "hash one", SALT, make_key("one", SALT, CHEAP))
     assert tenant.scram.having(ann) == frozenset()
 
 
 def test_keys_under_another_salt_than_the_accounts_are_not_kept(town: Town, acme: TenantId, ann: AccountId) -> None:
     tenant = town.premises.tenant(acme)
     with_main_key(tenant, ann)
-    other = ScramSalt(b"another salt....", 4096)
-    assert not tenant.set_scram_key(ann, "hash one", other, make_key("one", other))
+    other = b"another salt...."
+    assert not tenant.set_scram_key(ann, "hash one", other, make_key("one", other, CHEAP))
     assert tenant.scram.having(ann) == frozenset()
-    assert tenant.scram.salt(ann) == CHEAP
+    assert tenant.scram.salt(ann) == SALT
 
 
 def test_key_of_the_main_password_can_be_taken_away(town: Town, acme: TenantId, ann: AccountId) -> None:
     tenant = town.premises.tenant(acme)
     with_main_key(tenant, ann)
-    assert tenant.set_scram_key(ann, "hash one", CHEAP, None)
+    assert tenant.set_scram_key(ann, "hash one", SALT, None)
     assert tenant.scram.having(ann) == frozenset()
 
 
@@ -173,5 +178,5 @@ def test_removed_account_leaves_neither_keys_nor_salt(town: Town, acme: TenantId
     with_main_key(tenant, ann)
     tenant.change_state(ann, State.ENDED)
     tenant.remove_account(ann)
-    assert tenant.scram.credentials(ann) == []
+    assert tenant.scram.having(ann) == frozenset()
     assert tenant.scram.salt(ann) is None
