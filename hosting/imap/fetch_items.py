@@ -88,6 +88,9 @@ def _flags(part: Slice) -> tuple[Column]:
     texts = selected.flag_texts
     if part.rev2 or not selected.recent:
         return ([texts[value] for value in bits],)
+    if selected.taken:
+        recent, is_recent = selected.recent_texts, selected.is_recent
+        return ([(recent if is_recent(uid) else texts)[value] for uid, value in zip(_uids(part), bits, strict=True)],)
     old, recent_texts = bisect_left(_uids(part), selected.recent_from), selected.recent_texts
     return ([texts[value] for value in bits[:old]] + [recent_texts[value] for value in bits[old:]],)
 

@@ -212,10 +212,10 @@ class Matcher:
                     return () if is_set else among
                 return self._cheap(c.FlagKey(1 << bits[0], is_set), among)
             case c.RecentKey(kind):
-                flags, uids, recent_from = self._values(view.flags), selected.uids, selected.recent_from
+                flags, uids, is_recent = self._values(view.flags), selected.uids, selected.is_recent
                 if kind == "OLD":
-                    return [at for at in among if uids[at] < recent_from]
-                return [at for at in among if uids[at] >= recent_from and (kind == "RECENT" or not flags[at] & 1)]
+                    return [at for at in among if not is_recent(uids[at])]
+                return [at for at in among if is_recent(uids[at]) and (kind == "RECENT" or not flags[at] & 1)]
             case c.NumbersKey(numbers, by_uid):
                 return _common(among, self._positions(numbers, by_uid))
             case c.ModSeqKey(modseq):

@@ -50,6 +50,7 @@ class Selected:
         "recent_told",
         "rights",
         "saved",
+        "taken",
         "told",
         "uid_only",
         "uids",
@@ -64,6 +65,7 @@ class Selected:
         self.name = place.name
         self.read_only = read_only
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (RFC 3501 §2.3.2)
+        self.taken = UidSet()  # … but for these, which another session told of first
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
@@ -94,7 +96,15 @@ class Selected:
 
     @property
     def recent(self) -> int:
-        return self.told - bisect_left(self.uids, self.recent_from, 0, self.told)
+        uids, told = self.uids, self.told
+        taken = sum(
+            bisect_right(uids, high, 0, told) - bisect_left(uids, low, 0, told) for low, high in self.taken.ranges
+        )
+        return told - bisect_left(uids, self.recent_from, 0, told) - taken
+
+    def is_recent(self, uid: int) -> bool:
+        r"""Whether a message is \Recent here, and in no other session of this process."""
+        return uid >= self.recent_from and uid not in self.taken
 
     def size(self, position: int) -> int:
         """The RFC 822 size of the message at a position; 0 if it is gone."""
@@ -318,8 +328,14 @@ class Selected:
         return text
 
     def _take_arrivals(self) -> None:
-        self.recent_told = not self.read_only
-        current = self.view.uids
+        current, first, claimed = self.view.uids, self.last_uid + 1, self.view.recent_claimed
+        if claimed >= max(first, self.recent_from):
+            self.taken = UidSet.of_ranges(
+                (*self.taken.ranges, (max(first, self.recent_from), min(claimed, current[-1])))
+            )
+        if not self.read_only and current[-1] > claimed:
+            self.view.recent_claimed = current[-1]
+            self.recent_told = True
         if self.stale:  # gone messages keep their numbers until they may be told: a picture of our own
             self.uids = self.uids[: self.told] + current[bisect_right(current, self.last_uid) :]
         self.told = len(self.uids)
@@ -340,7 +356,7 @@ class Selected:
         return lines
 
     def flag_text(self, uid: int, bits: int, rev2: bool) -> bytes:
-        return self.recent_texts[bits] if uid >= self.recent_from and not rev2 else self.flag_texts[bits]
+        return self.recent_texts[bits] if not rev2 and self.is_recent(uid) else self.flag_texts[bits]
 
     def flags_response(self) -> bytes:
         """FLAGS and PERMANENTFLAGS: at SELECT, and again when a keyword is new (RFC 9051 §7.3.5)."""

@@ -40,10 +40,14 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     recent_from = mailbox.recent_uid
     examined = command.read_only or session.read_only
     read_only = examined or mailbox.read_only or not is_read_write(place.rights)
-    if not (examined or (read_only and not place.is_own)) and recent_from < mailbox.uidnext:
+    takes_recent = not (examined or (read_only and not place.is_own))
+    if takes_recent and recent_from < mailbox.uidnext:
         with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     view.refresh()
+    recent_from = max(recent_from, view.recent_claimed + 1)
+    if takes_recent and view.uids:
+        view.recent_claimed = max(view.recent_claimed, view.uids[-1])
     if command.condstore:
         session.condstore = True
     selected = Selected(place, view, read_only=read_only, recent_from=recent_from)

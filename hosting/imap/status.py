@@ -35,9 +35,11 @@ def mailbox_status(session: Session, place: Place, items: Sequence[str]) -> Flow
     selected = session.selected
     is_selected = selected is not None and selected.account is account and selected.mailbox_id == mailbox.id
     mine = selected if is_selected else None
+    view = account.views.loaded(mailbox.id)
+    recent_from = max(mailbox.recent_uid, view.recent_claimed + 1 if view is not None else 0)
     values = {
         "MESSAGES": mine.told if mine else mailbox.messages,
-        "RECENT": mine.recent if mine else min(mailbox.messages, mailbox.uidnext - mailbox.recent_uid),
+        "RECENT": mine.recent if mine else min(mailbox.messages, mailbox.uidnext - recent_from),
         "UIDNEXT": mailbox.uidnext,
         "UIDVALIDITY": mailbox.uidvalidity,
         "UNSEEN": mailbox.unseen,

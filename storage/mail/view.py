@@ -72,6 +72,7 @@ class MailboxView:
         "keywords",
         "mailbox_id",
         "modseqs",
+        "recent_claimed",
         "uidnext",
         "uids",
         "uidvalidity",
@@ -91,6 +92,9 @@ class MailboxView:
         self.keywords = keywords
         self.generation = 0
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
+        self.recent_claimed = (
+            0  # up to this UID some session of this process told of messages as \Recent (RFC 3501 §2.3.2)
+        )
         self._rows = rows
         self._save = save  # keeps a snapshot, in the background
         self._data_version = -1  # of the database, when this was up to date

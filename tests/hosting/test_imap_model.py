@@ -89,3 +89,41 @@ def test_a_keyword_is_named_before_a_message_has_it(tmp_path: Path) -> None:
         lines = one.receive(0)
         assert lines[0] == "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft work)"
         assert "* 1 FETCH (FLAGS (work \\Recent))" in lines
+
+
+def test_recent_in_one_session_only(tmp_path: Path) -> None:
+    r"""RFC 3501 §2.3.2: the first session that is told of a message has it as \Recent, and STATUS counts it no more."""
+    with new_mail_town(tmp_path) as town:
+        one, other, third = (CoreClient(town.services) for _ in range(3))
+        for client in (one, other, third):
+            client.send(b'a LOGIN alice@example.test "correct horse"\r\n')
+        for client in (one, other):
+            client.send(b"b SELECT INBOX\r\n")
+        _with_messages(town, 1)
+        one.send(b"c NOOP\r\n")
+        _with_messages(town, 1)
+        other.send(b"c NOOP\r\nd FETCH 1:2 (FLAGS)\r\ne SEARCH RECENT\r\nf SEARCH OLD\r\n")
+        one.send(b"d NOOP\r\ne FETCH 1:2 (FLAGS)\r\n")
+        third.send(b"g STATUS INBOX (RECENT)\r\nh SELECT INBOX\r\n")
+        told = other.receive(0)
+        assert "* 1 RECENT" in told
+        assert {"* 1 FETCH (FLAGS ())", "* 2 FETCH (FLAGS (\\Recent))", "* SEARCH 2", "* SEARCH 1"} <= set(told)
+        told = one.receive(0)
+        assert {"* 1 FETCH (FLAGS (\\Recent))", "* 2 FETCH (FLAGS ())"} <= set(told)
+        told = third.receive(0)
+        assert {'* STATUS "INBOX" (RECENT 0)', "* 0 RECENT"} <= set(told)
+
+
+def test_uids_of_messages_that_are_gone_are_told(tmp_path: Path) -> None:
+    """RFC 2180 §4.1.2: by number, until the EXPUNGE may be told."""
+    with new_mail_town(tmp_path) as town:
+        _with_messages(town, 2)
+        one, other = CoreClient(town.services), CoreClient(town.services)
+        for client in (one, other):
+            client.send(b'a LOGIN alice@example.test "correct horse"\r\nb SELECT INBOX\r\n')
+            client.receive(0)
+        one.send(b"c STORE 1 +FLAGS.SILENT (\\Deleted)\r\nd EXPUNGE\r\n")
+        other.send(b"c FETCH 1:2 (UID)\r\nd FETCH 1 (FLAGS)\r\n")
+        told = other.receive(0)
+        assert told[:3] == ["* 1 FETCH (UID 1)", "* 2 FETCH (UID 2)", "c OK Fetched."]
+        assert told[-1].startswith("d NO [EXPUNGEISSUED]")
