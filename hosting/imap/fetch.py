@@ -50,6 +50,9 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
         positions = [position for position, at in zip(mine, current, strict=True) if at in kept]
     if not positions:
         return b"Fetched."
+    if selected.stale and not command.by_uid and not selected.uid_only and items == (FetchItem("UID"),):
+        yield _uids(selected, positions)
+        return b"Fetched."
     may_see = not (selected.read_only or session.read_only) and "s" in selected.rights
     if may_see and any(not item.peek for item in items):
         newly_seen = yield from _mark_seen(session, positions)
@@ -69,6 +72,11 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
 def _plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
     writers = (SIMPLE[item.name] if item.section is None else section_writer(item) for item in items)
     return Plan.of(tuple(writers), uid_only=uid_only)
+
+
+def _uids(selected: Selected, positions: Sequence[int]) -> bytes:
+    """Of messages that are gone too: a client that has to know which they were learns it (RFC 2180 §4.1.2)."""
+    return b"".join([b"* %d FETCH (UID %d)\r\n" % (position + 1, selected.uids[position]) for position in positions])
 
 
 def _items(command: Fetch, *, uid_only: bool) -> tuple[FetchItem, ...]:
