@@ -127,6 +127,8 @@ def response(
     if partial is not None:
         told = window(told, partial)
         shown = yield from as_set(window(all_names, partial))
+        if partial[0] > partial[1] > 0:
+            partial = (partial[1], partial[0])  # RFC 5267 §4.4: 4:2 means 2:4
         words.append(b"PARTIAL (%d:%d %b)" % (*partial, shown))
     if "COUNT" in returned:
         words.append(b"COUNT %d" % len(all_names))

@@ -69,7 +69,7 @@ DIALOGUES: dict[str, str] = {
     S: * ESEARCH (TAG "b") UID PARTIAL (-1:-2 4:5) COUNT 5
     S: b OK …
     C: c SEARCH RETURN (PARTIAL 5:4) ALL
-    S: * ESEARCH (TAG "c") PARTIAL (5:4 4:5)
+    S: * ESEARCH (TAG "c") PARTIAL (4:5 4:5)
     S: c OK …
     C: d SEARCH RETURN (PARTIAL -5:-9) ALL
     S: * ESEARCH (TAG "d") PARTIAL (-5:-9 1)
