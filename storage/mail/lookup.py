@@ -10,7 +10,6 @@ Standards: RFC 9051 §6.4.4 (substrings, RFC 2047 and transfer encodings decoded
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -66,8 +65,25 @@ class Question:
         needle = self.needle.encode()
         if not self.name:
             return lambda text: needle in text
-        line = re.compile(b"^" + re.escape(self.name.encode()) + b":[^\n]*?" + re.escape(needle), re.MULTILINE)
-        return lambda text: line.search(text.partition(b"\n\n")[0]) is not None
+        field = b"\n" + self.name.encode() + b":"
+
+        def in_field(text: bytes) -> bool:
+            """Whether a line of the header has it, not one of the fields of parts behind."""
+            if needle not in text:
+                return False
+            text = b"\n" + text
+            last = text.find(b"\n\n")
+            last = len(text) if last < 0 else last
+            at = text.find(field, 0, last)
+            while at >= 0:
+                start = at + len(field)
+                end = text.find(b"\n", start)
+                if text.find(needle, start, len(text) if end < 0 else end) >= 0:
+                    return True
+                at = text.find(field, start, last)
+            return False
+
+        return in_field
 
 
 class Verified:

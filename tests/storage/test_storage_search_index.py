@@ -324,3 +324,23 @@ def test_any_needle_in_any_text(
                 assert box.search("body", needle) == {i for i, found in expected_texts.items() if wanted in found}
     finally:
         box.database.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "needle", "text", "expected"),
+    [
+        ("To", "ann", "TO: ANN\nFROM: BEA", True),
+        ("From", "bea", "TO: ANN\nFROM: BEA", True),
+        ("From", "ann", "TO: ANN\nFROM: BEA", False),
+        ("Received", "c", "RECEIVED: A\nRECEIVED: B\nRECEIVED: C\n\nTO: X", True),
+        ("To", "x", "RECEIVED: X\n\nTO: X", False),
+        ("To", "", "CC: X\nTO:", True),
+        ("To", "", "CC: X\n\nTO:", False),
+        ("o", "x", "TO: X", False),
+        ("To", "x", "", False),
+        ("To", "x", "\n\nTO: X", False),
+    ],
+)
+def test_a_field_of_the_header_has_it(name: str, needle: str, text: str, expected: bool) -> None:
+    """RFC 9051 §6.4.4, HEADER: never a field of a part, which stand behind an empty line."""
+    assert Question.of("header", needle, name).test()(text.encode()) is expected
