@@ -18,6 +18,7 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 from hosting.imap.limits import Limits
 from storage.logs.access import AccessType
 from storage.mail.quota import Limits as Quota
+from storage.values import KEYWORDS_PER_MAILBOX
 
 NESTED = (
     b"From: a@example.test\r\nSubject: Whole\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
@@ -500,6 +501,23 @@ def test_a_full_contract_takes_replacements_that_are_no_larger(place: Place) -> 
     assert send(one, b"c REPLACE 1 INBOX " + literal(b"short"))[-1] == "c OK Replaced."
 
 
+def test_in_the_window_before_a_contract_ends_nothing_is_stored(place: Place) -> None:
+    one = place.client()
+    one.session.principal = replace(one.session.user, read_only_from=1)
+    assert send(one, b"a APPEND INBOX " + literal(b"a"))[-1].startswith("a NO [NOPERM] ")
+    assert send(one, b"b UID REPLACE 1 INBOX " + literal(b"a"))[-1].startswith("b NO [NOPERM] ")
+    assert len(place.stored()) == 2
+
+
+def test_a_keyword_too_many_keeps_none_of_them(place: Place) -> None:
+    """RFC 3502 §6.3.11; RFC 9051 §7.1 (LIMIT): what the second message lacks undoes the first."""
+    one = place.client()
+    words = " ".join(f"word{n}" for n in range(KEYWORDS_PER_MAILBOX + 1)).encode()
+    answer = send(one, b"a APPEND INBOX " + literal(b"a") + b" (%b) " % words + literal(b"b"))[-1]
+    assert answer.startswith("a NO [LIMIT] ")
+    assert len(place.stored()) == 2
+
+
 # --- octets ---
 
 
@@ -586,6 +604,34 @@ def test_literals_wait_for_a_go_ahead_with_literal_minus(tmp_path: Path) -> None
         assert one.receive(0) == ["+ OK"]
         assert send(one, b"x" * 4097)[-1].startswith("c OK ")
         assert send(one, b"d APPEND INBOX {5000000+}")[-1].startswith("* BYE [TOOBIG] ")
+        one.close()
+
+
+def test_with_uidonly_there_are_no_numbers(tmp_path: Path) -> None:
+    """RFC 9586 §3: REPLACE by number is refused, UID REPLACE tells VANISHED."""
+    with new_mail_town(tmp_path, Limits(uid_only=True)) as town:
+        one = CoreClient(town.services)
+        send(one, f'x LOGIN alice@example.test "{PASSWORD}"\r\ny ENABLE UIDONLY\r\nz SELECT INBOX'.encode())
+        play(
+            one,
+            """
+            C> a APPEND INBOX {3+}\\r\\nabc {3+}\\r\\ndef\\r\\n
+            S: * 2 EXISTS
+            S: * 2 RECENT
+            S: a OK [APPENDUID … 1:2] Appended.
+            C> b REPLACE 1 INBOX {1+}\\r\\nx\\r\\n
+            S: b BAD [UIDREQUIRED] …
+            C> c UID REPLACE 1 INBOX CATENATE (URL ";UID=2")\\r\\n
+            S: * OK [APPENDUID … 3] …
+            S: * VANISHED 1
+            S: * 2 EXISTS
+            S: * 2 RECENT
+            S: c OK Replaced.
+            C: d UID FETCH 3 (SAVEDATE PREVIEW)
+            S: * 3 UIDFETCH (SAVEDATE "… +0000" PREVIEW "")
+            S: d OK …
+            """,
+        )
         one.close()
 
 
