@@ -164,6 +164,7 @@ TABLE: Final[tuple[Row, ...]] = (
         "QRESYNC", "RFC 7162", "§3.2", (_QRESYNC, "test_imap_news.py::test_qresync_clients_hear_vanished"),
         enables=("qresync", "condstore"),  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
     ),
+    Row("NOTIFY", "RFC 5465", "§3 to §6", ("test_imap_notify.py",)),
     # what lies below the commands
     Row("COMPRESS=DEFLATE", "RFC 4978", "§3", (_LAYERS,), UNCOMPRESSED),
     Row("UNAUTHENTICATE", "RFC 8437", "§3, §4.1", (_LAYERS,)),

@@ -68,6 +68,13 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     return b"Fetched."
 
 
+def tell(session: Session, items: tuple[FetchItem, ...], positions: Sequence[int]) -> Flow[None]:
+    """FETCH responses that nobody asked for with a FETCH; those of messages that are gone are left out."""
+    yield from _write(session, _plan(items, session.mailbox.uid_only), positions)
+    if _tells_flags(items):
+        session.mailbox.forget_news_at(positions)
+
+
 @lru_cache(maxsize=256)
 def _plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
     writers = (SIMPLE[item.name] if item.section is None else section_writer(item) for item in items)

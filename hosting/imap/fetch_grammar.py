@@ -55,6 +55,18 @@ def fetch(cursor: Cursor, by_uid: bool) -> Fetch:
     return Fetch(numbers, items, by_uid, changed_since, vanished, window)
 
 
+def item_list(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """Items behind their opening parenthesis, for the commands that say what to tell of new messages (RFC 5465 §8)."""
+    items: list[FetchItem] = []
+    while True:
+        items.append(_item(cursor))
+        if cursor.accept(b")"):
+            return tuple(dict.fromkeys(items))
+        cursor.space()
+        if len(items) > _MOST_ITEMS:
+            raise Malformed("Too many items.")
+
+
 Arguments = tuple[tuple[FetchItem, ...], int | None, bool, tuple[int, int] | None]
 
 
@@ -69,24 +81,18 @@ def _known(text: bytes) -> Arguments:
 
 def _arguments(cursor: Cursor) -> Arguments:
     """Items and modifiers."""
-    items: list[FetchItem] = []
+    items: tuple[FetchItem, ...]
     if cursor.accept(b"("):
-        while True:
-            items.append(_item(cursor))
-            if cursor.accept(b")"):
-                break
-            cursor.space()
-            if len(items) > _MOST_ITEMS:
-                raise Malformed("Too many items.")
+        items = item_list(cursor)
     else:
         start = cursor.at
         macro = _MACROS.get(_name(cursor))
         if macro is not None and not cursor.peek().strip():
-            items = [FetchItem(cast(FetchName, name)) for name in macro]
+            items = tuple(FetchItem(cast(FetchName, name)) for name in macro)
         else:
             cursor.at = start
-            items = [_item(cursor)]
-    return (tuple(dict.fromkeys(items)), *_modifiers(cursor))
+            items = (_item(cursor),)
+    return (items, *_modifiers(cursor))
 
 
 def _modifiers(cursor: Cursor) -> tuple[int | None, bool, tuple[int, int] | None]:

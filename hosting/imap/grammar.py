@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from hosting.imap import acl_grammar, layer_grammar
+from hosting.imap import acl_grammar, layer_grammar, notify_grammar
 from hosting.imap import commands as c
 from hosting.imap.append_grammar import append, replace
 from hosting.imap.cursor import Cursor, Malformed
@@ -296,6 +296,7 @@ def _searching(parse: Callable[[Cursor, bool, int], c.Command], by_uid: bool) ->
 _PARSERS: Final[dict[str, Parser]] = {
     "CAPABILITY": _plain(c.Capability()),
     "NOOP": _plain(c.Noop()),
+    "NOTIFY": lambda cursor, grammar: notify_grammar.notify(cursor, grammar.utf8),
     "COMPRESS": lambda cursor, _: layer_grammar.compress(cursor),
     "UNAUTHENTICATE": _plain(layer_grammar.Unauthenticate()),
     "LOGOUT": _plain(c.Logout()),

@@ -22,6 +22,7 @@ from hosting.imap import (
     mailboxes,
     metadata,
     multisearch,
+    notify,
     quota,
     replace,
     search,
@@ -34,6 +35,7 @@ from hosting.imap import store as store_command
 from hosting.imap.append_commands import Append, Replace
 from hosting.imap.layer_grammar import Compress, Unauthenticate
 from hosting.imap.metadata_grammar import GetMetadata, SetMetadata
+from hosting.imap.notify_grammar import Notify
 from hosting.imap.session import News, Rule, State
 
 _ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
@@ -76,6 +78,7 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.StartTls: _rule(signin.start_tls, _GREETED, _none),
     c.Login: _rule(signin.login, _GREETED, _none),
     c.Authenticate: _rule(signin.authenticate, _GREETED, _none),
+    Notify: _rule(notify.notify, _SIGNED_IN, _none),
     Compress: _rule(layers.compress, _SIGNED_IN, _none),
     Unauthenticate: _rule(layers.unauthenticate, _SIGNED_IN, _none),
     c.Enable: _rule(general.enable, _SIGNED_IN, _expunges),

@@ -41,6 +41,7 @@ from hosting.imap.session import Services, Session, State
 from hosting.imap.sharing_watch import SharingWatch
 from hosting.imap.threads import Threads
 from hosting.imap.transport import listen
+from hosting.imap.watches import Watch
 from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
@@ -204,10 +205,12 @@ class ImapService(Service):
         return self._tls_context
 
     def watch(self, connection: Connection) -> None:
-        session = connection.session
-        if session is None or session.selected is None:
+        key = _selected(connection)
+        if key == self._watching.get(connection):
             return
-        key = (session.selected.account.account_id, session.selected.mailbox_id)
+        self.unwatch(connection)
+        if key is None:
+            return
         self._watchers.setdefault(key, set()).add(connection)
         self._watching[connection] = key
 
@@ -239,10 +242,29 @@ class ImapService(Service):
                 case Gap():
                     touched.update(self._watchers)
                     recheck = _anybody
+        for watch in self._services.watches.changed(changes):
+            self._read_anew(watch)
         for key in touched:
             self._tell(key)
         if recheck is not None:
             self._recheck(recheck)
+
+    def _read_anew(self, watch: Watch) -> None:
+        """Names or subscriptions of an account changed that is watched as a whole."""
+        if not watch.begin_reading():
+            return
+
+        def done(listing: Any, error: BaseException | None) -> None:
+            again = watch.end_reading()
+            if error is None:
+                watch.take(listing)
+                self._services.watches.wake([watch])
+            elif watch.watchers:
+                _log.warning("mailboxes could not be listed: %s", type(error).__name__)
+            if again and watch.watchers:
+                self._read_anew(watch)
+
+        self.run(Work(lambda: Watch.read(watch.account)), done)
 
     def _annotations_changed(self, account_id: AccountId) -> None:
         """Sessions in IDLE that enabled METADATA tell of it at once (RFC 5464 §4.4.2)."""
@@ -255,23 +277,21 @@ class ImapService(Service):
 
     def _tell(self, key: Watched) -> None:
         """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
-        watchers = self._watchers.get(key)
+        watchers = [each for each in self._watchers.get(key, ()) if _selected(each) == key]
         if not watchers:
             return
         try:
-            for connection in watchers:
-                selected = connection.session.selected if connection.session is not None else None
-                if selected is not None:
-                    selected.view.refresh()
-                    break
+            first = watchers[0].session
+            if first is not None and first.selected is not None:
+                first.selected.view.refresh()
         except Gone:
-            for connection in list(watchers):
+            for connection in watchers:
                 connection.end(b"[NONEXISTENT] The selected mailbox was deleted.")
             return
         except CleanmailError as error:
             _log.warning("a view could not be refreshed: %s", type(error).__name__)
             return
-        for connection in list(watchers):
+        for connection in watchers:
             connection.news()
 
     def _recheck(self, concerned: Callable[[Principal], bool]) -> None:
@@ -324,6 +344,12 @@ class ImapService(Service):
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
             elif silent > self._limits.idle_timeout and not connection.busy:
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
+
+
+def _selected(connection: Connection) -> Watched | None:
+    """The mailbox that a connection has selected."""
+    selected = connection.session.selected if connection.session is not None else None
+    return None if selected is None else (selected.account.account_id, selected.mailbox_id)
 
 
 def _anybody(_: Principal) -> bool:

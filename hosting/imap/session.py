@@ -12,9 +12,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
 
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SaslAuthenticator
@@ -29,10 +28,12 @@ from hosting.imap.effects import Flow, Handling, blocking
 from hosting.imap.faults import where
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
+from hosting.imap.listening import Listening
 from hosting.imap.other_users import Others, SharedMailboxes, counted
 from hosting.imap.registry import Registry
 from hosting.imap.selected import Selected
 from hosting.imap.threads import Threads
+from hosting.imap.watches import Watches
 from storage.clock import Clock
 from storage.directory.terms import READ_ONLY
 from storage.errors import CleanmailError
@@ -71,24 +72,6 @@ class Rule:
     writes: bool = False
 
 
-class Listening(Protocol):
-    """What a session asked to be told of by NOTIFY, and what of it waits: `hosting.imap.notify`."""
-
-    def tell(self, session: Session, *, expunges: bool, arrivals: bool) -> Flow[None]:
-        """Tells what waits and may be told in the answer to a command."""
-        ...
-
-    def between(self, session: Session) -> Handling | None:
-        """The same between commands; None: nothing."""
-        ...
-
-    def after(self, session: Session, command: Command) -> Flow[None]:
-        """A command of the session itself is done: what it did is no news to it."""
-        ...
-
-    def close(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     """What every session of a worker uses."""
@@ -104,6 +87,7 @@ class Services:
     threads: Threads
     plain_allowed: bool  # passwords without TLS, for test tools on loopback
     tls_offered: bool
+    watches: Watches = field(default_factory=Watches)
 
 
 class Session:
@@ -322,7 +306,7 @@ class Session:
         """Tells what is new, as far as the client did not say by NOTIFY what it wants to know."""
         yield self._annotations()
         if self.listening is not None:
-            yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
+            yield from self.listening.tell(expunges=expunges, arrivals=arrivals)
         elif told := self.news(expunges=expunges, arrivals=arrivals):
             yield told
         if self.contexts is not None:
@@ -335,7 +319,7 @@ class Session:
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
-        return None if self.listening is None else self.listening.between(self)
+        return None if self.listening is None else self.listening.between()
 
     def columns_ready(self) -> Flow[None]:
         """Has the sizes and dates of a large mailbox read by a worker, before they are looked at."""
@@ -371,7 +355,7 @@ class Session:
             if self.contexts is not None:
                 self.mailbox.refresh()
             if self.listening is not None:
-                yield from self.listening.after(self, command)
+                yield from self.listening.after(command)
             if done is None:
                 return
             answer = b"OK " + done
@@ -399,7 +383,7 @@ class Session:
             yield self._annotations()
             expunges, arrivals = news is not News.FLAGS, news is News.ALL or self.tell_arrivals
             if self.listening is not None:
-                yield from self.listening.tell(self, expunges=expunges, arrivals=arrivals)
+                yield from self.listening.tell(expunges=expunges, arrivals=arrivals)
             else:
                 told = self.news(expunges=expunges, arrivals=arrivals)
             if self.contexts is not None:
