@@ -43,6 +43,9 @@ COMMANDS = [
     b'SETMETADATA x (/private/a {2+}\r\nab /shared/vendor/v/b ~{1+}\r\n\0 /private/c NIL)',
     b'GETMETADATA "" /shared/a /private/b', b'LIST "" * RETURN (METADATA (/shared/comment))',
     b'GETMETADATA (MAXSIZE 5 DEPTH infinity) x ("/private" {3+}\r\n/sh)',
+    b"UID SORT RETURN (PARTIAL -1:-9 UPDATE) (REVERSE DISPLAYFROM) UTF-8 FUZZY (SUBJECT x)", b'CANCELUPDATE "a" "b"',
+    b"ESEARCH IN (subtree-one (x y) personal) RETURN (COUNT) CHARSET KOI8-R FILTER x", b"THREAD REFS UTF-8 FILTER x",
+    b"UID FETCH 1:* (UID) (PARTIAL 1:5 CHANGEDSINCE 3)", b"SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT x",
     b"UID THREAD REFERENCES UTF-8 SINCE 1-Feb-1994", b"UID MOVE $ Trash", b"STATUS x (UNSEEN)", b"CREATE f&APw-r",
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
 ]  # fmt: skip
