@@ -37,11 +37,18 @@ def _opened(sought: Sought) -> Iterator[Account | None]:
 
 
 def mail(sought: Sought) -> Iterator[Item]:
-    """Folders with their counts; messages only where they are asked for (`storage.persons.report`)."""
+    """Folders with their counts; messages only where they are asked for (`storage.persons.report`).
+
+    Of what clients keep beside them the names; the values are in the account's archive.
+    """
     with _opened(sought) as account:
         if account is not None:
+            names = {mailbox.id: mailbox.name for mailbox in account.mailboxes.list()}
             for mailbox in account.mailboxes.list():
                 yield {"record": "account.mailbox", "folder": mailbox.name, "messages": mailbox.messages}
+            for owner_id, mailbox_id, entry, value in account.annotations.all():
+                folder = names.get(mailbox_id, "") if owner_id == account.account_id else "of another account"
+                yield {"record": "account.annotation", "folder": folder, "entry": entry, "octets": len(value)}
 
 
 def moving_in(sought: Sought) -> Iterator[Item]:

@@ -17,12 +17,13 @@ from storage.errors import InvalidInput, Unavailable
 from storage.export.verify import verify_archive
 from storage.icalendar.content import calendar_content
 from storage.logs.trace import TraceEvent, TraceKind
+from storage.mail.annotations import AnnotationLimits
 from storage.persons.collectors import COLLECTORS, NOT_SEARCHED
 from storage.persons.report import searched_classes, stream_report, verify_report, write_report
 from storage.persons.sought import Sought, seek
 from storage.register.catalogue import CATALOGUE
 from storage.register.values import Whose
-from storage.values import EmailAddress, TenantId
+from storage.values import AccountId, EmailAddress, TenantId
 from storage.vcard.content import card_content
 
 CALENDAR_AND_CONTACTS = ((CollectionKind.CALENDAR, "calendar"), (CollectionKind.ADDRESS_BOOK, "contacts"))
@@ -73,6 +74,22 @@ def test_an_account_is_found_in_every_way(town: PersonTown) -> None:
     assert {item["folder"] for item in found["mail"]} >= {"INBOX"}
     assert "account.show" in {item["action"] for item in found["audit"]}
     assert found["directory"][0]["account_number"] == town.ada
+
+
+def test_names_of_what_clients_keep_beside_folders(town: PersonTown) -> None:
+    limits = AnnotationLimits(10, 10_000)
+    with town.installation.account(town.acme, town.ada) as account:
+        inbox = account.mailboxes.find("INBOX").id
+        account.annotations.change(town.ada, inbox, {"/private/comment": b"secret"}, limits)
+        account.annotations.change(AccountId(99), inbox, {"/private/comment": b""}, limits)
+    found = [item for item in collected(sought(town, ADA))["mail"] if item["record"] == "account.annotation"]
+    assert [(item["folder"], item["entry"], item["octets"]) for item in found] == [
+        ("INBOX", "/private/comment", 6),
+        ("of another account", "/private/comment", 0),
+    ]
+    with town.installation.account(town.acme, town.ada) as account:
+        account.annotations.change(town.ada, inbox, {"/private/comment": None}, limits)
+        account.annotations.forget_others(AccountId(99), ())
 
 
 def test_who_is_found_by_an_alias_is_the_account(town: PersonTown) -> None:
