@@ -172,17 +172,18 @@ def make_verifier(installation: Installation, config: Config, clock: Clock) -> V
         VerificationCache(clock, seconds=config.auth.remembered_for),
         installation.access_log,
         clock,
-        scram_for_passwords=_scram_for_passwords(config),
+        scram_for_passwords=scram_for_passwords(config),
     )
 
 
 def offers_of(config: Config) -> Offers:
     """Ways of signing in beside passwords."""
-    told = config.auth.scram == "offered" or _scram_for_passwords(config)
+    told = config.auth.scram == "offered" or scram_for_passwords(config)
     return Offers(config.auth.scram != "off", told, config.oauth.offer)
 
 
-def _scram_for_passwords(config: Config) -> bool:
+def scram_for_passwords(config: Config) -> bool:
+    """Whether main passwords are for SCRAM too."""
     return config.auth.scram != "off" and config.auth.scram_for_passwords
 
 

@@ -35,7 +35,7 @@ class OAuthSettings:
     login_claim: str = "username"  # which claim names the account's address, as email
     configuration: str = ""  # address of the provider's OpenID configuration, told to clients whose token is refused
     certificate_authority: str = ""  # PEM file of who signs the provider's certificate; empty: whom this machine trusts
-    timeout: float = 10.0  # seconds in which the provider has to answer
+    timeout: float = field(default=10.0, metadata={"most": 30})  # seconds in which the provider has to answer
     remembered_for: float = field(default=60.0, metadata={"most": 300})  # seconds that his answers are known
 
     @property

@@ -15,7 +15,7 @@ from hosting.cli import account_calendar, account_folders, endings, invocation, 
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
 from hosting.cli.recording import record, record_all
-from hosting.composition import Administration, passwords_of
+from hosting.composition import Administration, passwords_of, scram_for_passwords
 from storage.directory.rows import AccountRow
 from storage.ending.ending import order_account
 from storage.errors import InvalidInput
@@ -74,6 +74,8 @@ def create(
             quota_messages=messages or 0,
         )
         made = Whose(owner, row)
+        if password is not None and verifier is not None:
+            _for_scram(run, administration, made, verifier, password)
         record(run, administration, "account.created", made)
         _done(run, f"The account {row.login} was created.", _values(made), shown)
 
@@ -91,6 +93,7 @@ def passwd(
         verifier = Passwords.hash(passwords_of(run.config), password)
         record(run, administration, "account.passwd", whose)
         administration.provisioning.set_password(whose.tenant.tenant_id, whose.account.account_id, verifier)
+        _for_scram(run, administration, whose, verifier, password)
         _done(run, f"The password of {whose.account.login} was changed.", {"address": str(whose.account.login)}, shown)
 
 
@@ -271,6 +274,13 @@ def _new_password(address: EmailAddress, from_stdin: bool, generate: bool) -> tu
         password = secrets_input.generate()
         return password, password
     return (secrets_input.read_from_stdin() if from_stdin else secrets_input.ask(f"Password for {address}")), None
+
+
+def _for_scram(run: Invocation, administration: Administration, whose: Whose, verifier: str, password: str) -> None:
+    """Where the operator wants main passwords to be for SCRAM too."""
+    if scram_for_passwords(run.config):
+        ids = whose.tenant.tenant_id, whose.account.account_id
+        administration.provisioning.make_scram_key(*ids, verifier, password)
 
 
 def _done(run: Invocation, sentence: str, values: dict[str, Any], password: str | None) -> None:

@@ -17,7 +17,7 @@ from storage.directory.addresses import ALIAS, CATCH_ALL, Entry, Target, catch_a
 from storage.directory.control import check_slug
 from storage.directory.resolve import Directory, find, leads_back
 from storage.directory.rows import AccountRow, AppPasswordRow, State, TenantRow
-from storage.directory.scram import salt_of
+from storage.directory.scram import MANY_ROUNDS, make_key, salt_of
 from storage.directory.tenant import Room, Tenant
 from storage.errors import AlreadyExists, Conflict, Gone, InvalidInput, NotFound, NotPermitted
 from storage.values import AccountId, Domain, EmailAddress, TenantId
@@ -114,6 +114,19 @@ class Provisioning:
         """Sessions that were opened with the old password end; app passwords stay valid."""
         self._tenant(tenant_id).set_password(account_id, password_hash)
         self._announce(tenant_id, account_id)
+
+    def make_scram_key(self, tenant_id: TenantId, account_id: AccountId, password_hash: str, password: str) -> None:
+        """SCRAM knows the account's own password at once, and not from its next verification on.
+
+        To be called where main passwords are for SCRAM, after the password was set; nothing happens if another was set.
+        """
+        tenant = self._tenant(tenant_id)
+        salt = tenant.scram.salt(account_id)
+        if salt is None:
+            salt = salt_of(self._control.login_hash(str(tenant.account(account_id).login)))
+        key = make_key(password, salt, MANY_ROUNDS)
+        if key is not None:
+            tenant.set_scram_key(account_id, password_hash, salt, key)
 
     def set_quota(
         self, tenant_id: TenantId, account_id: AccountId, *, quota_bytes: int, quota_messages: int

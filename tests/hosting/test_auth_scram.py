@@ -240,6 +240,18 @@ def test_password_that_is_none_of_scram_is_left_to_plain(town: ScramTown) -> Non
     assert town.town.premises.tenant(town.acme).scram.having(town.ann) == frozenset()
 
 
+def test_new_password_is_known_at_once_where_it_is_set(town: ScramTown) -> None:
+    """By the command line, which has it in clear; not if another one was set meanwhile."""
+    town.town.verifier.scram_for_passwords = True
+    provisioning, verifier = town.town.provisioning, CHEAP.hash("another horse")
+    provisioning.make_scram_key(town.acme, town.ann, verifier, "another horse")
+    with pytest.raises(AuthenticationFailed):
+        town.sign_in(ANN, "another horse")
+    provisioning.set_password(town.acme, town.ann, verifier)
+    provisioning.make_scram_key(town.acme, town.ann, verifier, "another horse")
+    assert town.sign_in(ANN, "another horse").principal.credential == "password"
+
+
 # The messages
 
 

@@ -18,12 +18,13 @@ import auth_town
 import pytest
 from auth_town import CHEAP
 from directory_premises import DirectoryPremises, Town
+from scram_client import ScramClient
 
 from hosting.auth.client import AuthClient
 from hosting.auth.frames import FRAME_MAX, FrameReader, encode
 from hosting.auth.grants import Role
 from hosting.auth.messages import VERSION
-from hosting.auth.signin import SignIn
+from hosting.auth.signin import ScramOpening, SignIn, TokenSignIn
 from hosting.auth.sockets import connect
 from storage.errors import (
     AuthenticationFailed,
@@ -446,3 +447,37 @@ class TestHostileClients:
             world.path.chmod(0o600)
             os.close(directory)
         assert "NotPermitted" in done.stdout, done.stderr
+
+
+class TestScram:
+    """Exchanges over the socket: the process in between holds a box that it cannot open."""
+
+    def test_exchange_and_who_may_ask(self, world: World) -> None:
+        row, text = world.town.provisioning.create_app_password(world.acme, world.ann, "phone")
+        ours = ScramClient(ANN, text, "p=tls-exporter", b"c" * 32)
+        opening = ScramOpening("imap", True, ours.first(), b"c" * 32, "192.0.2.1", "s1")
+        with client(world, Role.IMAP) as asking:
+            challenge = asking.scram_begin(opening)
+            done = asking.scram_finish(challenge, ours.final(challenge.message))
+            assert ours.believes(done.message)
+            assert done.principal.credential == f"app:{row.app_password_id}"
+            assert asking.still_valid(done.principal)
+            with pytest.raises(NotPermitted):  # no provider is configured
+                asking.verify_token(TokenSignIn("imap", ANN, "token", "192.0.2.1"))
+        with client(world, Role.QUEUE) as asking:
+            for ask in (
+                lambda: asking.scram_begin(opening),
+                lambda: asking.scram_finish(challenge, b""),
+                lambda: asking.verify_token(TokenSignIn("imap", ANN, "token", "192.0.2.1")),
+            ):
+                with pytest.raises(NotPermitted):
+                    ask()
+        assert text not in world.log()
+
+    def test_auth_role_that_was_replaced_knows_no_exchange_of_before(self, world: World) -> None:
+        ours = ScramClient(ANN, "wrong")
+        with client(world, Role.IMAP) as asking:
+            challenge = asking.scram_begin(ScramOpening("imap", False, ours.first(), b"", "192.0.2.1"))
+            world.restart()
+            with pytest.raises(AuthenticationFailed, match="begin it anew"):
+                asking.scram_finish(challenge, ours.final(challenge.message))
