@@ -5,6 +5,7 @@ Standards: RFC 9051 §6.3.12, RFC 3502, RFC 3516 §4.4, RFC 4469, RFC 6855 §4, 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -633,6 +634,81 @@ def test_with_uidonly_there_are_no_numbers(tmp_path: Path) -> None:
             """,
         )
         one.close()
+
+
+# --- by chance ---
+
+
+class Picture:
+    """What a client believes the mailbox to hold, by EXISTS, EXPUNGE and VANISHED alone."""
+
+    def __init__(self, one: CoreClient) -> None:
+        self.one = one
+        self.uids = [1, 2]
+
+    def do(self, command: bytes) -> str:
+        *told, answer = send(self.one, b"t " + command)
+        for line in told:
+            _, first, *rest = line.split()
+            if rest == ["EXPUNGE"]:
+                del self.uids[int(first) - 1]
+            elif rest == ["EXISTS"]:
+                assert int(first) >= len(self.uids)
+                self.uids += [0] * (int(first) - len(self.uids))
+            elif first == "VANISHED":
+                spans = [[int(end) for end in span.split(":")] for span in rest[0].split(",")]
+                gone = {uid for span in spans for uid in range(span[0], span[-1] + 1)}
+                self.uids = [uid for uid in self.uids if uid not in gone]
+        for number in [number for number, uid in enumerate(self.uids, 1) if not uid]:  # before it may go again
+            self.uids[number - 1] = int(send(self.one, b"l FETCH %d (UID)" % number)[0].split()[-1].rstrip(")"))
+        return answer
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sessions_agree_whatever_is_appended_and_replaced(place: Place, seed: int) -> None:
+    """RFC 3502, RFC 4469, RFC 8508, RFC 9051 §7.5.1: two sessions, one with QRESYNC, and what there must be."""
+    rng = random.Random(seed)
+    sessions = [Picture(place.client()), Picture(place.client("z ENABLE QRESYNC"))]
+    there, uidnext = {1: mail("First"), 2: NESTED}, 3
+    for step in range(60):
+        one = rng.choice(sessions)
+        data = [b"Subject: %d.%d\r\n\r\n" % (step, n) for n in range(rng.randrange(1, 4))]
+        match rng.choice(["append", "catenate", "replace", "replace", "expunge", "look"]):
+            case "append":
+                assert " OK " in one.do(b"APPEND INBOX " + b" ".join(map(literal, data)))
+                there.update(enumerate(data, uidnext))
+                uidnext += len(data)
+            case "catenate" if there:
+                uid = rng.choice(list(there))
+                url = b'(TEXT {3+}\r\nA:  URL "/INBOX/;UID=%d/;PARTIAL=3.9")' % uid
+                assert " OK " in one.do(b"APPEND INBOX CATENATE " + url + b" " + literal(data[0]))
+                there |= {uidnext: b"A: " + there[uid][3:12], uidnext + 1: data[0]}
+                uidnext += 2
+            case "replace" if one.uids:
+                number = rng.randrange(len(one.uids))
+                uid = one.uids[number]
+                by_uid = rng.random() < 0.5
+                name = b"UID REPLACE %d" % uid if by_uid else b"REPLACE %d" % (number + 1)
+                answer = one.do(name + b" INBOX " + literal(data[0]))
+                assert answer.startswith("t OK " if uid in there else "t NO [EXPUNGEISSUED] "), answer
+                if uid in there:
+                    del there[uid]
+                    there[uidnext] = data[0]
+                    uidnext += 1
+            case "expunge" if there:
+                uid = rng.choice(list(there))
+                one.do(b"NOOP")
+                one.do(b"UID STORE %d +FLAGS.SILENT (\\Deleted)" % uid)
+                one.do(b"UID EXPUNGE %d" % uid)
+                del there[uid]
+            case _:
+                one.do(b"NOOP")
+                assert one.uids == list(there)
+    for one in sessions:
+        one.do(b"NOOP")
+        assert one.uids == list(there)
+    assert place.stored() == list(there.values())
+    assert place.files() == len(there)
 
 
 # --- shared mailboxes ---
