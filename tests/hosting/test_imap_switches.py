@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,56 @@ def test_uid_only_hears_of_others(town: MailTown) -> None:
     lines = one.receive(0)
     assert "* VANISHED (EARLIER) 1" in lines and not any("UNSEEN" in line for line in lines)
     assert any(line.startswith("* 3 UIDFETCH (FLAGS (\\Seen) MODSEQ (") for line in lines)
+
+
+class UidPicture:
+    """What a client with UIDONLY concludes from what it is told: flags by UID, and how many messages there are."""
+
+    def __init__(self, town: MailTown) -> None:
+        self.client = client(town, "ENABLE UIDONLY")
+        self.exists = 0
+        self.flags: dict[int, set[str]] = {}
+        self.ask("SELECT INBOX")
+
+    def ask(self, command: str) -> None:
+        self.client.send(f"a {command}\r\n".encode())
+        for line in self.client.receive(0):
+            words = line.replace("(", " ").replace(")", " ").split()
+            assert words[2] not in ("FETCH", "EXPUNGE"), line
+            if words[2] == "UIDFETCH":
+                self.flags[int(words[1])] = set(words[4:]) - {"\\Recent"}
+            elif words[2] == "EXISTS":
+                self.exists = int(words[1])
+            elif words[1] == "VANISHED":
+                ranges = [[int(uid) for uid in each.split(":")] for each in words[2].split(",")]
+                gone = [uid for each in ranges for uid in range(each[0], each[-1] + 1)]
+                self.exists -= len(gone)
+                for uid in gone:
+                    self.flags.pop(uid, None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_uid_only_picture_is_exact(town: MailTown, seed: int) -> None:
+    """RFC 9586 §3: without a number a client knows what is there, whatever others do with it."""
+    rng = random.Random(seed)
+    picture, other = UidPicture(town), client(town, "SELECT INBOX")
+    mine = ("NOOP", "UID STORE %d +FLAGS (\\Seen)", "UID STORE %d FLAGS (x%d)", "UID EXPUNGE %d", "UID COPY %d INBOX")
+    theirs = ("STORE 1 +FLAGS.SILENT (\\Deleted)", "EXPUNGE", "NOOP", "STORE * -FLAGS (\\Seen)", "COPY 1:2 INBOX")
+    for _ in range(120):
+        if rng.random() < 0.5:
+            command = rng.choice(mine)
+            uid = rng.choice([*picture.flags, 1])
+            picture.ask(command % ((uid, uid % 3) if command.count("%") > 1 else (uid,) if "%" in command else ()))
+        else:
+            other.send(f"b {rng.choice(theirs)}\r\n".encode())
+        if picture.exists != len(picture.flags) and rng.random() < 0.5:
+            picture.ask("UID FETCH 1:* FLAGS")
+    picture.ask("NOOP")
+    picture.ask("UID FETCH 1:* FLAGS")
+    now = UidPicture(town)
+    now.ask("UID FETCH 1:* FLAGS")
+    assert picture.flags == now.flags
+    assert picture.exists == now.exists == len(now.flags)
 
 
 def test_uid_only_streams(town: MailTown) -> None:
