@@ -197,6 +197,29 @@ def test_dialogue(town: MailTown, name: str) -> None:
     play(signed_in(town), DIALOGUES[name])
 
 
+def test_hostile_arguments(town: MailTown) -> None:
+    """Bounded, and answered BAD or NO; nothing of it is kept."""
+    client = signed_in(town)
+    for identifier in ("x" * 600, "a@" + "b." * 200 + "test", "\u200bbob@example.test", "*", "%", "bob@example.test/"):
+        octets = identifier.encode()
+        client.send(b"a SETACL INBOX {%d+}\r\n%b lr\r\n" % (len(octets), octets))
+        assert client.receive(1)[-1].startswith(("a BAD", "a NO")), identifier
+    for line in (
+        b"a SETACL INBOX bob@example.test " + b"l" * 101,
+        b"a SETACL INBOX \xff\xfe lr",
+        b'a SETACL INBOX "bob@example.test\x01" lr',
+        b"a SETACL INBOX bob@example.test lr extra",
+        b"a SETACL INBOX (bob@example.test) lr",
+        b"a MYRIGHTS " + b"Other Users/" * 3000,
+        b'a MYRIGHTS "' + b"Other Users/" + b"x/" * 4000 + b'"',
+        b"a GETACL INBOX INBOX",
+        b"a LISTRIGHTS INBOX bob@example.test lr",
+    ):
+        client.send(line + b"\r\n")
+        assert client.receive(1)[-1].startswith(("a BAD", "a NO")), line[:40]
+    play(client, 'C: b GETACL INBOX\nS: * ACL "INBOX" "alice@example.test" lrswipkxtecda\nS: b OK …')
+
+
 @pytest.mark.parametrize("command", ["SETACL INBOX a@b lr", "GETACL INBOX", "MYRIGHTS INBOX", "LISTRIGHTS INBOX a@b"])
 def test_nobody_asks_before_sign_in(town: MailTown, command: str) -> None:
     client = CoreClient(town.services)

@@ -15,6 +15,8 @@ from account_ending import end_account
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from hosting.config import Config
+from hosting.feed_round import FeedRound, make_fetcher
 from hosting.imap.session import State
 from storage.directory.mailbox_rights import ANYONE
 from storage.export.settings import of_the_account
@@ -202,10 +204,10 @@ DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
         S: * NAMESPACE (("" "/")) (("Other Users/" "/")) NIL
         S: a OK …
         C: b LIST "" "Other Users/*"
-        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test"
+        S: * LIST (\\HasChildren \\NonExistent…) "/" "Other Users/alice@example.test"
         S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
         S: * LIST (\\HasNoChildren \\Noselect) "/" "Other Users/alice@example.test/Sent"
-        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test/Work"
+        S: * LIST (\\HasChildren \\NonExistent…) "/" "Other Users/alice@example.test/Work"
         S: * LIST (\\HasNoChildren) "/" "Other Users/alice@example.test/Work/Plans"
         S: b OK …
         C: c LIST "" % RETURN (MYRIGHTS)
@@ -217,7 +219,7 @@ DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
         S: * MYRIGHTS "Drafts" lrswipkxtecda
         S: * LIST (\\HasNoChildren \\Junk) "/" "Junk"
         S: * MYRIGHTS "Junk" lrswipkxtecda
-        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users"
+        S: * LIST (\\HasChildren \\NonExistent…) "/" "Other Users"
         S: * LIST (\\HasNoChildren \\Sent) "/" "Sent"
         S: * MYRIGHTS "Sent" lrswipkxtecda
         S: * LIST (\\HasNoChildren \\Trash) "/" "Trash"
@@ -229,7 +231,7 @@ DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
         S: * STATUS "Other Users/alice@example.test/INBOX" (MESSAGES 2)
         S: * LIST (\\HasNoChildren \\Noselect) "/" "Other Users/alice@example.test/Sent"
         S: * MYRIGHTS "Other Users/alice@example.test/Sent" l
-        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test/Work"
+        S: * LIST (\\HasChildren \\NonExistent…) "/" "Other Users/alice@example.test/Work"
         S: d OK …
         C: e LIST (SPECIAL-USE) "" "Other Users/*"
         S: e OK …
@@ -247,7 +249,7 @@ DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
         S: * LSUB (\\HasNoChildren) "/" "Other Users/alice@example.test/INBOX"
         S: c OK …
         C: d LIST (SUBSCRIBED RECURSIVEMATCH) "" "Other Users/%" RETURN (MYRIGHTS)
-        S: * LIST (\\HasChildren \\NonExistent \\Noselect) "/" "Other Users/alice@example.test" ("CHILDINFO" …
+        S: * LIST (\\HasChildren \\NonExistent…) "/" "Other Users/alice@example.test" ("CHILDINFO" …
         S: d OK …
         C: e UNSUBSCRIBE "Other Users/alice@example.test/Inbox"
         S: e OK …
@@ -256,7 +258,7 @@ DIALOGUES: dict[str, tuple[dict[str, str], str]] = {
         C: g SUBSCRIBE "Other Users/nobody@example.test/INBOX"
         S: g OK …
         C: h LIST (SUBSCRIBED) "" "Other Users/*"
-        S: * LIST (\\Subscribed \\HasNoChildren \\NonExistent \\Noselect) "/" "Other Users/nobody@example.test/INBOX"
+        S: * LIST (\\Subscribed \\HasNoChildren \\NonExistent…) "/" "Other Users/nobody@example.test/INBOX"
         S: h OK …
         """,
     ),
@@ -695,6 +697,17 @@ class TestWhoseItIs:
             document = of_the_account(tenant, tenant.account(account.account_id), account)
         rights = [(row["mailbox"], row["identifier"], row["rights"]) for row in document["mailbox_rights"]]
         assert rights == [("INBOX", BOB, "lr"), ("Sent", "anyone", "l")]
+
+    def test_rows_of_what_was_deleted_otherwise_are_tidied_up(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        place.share("Work", BOB, "lr")
+        with place.town.account(ALICE) as account:
+            account.mailboxes.delete("Work")
+        bob = place.client(BOB)
+        assert len(said(bob, 'a LIST "" "Other Users/*/*"')) == 2  # it is not there, whatever the row says
+        tenant_id, alice_id = place.town.accounts[ALICE]
+        FeedRound(place.town.installation, Config(), make_fetcher).work(tenant_id, alice_id)
+        assert len(place.town.installation.tenant(tenant_id).mailbox_rights.of_owner(alice_id)) == 1
 
     def test_in_the_last_days_of_a_contract_nothing_is_changed(self, place: SharingTown) -> None:
         place.share("INBOX", BOB, "lrswite")
