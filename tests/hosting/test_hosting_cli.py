@@ -164,6 +164,7 @@ def test_app_passwords_are_shown_once_and_revoked(acme: Run) -> None:
     made = acme("app-password", "create", "ada@acme.test", "phone", "--protocol", "imap", "--json").json
     assert made["password"] and made["protocols"] == ["imap"]
     assert made["password"] not in acme("app-password", "list", "ada@acme.test").out
+    assert acme("app-password", "list", "ada@acme.test", "--json").json[0]["scram"] is True
     assert acme("app-password", "revoke", "ada@acme.test", str(made["number"])).status == 0
     assert acme("app-password", "list", "ada@acme.test", "--json").json[0]["revoked"]
     assert acme("app-password", "revoke", "ada@acme.test", "99").status == 1

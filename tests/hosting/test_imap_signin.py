@@ -249,6 +249,18 @@ def test_nothing_is_offered_or_taken_before_tls_rfc_9051_section_6_2_3(signing: 
         assert client.receive(1)[0].startswith("a NO [PRIVACYREQUIRED]")
 
 
+def test_once_signed_in_nobody_signs_in_again_rfc_9051_section_6_2(signing: SignInTown) -> None:
+    """In rev2 and with QRESYNC too; and the mechanism's name is one in any letters."""
+    client = signing.client()
+    assert exchange(client, ScramClient(ALICE, signing.app_password), "scram-sha-256").startswith("a OK")
+    client.send(b"e ENABLE IMAP4rev2 QRESYNC\r\n")
+    assert client.receive(2)[-1].startswith("e OK")
+    for mechanism in ("SCRAM-SHA-256", "OAUTHBEARER", "PLAIN"):
+        client.send(f"b AUTHENTICATE {mechanism} biws\r\n".encode())
+        assert client.receive(1) == ["b BAD This command is not possible in this state."]
+    client.close()
+
+
 def test_mechanisms_that_are_not_offered(signing: SignInTown) -> None:
     client = signing.client()
     for mechanism in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "GSSAPI"):
