@@ -139,9 +139,9 @@ def _item(cursor: Cursor) -> FetchItem:
             raise Malformed("Expected a section.")
         return FetchItem("SECTION", section(cursor), peek=name == "BODY.PEEK")
     if name in ("BINARY", "BINARY.PEEK"):
-        return FetchItem("BINARY", _part_only(cursor, partial=True), peek=name == "BINARY.PEEK")
+        return FetchItem("BINARY", section(cursor), peek=name == "BINARY.PEEK")
     if name == "BINARY.SIZE":
-        return FetchItem("BINARY.SIZE", _part_only(cursor, partial=False))
+        return FetchItem("BINARY.SIZE", section(cursor, partial=False))
     if name == "RFC822":
         return FetchItem("RFC822", Section(), peek=False)
     if name == "RFC822.HEADER":
@@ -151,8 +151,11 @@ def _item(cursor: Cursor) -> FetchItem:
     raise Malformed("Unknown item of FETCH.")
 
 
-def section(cursor: Cursor) -> Section:
-    """What stands between the brackets of BODY[…], and what follows them."""
+def section(cursor: Cursor, *, partial: bool = True) -> Section:
+    """What stands between the brackets of BODY[…], and what follows them.
+
+    BINARY[…] takes the same: RFC 3516 has part numbers alone, other servers have all of it.
+    """
     cursor.expect(b"[")
     part = _part(cursor)
     text: SectionText = ""
@@ -173,7 +176,7 @@ def section(cursor: Cursor) -> Section:
             cursor.space()
             fields = _fields(cursor)
     cursor.expect(b"]")
-    return Section(part, text, fields, _partial(cursor))
+    return Section(part, text, fields, _partial(cursor) if partial else None)
 
 
 def _part(cursor: Cursor) -> tuple[int, ...]:
@@ -185,13 +188,6 @@ def _part(cursor: Cursor) -> tuple[int, ...]:
     if len(part) > _DEEPEST:
         raise Malformed("The part number is too deep.")
     return part
-
-
-def _part_only(cursor: Cursor, partial: bool) -> Section:
-    cursor.expect(b"[")
-    part = _part(cursor)
-    cursor.expect(b"]")
-    return Section(part, partial=_partial(cursor) if partial else None)
 
 
 def _partial(cursor: Cursor) -> tuple[int, int] | None:

@@ -189,6 +189,9 @@ def _with_received(template: bytes, names: frozenset[bytes], from_file: Callable
 
 
 def _decoded(section: Section, part: Slice, at: int) -> bytes | None:
+    if section.text:  # headers, and all that follows one: these have no transfer encoding of their own
+        names, negate = frozenset(name.lower() for name in section.fields), section.text == "HEADER.FIELDS.NOT"
+        return _maybe_fields(section, part, at, names, negate) if names else _text(section, part, at)
     octets = part.message(at)
     if not section.part:
         return octets

@@ -438,7 +438,7 @@ def test_other_sessions_hear_of_several_messages_and_of_a_replacement(place: Pla
         S: d OK …
         """,
     )
-    play(one, "C: c FETCH 2 (UID)\nS: c NO [EXPUNGEISSUED] …")
+    play(one, "C: c FETCH 2 (UID FLAGS)\nS: c NO [EXPUNGEISSUED] …")
     play(one, "C: d NOOP\nS: * 2 EXPUNGE\nS: * 4 EXISTS\nS: * … RECENT\nS: d OK …")
 
 
@@ -790,3 +790,16 @@ def test_replacing_between_two_accounts(shared: tuple[Place, Place]) -> None:
     assert send(two, b"c REPLACE 1 %b " % team + literal(b"x"))[-1] == "c OK Replaced."
     assert send(two, b"d REPLACE 1 %b " % team + literal(b"y"))[-1].startswith("d NO [OVERQUOTA] ")
     assert owner.stored("Team") == [b"x"] and len(guest.stored()) == 2
+
+
+def test_binary_takes_the_sections_that_body_takes(place: Place) -> None:
+    """As other servers have it, beyond RFC 3516 §4.2: headers and what follows them, as they are."""
+    one = place.client()
+    text = b"From: a@example.test\r\nSubject: S\r\nContent-Type: message/rfc822\r\n\r\nSubject: In\r\n\r\nText\r\n"
+    one.send(b"a APPEND INBOX {%d+}\r\n%b\r\nb SELECT INBOX\r\n" % (len(text), text))
+    one.receive(0)
+    one.send(b"c FETCH * (BINARY.SIZE[TEXT] BINARY.PEEK[1.HEADER] BINARY.PEEK[HEADER.FIELDS (Subject)]<0.9>)\r\n")
+    assert "\r\n".join(one.receive(0)).endswith(
+        "BINARY.SIZE[TEXT] 21 BINARY[1.HEADER] {15}\r\nSubject: In\r\n\r\n"
+        " BINARY[HEADER.FIELDS (Subject)]<0> {9}\r\nSubject: )\r\nc OK Fetched."
+    )
