@@ -47,6 +47,9 @@ COMMANDS = [
     b"ESEARCH IN (subtree-one (x y) personal) RETURN (COUNT) CHARSET KOI8-R FILTER x", b"THREAD REFS UTF-8 FILTER x",
     b"UID FETCH 1:* (UID) (PARTIAL 1:5 CHANGEDSINCE 3)", b"SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT x",
     b"UID THREAD REFERENCES UTF-8 SINCE 1-Feb-1994", b"UID MOVE $ Trash", b"STATUS x (UNSEEN)", b"CREATE f&APw-r",
+    b'SETACL "Other Users/bob@example.test/INBOX" {3+}\r\na@b +lrswipkxtecda', b"DELETEACL INBOX -x", b"GETACL x",
+    b'LIST (SUBSCRIBED) "" ("Other Users/*" %) RETURN (MYRIGHTS STATUS (UNSEEN))', b"LISTRIGHTS INBOX anyone",
+    b'RENAME x "Other Users/alice@example.test/x"', b'MYRIGHTS "Other Users/x/INBOX"', b'CREATE "Other Users/a/b/c"',
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
 ]  # fmt: skip
 PIECES = [

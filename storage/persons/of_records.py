@@ -1,13 +1,17 @@
 """What was sent and what was recorded about a person: the queue, access events, transcripts, traces, audit records.
 
-What the same record says of others is theirs, and is left out. Audit records of a secret case are not told.
+What the same record says of others is theirs, and is left out, but for who opened a mailbox that the person shares.
+Audit records of a secret case are not told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from storage.directory.approvals import Kind
+from storage.errors import CleanmailError
+from storage.logs.access import AccessEvent
 from storage.logs.classes import TRANSCRIPTS
 from storage.logs.segments import subject_segments
 from storage.logs.traces import HORIZON, details_for
@@ -71,7 +75,17 @@ def access(sought: Sought) -> Iterator[Item]:
                 "result": event.result,
                 "protocol": event.protocol,
                 "client_address": event.address,
-            }
+            } | _opened_by(sought, event)
+
+
+def _opened_by(sought: Sought, event: AccessEvent) -> dict[str, Any]:
+    """Who opened what the account shares, which its owner may know."""
+    if event.by_account is None or event.tenant_id is None:
+        return {}
+    try:
+        return {"by": str(sought.installation.tenant(event.tenant_id).account(event.by_account).login)}
+    except CleanmailError:
+        return {"by": "an account that is gone"}
 
 
 def transcripts(sought: Sought) -> Iterator[Item]:

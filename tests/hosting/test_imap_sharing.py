@@ -692,6 +692,8 @@ class TestWhoseItIs:
         assert told[CAROL] == []
         opened = [row for row in access(seek(installation, EmailAddress.parse(BOB))) if row["type"] == "mailbox_open"]
         assert len(opened) == 1 and ALICE not in str(opened)
+        [seen] = [row for row in access(seek(installation, EmailAddress.parse(ALICE))) if row["type"] == "mailbox_open"]
+        assert (seen["by"], seen["client_address"]) == (BOB, "")
         tenant = installation.tenant(place.town.accounts[ALICE][0])
         with place.town.account(ALICE) as account:
             document = of_the_account(tenant, tenant.account(account.account_id), account)
