@@ -30,7 +30,7 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
         return messages.append_many(mailbox_id, new, many=len(prepared) >= _TOGETHER)
 
     appended = yield from blocking(store)
-    uploads.tell_own(session, place, appended[-1])
+    uploads.tell_own(session, place, appended[-1], len(appended))
     if "r" not in place.rights:
         return b"Appended."
     uids = ordered_set(each.uid for each in appended)

@@ -53,13 +53,14 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     if not copied.pairs:
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     selected.refresh()
-    # its own messages are told in this answer
-    session.tell_arrivals = place.account is account and target.id == selected.mailbox_id
+    if place.account is account and target.id == selected.mailbox_id:
+        session.brings(frozenset(uid for _source, uid in copied.pairs))
     code = _copyuid(copied) if "r" in place.rights else b""  # RFC 4315 §3: who may not open it is not told its UIDs
     if not command.move:
         return code + b"Copied."
     # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
-    yield b"* OK " + code + b"Moved.\r\n" + session.news(expunges=True, arrivals=session.tell_arrivals)
+    yield b"* OK " + code + b"Moved.\r\n"
+    yield from session.tell_result()
     if session.qresync:
         return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
     return b"Moved."

@@ -15,6 +15,10 @@ class Listening(Protocol):
         """Tells what waits and may be told in the answer to a command."""
         ...
 
+    def tell_result(self, *, arrivals: bool) -> Flow[None]:
+        """Tells what a command of the session did to its selected mailbox, whatever was asked for."""
+        ...
+
     def between(self) -> Handling | None:
         """The same between commands; None: nothing."""
         ...

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from hosting.imap import fetch, places
@@ -228,8 +228,7 @@ class Listener:
         self._session.wake()
 
     def _noting(self) -> News:
-        if self._news is None:
-            self._news = News()
+        self._news = self._news or News()
         return self._news
 
     def _check(self) -> None:
@@ -268,7 +267,7 @@ class Listener:
         return bool(wanted & EXPUNGE and self._interests.at_once and selected.has_vanished)
 
     def _between(self) -> Handling:
-        self._session.tell_arrivals = False
+        self._session.tell_arrivals, self._session.own_arrivals = False, ()
         yield from self._session.tell(expunges=self._interests.at_once, arrivals=True)
 
     def tell(self, *, expunges: bool, arrivals: bool) -> Flow[None]:
@@ -286,6 +285,9 @@ class Listener:
             self._is_overflowing = False
             yield b"* OK [NOTIFICATIONOVERFLOW] There was too much to tell; ask again.\r\n"
 
+    def tell_result(self, *, arrivals: bool) -> Flow[None]:
+        yield from self.tell_selected(MESSAGES, expunges=True, arrivals=arrivals)
+
     def tell_selected(self, wanted: int, *, expunges: bool, arrivals: bool) -> Flow[None]:
         session = self._session
         selected = session.selected
@@ -298,10 +300,13 @@ class Listener:
             flags=bool(wanted & FLAGS),
         )
         first = bisect_right(selected.uids, last, 0, selected.told)
-        if items and first < selected.told and self._interests.selected & NEW and not session.tell_arrivals:
+        positions: Sequence[int] = range(first, selected.told)
+        if session.own_arrivals:  # the client knows them (RFC 5465 §5.2)
+            positions = [at for at in positions if selected.uids[at] not in session.own_arrivals]
+        if items and positions and self._interests.selected & NEW:
             if session.qresync and not any(item.name == "UID" for item in items):
                 items = (FetchItem("UID"), *items)
-            yield from fetch.tell(session, items, range(first, selected.told))
+            yield from fetch.tell(session, items, positions)
 
     def _look_at_rights(self) -> Flow[None]:
         """Of what others share something is another's or may be done by others: all of it is looked at again."""

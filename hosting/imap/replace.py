@@ -51,7 +51,7 @@ def replace(session: Session, _: bytes, command: Replace) -> Flow[bytes]:
     uploads.tell_own(session, place, appended)
     if "r" in place.rights:
         yield b"* OK [APPENDUID %d %d] Replacement stored.\r\n" % (appended.uidvalidity, appended.uid)
-    yield session.news(expunges=True, arrivals=session.tell_arrivals)
+    yield from session.tell_result()
     if session.qresync:
         return b"[HIGHESTMODSEQ %d] Replaced." % selected.told_modseq
     return b"Replaced."

@@ -10,7 +10,7 @@ Standards: RFC 9051 §3 (states), §5.2 (status updates), §7.5.1 (when EXPUNGE 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -18,6 +18,7 @@ from enum import Enum, auto
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap import capabilities, replies, uid_only
+from hosting.imap.access_events import signing_out
 from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
@@ -38,7 +39,6 @@ from storage.clock import Clock
 from storage.directory.terms import READ_ONLY
 from storage.errors import CleanmailError
 from storage.installation import Installation
-from storage.logs.access import AccessEvent, AccessResult, AccessType
 from storage.mail.account import Account
 
 _log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Session:
         "looked_at",
         "metadata",
         "others",
+        "own_arrivals",
         "principal",
         "qresync",
         "rev2",
@@ -155,6 +156,7 @@ class Session:
         self.bad_commands = 0  # in a row
         self.looked_at = 0.0  # monotonic time of the last NOOP, CHECK or IDLE
         self.tell_arrivals = False  # this answer tells of new messages, whoever brought them
+        self.own_arrivals: Collection[int] = ()  # UIDs of those that this command brought
 
     # --- lifetime ---
 
@@ -214,27 +216,13 @@ class Session:
         principal, self.principal = self.principal, None
         if principal is not None:
             self.services.registry.leave(principal.account_id)
-            self._record_sign_out(principal)
+            log, now = self.services.installation.access_log, self.services.clock.now()
+            log.record(signing_out(principal, self.address, now))
 
     def sign_out(self) -> None:
         """Nobody is signed in any more, and nothing is left of what he had set (RFC 8437 §3 and §4.1)."""
         self.close()
         self._begin()
-
-    def _record_sign_out(self, principal: Principal) -> None:
-        """The access event that ends a session; the auth role recorded its beginning."""
-        self.services.installation.access_log.record(
-            AccessEvent(
-                self.services.clock.now(),
-                AccessType.SIGN_OUT,
-                AccessResult.SUCCESS,
-                "imap",
-                principal.tenant_id,
-                principal.account_id,
-                b"",
-                self.address,
-            )
-        )
 
     def deselect(self) -> None:
         if self.selected is not None:
@@ -294,7 +282,7 @@ class Session:
             return b""
         told = selected.tell(
             expunges=expunges,
-            arrivals=arrivals or contexts is not None,
+            arrivals=arrivals or (contexts is not None and self.listening is None),
             flags=flags,
             qresync=self.qresync,
             condstore=self.condstore,
@@ -316,6 +304,17 @@ class Session:
         """What others changed of annotations, for a client that enabled METADATA (RFC 5464 §4.4.2)."""
         told = self.annotation_news.told(self.utf8) if self.annotation_news is not None else b""
         return told if self.listening is None else b""  # with NOTIFY only what it asks for is told (RFC 5465 §3.1)
+
+    def brings(self, uids: Collection[int]) -> None:
+        """A command puts these into the selected mailbox: its answer tells of them (RFC 9051 §6.3.12)."""
+        self.tell_arrivals, self.own_arrivals = True, uids
+
+    def tell_result(self) -> Flow[None]:
+        """What a command did to the selected mailbox, where that has to be told before its answer."""
+        if self.listening is not None:
+            yield from self.listening.tell_result(arrivals=self.tell_arrivals)
+        else:
+            yield self.news(expunges=True, arrivals=self.tell_arrivals)
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
@@ -343,7 +342,7 @@ class Session:
             yield b"%b BAD This command is not possible in this state.\r\n" % tag
             return
         self.bad_commands = 0
-        self.tell_arrivals = False
+        self.tell_arrivals, self.own_arrivals = False, ()
         try:
             if self.uid_only and uid_only.has_numbers(command):
                 raise replies.Bad(uid_only.REFUSED)

@@ -153,7 +153,7 @@ def _catenated(parts: Sequence[Text | Linked], limit: int) -> bytes:
     return whole.getvalue()
 
 
-def tell_own(session: Session, place: Place, appended: Appended) -> None:
+def tell_own(session: Session, place: Place, appended: Appended, count: int = 1) -> None:
     """What this session brought into its selected mailbox is told in the answer (RFC 9051 §6.3.12)."""
     selected = session.selected
     if selected is None or selected.account is not place.account or selected.mailbox_id != place.mailbox.id:
@@ -162,7 +162,7 @@ def tell_own(session: Session, place: Place, appended: Appended) -> None:
         selected.absorb()
     else:
         selected.refresh()
-    session.tell_arrivals = True
+    session.brings(range(appended.uid - count + 1, appended.uid + 1))  # one commit gives them one after the other
 
 
 def _bad(octets: bytes) -> Refused:

@@ -320,6 +320,30 @@ def test_what_the_session_brings_itself_is_not_fetched(house: House) -> None:
     assert told(client) == []
 
 
+def test_what_others_bring_meanwhile_is_fetched(house: House) -> None:
+    """§5.2: in the answer to the own APPEND or MOVE, too."""
+    client = house.client(select="INBOX")
+    play(client, "C: a NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))\nS: a OK …")
+    with house.town.account() as account:
+        account.messages.append(account.mailboxes.find("INBOX").id, mail("Theirs"))
+    message = mail("Mine")
+    client.send(b"b APPEND INBOX {%d+}\r\n%b {%d+}\r\n%b\r\n" % (len(message), message, len(message), message))
+    assert told(client)[:3] == ["* 6 EXISTS", "* 6 RECENT", "* 4 FETCH (UID 4)"]
+    play(
+        client,
+        """
+        C: c UID MOVE 4 INBOX
+        S: * OK [COPYUID … 4 7] Moved.
+        S: * 4 EXPUNGE
+        S: * 6 EXISTS
+        S: * 6 RECENT
+        S: c OK …
+        """,
+    )
+    house.hear()
+    assert told(client) == []
+
+
 def test_a_new_view_of_another_mailbox_is_told_by_the_same_wishes(house: House) -> None:
     """§3.1: SELECTED is whatever is selected at the time."""
     client = house.client()
