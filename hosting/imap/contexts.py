@@ -199,7 +199,7 @@ class Contexts:
         if joining:
             words.append(b"ADDTO (0 %b)" % uid_set(self._names(context, joining)))
             _join(context.members, joining)
-        return _response(context, words)
+        return self._response(context, words)
 
     def _inserted(self, context: Context, joining: list[int]) -> Flow[bytes]:
         sequence = context.sequence
@@ -211,7 +211,7 @@ class Contexts:
             (name,) = self._names(context, [uid])
             pairs.append(b"%d %d" % (place + 1, name))
         _join(context.members, joining)
-        return _response(context, [b"ADDTO (%b)" % b" ".join(pairs)])
+        return self._response(context, [b"ADDTO (%b)" % b" ".join(pairs)])
 
     def _place(self, context: Context, sequence: Sequence[int], uid: int) -> Flow[int]:
         """Where a result belongs among the others. One that is gone, but not told to be, compares with nothing."""
@@ -244,9 +244,15 @@ class Contexts:
         return (*parts, uid)
 
     def _names(self, context: Context, uids: Sequence[int]) -> Sequence[int]:
-        if context.by_uid:
+        if context.by_uid or self._selected.uid_only:
             return uids
         return [at + 1 for at in self._selected.positions_of(uids)]
+
+    def _response(self, context: Context, words: list[bytes]) -> bytes:
+        if not words:
+            return b""
+        uid = b" UID" if context.by_uid or self._selected.uid_only else b""
+        return b"* ESEARCH (TAG %b%b)%b %b\r\n" % (quoted(context.tag), context.correlators, uid, b" ".join(words))
 
 
 class _Reversed:
@@ -265,13 +271,6 @@ class _Reversed:
 
     def __hash__(self) -> int:
         return hash(self.value)
-
-
-def _response(context: Context, words: list[bytes]) -> bytes:
-    if not words:
-        return b""
-    uid = b" UID" if context.by_uid else b""
-    return b"* ESEARCH (TAG %b%b)%b %b\r\n" % (quoted(context.tag), context.correlators, uid, b" ".join(words))
 
 
 def _join(members: array[int], joining: Sequence[int]) -> None:

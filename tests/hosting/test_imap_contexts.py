@@ -275,3 +275,14 @@ def _apply(results: list[int], items: str) -> None:
                     results.remove(uid)
             if not at:
                 results.sort()
+
+
+def test_notify_says_whether_new_mail_is_told(town: MailTown) -> None:
+    """RFC 5465 §3.1 goes before: who asked for nothing hears of no new messages, of his searches he does."""
+    one, two = client(town), client(town)
+    ask(one, "a SEARCH RETURN (UPDATE) FLAGGED")
+    assert ask(one, "b NOTIFY NONE")[-1].startswith("b OK")
+    deliver(town, "new")
+    ask(two, "c STORE 2 +FLAGS.SILENT (\\Flagged)")
+    told = ask(one, "d NOOP")
+    assert '* ESEARCH (TAG "a") ADDTO (0 2)' in told and not any("EXISTS" in line for line in told)
