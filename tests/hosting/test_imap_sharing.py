@@ -497,6 +497,29 @@ class TestNames:
         assert '* LIST () "/" "Other Users/alice@example.test/Entwürfe"' in opening
         assert said(new, f'b MYRIGHTS "{OF_ALICE}/Entwürfe"')[0].endswith('Entwürfe" lr')
 
+    def test_an_owner_whose_address_is_not_ascii(self, place: SharingTown) -> None:
+        """Identifiers are literals until UTF-8 may stand in quoted strings; names are as those of mailboxes."""
+        owner = "j\u00f6rg/x@example.test"  # a login may even have the separator in it
+        place.town.new_account(place.town.accounts[BOB][0], owner)
+        place.share("INBOX", BOB, "lra", owner=owner)
+        old, new = place.client(BOB), place.client(BOB, enable="IMAP4rev2")
+        assert said(old, 'a LIST "" "Other Users/*INBOX"')[0].endswith('"Other Users/j&APY-rg/x@example.test/INBOX"')
+        name = "Other Users/j&APY-rg/x@example.test/INBOX"
+        assert select(old, name).startswith("s OK")
+        acl = "\r\n".join(said(old, f'b GETACL "{name}"')[:2])
+        assert acl.startswith(f'* ACL "{name}" {{{len(owner.encode())}}}\r\n{owner} lrswipkxtecda "{BOB}" lra')
+        assert f'"{owner}" lrswipkxtecda' in said(new, f'c GETACL "Other Users/{owner}/INBOX"')[0]
+
+    def test_deleting_what_is_selected(self, place: SharingTown) -> None:
+        place.share("Work/Plans", BOB, "lrx")
+        bob = place.client(BOB)
+        select(bob, f"{OF_ALICE}/Work/Plans")
+        assert said(bob, f'a DELETE "{OF_ALICE}/Work/Plans"') == [
+            "* OK [CLOSED] The mailbox is deleted.",
+            "a OK Deleted.",
+        ]
+        assert bob.session.state is State.SIGNED_IN and held(bob) == 0
+
     def test_a_deleted_mailbox_takes_its_rights_along(self, place: SharingTown) -> None:
         """RFC 4314 §4, DELETE: one that is made anew under the name is another."""
         place.share("Work", BOB, "lr")
