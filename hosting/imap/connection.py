@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -27,6 +27,7 @@ from zope.interface import implementer
 from hosting.imap.decoder import Frame, Prompt, Refusal
 from hosting.imap.effects import Compress, EndCompression, Handling, News, NextLine, Secure, Work
 from hosting.imap.faults import where
+from hosting.imap.host import Host
 from hosting.imap.proxied import ProxyHeader
 from hosting.imap.replies import UNEXPECTED
 from hosting.imap.session import Session, State
@@ -38,19 +39,6 @@ _log = logging.getLogger(__name__)
 _CHUNK = 48 * 1024  # octets that are written in one go
 _BURST = 0.010  # seconds of one command before others are served
 _READ_AHEAD = 64 * 1024  # pipelined octets that wait for the command before them
-
-
-class Host(Protocol):
-    """What a connection needs of the service that accepted it."""
-
-    def session(self, address: str, *, secure: bool) -> Session: ...
-    def admit(self, connection: Connection, address: str) -> bool: ...
-    def release(self, connection: Connection, address: str) -> None: ...
-    def run(self, work: Work, done: Any) -> None: ...
-    def soon(self, call: Any, *args: Any) -> None: ...
-    def tls_context(self) -> Any: ...
-    def watch(self, connection: Connection) -> None: ...
-    def unwatch(self, connection: Connection) -> None: ...
 
 
 @implementer(IPushProducer, IHandshakeListener)
