@@ -212,7 +212,6 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("ESORT", "RFC 5267", "§3", (_SEARCHING + "ESORT (RFC 5267 §3)",)),
     Row("SORT=DISPLAY", "RFC 5957", "§3, §4", (_SEARCHING + "SORT=DISPLAY (RFC 5957 §4)",)),
     Row("CONTEXT=SEARCH", "RFC 5267", "§4", ("test_imap_contexts.py",)),
-    Row("CONTEXT=SORT", "RFC 5267", "§4", ("test_imap_contexts.py::test_rfc_5267_context_sort_positions",)),
     Row("PARTIAL", "RFC 9394", "§3", tuple(_SEARCHING + each for each in _PARTIAL)),
     Row("SEARCH=FUZZY", "RFC 6203", "§3 to §6", (_SEARCHING + "FUZZY (RFC 6203 §3, §4, §6)",)),
     Row("FILTERS", "RFC 5466", "§3", ("test_imap_multisearch.py::test_rfc_5466_filters",)),

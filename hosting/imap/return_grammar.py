@@ -49,8 +49,8 @@ def partial(cursor: Cursor) -> c.Partial:
     if match is None or match[1] != match[3]:
         raise Malformed("The range of PARTIAL is not valid.")
     cursor.at = match.end()
-    first, last = int(match[2]), int(match[4])
-    if max(first, last) > UID_MAX:
+    first, last = sorted((int(match[2]), int(match[4])))  # "500:400 is the same as 400:500"
+    if last > UID_MAX:
         raise Malformed("The range of PARTIAL is not valid.")
     return (-first, -last) if match[1] else (first, last)
 

@@ -74,6 +74,9 @@ DIALOGUES: dict[str, str] = {
     C: d SEARCH RETURN (PARTIAL -5:-9) ALL
     S: * ESEARCH (TAG "d") PARTIAL (-5:-9 1)
     S: d OK …
+    C: d2 SEARCH RETURN (PARTIAL -3:-2) ALL
+    S: * ESEARCH (TAG "d2") PARTIAL (-2:-3 3:4)
+    S: d2 OK …
     C: e SEARCH RETURN (PARTIAL 6:9) ALL
     S: * ESEARCH (TAG "e") PARTIAL (6:9 NIL)
     S: e OK …
