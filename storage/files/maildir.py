@@ -1,10 +1,13 @@
 """A Maildir of encrypted message files; flags, UIDs and mailboxes are the database's.
 
-    write (tmp/, fsync) → link (new/) → sync_new (fsync of the directory) → commit of the row → settle (cur/)
+    write (tmp/) → link (new/) → sync (fsync) → sync_new (fsync of the directory) → commit of the row → settle (cur/)
 
-So a crash leaves a file in tmp/ or new/ that the sweep compares with the rows; cur/ holds what rows name. A file's name
-carries its writer's incarnation, whose lock tells whether that writer still lives. Readers try cur, new, cur, since a
-file moves from one to the other while they look.
+The fsync comes after the rename: a file system with a journal then writes both names and the file in one step of it,
+and finds nothing left to do for the directory.
+
+So a crash leaves a file in tmp/ or new/, whole or not, that the sweep compares with the rows; cur/ holds what rows
+name. A file's name carries its writer's incarnation, whose lock tells whether that writer still lives. Readers try cur,
+new, cur, since a file moves from one to the other while they look.
 
 Raises: NotFound (no such file now: read the row again), Corrupt, StorageFull, Unavailable.
 """
@@ -56,10 +59,8 @@ class Maildir:
 
     # Writing
 
-    def write(
-        self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes], *, at_once: bool = True
-    ) -> None:
-        """Put the message into tmp/, fsynced unless `sync_all` does it; when it raises, nothing is left there."""
+    def write(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes]) -> None:
+        """Put the message into tmp/; when it raises, nothing is left there. Durable after `sync` or `sync_all`."""
         path = self._tmp + name
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -67,8 +68,6 @@ class Maildir:
             raise durable.translated(error) from None
         try:
             write_file(descriptor, name, key, meta, data)
-            if at_once:
-                durable.fsync_file(descriptor)
         except BaseException as error:
             os.unlink(path)
             if isinstance(error, OSError):
@@ -78,11 +77,22 @@ class Maildir:
             os.close(descriptor)
 
     def link(self, name: str) -> None:
-        """tmp/ → new/; durable after `sync_new`."""
+        """tmp/ → new/; the name is durable after `sync_new`."""
         try:
             os.rename(self._tmp + name, self._new + name)
         except OSError as error:
             raise durable.translated(error) from None
+
+    def sync(self, name: str) -> None:
+        """What is in a file in new/ is found after a power loss. Raises StorageFull; the file is the caller's then."""
+        try:
+            descriptor = os.open(self._new + name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise durable.translated(error) from None
+        try:
+            durable.fsync_file(descriptor)
+        finally:
+            os.close(descriptor)
 
     def sync_new(self) -> None:
         """Every file linked before is found after a power loss."""

@@ -170,8 +170,10 @@ class Arrivals:
             new.delivery_id,
             kept.prefix,
         )
-        self._maildir.write(name, self._key, meta, new.data, at_once=at_once)
+        self._maildir.write(name, self._key, meta, new.data)
         self._maildir.link(name)
+        if at_once:
+            self._sync(name)
         hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
         return Filed(
             message_id,
@@ -187,6 +189,14 @@ class Arrivals:
             is_note(new.data),
             read_note(new.data) if mailbox == NOTES else None,
         )
+
+    def _sync(self, name: str) -> None:
+        try:
+            self._maildir.sync(name)
+        except CleanmailError:
+            with suppress(CleanmailError):
+                self._maildir.remove(name)
+            raise
 
     def insert(
         self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False

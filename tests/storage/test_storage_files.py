@@ -253,6 +253,7 @@ def test_the_way_of_a_message(maildir: Maildir) -> None:
     with pytest.raises(NotFound):
         maildir.read(name, KEY)
     maildir.link(name)
+    maildir.sync(name)
     maildir.sync_new()
     assert where(maildir) == {"tmp": [], "new": [name], "cur": []}
     assert maildir.read(name, KEY) == (META, TEXT)
@@ -339,10 +340,12 @@ def test_no_space_at_fsync_of_a_new_file_is_an_error_only(maildir: Maildir, monk
     def fsync(_: int) -> None:
         raise OSError(28, "No space left on device")
 
+    maildir.write("name", KEY, META, TEXT)
+    maildir.link("name")
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StorageFull):
-        maildir.write("name", KEY, META, TEXT)
-    assert where(maildir)["tmp"] == []
+        maildir.sync("name")
+    assert maildir.remove("name") and where(maildir) == {"tmp": [], "new": [], "cur": []}
 
 
 def test_write_file_replaces_in_one_step(tmp_path: Path) -> None:
