@@ -25,9 +25,10 @@ def untrusting() -> ssl.SSLContext:
 class Imap:
     """One connection, signed in."""
 
-    def __init__(self, server: peers.Server, *, tls: bool, user: str = "") -> None:
+    def __init__(self, server: peers.Server, *, tls: bool, user: str = "", source: str = "127.0.0.1") -> None:
+        """`source`: the loopback address that it comes from, since servers limit connections from one."""
         port = server.tls_port if tls else server.port
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=_SECONDS)
+        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), _SECONDS, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             self.socket = untrusting().wrap_socket(self.socket)
