@@ -4,10 +4,10 @@
 
 Two processes serve one account (two installations over the same data; here in one thread, so that a seed always plays
 the same game), each two sessions: one with plain IMAP4rev1, one with CONDSTORE, one with QRESYNC, one with QRESYNC and
-IMAP4rev2. They append, store (all kinds, UNCHANGEDSINCE), copy, move, expunge, search, idle, close, come back with
-QRESYNC or CHANGEDSINCE from what they knew earlier; mailboxes are renamed, deleted and made anew under them; sessions
-break off, and servers are started again. After each command `imap_truth` is changed as the answer says, and each
-session's `imap_pictures` is held to it.
+IMAP4rev2. They append, replace, store (all kinds, UNCHANGEDSINCE), copy, move, expunge, search, idle, close, and come
+back with QRESYNC or CHANGEDSINCE from what they knew earlier; mailboxes are renamed, deleted and made anew under them;
+sessions break off, and servers are started again. After each command `imap_truth` is changed as the answer says, and
+each session's `imap_pictures` is held to it.
 
 Exits with 1 at the first contradiction; the seed and the last lines that were said are printed.
 """

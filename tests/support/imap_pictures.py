@@ -24,7 +24,7 @@ _MODSEQ = re.compile(r"MODSEQ \((\d+)\)")
 _VANISHED = re.compile(r"\* VANISHED (\(EARLIER\) )?([\d:,]+)")
 _TOKEN = re.compile(r"Subject: (Number \d+)")
 _BY_NUMBER = ("FETCH", "STORE", "SEARCH")  # these may not tell of an EXPUNGE (RFC 9051 §7.5.1)
-_ARRIVALS = ("NOOP", "CHECK", "IDLE", "APPEND", "COPY", "UID COPY", "MOVE", "UID MOVE")
+_ARRIVALS = ("NOOP", "CHECK", "IDLE", "APPEND", "COPY", "UID COPY", "MOVE", "UID MOVE", "REPLACE", "UID REPLACE")
 _ARRIVALS_LATE = (*_ARRIVALS, "SEARCH", "UID SEARCH")  # a search tells, if nobody asked for a minute
 
 

@@ -104,6 +104,28 @@ class Turn:
         if box is self.picture.box:
             self.picture.check_all()
 
+    def replace(self) -> None:
+        """RFC 8508: one comes and one goes, or neither."""
+        picture, box = self.picture, self.box
+        uid, by_uid = self.rng.choice(picture.uids), self.rng.random() < 0.5
+        target = self.rng.choice([box, *self.truth.boxes.values()])
+        flags, token = self.some_flags(2), self.truth.new_token()
+
+        def effect(answer: Answer) -> None:
+            code = answer.code("APPENDUID")
+            if code is None:
+                assert picture.read_only or uid not in box.messages, answer.done
+                return
+            assert uid in box.messages, answer.done
+            target.add(int(code.split()[1]), token, flags)
+            box.remove(uid)
+
+        number = uid if by_uid else picture.uids.index(uid) + 1
+        named = f"{self.prefix(by_uid)}REPLACE {number} {target.name} ({' '.join(flags)})"
+        answer = self.do(named + " {}", mail(token), effect=effect)
+        if answer.done.startswith("OK"):
+            picture.check_all() if target is box else picture.check_old()
+
     def look(self) -> None:
         picture = self.picture
         if picture.idling:

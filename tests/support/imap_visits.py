@@ -31,7 +31,7 @@ class Visit(Turn):
         inside = [
             self.fetch, self.fetch, self.fetch, self.store, self.store, self.store, self.store, self.search,
             self.search, self.copy, self.move, self.expunge, self.uid_expunge, self.learn, self.changed_since,
-            self.store_saved,
+            self.store_saved, self.replace,
         ]  # fmt: skip
         rng.choice(anywhere * 2 + inside if picture.uids else [*anywhere, self.close])()
         if rng.random() < 0.02 and picture.box is not None and not picture.idling and not picture.box.deleted:
