@@ -1,6 +1,6 @@
 """One TCP connection: feeds the decoder, steps the session's generators, and writes what they yield.
 
-Output is pulled: while the transport is full no generator is stepped, and one command holds the event loop for 10 ms at
+Output is pulled: while the transport is full no generator is stepped, and one command holds the event loop for 4 ms at
 most before others are served. Input is bounded too: while a command runs, reading stops once a buffer's worth has piled
 up, compressed or not. An idle connection keeps no buffer.
 
@@ -37,7 +37,7 @@ from storage.errors import InvalidInput
 
 _log = logging.getLogger(__name__)
 _CHUNK = 48 * 1024  # octets that are written in one go
-_BURST = 0.010  # seconds of one command before others are served
+_BURST = 0.004  # seconds of one command before others are served
 _READ_AHEAD = 64 * 1024  # pipelined octets that wait for the command before them
 
 
