@@ -36,6 +36,8 @@ from storage.errors import Corrupt, InvalidInput, Unavailable
 from storage.keys.source import Destroyed, Key, ServiceName, SigningPurpose
 from storage.values import AccountId, TenantId
 
+TOKENS_AT_ONCE = 6  # that wait for the auth role, and it perhaps for a slow provider: fewer than a process has threads
+
 
 class AuthClient:
     """A KeySource and an Authenticator; for a reviewer's process a `Reviewing`."""
@@ -56,6 +58,7 @@ class AuthClient:
         self._patience = patience
         self._timeout = timeout
         self.offers = offers or Offers()
+        self._token_slots = threading.BoundedSemaphore(TOKENS_AT_ONCE)
         self._slots = threading.BoundedSemaphore(connections)
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
@@ -105,7 +108,12 @@ class AuthClient:
 
     def verify_token(self, sign_in: TokenSignIn) -> Principal:
         """See `SaslAuthenticator.verify_token`."""
-        return principal_of(self._ask({"op": "verify_token", **asdict(sign_in)}))
+        if not self._token_slots.acquire(blocking=False):
+            raise Unavailable(detail="sign-ins with tokens")
+        try:
+            return principal_of(self._ask({"op": "verify_token", **asdict(sign_in)}))
+        finally:
+            self._token_slots.release()
 
     def still_valid(self, principal: Principal) -> bool:
         """See `Authenticator.still_valid`."""

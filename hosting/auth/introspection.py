@@ -25,7 +25,7 @@ import h11
 
 from hosting.auth.oauth_settings import ClientSecret, OAuthSettings
 from hosting.auth.signin import LOGIN_MAX
-from hosting.auth.tokens import Claims
+from hosting.auth.tokens import Claims, Silent
 from storage.clock import Clock
 from storage.errors import Unavailable
 
@@ -60,11 +60,11 @@ class Introspection:
         try:
             status, body = self._ask(self._request(token), deadline)
         except TimeoutError:
-            raise Unavailable(detail="OpenID provider: no answer in time") from None
+            raise Silent(detail="OpenID provider: no answer in time") from None
         except ssl.SSLCertVerificationError:
-            raise Unavailable(detail="OpenID provider: its certificate is not valid") from None
+            raise Silent(detail="OpenID provider: its certificate is not valid") from None
         except (OSError, UnicodeError):  # ssl.SSLError is an OSError; a host name may be none
-            raise Unavailable(detail="OpenID provider: it cannot be reached") from None
+            raise Silent(detail="OpenID provider: it cannot be reached") from None
         except h11.ProtocolError:
             raise Unavailable(detail="OpenID provider: what it answers is not HTTP") from None
         if status in (401, 403):

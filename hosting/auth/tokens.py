@@ -6,6 +6,9 @@ provider's claim names; a client may name it too, and has to name the same. Each
 under the token itself where no name was given, and leaves one access event. A session lives on when its token ends; it
 ends when the account's password is set anew, and as all sessions do.
 
+Whoever waits for a provider that is silent holds up a thread of the process that serves him. So after a silence nobody
+asks for some seconds, and then one at a time until the provider speaks again.
+
 Raises: AuthenticationFailed, Throttled, Suspended, NotIncluded, Unavailable (the provider does not answer).
 Standards: RFC 7628, RFC 7662, RFC 6750.
 """
@@ -25,12 +28,17 @@ from hosting.auth.signin import Principal, SignIn, TokenSignIn
 from hosting.auth.throttle import Attempt
 from hosting.auth.verifier import TOKEN, Case, Verifier
 from storage.clock import Clock
-from storage.errors import AuthenticationFailed, NotPermitted
+from storage.errors import AuthenticationFailed, NotPermitted, Unavailable
 
 TOKEN_MAX = 8192  # characters; AUTH lines have 12,288 octets in base64
 
 _REMEMBERED = 20_000  # tokens
 _THREADS, _WAITING = 8, 256  # questions to the provider at once, and those that wait
+_REST = 5.0  # seconds in which a provider that was silent is not asked
+
+
+class Silent(Unavailable):
+    """The provider could not be reached, or did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class _Answers:
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, tuple[float, float | None, Claims | None]] = OrderedDict()
         self._running: dict[bytes, Future[Claims | None]] = {}
+        self._silent_until: float | None = None  # monotonic; None: it answered last time
 
     def ask(self, digest: bytes, token: str, *, known_address: bool) -> Future[Claims | None]:
         """Raises Unavailable if too many wait."""
@@ -86,6 +95,9 @@ class _Answers:
                 del self._known[digest]
             running = self._running.get(digest)
             if running is None:
+                silent_until = self._silent_until
+                if silent_until is not None and (self._running or self._clock.monotonic() < silent_until):
+                    raise Unavailable(detail="OpenID provider: it did not answer lately")
                 running = self._pool.submit(lambda: self._look_up(digest, token), known=known_address)
                 self._running[digest] = running
             return running
@@ -96,7 +108,7 @@ class _Answers:
     def _look_up(self, digest: bytes, token: str) -> Claims | None:
         """In a thread of the pool."""
         try:
-            claims = self._provider.look_up(token)
+            claims = self._asked(token)
             if claims is not None and claims.until is not None and claims.until <= self._clock.now():
                 claims = None
             with self._lock:
@@ -108,6 +120,16 @@ class _Answers:
         finally:
             with self._lock:
                 self._running.pop(digest, None)
+
+    def _asked(self, token: str) -> Claims | None:
+        silent_until = None
+        try:
+            return self._provider.look_up(token)
+        except Silent:
+            silent_until = self._clock.monotonic() + _REST
+            raise
+        finally:
+            self._silent_until = silent_until
 
 
 class ProviderSignIns:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,13 @@ import pytest
 from auth_town import AuthTown, new_auth_town
 from openid_provider import AUDIENCE, SCOPE, OpenIdProvider, Request, active, http, openid_provider
 
+from hosting.auth.client import TOKENS_AT_ONCE, AuthClient
+from hosting.auth.frames import FrameReader, encode
+from hosting.auth.grants import Role
 from hosting.auth.introspection import HEAD_OCTETS, OCTETS, Introspection, trusting
 from hosting.auth.oauth_settings import ClientSecret, OAuthSettings
 from hosting.auth.signin import Principal, TokenSignIn
-from hosting.auth.tokens import NO_TOKENS, TOKEN_MAX, Claims, ProviderSignIns
+from hosting.auth.tokens import NO_TOKENS, TOKEN_MAX, Claims, ProviderSignIns, Silent
 from hosting.config import parse
 from storage.clock import FixedClock
 from storage.errors import AuthenticationFailed, InvalidInput, NotPermitted, Suspended, Throttled, Unavailable
@@ -297,7 +302,7 @@ class Sayings:
         if self.hold is not None:
             self.hold.wait(20)
         if self.down:
-            raise Unavailable(detail="OpenID provider: it cannot be reached")
+            raise Silent(detail="OpenID provider: it cannot be reached")
         return self.said.get(token)
 
 
@@ -399,7 +404,41 @@ def test_provider_that_is_down_refuses_nobody_for_good(town: TokenTown) -> None:
         with pytest.raises(Unavailable):
             town.sign_in()
     assert set(town.results()) == {"unavailable"}
+    assert town.provider.asked == [TOKEN]  # and the others, who would wait for it, are told at once
     town.provider.down = False
+    town.town.clock.advance(6)
+    assert town.sign_in()
+
+
+def test_provider_that_was_silent_is_asked_by_one_at_a_time(town: TokenTown) -> None:
+    town.provider.down = True
+    with pytest.raises(Unavailable):
+        town.sign_in()
+    town.town.clock.advance(6)
+    town.provider.hold = threading.Event()
+    probe = town.begin()
+    for login in ("", BOB):
+        with pytest.raises(Unavailable):
+            town.sign_in("another", login)
+    town.provider.down = False
+    town.provider.hold.set()
+    assert probe.result(20).account_id == town.ann
+    with pytest.raises(AuthenticationFailed):
+        town.sign_in("another", BOB)
+    assert town.provider.asked == [TOKEN, TOKEN, "another"]
+
+
+def test_answer_that_cannot_be_understood_is_no_silence(town: TokenTown) -> None:
+    """Else who makes the provider stumble over his token would keep everybody out."""
+
+    def stumble(token: str) -> Claims | None:
+        if token == "stumble":
+            raise Unavailable(detail="OpenID provider: it answers with status 400")
+        return Claims(ANN, None)
+
+    town.provider.look_up = stumble  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        town.sign_in("stumble")
     assert town.sign_in()
 
 
@@ -476,6 +515,49 @@ def test_no_token_reaches_a_log_or_an_event(
     assert TOKEN not in told
     assert SECRET not in told
     assert ANN not in told
+
+
+def test_waiting_for_a_slow_provider_leaves_threads_for_others(tmp_path: Path) -> None:
+    """A process has few threads for what blocks: the next sign-in with a token is told at once, others go on."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "auth.sock"))
+    listening.listen(64)
+    asked = threading.Semaphore(0)
+    connections: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        reader = FrameReader()
+        while data := connection.recv(65536):
+            reader.feed(data)
+            while (fields := reader.next()) is not None:
+                if fields["op"] == "verify_token":
+                    asked.release()
+                else:
+                    connection.sendall(encode({"ok": {"valid": True}}))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connections.append(listening.accept()[0])
+                threading.Thread(target=answer, args=(connections[-1],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    client = AuthClient(tmp_path / "auth.sock", Role.IMAP, patience=0.0)
+    sign_in = TokenSignIn("imap", ANN, TOKEN, HOME)
+    with ThreadPoolExecutor(TOKENS_AT_ONCE) as threads:
+        waiting = [threads.submit(client.verify_token, sign_in) for _ in range(TOKENS_AT_ONCE)]
+        assert all(asked.acquire(timeout=20) for _ in waiting)
+        with pytest.raises(Unavailable):
+            client.verify_token(sign_in)
+        assert client.still_valid(Principal(TenantId(1), AccountId(1), ANN, "token", 1, 1, 0, 0))
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        for connection in connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        assert all(isinstance(each.exception(20), Unavailable) for each in waiting)
+    client.close()
+    for connection in connections:
+        connection.close()
 
 
 # Configuration
