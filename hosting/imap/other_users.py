@@ -85,11 +85,12 @@ class Shared:
 class SharedMailboxes:
     """Confined to the event loop, but for `load`."""
 
-    __slots__ = ("_known", "_tellings", "directory")
+    __slots__ = ("_known", "_of_tenant", "_tellings", "directory")
 
     def __init__(self, directory: RightsDirectory) -> None:
         self.directory = directory
         self._known: OrderedDict[_Key, Shared] = OrderedDict()
+        self._of_tenant: dict[TenantId, set[AccountId]] = {}  # who is known, so that forgetting looks at nobody else
         self._tellings = 0  # how often something was forgotten
 
     def of(self, who: Principal) -> Flow[Shared]:
@@ -103,9 +104,14 @@ class SharedMailboxes:
         loaded = yield from blocking(lambda: self.load(*key))
         if tellings == self._tellings:  # else it may be older than what was told meanwhile
             self._known[key] = loaded
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+            self._of_tenant.setdefault(who.tenant_id, set()).add(who.account_id)
+            if len(self._known) > _KEPT:
+                (tenant_id, account_id), _ = self._known.popitem(last=False)
+                self._of_tenant[tenant_id].discard(account_id)
         return loaded
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def load(self, tenant_id: TenantId, account_id: AccountId) -> Shared:
         """As it stands in the directory. Blocks."""
@@ -122,8 +128,12 @@ class SharedMailboxes:
     def forget(self, tenant_id: TenantId | None = None) -> None:
         """Of a tenant, or everything, something may have changed."""
         self._tellings += 1
-        for key in [key for key in self._known if tenant_id is None or key[0] == tenant_id]:
-            del self._known[key]
+        if tenant_id is None:
+            self._known.clear()
+            self._of_tenant.clear()
+        else:
+            for account_id in self._of_tenant.pop(tenant_id, ()):
+                del self._known[tenant_id, account_id]
 
 
 _LEAVING = (Select, Close, Unselect, Logout)

@@ -17,6 +17,8 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.config import Config
 from hosting.feed_round import FeedRound, make_fetcher
+from hosting.imap import other_users
+from hosting.imap.effects import Work
 from hosting.imap.session import State
 from storage.directory.mailbox_rights import ANYONE
 from storage.export.settings import of_the_account
@@ -626,6 +628,36 @@ class TestChangesWhileSelected:
         said(alice, "a DELETE Work")
         assert said(bob, "b NOOP")[0].startswith("b NO")
         assert bob.session.state is State.ENDED and held(bob) == 0
+
+
+class TestMemory:
+    """What a worker remembers of what is shared with whom."""
+
+    def test_it_asks_once_until_something_is_told(self, place: SharingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(other_users, "_KEPT", 2)
+        place.share("INBOX", "anyone", "lr")
+        shared = place.town.services.shared
+        clients = [place.client(who) for who in (BOB, CAROL, ALICE, MALLORY)]
+        for client in clients:
+            said(client, 'a LIST "" "Other Users/*"')
+        assert len(shared) == 2  # the oldest went
+        shared.forget(place.town.accounts[MALLORY][0])
+        assert len(shared) == 1
+        assert len(said(clients[0], 'b LIST "" "Other Users/*"')) == 3
+        shared.forget()
+        shared.forget(place.town.accounts[BOB][0])
+        assert len(shared) == 0
+
+    def test_an_answer_that_may_be_older_is_not_kept(self, place: SharingTown) -> None:
+        shared, user = place.town.services.shared, place.town.principal(BOB)
+        asked = shared.of(user)
+        work = next(asked)
+        assert isinstance(work, Work)
+        answer = work.run()
+        shared.forget(user.tenant_id)  # a change is told while the answer is under way
+        with pytest.raises(StopIteration) as done:
+            asked.send(answer)
+        assert done.value.value is answer and len(shared) == 0
 
 
 class TestWhoseItIs:
