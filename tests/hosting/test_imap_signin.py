@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from imap_play import Client, CoreClient
@@ -373,6 +376,29 @@ def test_tls_1_2_has_nothing_to_bind_to_rfc_9266_section_3(
     assert " AUTH=SCRAM-SHA-256 " in greeting
     assert "PLUS" not in greeting
     client.close()
+
+
+def test_mbsync_signs_in_by_scram(
+    signing: SignInTown, sockets: tuple[tuple[str, int], tuple[str, int], ssl.SSLContext], tmp_path: Path
+) -> None:
+    """A client of somebody else's, over Cyrus SASL, which refuses more than 65,536 rounds."""
+    program = shutil.which("mbsync")
+    if program is None:
+        pytest.skip("mbsync is not installed")
+    settings = tmp_path / "mbsyncrc"
+    settings.write_text(
+        f"IMAPAccount a\nHost localhost\nPort {sockets[1][1]}\nUser {ALICE}\nPass {signing.app_password}\n"
+        f"SSLType IMAPS\nCertificateFile {signing.town.data}/tls/ca.pem\nAuthMechs SCRAM-SHA-256\n\n"
+        f"IMAPStore far\nAccount a\n\nMaildirStore near\nPath {tmp_path}/\nInbox {tmp_path}/INBOX\n\n"
+        "Channel c\nFar :far:\nNear :near:\nPatterns *\n"
+    )
+    command = [program, "-D", "-c", str(settings), "-l", "c"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+    if "no mechanism available" in done.stdout + done.stderr:
+        pytest.skip("mbsync has no SCRAM-SHA-256 (libsasl2-modules)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SASL mechanism SCRAM-SHA-256" in done.stdout + done.stderr
+    assert "INBOX" in done.stdout
 
 
 # Tokens (RFC 7628)
