@@ -97,6 +97,7 @@ _ACL = "test_imap_acl.py::"
 _SHARING = "test_imap_sharing.py::"
 _LISTED = "list shows what may be looked up (RFC 2342 §5, RFC 4314 §4, RFC 8440 §3)"
 _LAYERS = "test_imap_layers.py"
+_MODEL = "test_imap_model.py::test_pictures_agree_with_the_reference"
 _SWITCHES = "test_imap_switches.py::"
 _THREADS = "test_imap_values.py::"
 _SEARCHING = "test_imap_searching.py::"
@@ -159,9 +160,9 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("QUOTA=RES-MESSAGE", "RFC 9208", "§5.2", (_QUOTA,)),
     # news
     Row("IDLE", "RFC 2177", "§3", (_DIALOGUES + "idle (RFC 2177), also before any SELECT", "test_imap_news.py")),
-    Row("CONDSTORE", "RFC 7162", "§3.1", ("test_imap_extensions.py::test_condstore",), enables=("condstore",)),
+    Row("CONDSTORE", "RFC 7162", "§3.1", ("test_imap_extensions.py::test_condstore", _MODEL), enables=("condstore",)),
     Row(
-        "QRESYNC", "RFC 7162", "§3.2", (_QRESYNC, "test_imap_news.py::test_qresync_clients_hear_vanished"),
+        "QRESYNC", "RFC 7162", "§3.2", (_QRESYNC, _MODEL, "test_imap_news.py::test_qresync_clients_hear_vanished"),
         enables=("qresync", "condstore"),  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
     ),
     Row("NOTIFY", "RFC 5465", "§3 to §6", ("test_imap_notify.py",)),
