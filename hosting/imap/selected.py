@@ -345,14 +345,19 @@ class Selected:
     def flag_fetches(self, positions: Sequence[int], *, condstore: bool, rev2: bool) -> list[bytes]:
         """`* n FETCH (UID u FLAGS (…))` for messages whose flags the client should learn."""
         mine, current = self.view_positions(positions)
-        uids, flags, modseqs = self.uids, self.view.flags, self.view.modseqs
+        uids, flags, modseqs, uid_only = self.uids, self.view.flags, self.view.modseqs, self.uid_only
         lines = []
         for position, at in zip(mine, current, strict=True):
             uid = uids[position]
             text = self.flag_text(uid, flags[at], rev2)
-            head = b"* %d UIDFETCH (" % uid if self.uid_only else b"* %d FETCH (UID %d " % (position + 1, uid)
-            tail = b" MODSEQ (%d))\r\n" % modseqs[at] if condstore else b")\r\n"
-            lines.append(b"%bFLAGS (%b)%b" % (head, text, tail))
+            if uid_only:
+                modseq = b" MODSEQ (%d)" % modseqs[at] if condstore else b""
+                line = b"* %d UIDFETCH (FLAGS (%b)%b)\r\n" % (uid, text, modseq)
+            elif condstore:
+                line = b"* %d FETCH (UID %d FLAGS (%b) MODSEQ (%d))\r\n" % (position + 1, uid, text, modseqs[at])
+            else:
+                line = b"* %d FETCH (UID %d FLAGS (%b))\r\n" % (position + 1, uid, text)
+            lines.append(line)
         return lines
 
     def flag_text(self, uid: int, bits: int, rev2: bool) -> bytes:
