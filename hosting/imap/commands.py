@@ -364,6 +364,7 @@ class Search(Command):
     returned: frozenset[str] | None = None  # MIN MAX ALL COUNT SAVE PARTIAL UPDATE CONTEXT RELEVANCY; None: no RETURN
     charset_known: bool = True
     partial: Partial | None = None
+    items: tuple[FetchItem, ...] = ()  # of messages that join what is updated (RFC 5465 §7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +377,7 @@ class Sort(Command):
     charset_known: bool = True
     returned: frozenset[str] | None = None
     partial: Partial | None = None
+    items: tuple[FetchItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

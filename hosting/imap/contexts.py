@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from hosting.imap import commands as c
@@ -39,12 +39,34 @@ _AT_ONCE = 2000  # messages whose flags, numbers and dates are looked at before 
 class Context:
     """One search whose results are kept up to date."""
 
-    __slots__ = ("by_uid", "correlators", "costly", "key", "members", "order", "pending", "sequence", "tag")
+    __slots__ = (
+        "by_uid",
+        "correlators",
+        "costly",
+        "examined",
+        "items",
+        "key",
+        "members",
+        "order",
+        "pending",
+        "sequence",
+        "tag",
+    )
 
     def __init__(
-        self, tag: bytes, key: c.Key, by_uid: bool, found: Sequence[int], order: sorting.Order, correlators: bytes
+        self,
+        tag: bytes,
+        key: c.Key,
+        by_uid: bool,
+        found: Sequence[int],
+        order: sorting.Order,
+        correlators: bytes,
+        items: tuple[c.FetchItem, ...],
+        examined: int,
     ) -> None:
         self.tag = tag
+        self.items = items  # of new messages that join (RFC 5465 §7)
+        self.examined = examined  # messages up to this UID were looked at when they came
         self.correlators = correlators  # beside the tag (RFC 7377 §2.1)
         self.key = key
         self.by_uid = by_uid
@@ -70,9 +92,12 @@ class Context:
 class Contexts:
     """All of one session and its selected mailbox."""
 
-    __slots__ = ("_clock", "_kept", "_last", "_selected", "_synced")
+    __slots__ = ("_clock", "_joined", "_kept", "_last", "_selected", "_synced", "_tell_joined")
 
-    def __init__(self, selected: Selected, clock: Clock) -> None:
+    def __init__(self, selected: Selected, clock: Clock, tell_joined: Callable[[], Flow[None]]) -> None:
+        """`tell_joined` tells what is to be fetched of messages that joined: `take_joined`."""
+        self._joined: dict[int, tuple[c.FetchItem, ...]] = {}
+        self._tell_joined = tell_joined
         self._selected = selected
         self._clock = clock
         self._kept: dict[bytes, Context] = {}
@@ -103,9 +128,10 @@ class Contexts:
         found: Sequence[int],
         order: sorting.Order = (),
         correlators: bytes = b"",
+        items: tuple[c.FetchItem, ...] = (),
     ) -> None:
-        """`found`: the UIDs of the results, in order."""
-        context = Context(tag, key, by_uid, found, order, correlators)
+        """`found`: the UIDs of the results, in order; `items`: to be fetched of new messages that join them."""
+        context = Context(tag, key, by_uid, found, order, correlators, items, self._selected.last_uid)
         if self._kept:
             self._note_changes()
         else:
@@ -132,6 +158,13 @@ class Contexts:
             waiting = yield from blocking(lambda pending=pending: stable(list(pending), int))  # type: ignore[misc]
             for start in range(0, len(waiting), _AT_ONCE):
                 yield (yield from self._settled(context, waiting[start : start + _AT_ONCE]))
+        if self._joined:
+            yield from self._tell_joined()
+
+    def take_joined(self) -> dict[int, tuple[c.FetchItem, ...]]:
+        """By UID what is to be fetched of new messages that joined searches; it counts as told."""
+        joined, self._joined = self._joined, {}
+        return joined
 
     def updates(self) -> bytes:
         """What is told after all other news."""
@@ -174,6 +207,11 @@ class Contexts:
         uids = selected.uids
         joining = [uids[at] for at in positions if at in found and not context.has(uids[at])]
         parting = [uids[at] for at in positions if at not in found and context.has(uids[at])]
+        if context.items:
+            for uid in joining:
+                if uid > context.examined:  # not for flags that changed (RFC 5465 §7)
+                    self._joined[uid] = tuple(dict.fromkeys((*self._joined.get(uid, ()), *context.items)))
+        context.examined = max(context.examined, max(pending, default=0))
         if context.order and joining:
             parts = self._told(context, [], parting)
             return parts + (yield from self._inserted(context, joining))

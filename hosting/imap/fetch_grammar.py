@@ -13,7 +13,7 @@ from typing import Final, cast
 from hosting.imap.commands import Fetch, FetchItem, FetchName, Section, SectionText
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
-from hosting.imap.return_grammar import partial
+from hosting.imap.partial_grammar import partial
 
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")

@@ -15,7 +15,7 @@ from typing import Final
 
 from hosting.imap import commands as c
 from hosting.imap import encode, esearch, filters, places, rights, search
-from hosting.imap.contexts import Contexts, fixed
+from hosting.imap.contexts import fixed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.esearch import Results
 from hosting.imap.matching import Matcher
@@ -66,7 +66,7 @@ def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[by
         positions = yield from matcher.find(key)
         results = Results(selected, positions, positions, True, with_modseq, matcher.scores)
         if selected is session.selected:
-            yield from _of_selected(session, tag, key, results, returned, wanted.partial, correlators)
+            yield from _of_selected(session, tag, key, results, wanted, correlators)
         if positions and returned - {"SAVE", "UPDATE", "CONTEXT"}:
             yield (yield from esearch.response(tag, results, returned, wanted.partial, correlators))
         found += len(positions)
@@ -90,22 +90,22 @@ def _of_selected(
     tag: bytes,
     key: c.Key,
     results: Results,
-    returned: frozenset[str],
-    partial: c.Partial | None,
+    wanted: c.Search,
     correlators: bytes,
 ) -> Flow[None]:
     """What stays behind of a search of the selected mailbox: "$" and a context."""
     selected = results.selected
-    uids = selected.uids
+    uids, returned = selected.uids, wanted.returned or frozenset()
     if "SAVE" in returned:
-        selected.saved = [uids[at] for at in esearch.to_save(results, returned, partial)]
+        selected.saved = [uids[at] for at in esearch.to_save(results, returned, wanted.partial)]
     if "UPDATE" in returned:
-        contexts = session.contexts or Contexts(selected, session.services.clock)
+        contexts = search.contexts_of(session)
         refusal = contexts.refuses(len(results.found), is_sorted=False)
         if refusal:
             yield search.no_update(tag, refusal)
         else:
-            contexts.add(tag, fixed(key, selected), True, [uids[at] for at in results.found], correlators=correlators)
+            found = [uids[at] for at in results.found]
+            contexts.add(tag, fixed(key, selected), True, found, correlators=correlators, items=wanted.items)
             session.contexts = contexts
 
 

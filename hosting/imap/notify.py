@@ -19,8 +19,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from hosting.imap import fetch, places
-from hosting.imap.commands import Command, Create, Delete, FetchItem, Rename, Subscribe, Unsubscribe
+from hosting.imap import newcomers, places
+from hosting.imap.commands import Command, Create, Delete, Rename, Subscribe, Unsubscribe
 from hosting.imap.effects import Flow, Handling, blocking
 from hosting.imap.interests import (
     EVENTS,
@@ -293,7 +293,7 @@ class Listener:
         selected = session.selected
         if selected is None:
             return
-        last, items = selected.last_uid, self._interests.items
+        last = selected.last_uid
         yield session.news(
             expunges=expunges and bool(wanted & EXPUNGE),
             arrivals=arrivals and bool(wanted & NEW or session.tell_arrivals),
@@ -303,10 +303,8 @@ class Listener:
         positions: Sequence[int] = range(first, selected.told)
         if session.own_arrivals:  # the client knows them (RFC 5465 §5.2)
             positions = [at for at in positions if selected.uids[at] not in session.own_arrivals]
-        if items and positions and self._interests.selected & NEW:
-            if session.qresync and not any(item.name == "UID" for item in items):
-                items = (FetchItem("UID"), *items)
-            yield from fetch.tell(session, items, positions)
+        if self._interests.selected & NEW:
+            yield from newcomers.tell(session, positions, self._interests.items)
 
     def _look_at_rights(self) -> Flow[None]:
         """Of what others share something is another's or may be done by others: all of it is looked at again."""

@@ -1,29 +1,29 @@
 """RETURN (…) of SEARCH and SORT, and IN (…) of ESEARCH.
 
-Standards: RFC 4731, RFC 5182, RFC 5267 §5, RFC 6203 §7, RFC 7377 §4, RFC 9394 §4.
+Standards: RFC 4731, RFC 5182, RFC 5267 §5, RFC 5465 §8, RFC 6203 §7, RFC 7377 §4, RFC 9394 §4.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from hosting.imap import commands as c
 from hosting.imap.cursor import Cursor, Malformed
-from storage.values import UID_MAX
+from hosting.imap.fetch_grammar import item_list
+from hosting.imap.partial_grammar import partial
 
 _OPTIONS: Final = frozenset({"MIN", "MAX", "ALL", "COUNT", "SAVE", "PARTIAL", "UPDATE", "CONTEXT", "RELEVANCY"})
-_PARTIAL: Final = re.compile(rb"(-?)([1-9]\d{0,9}):(-?)([1-9]\d{0,9})")
 _ALONE: Final = frozenset({"SELECTED", "INBOXES", "PERSONAL", "SUBSCRIBED"})
 _NAMED: Final = frozenset({"SUBTREE", "SUBTREE-ONE", "MAILBOXES"})
 _MOST_OPTIONS, _MOST_SOURCES, _MOST_NAMES = 20, 100, 1000
 
 
-def return_options(cursor: Cursor) -> tuple[frozenset[str], c.Partial | None]:
-    """The options and the range of PARTIAL; none of them means ALL."""
+def return_options(cursor: Cursor) -> tuple[frozenset[str], c.Partial | None, tuple[c.FetchItem, ...]]:
+    """The options, the range of PARTIAL, and what UPDATE is to fetch (RFC 5465 §7); no options mean ALL."""
     cursor.expect(b"(")
     found: list[str] = []
     partial_range = None
+    items: tuple[c.FetchItem, ...] = ()
     while not cursor.accept(b")"):
         if found:
             cursor.space()
@@ -35,24 +35,14 @@ def return_options(cursor: Cursor) -> tuple[frozenset[str], c.Partial | None]:
                 raise Malformed("PARTIAL may be asked for once.")
             cursor.space()
             partial_range = partial(cursor)
+        elif option == "UPDATE" and cursor.accept(b" ("):
+            items = item_list(cursor)
         found.append(option)
         if len(found) > _MOST_OPTIONS:
             raise Malformed("Too many return options.")
     if partial_range is not None and "ALL" in found:
         raise Malformed("Either ALL or PARTIAL may be asked for.")  # RFC 9394 §3.1
-    return frozenset(found or ["ALL"]), partial_range
-
-
-def partial(cursor: Cursor) -> c.Partial:
-    """The range of PARTIAL: from the beginning, or with minus signs from the end (RFC 9394 §4)."""
-    match = _PARTIAL.match(cursor.text, cursor.at)
-    if match is None or match[1] != match[3]:
-        raise Malformed("The range of PARTIAL is not valid.")
-    cursor.at = match.end()
-    first, last = sorted((int(match[2]), int(match[4])))  # "500:400 is the same as 400:500"
-    if last > UID_MAX:
-        raise Malformed("The range of PARTIAL is not valid.")
-    return (-first, -last) if match[1] else (first, last)
+    return frozenset(found or ["ALL"]), partial_range, items
 
 
 def sources(cursor: Cursor, utf8: bool) -> tuple[c.Source, ...]:

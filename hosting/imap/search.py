@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 from hosting.imap import commands as c
-from hosting.imap import esearch, filters, sorting
+from hosting.imap import esearch, filters, newcomers, sorting
 from hosting.imap.contexts import Contexts, fixed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import quoted
@@ -115,13 +115,20 @@ def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, k
     order = command.order if isinstance(command, c.Sort) else _NO_ORDER
     if any(name == "RELEVANCY" for name, _reverse in order):
         return "What is ordered by relevancy is not updated."
-    contexts = session.contexts or Contexts(selected, session.services.clock)
+    contexts = contexts_of(session)
     refusal = contexts.refuses(len(results.found), is_sorted=bool(order))
     if not refusal:
         uids = [selected.uids[at] for at in results.order]
-        contexts.add(tag, fixed(key, selected), command.by_uid, uids, order)
+        contexts.add(tag, fixed(key, selected), command.by_uid, uids, order, items=command.items)
         session.contexts = contexts
     return refusal
+
+
+def contexts_of(session: Session) -> Contexts:
+    """Those that there are, or none yet."""
+    if session.contexts is not None:
+        return session.contexts
+    return Contexts(session.mailbox, session.services.clock, lambda: newcomers.tell(session))
 
 
 def require_charset(known: bool) -> None:

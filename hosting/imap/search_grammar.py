@@ -53,8 +53,9 @@ def multisearch(cursor: Cursor, utf8: bool, nesting: int) -> c.MultiSearch:
 
 def _search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
     returned, partial = None, None
+    items: tuple[c.FetchItem, ...] = ()
     if _follows(cursor, b"RETURN "):
-        returned, partial = return_options(cursor)
+        returned, partial, items = return_options(cursor)
         cursor.space()
     known = True
     if _follows(cursor, b"CHARSET "):
@@ -63,14 +64,15 @@ def _search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
     key = _program(cursor, nesting)
     if returned and "RELEVANCY" in returned:
         _require_fuzzy(key)
-    return c.Search(key, by_uid, returned, known, partial)
+    return c.Search(key, by_uid, returned, known, partial, items)
 
 
 def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
     cursor.space()
     returned, partial = None, None
+    items: tuple[c.FetchItem, ...] = ()
     if _follows(cursor, b"RETURN "):
-        returned, partial = return_options(cursor)
+        returned, partial, items = return_options(cursor)
         cursor.space()
     cursor.expect(b"(")
     order: list[tuple[str, bool]] = []
@@ -97,7 +99,7 @@ def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
     key = _program(cursor, nesting)
     if (returned and "RELEVANCY" in returned) or any(word == "RELEVANCY" for word, _reverse in order):
         _require_fuzzy(key)
-    return c.Sort(tuple(order), key, by_uid, known, returned, partial)
+    return c.Sort(tuple(order), key, by_uid, known, returned, partial, items)
 
 
 def thread(cursor: Cursor, by_uid: bool, nesting: int) -> c.Thread:

@@ -320,6 +320,42 @@ def test_what_the_session_brings_itself_is_not_fetched(house: House) -> None:
     assert told(client) == []
 
 
+def test_updated_searches_fetch_what_joins_them(house: House) -> None:
+    """§7: of new messages, not of flags that changed; with what NOTIFY asks for it is one response (§5.2)."""
+    client = house.client(select="INBOX")
+    play(
+        client,
+        """
+        C: a UID SEARCH RETURN (COUNT UPDATE (UID BODY.PEEK[HEADER.FIELDS (TO)])) SUBJECT Four UNFLAGGED
+        S: * ESEARCH (TAG "a") UID COUNT 0
+        S: a OK …
+        C: b SEARCH RETURN (UPDATE ()) ALL
+        S: b BAD …
+        """,
+    )
+    house.deliver("Four", "Five")
+    play(
+        client,
+        """
+        C: c NOOP
+        S: * 5 EXISTS
+        S: * 5 RECENT
+        S: * ESEARCH (TAG "a") UID ADDTO (0 4)
+        S: * 4 FETCH (UID 4 BODY[HEADER.FIELDS (TO)] {26}
+        S: To: alice@example.test
+        S:
+        S: )
+        S: c OK …
+        C: d NOTIFY SET (SELECTED (MessageNew (UID FLAGS) MessageExpunge))
+        S: d OK …
+        """,
+    )
+    house.deliver("Four")
+    lines = told(client)
+    assert lines[:3] == ["* 6 EXISTS", "* 6 RECENT", '* ESEARCH (TAG "a") UID ADDTO (0 6)']
+    assert lines[3] == "* 6 FETCH (UID 6 FLAGS (\\Recent) BODY[HEADER.FIELDS (TO)] {26}" and len(lines) == 7
+
+
 def test_what_others_bring_meanwhile_is_fetched(house: House) -> None:
     """§5.2: in the answer to the own APPEND or MOVE, too."""
     client = house.client(select="INBOX")
