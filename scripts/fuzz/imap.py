@@ -14,6 +14,7 @@ import contextlib
 import random
 import sys
 import time
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hosting.imap.limits import Limits
 from hosting.imap.patterns import Pattern
 from hosting.imap.replies import printable
 from hosting.imap.urls import BadUrl, parse, shown
+from hosting.imap.wire import Wire
 from storage.errors import InvalidInput
 
 LIMITS = Limits(message=5000, literal=500, early_literal=50, line=2000, swallowed=4000, nesting=12, ranges=50)
@@ -50,6 +52,9 @@ COMMANDS = [
     b'SETACL "Other Users/bob@example.test/INBOX" {3+}\r\na@b +lrswipkxtecda', b"DELETEACL INBOX -x", b"GETACL x",
     b'LIST (SUBSCRIBED) "" ("Other Users/*" %) RETURN (MYRIGHTS STATUS (UNSEEN))', b"LISTRIGHTS INBOX anyone",
     b'RENAME x "Other Users/alice@example.test/x"', b'MYRIGHTS "Other Users/x/INBOX"', b'CREATE "Other Users/a/b/c"',
+    b'NOTIFY SET STATUS (selected-delayed (MessageNew (UID BODY.PEEK[1.MIME]) MessageExpunge)) (personal NONE)',
+    b'NOTIFY SET (subtree (Lists {2+}\r\na/) (MailboxName SubscriptionChange)) (mailboxes "x" NONE) (inboxes (Foo))',
+    b"NOTIFY NONE", b"COMPRESS DEFLATE", b"UNAUTHENTICATE", b"SEARCH RETURN (UPDATE (UID FLAGS) COUNT) ALL",
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
 ]  # fmt: skip
 PIECES = [
@@ -120,6 +125,35 @@ def commands(rng: random.Random) -> None:
         resynchronises(octets)
 
 
+def layers(rng: random.Random) -> None:
+    """What a client compresses, however its zlib does it and wherever it is cut, says the same; damaged it may break."""
+    octets = b"".join(text(rng) for _ in range(rng.randrange(1, 12)))
+    deflate = zlib.compressobj(rng.choice((0, 1, 9)), zlib.DEFLATED, rng.choice((-9, -12, -15)))
+    raw = b"".join(
+        deflate.compress(piece) + deflate.flush(rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH, zlib.Z_NO_FLUSH)))
+        for piece in split(rng, octets)
+    ) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    assert inflate(rng, raw) == decode([octets]), octets
+    at = rng.randrange(len(raw))
+    inflate(rng, raw[:at] + rng.randbytes(rng.randrange(9)) + raw[at + rng.randrange(9) :])
+
+
+def inflate(rng: random.Random, raw: bytes) -> list[Event]:
+    wire = Wire(LIMITS)
+    wire.signed_in(True)
+    wire.compress()
+    found: list[Event] = []
+    for piece in split(rng, raw):
+        wire.feed(piece)
+        while (event := wire.next_frame(lambda: False)) is not None:
+            found.append(event)
+            if isinstance(event, Refusal) and event.close:
+                return found
+        if rng.random() < 0.5:
+            wire.rest()
+    return found
+
+
 def url(octets: bytes) -> None:
     """A message of this session, or none; and what is told of it fits into a response code."""
     with contextlib.suppress(BadUrl):
@@ -150,7 +184,7 @@ def fuzz(seed: int, *, rounds: int | None = None, seconds: float = 0.0) -> int:
     while done < rounds if rounds is not None else time.monotonic() < until:
         rng = random.Random(f"{seed}:{done}")
         try:
-            rng.choice([commands, commands, commands, names])(rng)
+            rng.choice([commands, commands, commands, names, layers])(rng)
         except Exception as error:
             error.add_note(f"seed {seed}, round {done}")
             raise
