@@ -361,3 +361,25 @@ def test_a_long_list_is_sorted_as_one(count: int, reverse: bool) -> None:
 def test_levels_imply_each_other() -> None:
     assert [score for _key, score in levels(TextKey("body", "some longer words"))] == [25, 60, 90]
     assert [score for _key, score in levels(TextKey("subject", "word"))] == [25, 60, 100]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "SEARCH " + "FUZZY " * 60 + "ALL",
+        "SEARCH " + "NOT FUZZY " * 30 + "ALL",
+        "SEARCH RETURN (" + "ALL " * 21 + "ALL) ALL",
+        "SORT RETURN (ALL) (" + "DATE " * 30 + "DATE) UTF-8 ALL",
+        "SORT RETURN (ALL) UTF-8 ALL",
+        "SEARCH CHARSET",
+        "SEARCH RETURN (UPDATE",
+        "SEARCH FILTER",
+        'SEARCH FILTER "a b"',
+        'CANCELUPDATE "a',
+        "CANCELUPDATE a",
+    ],
+)
+def test_hostile_searches(town: MailTown, command: str) -> None:
+    one = client(town)
+    one.send(b"a %b\r\nb NOOP\r\n" % command.encode())
+    assert [line[:5] for line in one.receive(0)] == ["a BAD", "b OK "]
