@@ -53,7 +53,6 @@ class Exchanges:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._clock = verifier.clock
         self._key = new_secret()
         self._nobodys = [ScramKey(0, os.urandom(32), os.urandom(32))] * _COMPARED
 
@@ -76,7 +75,7 @@ class Exchanges:
         nonce = first.nonce + b64encode(secrets.token_bytes(_NONCE_SIZE))
         challenge = scram.challenge(nonce, salt or salt_of(case.login_hash), verifier.scram_rounds)
         channel = first.header + (opening.channel if opening.plus else b"")
-        exchange = _Exchange(sign_in, self._clock.monotonic(), nonce, channel, first.bare, challenge)
+        exchange = _Exchange(sign_in, self._verifier.clock.monotonic(), nonce, channel, first.bare, challenge)
         box = seal(self._key, _pack(exchange), _CONTEXT)
         _wait(started)
         return ScramChallenge(opening.protocol, challenge, box)
@@ -88,7 +87,7 @@ class Exchanges:
             exchange = _unpack(open_sealed(self._key, box, _CONTEXT))
         except Corrupt:  # begun with an auth role that was replaced
             raise AuthenticationFailed("The exchange is not known any more; begin it anew.") from None
-        if self._clock.monotonic() - exchange.begun > SECONDS:
+        if self._verifier.clock.monotonic() - exchange.begun > SECONDS:
             raise AuthenticationFailed("The exchange took too long; begin it anew.")
         final = scram.read_final(message)
         case = None

@@ -23,7 +23,6 @@ from hosting.auth.local import LocalAuth
 from hosting.auth.sasl import read_bearer
 from hosting.auth.signin import BearerOffer, Offers
 from hosting.auth.tokens import Claims, ProviderSignIns
-from hosting.auth.verifier import Verifier
 from hosting.imap.session import Services
 from storage.errors import InvalidInput, Unavailable
 
@@ -47,7 +46,7 @@ class SignInTown:
 @pytest.fixture(scope="module")
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignInTown]:
     with new_mail_town(tmp_path_factory.mktemp("town")) as town:
-        local = LocalAuth(town.keys, town.authenticator._verifier, offers=Offers(scram_told=True))
+        local = LocalAuth(town.keys, town.verifier, offers=Offers(scram_told=True))
         town.services = replace(town.services, authenticator=local)
         town.authenticator = local
         row, text = town.provisioning.create_app_password(*town.accounts[ALICE], "phone", ["imap"])
@@ -435,8 +434,7 @@ class TokenTown:
 @pytest.fixture
 def tokens(signing: SignInTown) -> Iterator[TokenTown]:
     town, provider = signing.town, Provider()
-    local = town.authenticator
-    verifier: Verifier = local._verifier
+    verifier = town.verifier
     sign_ins = ProviderSignIns(verifier, provider)
     offers = Offers(
         scram=False, bearer=BearerOffer("mail openid", "https://id.example.test/.well-known/openid-configuration")
@@ -556,7 +554,7 @@ def test_long_tokens_fit_rfc_7628(tokens: TokenTown) -> None:
 def test_scram_that_is_taken_but_not_told_of(signing: SignInTown) -> None:
     """The default: programs that take it wherever they see it go on with PLAIN; -PLUS none takes that cannot bind."""
     town = signing.town
-    quiet = LocalAuth(town.keys, town.authenticator._verifier)
+    quiet = LocalAuth(town.keys, town.verifier)
     services = replace(town.services, authenticator=quiet)
     town.clock.advance(4000)
     for channel in (b"", CHANNEL):
@@ -568,9 +566,7 @@ def test_scram_that_is_taken_but_not_told_of(signing: SignInTown) -> None:
         assert ("AUTH=SCRAM-SHA-256-PLUS" in told) is bool(channel)
         assert exchange(client, ScramClient(ALICE, signing.app_password)).startswith("a OK")
         client.close()
-    off = replace(
-        town.services, authenticator=LocalAuth(town.keys, town.authenticator._verifier, offers=Offers(scram=False))
-    )
+    off = replace(town.services, authenticator=LocalAuth(town.keys, town.verifier, offers=Offers(scram=False)))
     client = CoreClient(off)
     client.session.channel = CHANNEL
     client.receive(1)
