@@ -126,7 +126,7 @@ def commands(rng: random.Random) -> None:
 
 
 def layers(rng: random.Random) -> None:
-    """What a client compresses, however its zlib does it and wherever it is cut, says the same; damaged it may break."""
+    """What a client compresses, however its zlib does it and wherever cut, says the same; damaged it may break."""
     octets = b"".join(text(rng) for _ in range(rng.randrange(1, 12)))
     deflate = zlib.compressobj(rng.choice((0, 1, 9)), zlib.DEFLATED, rng.choice((-9, -12, -15)))
     raw = b"".join(
