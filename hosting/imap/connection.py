@@ -177,11 +177,9 @@ class Connection(TwistedProtocol):
 
     def _go_on(self) -> None:
         """Takes of what arrived whatever can be taken now."""
-        if self._ending:
-            return
         if self._flow is None:
             self._next_command()
-        elif self._waiting in (NextLine, News):
+        elif self._waiting in (NextLine, News) and not self._ending:
             self._offer_line()
 
     def _next_command(self) -> None:
@@ -213,12 +211,10 @@ class Connection(TwistedProtocol):
             cast(Any, self.transport).resumeProducing()
 
     def _refuse(self, refusal: Refusal) -> None:
-        session = self.session
-        assert session is not None
-        if refusal.close:
+        if refusal.close or self.session is None:
             self.end(refusal.text)
             return
-        session.bad_commands += 1
+        self.session.bad_commands += 1
         self._send((refusal.tag or b"*") + b" " + refusal.word + refusal.text + b"\r\n")
         self._check_patience()
 
@@ -337,7 +333,10 @@ class Connection(TwistedProtocol):
                 self._send(data)
 
     def _send(self, data: bytes) -> None:
-        cast(Any, self.transport).write(data if self._wire is None else self._wire.pack(data))
+        if self._wire is not None and self._wire.is_compressed:
+            self._host.awake(self)
+            data = self._wire.pack(data)
+        cast(Any, self.transport).write(data)
 
     def _worked(self, result: Any, error: BaseException | None) -> None:
         """A worker is done; the session goes on in the event loop."""

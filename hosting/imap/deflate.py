@@ -115,7 +115,7 @@ class Inflated:
         if self._resting or self._raw or self._ended or not self._is_between_blocks():
             return
         self._stream = None
-        self._before = zlib.compress(self._before, 6)
+        self._before = zlib.compress(self._before, 1)
         self._resting = True
 
     def _is_between_blocks(self) -> bool:

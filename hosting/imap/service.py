@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,7 @@ from storage.values import AccountId, MailboxId
 _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
+_AWAKE: Final = 200  # compressed connections that may keep their streams, so that many that come at once stay small
 _WORKERS: Final = 12
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
@@ -112,10 +114,11 @@ class ImapService(Service):
         self._sharing = SharingWatch(self._shared, self._connections, self.run)
         self._watchers: dict[Watched, set[Connection]] = {}
         self._watching: dict[Connection, Watched | None] = {}
+        self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
         self._pool = ThreadPool(1, _WORKERS, "imap")
         self._ports: list[Any] = []
         self._feed: _FeedReader | None = None
-        self._sweeping = task.LoopingCall(self._sweep)
+        self._sweeping = task.LoopingCall(self.end_silent)
         self._sweeping.clock = reactor
         self._ids = itertools.count(1)
         self._prefix = f"{os.getpid():x}-{int(time.time()):x}"
@@ -184,6 +187,7 @@ class ImapService(Service):
         self._registry.disconnect(address)
         self.counters.connections -= 1
         self._connections.discard(connection)
+        self._awake.pop(connection, None)
 
     def run(self, work: Work, done: Callable[[Any, BaseException | None], None]) -> None:
         """Runs blocking work in a thread; `done` is called in the event loop."""
@@ -200,6 +204,13 @@ class ImapService(Service):
 
     def soon(self, call: Callable[..., Any], *args: Any) -> None:
         self._reactor.callLater(0, call, *args)
+
+    def awake(self, connection: Connection) -> None:
+        """A compressed connection speaks; of too many, the one that was silent for longest rests now."""
+        self._awake[connection] = None
+        self._awake.move_to_end(connection)
+        if len(self._awake) > _AWAKE:
+            self._awake.popitem(last=False)[0].rest()
 
     def tls_context(self) -> Any:
         return self._tls_context
@@ -323,9 +334,6 @@ class ImapService(Service):
         """How many connections each address has."""
         return self._registry.addresses()
 
-    def _sweep(self) -> None:
-        self.end_silent()
-
     def end_silent(self, passed: float = 0.0) -> None:
         """Ends connections that have been silent for too long (RFC 9051 §5.4), as if `passed` more seconds had passed.
 
@@ -339,6 +347,7 @@ class ImapService(Service):
             silent = now - connection.last_activity
             if silent > _REST:
                 connection.rest()
+                self._awake.pop(connection, None)
             if session is None or session.state is State.GREETED:
                 if silent > self._limits.sign_in_timeout:
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")

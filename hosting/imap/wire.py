@@ -71,6 +71,10 @@ class Wire:
         """Nothing has arrived of another command."""
         return not self.unread and self._decoder.at_rest
 
+    @property
+    def is_compressed(self) -> bool:
+        return self._in is not None
+
     def discard(self) -> None:
         """Forgets what arrived: it was not protected, and what follows is."""
         self._decoder.discard()

@@ -371,6 +371,24 @@ def test_a_client_that_vanishes_leaves_nothing(server: RunningServer) -> None:
     assert in_reactor(lambda: dict(server.service._registry._accounts)) == {}  # type: ignore[attr-defined]
 
 
+def test_of_many_compressed_connections_few_keep_their_streams(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hosting.imap.service._AWAKE", 1)
+    clients = [connect(server) for _ in range(3)]
+
+    def streams() -> int:
+        wires = [each._wire for each in server.service._connections]  # type: ignore[attr-defined]
+        return sum(wire is not None and wire.is_compressed and wire._out._stream is not None for wire in wires)
+
+    wait_until(lambda: in_reactor(streams) <= 1)
+    for number in range(3):
+        for client in clients:
+            play(client, f"C: a{number} NOOP\nS: a{number} OK …")
+    for client in clients:
+        client.close()
+
+
 def test_a_bomb_ends_its_own_connection_and_holds_up_nobody(server: RunningServer) -> None:
     """100 MB out of 100 KB: a line without an end."""
     client, other = connect(server), connect(server)
