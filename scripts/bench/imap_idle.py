@@ -45,6 +45,12 @@ LONG = (
 
 def idle(server: peers.Server, a: argparse.Namespace, message: bytes) -> None:
     """Memory of each connection, and the time until those of one user wake."""
+    for number in range(a.users):  # every worker has begun, and knows every account
+        for _ in range(2):
+            first = Imap(server, tls=not a.plain, user=server.users % (number + 1))
+            first.command(b"SELECT INBOX")
+            first.close()
+    time.sleep(REST)
     before = peers.proportional_kib(server.pid)
     held: dict[str, list[Imap]] = {}
     for number in range(a.connections):
