@@ -84,7 +84,8 @@ def find_part(root: Part, numbers: tuple[int, ...]) -> Part | None:
     """The part that a section number names; () names the message itself.
 
     RFC 9051 §6.4.5.1: numbers count the parts of a multipart; part 1 of a message that is none is its body; the numbers
-    go on inside a message/rfc822 part as if it were the message.
+    go on inside a message/rfc822 part as if it were the message. Part 1 of a multipart without parts is the empty text
+    that its BODYSTRUCTURE names.
     """
     part = root
     of_message = True  # whether `part` stands for a message, whose part 1 may be its own body
@@ -93,9 +94,9 @@ def find_part(root: Part, numbers: tuple[int, ...]) -> Part | None:
             part = part.embedded
             of_message = True
         if part.kind is Kind.MULTIPART:
-            if not 1 <= number <= len(part.children):
+            if not 1 <= number <= max(1, len(part.children)):
                 return None
-            part = part.children[number - 1]
+            part = part.children[number - 1] if part.children else Part(part.end, part.end, part.end)
         elif number != 1 or not of_message:
             return None
         of_message = False

@@ -9,6 +9,7 @@ import pytest
 from storage.errors import Corrupt
 from storage.mime.message import read_message
 from storage.mime.parts import SectionText, find_part, find_section, header_fields, pack_parts, unpack_parts
+from storage.values import ByteSpan
 
 TYPICAL = (Path(__file__).parents[1] / "data" / "mime" / "typical.eml").read_bytes().replace(b"\n", b"\r\n")
 ROOT = unpack_parts(pack_parts(read_message(TYPICAL).root))  # FETCH works on what was packed
@@ -109,3 +110,11 @@ def test_header_subsets_end_with_an_empty_line() -> None:
     assert header_fields(header, frozenset((b"To",)), negate=True) == b"From: a\r\nX: d\r\n\r\n"
     assert header_fields(header, frozenset((b"Cc",))) == b"\r\n"
     assert header_fields(b"To: cut", frozenset((b"to",))) == b"To: cut\r\n\r\n"
+
+
+@pytest.mark.parametrize("text", ["Content-Type: multipart/x\r\n\r\n", "Content-Type: multipart/x; boundary=b\r\n\r\n"])
+def test_part_1_of_a_multipart_without_parts_is_the_empty_text_of_its_structure(text: str) -> None:
+    data = text.encode() + b"body"
+    root = unpack_parts(pack_parts(read_message(data).root))
+    assert [find_section(root, (1,), each) for each in ("", "MIME")] == [ByteSpan(len(data), len(data))] * 2
+    assert find_section(root, (2,), "") is find_section(root, (1, 1), "") is find_section(root, (1,), "TEXT") is None
