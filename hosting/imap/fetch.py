@@ -16,7 +16,7 @@ from hosting.imap.commands import Fetch, FetchItem, Flags
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.esearch import window
 from hosting.imap.fetch_items import SIMPLE, Plan, Slice, responses, streamed
-from hosting.imap.replies import Refused
+from hosting.imap.replies import Bad, Refused
 from hosting.imap.sections import section_writer
 from hosting.imap.selected import Selected
 from hosting.imap.selecting import changed_since, vanished_since
@@ -110,7 +110,7 @@ def _tells_flags(items: Sequence[FetchItem]) -> bool:
 
 def _vanished(session: Session, command: Fetch, since: int) -> Flow[None]:
     if not session.qresync:
-        raise Refused(b"CLIENTBUG", "ENABLE QRESYNC first.")
+        raise Bad("ENABLE QRESYNC first.")  # RFC 7162 §3.2.6
     view = session.mailbox.view
     last = view.uidnext - 1
     asked = UidSet.of_ranges((low or last, high or last) for low, high in command.numbers.ranges)
