@@ -52,7 +52,7 @@ from storage.values import AccountId, MailboxId
 _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
-_AWAKE: Final = 200  # compressed connections that may keep their streams, so that many that come at once stay small
+_AWAKE: Final = 50  # compressed connections that may keep their streams, so that many that come at once stay small
 _WORKERS: Final = 12
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
