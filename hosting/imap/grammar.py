@@ -22,6 +22,7 @@ from hosting.imap.limits import Limits
 from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
 from hosting.imap.metadata_grammar import get_metadata, set_metadata
 from hosting.imap.search_grammar import multisearch, search, sort, thread
+from hosting.imap.uid_batches_grammar import uid_batches
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
 _ID_VALUE = 1024  # RFC 2971 §3.3
@@ -351,4 +352,5 @@ _PARSERS: Final[dict[str, Parser]] = {
     "UID THREAD": _searching(thread, by_uid=True),
     "ESEARCH": lambda cursor, grammar: multisearch(cursor, grammar.utf8, grammar.nesting),
     "CANCELUPDATE": _cancel_update,
+    "UIDBATCHES": lambda cursor, _: uid_batches(cursor),
 }

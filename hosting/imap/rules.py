@@ -28,6 +28,7 @@ from hosting.imap import (
     search,
     selecting,
     signin,
+    uid_batches,
 )
 from hosting.imap import commands as c
 from hosting.imap import status as status_command
@@ -37,6 +38,7 @@ from hosting.imap.layer_grammar import Compress, Unauthenticate
 from hosting.imap.metadata_grammar import GetMetadata, SetMetadata
 from hosting.imap.notify_grammar import Notify
 from hosting.imap.session import News, Rule, State
+from hosting.imap.uid_batches_grammar import UidBatches
 
 _ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
 _GREETED = frozenset({State.GREETED})
@@ -117,4 +119,5 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Thread: _rule(search.thread, _SELECTED, _by_number),
     c.MultiSearch: _rule(multisearch.multisearch, _SIGNED_IN, _expunges),
     c.CancelUpdate: _rule(search.cancel_update, _SELECTED, _expunges),
+    UidBatches: _rule(uid_batches.uid_batches, _SELECTED, _expunges),
 }

@@ -56,6 +56,7 @@ COMMANDS = [
     b'NOTIFY SET (subtree (Lists {2+}\r\na/) (MailboxName SubscriptionChange)) (mailboxes "x" NONE) (inboxes (Foo))',
     b"NOTIFY NONE", b"COMPRESS DEFLATE", b"UNAUTHENTICATE", b"SEARCH RETURN (UPDATE (UID FLAGS) COUNT) ALL",
     b"FETCH 1 BINARY.PEEK[1.2]<0.10>", b'GETQUOTAROOT "a\\"b"', b"UID EXPUNGE 4:2", b"LSUB {0}\r\n *", b"CLOSE",
+    b"UIDBATCHES 500 1:2",
 ]  # fmt: skip
 PIECES = [
     b" ", b"  ", b"(", b")", b'"', b"\\", b"{5}\r\n", b"{5+}\r\n", b"{4294967296}\r\n", b"{99999999999999999999}",
