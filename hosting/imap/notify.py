@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from hosting.imap import newcomers, places
@@ -131,9 +132,8 @@ class Listener:
             if account_id in self._watched:
                 continue
             lease = session.services.installation.account(session.user.tenant_id, account_id, limits=owner.limits)
-            try:
-                account = yield from blocking(lease.__enter__)
-                listing = yield from blocking(lambda account=account: Watch.read(account))  # type: ignore[misc]
+            try:  # in one step: a client that hangs up meanwhile leaves nothing open
+                account, listing = yield from blocking(partial(Watch.opened, lease))
             except CleanmailError:  # he has ended a moment ago
                 lease.__exit__(None, None, None)
                 continue
@@ -191,7 +191,7 @@ class Listener:
         self._check()
 
     def name_changed(self, watch: Watch, mailbox_id: MailboxId, name: str, old: str | None) -> None:
-        if mailbox_id in watch.listing.mailboxes and "l" not in self._rights(watch, mailbox_id):
+        if "l" not in self._rights(watch, mailbox_id):  # also of one that is gone: it was none of the user's business
             return
         mine, before = self._name(watch, name), None if old is None else self._name(watch, old)
         if not (self._asked(watch, mine) | (self._asked(watch, before) if before is not None else 0)) & NAME:
@@ -203,7 +203,9 @@ class Listener:
             names.setdefault(above, None)  # its parent is affected, too (RFC 5465 §5.4)
         self._check()
 
-    def subscription_changed(self, name: str) -> None:
+    def subscription_changed(self, watch: Watch, name: str) -> None:
+        if watch is not self._own:  # what others are subscribed to is their own business
+            return
         is_own = not places.is_of_others(name)
         self._rights_changed = self._rights_changed or (not is_own and bool(self._interests.subscribed))
         if self._interests.of_mailbox(name, is_own=is_own, is_subscribed=True) & SUBSCRIPTION:

@@ -17,7 +17,16 @@ from typing import Final, Protocol
 
 from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.interests import EXPUNGE, FLAGS, NEW
-from storage.changes import AccountEnded, Change, Gap, MailboxesChanged, Published, RightsChanged, TenantEnded
+from storage.changes import (
+    AccountChanged,
+    AccountEnded,
+    Change,
+    Gap,
+    MailboxesChanged,
+    Published,
+    RightsChanged,
+    TenantEnded,
+)
 from storage.errors import CleanmailError, NotFound
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
@@ -32,7 +41,7 @@ class Watcher(Protocol):
 
     def messages_changed(self, watch: Watch, mailbox: Mailbox, events: int) -> None: ...
     def name_changed(self, watch: Watch, mailbox_id: MailboxId, name: str, old: str | None) -> None: ...
-    def subscription_changed(self, name: str) -> None: ...
+    def subscription_changed(self, watch: Watch, name: str) -> None: ...
     def annotations_changed(self, watch: Watch, mailbox_id: MailboxId, entries: Collection[str]) -> None: ...
     def rights_changed(self) -> None: ...
     def wake(self) -> None:
@@ -64,6 +73,12 @@ class Watch:
         """Blocks."""
         listed = {mailbox.id: mailbox for mailbox in account.mailboxes.list()}
         return Listing(listed, frozenset(account.mailboxes.subscriptions()))
+
+    @staticmethod
+    def opened(lease: AbstractContextManager[Account]) -> tuple[Account, Listing]:
+        """An account of another, open from here on, and what is in it. Blocks."""
+        account = lease.__enter__()
+        return account, Watch.read(account)
 
     def begin_reading(self) -> bool:
         """Whether to read now; else it is read once more when the reading under way is done."""
@@ -106,7 +121,7 @@ class Watch:
                 self._tell_name(mailbox.id, mailbox.name, old, by, own)
         for name in before.subscribed ^ listing.subscribed:
             for watcher in self._others(by if name in own else None):
-                watcher.subscription_changed(name)
+                watcher.subscription_changed(self, name)
         for mailbox in listing.mailboxes.values():
             known = before.mailboxes.get(mailbox.id)
             if known is not None:
@@ -141,6 +156,13 @@ class Watch:
 
     def _others(self, but: Watcher | None) -> Iterable[Watcher]:
         return [watcher for watcher in self.watchers if watcher is not but]
+
+    def take_lease(self, lease: AbstractContextManager[Account]) -> None:
+        """Whoever began to watch may hold his account open by his session alone, and leave before the others."""
+        if self._lease is None:
+            self._lease = lease
+        else:
+            lease.__exit__(None, None, None)
 
     def release(self) -> None:
         lease, self._lease = self._lease, None
@@ -182,7 +204,7 @@ class Watches:
         if watch is None or watch.account is not account:
             watch = self._accounts[account.account_id] = Watch(account, listing, lease)
         elif lease is not None:
-            lease.__exit__(None, None, None)
+            watch.take_lease(lease)
         watch.watchers.add(watcher)
         return watch
 
@@ -220,12 +242,12 @@ class Watches:
                         _log.warning("account %d could not be looked at: %s", account_id, type(error).__name__)
                 case MailboxesChanged(account_id=account_id) if account_id in self._accounts:
                     anew[id(self._accounts[account_id])] = self._accounts[account_id]
-                case RightsChanged(tenant_id=tenant_id):
-                    for watcher in list(self._tenants.get(tenant_id, ())):
-                        watcher.rights_changed()
-                        watcher.wake()
-                case AccountEnded(account_id=account_id) if account_id in self._accounts:
-                    self._accounts.pop(account_id).release()
+                case RightsChanged(tenant_id=tenant_id) | AccountChanged(tenant_id=tenant_id):
+                    self._look_at_rights(tenant_id)  # an owner may have been suspended, or be back
+                case AccountEnded(tenant_id=tenant_id, account_id=account_id):
+                    if account_id in self._accounts:
+                        self._accounts.pop(account_id).release()
+                    self._look_at_rights(tenant_id)
                 case TenantEnded(tenant_id=tenant_id):
                     for watch in [each for each in self._accounts.values() if each.account.tenant_id == tenant_id]:
                         self._accounts.pop(watch.account.account_id).release()
@@ -233,6 +255,11 @@ class Watches:
                     anew.update((id(watch), watch) for watch in self._accounts.values())
         self.wake(touched)
         return list(anew.values())
+
+    def _look_at_rights(self, tenant_id: TenantId) -> None:
+        for watcher in list(self._tenants.get(tenant_id, ())):
+            watcher.rights_changed()
+            watcher.wake()
 
     def wake(self, watches: Iterable[Watch]) -> None:
         """Lets those tell who have something to tell, each once."""

@@ -10,8 +10,10 @@ from imap_play import CoreClient, SocketClient, play
 from imap_server import running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from hosting.imap.decoder import Frame
+from hosting.imap.effects import Work
 from hosting.imap.watches import Watch
-from storage.changes import RightsChanged, Subscriber
+from storage.changes import AccountChanged, RightsChanged, Subscriber
 from storage.mail.messages import NewMessage
 from storage.values import SEEN, AccountId, UidSet
 
@@ -41,7 +43,7 @@ class House:
         """What was committed reaches everybody."""
         watches = self.town.services.watches
         changes = self.subscriber.drain()
-        if any(isinstance(change, RightsChanged) for change in changes):
+        if any(isinstance(change, RightsChanged | AccountChanged) for change in changes):
             self.town.services.shared.forget()
         for watch in watches.changed(changes):
             watch.take(Watch.read(watch.account))
@@ -604,6 +606,63 @@ def test_what_may_be_looked_up_and_not_read(house: House) -> None:
     )
     house.deliver("Four")
     assert told(bob) == []
+
+
+def test_names_that_may_not_be_seen_are_not_told(house: House) -> None:
+    """§5.4, RFC 4314 §6: neither when such a mailbox goes nor by its owner's subscriptions."""
+    share(house, "lr")
+    wishes = '(SUBTREE "Other Users" (MailboxName)) (PERSONAL (SubscriptionChange)) (SUBSCRIBED (SubscriptionChange))'
+    bob = house.client(f"a NOTIFY SET {wishes}\r\n", user=BOB)
+    for change in ("create", "subscribe", "unsubscribe", "delete"):
+        with house.town.account() as account:
+            getattr(account.mailboxes, change)("Secret")
+        house.hear()
+        assert told(bob) == []
+
+
+def test_an_owner_who_is_suspended(house: House) -> None:
+    """Nobody hears of his mailboxes until he is back."""
+    share(house, "lr")
+    name = f"Other Users/{ALICE}/INBOX"
+    bob = house.client(user=BOB)
+    play(bob, 'C: a NOTIFY SET (SUBTREE "Other Users" (MessageNew MessageExpunge MailboxName))\nS: a OK …')
+    house.town.provisioning.suspend_account(*house.town.accounts[ALICE])
+    house.hear()
+    assert told(bob) == [f'* LIST (\\NonExistent \\NoAccess) "/" "{name}"']
+    house.deliver("Four")
+    assert told(bob) == []
+    house.town.provisioning.resume_account(*house.town.accounts[ALICE])
+    house.hear()
+    assert told(bob) == [f'* LIST (\\HasNoChildren) "/" "{name}"']
+
+
+def test_an_account_is_open_as_long_as_somebody_watches_it(house: House) -> None:
+    share(house, "lr")
+    installation, key = house.town.installation, house.town.accounts[ALICE]
+    alice = house.client("a NOTIFY SET (PERSONAL (MailboxName))\r\n")
+    bob = house.client('a NOTIFY SET (SUBTREE "Other Users" (MailboxName))\r\n', user=BOB)
+    alice.send(b"b LOGOUT\r\n")
+    assert not installation._accounts._is_idle(key)
+    bob.send(b"b LOGOUT\r\n")
+    assert installation._accounts._is_idle(key)
+
+
+def test_who_hangs_up_meanwhile_leaves_no_account_open(house: House) -> None:
+    """As a connection does it: what was opened is handed over, then the command is closed."""
+    share(house, "lr")
+    bob = house.client(user=BOB)
+    bob.decoder.feed(b'a NOTIFY SET (SUBTREE "Other Users" (MailboxName))\r\n')
+    frame = bob.decoder.next_frame()
+    assert isinstance(frame, Frame)
+    flow, pool, key = bob.session.respond(frame), house.town.installation._accounts, house.town.accounts[ALICE]
+    effect = next(flow)
+    while pool._is_idle(key):
+        assert isinstance(effect, Work)
+        opened = effect.run()
+        effect = flow.send(opened)
+    flow.close()
+    bob.session.close()
+    assert pool._is_idle(key)
 
 
 # --- on sockets ---
