@@ -50,6 +50,8 @@ def special_use(asked: Iterable[str]) -> tuple[str, ...]:
 
 def delete(session: Session, _: bytes, command: Delete) -> Flow[bytes]:
     place = yield from places.find(session, command.mailbox, rights.NEEDED["DELETE"])
+    if place.is_own and place.mailbox.name == "INBOX":
+        raise Refused(b"CANNOT", "INBOX cannot be deleted.")  # RFC 9051 §6.3.5; no matter of permission
     yield from other_mailboxes.delete(session, place)
     selected = session.selected
     if selected is not None and selected.account is place.account and selected.mailbox_id == place.mailbox.id:
