@@ -154,13 +154,13 @@ message = Table(
     info=technical("one stored message file", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
+# What only PostgreSQL would read (postgresql_where) loads its whole dialect: a fifteenth of each process's start, 2 MB.
 Index(
     "message_by_delivery",
     message.c.account_id,
     message.c.delivery_id,
     unique=True,
     sqlite_where=message.c.delivery_id.is_not(None),
-    postgresql_where=message.c.delivery_id.is_not(None),
 )
 Index("message_by_indexed", message.c.account_id, message.c.indexed, sqlite_where=message.c.indexed.is_(False))
 

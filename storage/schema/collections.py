@@ -92,7 +92,6 @@ Index(
     object_data.c.account_id,
     object_data.c.file,
     sqlite_where=object_data.c.file.is_not(None),
-    postgresql_where=object_data.c.file.is_not(None),
 )
 
 # What a time-range query asks (RFC 4791 §9.9). Times are Unix seconds; of an object without a zone as if it were UTC.
