@@ -18,7 +18,8 @@ from hosting.imap.partial_grammar import partial
 _NAME = re.compile(rb"[A-Za-z0-9.]+")
 _PART = re.compile(rb"[1-9]\d{0,8}(?:\.[1-9]\d{0,8})*")
 _SECTION_TEXT = re.compile(rb"[A-Za-z.]+")
-_PARTIAL = re.compile(rb"<(\d{1,19})\.(\d{1,19})>")
+_PARTIAL = re.compile(rb"<(\d{1,19})(?:\.(\d{1,19}))?>")
+_TO_THE_END = (1 << 63) - 1
 _LAZY = re.compile(rb" \(LAZY(?: LAZY){0,9}\)", re.IGNORECASE)
 _DEEPEST = 100
 _MOST_ITEMS = 200
@@ -191,13 +192,15 @@ def _part(cursor: Cursor) -> tuple[int, ...]:
 
 
 def _partial(cursor: Cursor) -> tuple[int, int] | None:
+    """First octet and length. Without a length all that follows, as Dovecot reads it; RFC 9051 §9 has both."""
     if cursor.peek() != b"<":
         return None
     match = _PARTIAL.match(cursor.text, cursor.at)
-    if match is None or int(match[2]) == 0:
+    length = _TO_THE_END if match is None or match[2] is None else int(match[2])
+    if match is None or length == 0:
         raise Malformed("The partial range is not valid.")
     cursor.at = match.end()
-    return int(match[1]), int(match[2])
+    return int(match[1]), length
 
 
 def _fields(cursor: Cursor) -> tuple[bytes, ...]:
