@@ -9,23 +9,25 @@ Standards: RFC 9051 §6.3.9, §7.3.1; RFC 5258; RFC 5819; RFC 6154; RFC 8440; RF
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from hosting.imap import encode, metadata, places, rights
 from hosting.imap.acl import rights_response
 from hosting.imap.commands import ListMailboxes, ListSubscribed
-from hosting.imap.effects import Flow
+from hosting.imap.effects import Flow, blocking
 from hosting.imap.other_users import PREFIX, Owner
 from hosting.imap.patterns import Pattern
 from hosting.imap.place import Place
 from hosting.imap.session import Session
 from hosting.imap.status import mailbox_status
-from storage.errors import NotFound
+from storage.errors import Corrupt, NotFound
 from storage.mail.account import Account
+from storage.mail.mailboxes import Mailbox
 
+_log = logging.getLogger(__name__)
 _WILD: Final = re.compile("[*%]")
 
 
@@ -36,11 +38,15 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
     patterns = [command.reference + pattern for pattern in command.patterns if pattern]
     tree = yield from _tree(session, patterns, command.only, keep=bool(command.status or command.metadata))
     accepts = _accepted(patterns)
+    recursive = "RECURSIVEMATCH" in command.only
+    below_them = [name for name in tree.names(command.only) if tree.chosen(name, command.only)] if recursive else []
+    above_chosen = _parents(below_them)
+    above_untold = _parents(name for name in below_them if not accepts(name))  # CHILDINFO says something new there
     told_subscribed = bool({"SUBSCRIBED"} & (command.only | command.returned))
     for name in sorted(filter(accepts, tree.candidates(command.only)), key=_inbox_first):
         chosen = tree.chosen(name, command.only)
-        below = "RECURSIVEMATCH" in command.only and tree.chosen_below(name, command.only)
-        if not chosen and not (below and not tree.all_told_below(name, command.only, accepts)):
+        below = name in above_chosen
+        if not chosen and name not in above_untold:
             continue
         words = tree.attributes(name, extended=session.rev2 or command.extended)
         if told_subscribed and name in tree.subscribed:
@@ -84,13 +90,13 @@ class _Tree:
         self.subscribed = account.mailboxes.subscriptions()
         self._parents = _parents(self.places)
 
-    def add(self, owner: Owner, account: Account) -> None:
+    def add(self, owner: Owner, account: Account, listed: Iterable[Mailbox]) -> None:
         """What an owner lets the user look up."""
-        for mailbox in account.mailboxes.list():
+        for mailbox in listed:
             place = places.of_owner(owner, account, mailbox)
             if rights.has(place.rights, rights.NEEDED["LIST"]):
                 self.places[place.name] = place
-        self._parents = _parents(self.places)
+                self._parents |= _parents((place.name,))
 
     def candidates(self, only: frozenset[str]) -> set[str]:
         names = set(self.places) | self._parents
@@ -107,16 +113,9 @@ class _Tree:
         place = self.places.get(name)
         return "SPECIAL-USE" not in only or (place is not None and place.is_own and bool(place.mailbox.special_use))
 
-    def chosen_below(self, name: str, only: frozenset[str]) -> bool:
-        prefix = name + "/"
-        names = self.subscribed if "SUBSCRIBED" in only else self.places
-        return any(other.startswith(prefix) and self.chosen(other, only) for other in names)
-
-    def all_told_below(self, name: str, only: frozenset[str], accepts: Callable[[str], bool]) -> bool:
-        """Whether what is chosen below a name is all listed itself, so that CHILDINFO would say nothing new."""
-        prefix = name + "/"
-        names = self.subscribed if "SUBSCRIBED" in only else self.places
-        return all(accepts(other) for other in names if other.startswith(prefix) and self.chosen(other, only))
+    def names(self, only: frozenset[str]) -> Collection[str]:
+        """Those that can be chosen."""
+        return self.subscribed if "SUBSCRIBED" in only else self.places
 
     def attributes(self, name: str, *, extended: bool) -> list[str]:
         r"""`extended`: the client knows that \NonExistent implies \Noselect (RFC 5258 §3.4)."""
@@ -139,10 +138,15 @@ def _tree(session: Session, patterns: Sequence[str], only: frozenset[str], *, ke
     if "SUBSCRIBED" in only and not any(map(places.is_of_others, tree.subscribed)):
         return tree
     for owner in (yield from places.shared(session)).owners.values():
-        with suppress(NotFound):  # he has ended a moment ago
-            tree.add(owner, (yield from places.opened(session, owner)))
-        if not keep and session.others is not None:
-            session.others.let_go(but=session.selected.account if session.selected is not None else None)
+        try:
+            account = yield from places.opened(session, owner)
+            tree.add(owner, account, (yield from blocking(account.mailboxes.list)))
+        except NotFound:  # he has ended a moment ago
+            continue
+        except Corrupt:  # which must not stop all with whom he shares something from seeing their own mailboxes
+            _log.warning("mailboxes of account %d cannot be listed for others", owner.account_id)
+        if not keep:
+            places.let_go(session)
     return tree
 
 

@@ -66,6 +66,12 @@ def opened(session: Session, owner: Owner) -> Flow[Account]:
     return (yield from session.others.account(session.services.installation, session.user.tenant_id, owner))
 
 
+def let_go(session: Session) -> None:
+    """Of others' accounts, but for the one in which the selected mailbox lies; a command does so when it ends."""
+    if session.others is not None:
+        session.others.let_go(but=session.selected.account if session.selected is not None else None)
+
+
 def is_of_others(name: str) -> bool:
     """Whether a name belongs to the namespace of others, whoever is there."""
     return name == ROOT or name.startswith(PREFIX)
