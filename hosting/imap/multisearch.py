@@ -51,6 +51,7 @@ def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[by
     found = 0
     for number, name in enumerate(names):
         yield progress.told(number, len(names))
+        places.let_go(session)  # of what was searched before
         opened = yield from _opened(session, name)
         if opened is None:
             continue
@@ -166,8 +167,9 @@ def _of_others(session: Session, root: str) -> Flow[list[str]]:
             account = yield from places.opened(session, owner)
         except NotFound:  # he has ended a moment ago
             continue
-        mailboxes = [box for box in account.mailboxes.list() if rights.has(owner.rights.get(box.id, ""), "lr")]
-        names += [owner.name_of(box.name) for box in mailboxes]
+        listed = yield from blocking(account.mailboxes.list)
+        names += [owner.name_of(box.name) for box in listed if rights.has(owner.rights.get(box.id, ""), "lr")]
+        places.let_go(session)
     return names
 
 

@@ -36,6 +36,7 @@ from storage.values import AccountId, MailboxId, TenantId
 ROOT: Final = "Other Users"
 PREFIX: Final = ROOT + SEPARATOR
 _KEPT: Final = 20_000  # accounts whose shared mailboxes a worker remembers
+_KEPT_RIGHTS: Final = 200_000  # … and what all of them may do
 
 _Key = tuple[TenantId, AccountId]
 
@@ -64,6 +65,10 @@ class Shared:
 
     owners: Mapping[AccountId, Owner] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        """The number of mailboxes."""
+        return sum(len(owner.rights) for owner in self.owners.values())
+
     def rights(self, owner_id: AccountId, mailbox_id: MailboxId) -> str:
         owner = self.owners.get(owner_id)
         return owner.rights.get(mailbox_id, "") if owner is not None else ""
@@ -85,12 +90,13 @@ class Shared:
 class SharedMailboxes:
     """Confined to the event loop, but for `load`."""
 
-    __slots__ = ("_known", "_of_tenant", "_tellings", "directory")
+    __slots__ = ("_known", "_of_tenant", "_rights", "_tellings", "directory")
 
     def __init__(self, directory: RightsDirectory) -> None:
         self.directory = directory
         self._known: OrderedDict[_Key, Shared] = OrderedDict()
         self._of_tenant: dict[TenantId, set[AccountId]] = {}  # who is known, so that forgetting looks at nobody else
+        self._rights = 0  # how many are known
         self._tellings = 0  # how often something was forgotten
 
     def of(self, who: Principal) -> Flow[Shared]:
@@ -103,12 +109,18 @@ class SharedMailboxes:
         tellings = self._tellings
         loaded = yield from blocking(lambda: self.load(*key))
         if tellings == self._tellings:  # else it may be older than what was told meanwhile
-            self._known[key] = loaded
-            self._of_tenant.setdefault(who.tenant_id, set()).add(who.account_id)
-            if len(self._known) > _KEPT:
-                (tenant_id, account_id), _ = self._known.popitem(last=False)
-                self._of_tenant[tenant_id].discard(account_id)
+            self._keep(key, loaded)
         return loaded
+
+    def _keep(self, key: _Key, loaded: Shared) -> None:
+        before = self._known.pop(key, None)  # another command of the account asked at the same time
+        self._known[key] = loaded
+        self._of_tenant.setdefault(key[0], set()).add(key[1])
+        self._rights += len(loaded) - (len(before) if before is not None else 0)
+        while len(self._known) > _KEPT or (self._rights > _KEPT_RIGHTS and len(self._known) > 1):
+            (tenant_id, account_id), oldest = self._known.popitem(last=False)
+            self._of_tenant[tenant_id].discard(account_id)
+            self._rights -= len(oldest)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -131,9 +143,10 @@ class SharedMailboxes:
         if tenant_id is None:
             self._known.clear()
             self._of_tenant.clear()
+            self._rights = 0
         else:
             for account_id in self._of_tenant.pop(tenant_id, ()):
-                del self._known[tenant_id, account_id]
+                self._rights -= len(self._known.pop((tenant_id, account_id)))
 
 
 _LEAVING = (Select, Close, Unselect, Logout)
