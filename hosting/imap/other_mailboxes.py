@@ -4,7 +4,7 @@ A new mailbox has the list of the one above it, whoever makes it, and a deleted 
 keeps its own. A mailbox stays in the account of its owner, and at the top of an account only its owner makes mailboxes.
 Whoever renames one has to have the right `x` to all that are moved along.
 
-Raises: NotFound, NotPermitted, AlreadyExists, InvalidInput, LimitReached.
+Raises: NotFound, NotPermitted, AlreadyExists, InvalidInput, LimitReached, Conflict.
 Standards: RFC 4314 §4.
 """
 
@@ -67,12 +67,13 @@ def create(session: Session, home: Home, called: str, uses: tuple[str, ...]) -> 
         above = _above(before, mailbox.name)
         if above is not None:
             there = {each.id for each in before}
-            made = [each.id for each in mailboxes.list() if _is_on_the_way(each.name, mailbox.name)]
-            made = [each for each in made if each not in there]
+            made = [each for each in mailboxes.list() if _is_on_the_way(each.name, mailbox.name)]
+            made = [each for each in made if each.id not in there]
             try:
-                shared.directory.inherit(tenant_id, owner_id, above.id, made)
+                shared.directory.inherit(tenant_id, owner_id, above.id, [each.id for each in made])
             except CleanmailError:
-                mailboxes.delete(mailbox.name)
+                for each in made:
+                    mailboxes.delete(each.name, only=each.id)
                 raise
         return mailbox
 
@@ -88,7 +89,7 @@ def delete(session: Session, place: Place) -> Flow[None]:
     shared, tenant_id = session.services.shared, session.user.tenant_id
 
     def work() -> None:
-        mailboxes.delete(place.mailbox.name)
+        mailboxes.delete(place.mailbox.name, only=place.mailbox.id)
         try:
             shared.directory.remove_mailbox(tenant_id, owner_id, place.mailbox.id)
         except CleanmailError as error:  # its number is never used again: the rows give nobody anything
@@ -124,11 +125,12 @@ def _rename(account: Account, owner: Owner, old: str, new: str) -> Flow[None]:
     for each in moved:
         if rights.NEEDED["RENAME"] not in owner.rights.get(each.id, ""):
             raise NotPermitted("Its owner does not let you do that.")
-    above = _above([each for each in listed if each not in moved], new)
+    going = {each.id for each in moved}
+    above = _above([each for each in listed if each.id not in going], new)
     if above is None or rights.NEEDED["RENAME to"] not in owner.rights.get(above.id, ""):
         raise _refused()
     mailboxes = account.mailboxes
-    yield from blocking(lambda: mailboxes.rename(old, new))
+    yield from blocking(lambda: mailboxes.rename(old, new, only=going))
 
 
 def canonical_name(session: Session, name: str) -> Flow[str]:

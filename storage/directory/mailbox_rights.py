@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy import delete as sql_delete
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.clock import Clock
 from storage.database.database import Connection, Database, Transaction
@@ -30,6 +31,7 @@ RIGHTS: Final = "lrswipkxtea"  # RFC 4314 §2.1, in the order in which rows have
 ANYONE: Final = 0  # every account of the tenant
 PER_MAILBOX: Final = 500  # rows
 PER_OWNER: Final = 5000
+MOST: Final = 20_000  # rows by which one account may do something
 
 How = Literal["replace", "add", "remove"]
 
@@ -93,7 +95,8 @@ _SHARED_WITH = prepare(
         _right.c.owner_id != bindparam("who"),
         _owner.c.state == State.ACTIVE.value,
     )
-    .order_by(_right.c.owner_id, _right.c.mailbox_id)
+    .order_by(_right.c.identifier.desc(), _right.c.owner_id, _right.c.mailbox_id)  # what is his by name comes first
+    .limit(MOST)
 )
 _ONE = prepare(select(_right.c.rights).where(_OWNER, _MAILBOX, _WHO))
 _COUNT = prepare(select(func.count()).select_from(_right).where(_OWNER))
@@ -103,7 +106,7 @@ _LIVING = prepare(
     .select_from(account)
     .where(account.c.account_id == bindparam("who"), account.c.state != State.ENDED.value)
 )
-_INSERT = prepare(insert(_right))
+_INSERT = prepare(upsert(_right).on_conflict_do_nothing())  # two may inherit at the same time
 _UPDATE = prepare(
     update(_right).where(_OWNER, _MAILBOX, _WHO).values(rights=bindparam("letters"), changed=bindparam("now"))
 )
@@ -129,7 +132,7 @@ class MailboxRights:
         return self._read(_OF_OWNER, owner=owner_id)
 
     def shared_with(self, account_id: AccountId) -> list[SharedRow]:
-        """What others let him do: by his own rows and those of ANYONE."""
+        """What others let him do: by his own rows and those of ANYONE, of very many the first."""
         with self._database.reading() as connection:
             return [SharedRow(*row) for row in _SHARED_WITH.rows(connection, who=account_id)]
 

@@ -5,7 +5,8 @@ messages are removed in the background, in slices, and that is taken up again wh
 UIDVALIDITYs come from counters and are never used again, so a name that is made anew is a new mailbox for every
 client.
 
-Raises: NotFound, AlreadyExists, NotPermitted (INBOX, what the server keeps), InvalidInput (names), LimitReached.
+Raises: NotFound, AlreadyExists, NotPermitted (INBOX, what the server keeps), InvalidInput (names), LimitReached,
+Conflict.
 Standards: RFC 9051 §6.3.4 to §6.3.8, §2.3.1.1; RFC 6154; RFC 8474 §4.
 """
 
@@ -21,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from storage.clock import Clock
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import Row, prepare
-from storage.errors import AlreadyExists, LimitReached, NotFound, NotPermitted
+from storage.errors import AlreadyExists, Conflict, LimitReached, NotFound, NotPermitted
 from storage.mail.annotations import copy_all as copy_annotations
 from storage.mail.dying import DyingMailboxes
 from storage.mail.keywords import Keywords
@@ -197,21 +198,29 @@ class Mailboxes:
         )
         return mailbox_id
 
-    def delete(self, name: str) -> None:
-        """Its inferiors stay, and the name goes on as theirs does: implied (RFC 9051 §6.3.5)."""
+    def delete(self, name: str, only: MailboxId | None = None) -> None:
+        """Its inferiors stay, and the name goes on as theirs does: implied (RFC 9051 §6.3.5).
+
+        `only`: NotFound if the name is another mailbox's by now.
+        """
         name = canonical(name)
         if name == INBOX:
             raise NotPermitted("INBOX cannot be deleted.")
 
         def work(transaction: Transaction) -> None:
             found = self._writable(transaction, name)
+            if only not in (None, found.id):
+                raise NotFound("There is no such mailbox.")
             self._check_may_go(transaction, found.id, name)
             self._dying.hide(transaction, found.id)
 
         self._told(self._database.write(work))
 
-    def rename(self, old: str, new: str) -> None:
-        """With its inferiors. Of INBOX the messages move to the new mailbox, and INBOX stays (RFC 9051 §6.3.6)."""
+    def rename(self, old: str, new: str, only: Collection[MailboxId] | None = None) -> None:
+        """With its inferiors. Of INBOX the messages move to the new mailbox, and INBOX stays (RFC 9051 §6.3.6).
+
+        `only`: Conflict if others than these would be moved along.
+        """
         old, new = canonical(old), new_name(new)
         if old == INBOX:
             target = self.create(new)
@@ -226,6 +235,8 @@ class Mailboxes:
                 self._writable(transaction, before)
             if not renamed:
                 raise NotFound("There is no such mailbox.")
+            if only is not None and any(mailbox_id not in only for mailbox_id, _, _ in renamed):
+                raise Conflict
             staying = self._names(transaction).difference(before for _, before, _ in renamed)
             if new in (old, *staying) or any(name in staying for _, _, name in renamed):
                 raise AlreadyExists("There is a mailbox of that name already.")

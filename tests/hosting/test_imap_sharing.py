@@ -7,6 +7,7 @@ sessions at once where it matters.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 from hosting.config import Config
 from hosting.feed_round import FeedRound, make_fetcher
 from hosting.imap import other_users
+from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
 from hosting.imap.session import State
+from storage.directory import mailbox_rights
 from storage.directory.mailbox_rights import ANYONE
 from storage.export.settings import of_the_account
 from storage.logs.access import AccessType
@@ -27,6 +30,7 @@ from storage.mail.quota import Limits
 from storage.persons.of_collections import shares
 from storage.persons.of_records import access
 from storage.persons.sought import seek
+from storage.pool import AccountPool
 from storage.values import AccountId, EmailAddress
 
 ALICE, BOB, CAROL, MALLORY = "alice@example.test", "bob@example.test", "carol@example.test", "mallory@other.test"
@@ -648,6 +652,18 @@ class TestMemory:
         shared.forget(place.town.accounts[BOB][0])
         assert len(shared) == 0
 
+    def test_rights_are_counted_too(self, place: SharingTown, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(other_users, "_KEPT_RIGHTS", 3)
+        for mailbox in ("INBOX", "Work", "Sent"):
+            place.share(mailbox, "anyone", "lr")
+        shared = place.town.services.shared
+        clients = [place.client(who) for who in (BOB, CAROL, MALLORY)]
+        for client in clients:
+            assert said(client, 'a LIST "" "Other Users/*"')[-1].startswith("a OK")
+        assert len(shared) == 2  # what is shared with Carol fills it
+        shared.forget()
+        assert len(said(clients[0], 'b LIST "" "Other Users/*/*"')) == 4
+
     def test_an_answer_that_may_be_older_is_not_kept(self, place: SharingTown) -> None:
         shared, user = place.town.services.shared, place.town.principal(BOB)
         asked = shared.of(user)
@@ -658,6 +674,52 @@ class TestMemory:
         with pytest.raises(StopIteration) as done:
             asked.send(answer)
         assert done.value.value is answer and len(shared) == 0
+
+
+class TestOthersTrouble:
+    """What goes wrong with one stays with him."""
+
+    def test_an_account_that_cannot_be_read(self, place: SharingTown) -> None:
+        """Those with whom it shares something see their own mailboxes all the same."""
+        place.share("INBOX", "anyone", "lr")
+        place.share("INBOX", "anyone", "lr", owner=CAROL)
+        tenant_id, alice_id = place.town.accounts[ALICE]
+        place.town.installation._accounts.close()
+        path = place.town.data / "tenants" / str(tenant_id) / "accounts" / str(alice_id) / "account.db"
+        path.write_bytes(b"x" * 8192)
+        place.town.installation._accounts = AccountPool(place.town.installation._open_account, 9)
+        bob = place.client(BOB)
+        listed = said(bob, 'a LIST "" "*"')
+        assert listed[0].endswith('"INBOX"') and listed[-1].startswith("a OK")
+        assert any(CAROL in line for line in listed) and not any(ALICE in line for line in listed)
+        assert select(bob).startswith("s NO [")
+
+    def test_a_mailbox_that_cannot_be_shared_as_it_should_is_not_made(
+        self, place: SharingTown, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.share("Work", BOB, "lrk")
+        monkeypatch.setattr(mailbox_rights, "PER_OWNER", 2)
+        with place.town.account(ALICE) as account:
+            before = [mailbox.name for mailbox in account.mailboxes.list()]
+            for who, name in ((ALICE, "Work/a/b/c"), (BOB, f"{OF_ALICE}/Work/a/b/c")):
+                assert said(place.client(who), f'a CREATE "{name}"')[-1].startswith("a NO [LIMIT]")
+            assert [mailbox.name for mailbox in account.mailboxes.list()] == before
+
+    def test_a_search_holds_one_account_at_a_time(self, place: SharingTown) -> None:
+        for owner in (ALICE, CAROL):
+            place.share("INBOX", BOB, "lr", owner=owner)
+            place.share("Sent", BOB, "lr", owner=owner)
+        bob = place.client(BOB)
+        bob.decoder.feed(b'a ESEARCH IN (SUBTREE "Other Users") RETURN (COUNT) ALL\r\n')
+        frame = bob.decoder.next_frame()
+        assert isinstance(frame, Frame)
+        flow, open_at_once, lines, value = bob.session.respond(frame), 0, b"", None
+        with suppress(StopIteration):
+            while True:
+                effect = flow.send(value)
+                lines, value = (lines + effect, None) if isinstance(effect, bytes) else (lines, effect.run())
+                open_at_once = max(open_at_once, held(bob))
+        assert open_at_once == 1 and lines.count(b"* ESEARCH") == 1 and lines.endswith(b"a OK Searched.\r\n")
 
 
 class TestWhoseItIs:

@@ -63,8 +63,8 @@ def test_both_rows_that_concern_somebody_are_found(place: Place) -> None:
     place.rights.change(place.ann, SENT, EVERYBODY, "replace", "lrs")
     ann = "ann@acme.test"
     assert place.shared(place.ben) == [
+        (place.ann, INBOX, "lr", ann),  # what is his by name comes first
         (place.ann, INBOX, "l", ann),
-        (place.ann, INBOX, "lr", ann),
         (place.ann, SENT, "lrs", ann),
     ]
     assert [row[2] for row in place.shared(place.cleo)] == ["l", "lrs"]
@@ -108,6 +108,9 @@ def test_a_new_mailbox_inherits_and_a_deleted_one_has_none(place: Place) -> None
     place.rights.change(place.ann, INBOX, EVERYBODY, "replace", "l")
     assert place.rights.inherit(place.ann, INBOX, [SENT, MailboxId(7)])
     assert place.entries(SENT) == place.entries(MailboxId(7)) == [(ANYONE, "l"), (place.ben, "lrk")]
+    place.rights.change(place.ann, MailboxId(7), place.ben, "remove", "k")
+    assert place.rights.inherit(place.ann, INBOX, [MailboxId(7)])  # it was made by two at the same time
+    assert place.entries(MailboxId(7)) == [(ANYONE, "l"), (place.ben, "lr")]
     assert not place.rights.inherit(place.ann, MailboxId(3), [MailboxId(4)])
     assert place.rights.remove_mailbox(place.ann, SENT) and not place.rights.remove_mailbox(place.ann, SENT)
     assert place.entries(SENT) == [] and len(place.entries()) == 2

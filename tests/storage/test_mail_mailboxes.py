@@ -9,7 +9,7 @@ import pytest
 from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
 from storage.changes import MailboxesChanged
-from storage.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted
+from storage.errors import AlreadyExists, Conflict, InvalidInput, NotFound, NotPermitted
 from storage.mail.account import Account, Surroundings
 from storage.mail.messages import NewMessage
 from storage.mail.names import canonical, new_name, parents
@@ -138,6 +138,24 @@ def test_what_rename_refuses(account: Account) -> None:
         with pytest.raises(error):
             account.mailboxes.rename(old, new)
     assert {"A", "A/B"} < set(names(account))
+
+
+def test_what_was_looked_at_is_what_is_changed(account: Account) -> None:
+    """Whoever was permitted to delete or move a mailbox was not permitted another that has its name by now."""
+    mailboxes = account.mailboxes
+    old = mailboxes.create("A").id
+    mailboxes.rename("A", "B")
+    new = mailboxes.create("A").id
+    with pytest.raises(NotFound):
+        mailboxes.delete("A", only=old)
+    with pytest.raises(Conflict):
+        mailboxes.rename("A", "C", only=(old,))
+    mailboxes.create("A/below")
+    with pytest.raises(Conflict):
+        mailboxes.rename("A", "C", only=(new,))
+    mailboxes.rename("B", "C", only=(old,))
+    mailboxes.delete("C", only=old)
+    assert {"A", "A/below"} == {name for name in names(account) if name[:1] in "ABC" and name != "Archive"}
 
 
 def test_renaming_inbox_moves_its_messages(account: Account) -> None:
