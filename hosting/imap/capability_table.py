@@ -54,7 +54,7 @@ def mechanism(name: str, words: str = "before sign-in, with TLS") -> When:
 class Row:
     """One capability. Proofs are a test's file, or `file::name` of a test or of a dialogue in it."""
 
-    word: str  # as it is told
+    word: str  # as it is told, and as [imap] hidden names it
     rfc: str
     sections: str
     proofs: tuple[str, ...]  # below tests/hosting
@@ -62,10 +62,10 @@ class Row:
     enables: tuple[str, ...] = ()  # what ENABLE of the word turns on: attributes of the session
     switch: str = ""  # the setting of [imap] that offers it; empty: it is offered always
     unless: str = ""  # the setting of [imap] in whose place it is offered
-    value: str = ""  # the setting of [imap] that is told after the word
+    value: str = ""  # the setting of [imap] that is told after the word and "="
 
     def told(self, limits: Limits) -> str:
-        return f"{self.word}{getattr(limits, self.value)}" if self.value else self.word
+        return f"{self.word}={getattr(limits, self.value)}" if self.value else self.word
 
     def is_offered(self, limits: Limits) -> bool:
         """Whether the operator offers it at all."""
@@ -193,6 +193,10 @@ TABLE: Final[tuple[Row, ...]] = (
         ),
     ),
     Row(
+        "URL-PARTIAL", "RFC 5550", "§5.7.1",
+        (_APPEND + "CATENATE (RFC 4469 §3): parts of stored messages between texts, whole and in pieces",),
+    ),
+    Row(
         "REPLACE", "RFC 8508", "§3, §4",
         (
             _APPEND + "REPLACE (RFC 8508 §3.2, §4.3): APPENDUID first, then the old message goes, whatever its flags",
@@ -201,7 +205,7 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row("SAVEDATE", "RFC 8514", "§4", ("test_imap_save_dates.py",)),
     Row("PREVIEW", "RFC 8970", "§3, §4", ("test_imap_save_dates.py::test_previews",)),
-    Row("APPENDLIMIT=", "RFC 7889", "§3", ("test_imap_decoder.py::test_limits",), value="message"),
+    Row("APPENDLIMIT", "RFC 7889", "§3", ("test_imap_decoder.py::test_limits",), value="message"),
     # finding
     Row("ESEARCH", "RFC 4731", "§3", (_SEARCH,)),
     Row("SEARCHRES", "RFC 5182", "§2", (_SEARCH, "test_imap_extensions.py::test_what_is_saved")),

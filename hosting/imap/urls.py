@@ -4,7 +4,8 @@ Only what lies within this session is meant: an absolute path ("/Drafts;UIDVALID
 relative to the selected mailbox (";UID=20"). Whatever else a URL may be, a scheme, another server, a search, an
 authorisation, is `BadUrl` (RFC 4469 §3: outside its scope).
 
-Standards: RFC 5092 §5, §7 and §11 (the grammar; names are UTF-8, percent-encoded), RFC 4469 §3 and §4.1.
+Standards: RFC 5092 §6, §7 and §11 (the grammar; names are UTF-8, percent-encoded), RFC 4469 §3 and §4.1,
+RFC 5550 §5.7.1 (PARTIAL).
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def test_hiding_after_id(town: MailTown) -> None:
 
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With what the configuration makes of it; no installation is needed."""
-    (tmp_path / "cleanmail.toml").write_text("[imap]\nliteral_minus = true\nhidden = {Other = 'idle'}\n")
+    (tmp_path / "cleanmail.toml").write_text("[imap]\nliteral_minus = true\nhidden = {Other = 'idle appendlimit'}\n")
     assert cli.run(["--data", str(tmp_path), "imap", "capabilities", "--json"]) == 0
     rows = {row["word"]: row for row in json.loads(capsys.readouterr().out)}
     assert len(rows) == len(TABLE)
@@ -163,6 +163,7 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
         "hidden_from": ["Other"],
     }
     assert rows["LITERAL-"]["offered"] and not rows["LITERAL+"]["offered"]
+    assert rows[f"APPENDLIMIT={Limits().message}"]["hidden_from"] == ["Other"]
     assert cli.run(["--data", str(tmp_path), "imap", "capabilities"]) == 0
     printed = capsys.readouterr()
     assert "QRESYNC" in printed.out and "off (in its place: [imap] literal_minus)" in printed.out
