@@ -46,6 +46,8 @@ class Wire:
             event = take()
             if event is not None or self._in is None:
                 return event
+            if is_late():  # asked before a piece comes out: one that did may be all that the client sent
+                return None
             try:
                 piece = self._in.next_piece()
             except Broken:
@@ -53,8 +55,6 @@ class Wire:
             if not piece:
                 return None
             self._decoder.feed(piece)
-            if is_late():
-                return None
 
     @property
     def is_behind(self) -> bool:

@@ -18,6 +18,7 @@ from imap_play import CoreClient, SocketClient, play
 from imap_server import RunningServer, in_reactor, running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from hosting.imap.decoder import Frame
 from hosting.imap.deflate import PIECE, Broken, Deflated, Inflated
 from hosting.imap.limits import Limits
 from hosting.imap.wire import Wire
@@ -113,6 +114,15 @@ def test_a_wire_at_rest_is_small() -> None:
     wire.rest()
     inflated, deflated = wire._in, wire._out  # type: ignore[attr-defined]
     assert inflated._stream is None and deflated._stream is None and len(inflated._before) < 8000
+
+
+def test_a_command_that_came_out_late_does_not_wait_for_the_next_one() -> None:
+    wire = Wire(Limits())
+    wire.compress()
+    stream = zlib.compressobj(6, zlib.DEFLATED, -15)
+    wire.feed(stream.compress(b"a NOOP\r\n") + stream.flush(zlib.Z_SYNC_FLUSH))
+    assert wire.next_frame(lambda: True) is None and wire.is_behind
+    assert isinstance(wire.next_frame(lambda: not wire.is_behind), Frame)  # late as soon as all has come out
 
 
 # --- dialogues ---
