@@ -1,14 +1,14 @@
 """What one NOTIFY asked for, compiled: which events of a mailbox are wanted, by its name.
 
 Events are bits. Groups add up: an event is wanted if any of them names it (RFC 5465 §6). Sessions of the same program
-ask for the same, so what was compiled is shared.
+ask for the same, so what was compiled is shared; not what is long, of which anybody could leave much behind.
 
 Standards: RFC 5465 §3.1 (SELECTED overrides all others for the selected mailbox), §6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -35,6 +35,7 @@ EVENTS: Final[Mapping[str, int]] = {
     "MailboxMetadataChange": METADATA,
     "ServerMetadataChange": SERVER_METADATA,
 }
+_SHORT: Final = 4000  # characters of groups that are written out
 _BITS: Final = {name.upper(): bit for name, bit in EVENTS.items()}
 
 
@@ -46,13 +47,13 @@ class Interests:
     personal: int = 0
     subscribed: int = 0
     names: Mapping[str, int] | None = None
-    subtrees: Sequence[tuple[str, int]] = ()
+    subtrees: Mapping[str, int] | None = None  # by their roots
     server: bool = False  # metadata of the server
 
     @classmethod
     def of(cls, groups: tuple[Group, ...]) -> Interests:
         """Raises KeyError for an event that is not known."""
-        return _compiled(groups)
+        return _shared(groups) if len(repr(groups)) <= _SHORT else _compiled(groups)
 
     @property
     def elsewhere(self) -> bool:
@@ -63,7 +64,7 @@ class Interests:
     def may_mean_others(self) -> bool:
         """Whether mailboxes of others may be meant."""
         named = any(name.startswith(PREFIX) for name in self.names or ())
-        below = any(root == ROOT or root.startswith(PREFIX) for root, _ in self.subtrees)
+        below = any(root == ROOT or root.startswith(PREFIX) for root in self.subtrees or ())
         return named or below or bool(self.subscribed)
 
     def may_mean(self, root: str, subscribed: Collection[str]) -> bool:
@@ -71,7 +72,7 @@ class Interests:
         below = root + "/"
         if any(name.startswith(below) for name in self.names or ()):
             return True
-        if any(f"{root}/".startswith(f"{top}/") or top.startswith(below) for top, _ in self.subtrees):
+        if any(f"{root}/".startswith(f"{top}/") or top.startswith(below) for top in self.subtrees or ()):
             return True
         return bool(self.subscribed) and any(name.startswith(below) for name in subscribed)
 
@@ -81,16 +82,17 @@ class Interests:
             wanted |= self.subscribed
         if self.names:
             wanted |= self.names.get(name, 0)
-        for root, mask in self.subtrees:
-            if name == root or name.startswith(root + "/"):
-                wanted |= mask
+        if self.subtrees:
+            root = name
+            while root:  # from the name up, however many roots were named
+                wanted |= self.subtrees.get(root, 0)
+                root = root.rpartition("/")[0]
         return wanted
 
 
 NOTHING: Final = Interests()
 
 
-@lru_cache(maxsize=1000)
 def _compiled(groups: tuple[Group, ...]) -> Interests:
     selected, at_once, items = 0, True, ()
     personal = subscribed = 0
@@ -114,4 +116,7 @@ def _compiled(groups: tuple[Group, ...]) -> Interests:
             case "MAILBOXES":
                 for name in group.names:
                     names[name] = names.get(name, 0) | mask
-    return Interests(selected, at_once, items, personal, subscribed, names, tuple(subtrees.items()), server)
+    return Interests(selected, at_once, items, personal, subscribed, names, subtrees, server)
+
+
+_shared = lru_cache(maxsize=200)(_compiled)

@@ -56,12 +56,12 @@ _SUPPORTED: Final = " ".join(EVENTS)
 
 
 def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
+    if len(command.groups) > _GROUPS or sum(len(group.names) for group in command.groups) > _NAMES:
+        raise _too_much()
     try:
         interests = Interests.of(command.groups)
     except KeyError:
         raise Refused(f"BADEVENT ({_SUPPORTED})".encode("ascii"), "There is an event that cannot be told.") from None
-    if len(command.groups) > _GROUPS or sum(len(group.names) for group in command.groups) > _NAMES:
-        raise _too_much()
     listener = Listener(session, interests)
     try:
         yield from listener.begin()

@@ -12,6 +12,8 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
+from hosting.imap.interests import NAME, NEW, Interests
+from hosting.imap.notify_grammar import Group
 from hosting.imap.watches import Watch
 from storage.changes import AccountChanged, RightsChanged, Subscriber
 from storage.mail.messages import NewMessage
@@ -193,6 +195,26 @@ def test_too_much_is_refused(house: House) -> None:
     play(client, f"C: a NOTIFY SET (MAILBOXES ({names}) NONE)\nS: a NO [NOTIFICATIONOVERFLOW] …")
     groups = " ".join(["(PERSONAL NONE)"] * 101)
     play(client, f"C: b NOTIFY SET {groups}\nS: b NO [NOTIFICATIONOVERFLOW] …")
+
+
+def test_only_what_is_short_is_compiled_once_for_all() -> None:
+    """What one client asks for at length is gone with it."""
+    short = (Group("PERSONAL", events=frozenset({"MESSAGENEW"})),)
+    long = (Group("MAILBOXES", tuple(f"name {number}" for number in range(900)), frozenset({"MESSAGENEW"})),)
+    assert Interests.of(short) is Interests.of((Group("PERSONAL", events=frozenset({"MESSAGENEW"})),))
+    assert Interests.of(long) is not Interests.of(long)
+
+
+def test_rfc_5465_6_5_a_subtree_begins_at_its_root() -> None:
+    roots = (
+        Group("SUBTREE", ("a/b", "c"), frozenset({"MESSAGENEW"})),
+        Group("SUBTREE", ("c",), frozenset({"MAILBOXNAME"})),
+    )
+    wanted = [
+        Interests.of(roots).of_mailbox(name, is_own=True, is_subscribed=True)
+        for name in ("a", "a/b", "a/b/x/y", "a/bc", "c", "c/d", "", "/c")
+    ]
+    assert wanted == [0, NEW, NEW, 0, NEW | NAME, NEW | NAME, 0, 0]
 
 
 # --- the selected mailbox ---
