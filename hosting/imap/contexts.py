@@ -13,6 +13,7 @@ Bounds: contexts and results per session; a search beyond is answered, but not u
 
 from __future__ import annotations
 
+import logging
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -26,9 +27,10 @@ from hosting.imap.matching import Matcher, of_view
 from hosting.imap.ordering import stable
 from hosting.imap.selected import Selected
 from storage.clock import Clock
-from storage.errors import Unavailable
+from storage.errors import CleanmailError, Unavailable
 from storage.values import UID_MAX
 
+_log = logging.getLogger(__name__)
 CONTEXTS: Final = 20  # of one session
 RESULTS: Final = 500_000  # of all contexts of a session
 SORTED: Final = 50_000  # of one that is sorted: each change is told with its position
@@ -159,7 +161,10 @@ class Contexts:
             for start in range(0, len(waiting), _AT_ONCE):
                 yield (yield from self._settled(context, waiting[start : start + _AT_ONCE]))
         if self._joined:
-            yield from self._tell_joined()
+            try:
+                yield from self._tell_joined()
+            except CleanmailError as error:  # the client was told of the messages, and may fetch them itself
+                _log.warning("messages that joined a search could not be read: %s", type(error).__name__)
 
     def take_joined(self) -> dict[int, tuple[c.FetchItem, ...]]:
         """By UID what is to be fetched of new messages that joined searches; it counts as told."""
@@ -214,7 +219,11 @@ class Contexts:
         context.examined = max(context.examined, max(pending, default=0))
         if context.order and joining:
             parts = self._told(context, [], parting)
-            return parts + (yield from self._inserted(context, joining))
+            try:
+                return parts + (yield from self._inserted(context, joining))
+            except Unavailable:
+                context.pending = context.pending.union(joining)
+                return parts
         return self._told(context, joining, parting)
 
     def _told(self, context: Context, joining: list[int], parting: list[int]) -> bytes:
@@ -240,14 +249,15 @@ class Contexts:
         return self._response(context, words)
 
     def _inserted(self, context: Context, joining: list[int]) -> Flow[bytes]:
-        sequence = context.sequence
-        assert sequence is not None
+        assert context.sequence is not None
+        sequence = context.sequence[:]  # in its place when all of them have theirs
         pairs = []
         for uid in joining:
             place = yield from self._place(context, sequence, uid)
             sequence.insert(place, uid)
             (name,) = self._names(context, [uid])
             pairs.append(b"%d %d" % (place + 1, name))
+        context.sequence = sequence
         _join(context.members, joining)
         return self._response(context, [b"ADDTO (%b)" % b" ".join(pairs)])
 

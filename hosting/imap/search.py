@@ -24,6 +24,7 @@ from hosting.imap.replies import Bad, Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from hosting.imap.thread import ALGORITHMS, Threadable
+from storage.errors import CleanmailError
 
 _THREAD_COLUMNS = ("uid", "message_id_field", "references", "base_subject", "reply_or_forward")
 _NO_ORDER: sorting.Order = ()
@@ -31,12 +32,7 @@ CHARSETS_TOLD = b"BADCHARSET (US-ASCII UTF-8)"
 
 
 def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
-    try:
-        key, results = yield from _found(session, tag, command, _NO_ORDER)
-    except Exception:
-        if command.returned is not None and "SAVE" in command.returned:
-            session.mailbox.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty
-        raise
+    key, results = yield from _found(session, tag, command, _NO_ORDER)
     returned = command.returned
     if returned is None and session.rev2:
         returned = frozenset({"ALL"})  # RFC 9051 §6.4.4: SEARCH answers ESEARCH
@@ -72,7 +68,18 @@ def cancel_update(session: Session, _: bytes, command: c.CancelUpdate) -> Flow[b
 def _found(
     session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order
 ) -> Flow[tuple[c.Key, Results]]:
-    """The key without filters, and what it finds."""
+    """The key without filters (of a search that is updated: with the messages that "$" means now); what it finds."""
+    try:
+        return (yield from _looked_for(session, tag, command, order))
+    except (CleanmailError, Refused):
+        if command.returned is not None and "SAVE" in command.returned:
+            session.mailbox.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty, BAD leaves it as it is
+        raise
+
+
+def _looked_for(
+    session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order
+) -> Flow[tuple[c.Key, Results]]:
     selected, returned = session.mailbox, command.returned or frozenset()
     if "UPDATE" in returned and session.contexts is not None and tag in session.contexts:
         raise Bad("The tag is that of a search that is being updated.")  # RFC 5267 §4.3
@@ -87,7 +94,8 @@ def _found(
     placed: Sequence[int] = found
     if order:
         placed = yield from sorting.ordered(selected, order, found, scores, progress)
-    return key, Results(selected, found, placed, command.by_uid, with_modseq, scores)
+    kept = fixed(key, selected) if "UPDATE" in returned else key
+    return kept, Results(selected, found, placed, command.by_uid, with_modseq, scores)
 
 
 def _extended(
@@ -119,7 +127,7 @@ def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, k
     refusal = contexts.refuses(len(results.found), is_sorted=bool(order))
     if not refusal:
         uids = [selected.uids[at] for at in results.order]
-        contexts.add(tag, fixed(key, selected), command.by_uid, uids, order, items=command.items)
+        contexts.add(tag, key, command.by_uid, uids, order, items=command.items)
         session.contexts = contexts
     return refusal
 

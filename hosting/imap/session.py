@@ -182,10 +182,9 @@ class Session:
         return self._mechanisms(sasl.mechanisms)
 
     def _mechanisms(self, of: Callable[..., tuple[str, ...]]) -> frozenset[str]:
-        services = self.services
-        if not (self.secure or services.plain_allowed):  # RFC 9051 §6.2.3
+        if not (self.secure or self.services.plain_allowed):  # RFC 9051 §6.2.3
             return frozenset()
-        return frozenset(("PLAIN", "LOGIN", *of(services.authenticator.offers, bindable=bool(self.channel))))
+        return frozenset(("PLAIN", "LOGIN", *of(self.services.authenticator.offers, bindable=bool(self.channel))))
 
     def sign_in(self, principal: Principal, lease: AbstractContextManager[Account], account: Account) -> None:
         """From here on the session belongs to `principal` and holds its account open."""
@@ -197,8 +196,7 @@ class Session:
         """Lets go of the mailbox and the account. May be called twice."""
         selected = self.selected
         if selected is not None and selected.recent_told:
-            account, mailbox_id = selected.account, selected.mailbox_id
-            mailboxes = account.mailboxes
+            account, mailboxes, mailbox_id = selected.account, selected.account.mailboxes, selected.mailbox_id
             account.background.submit(
                 (account.account_id, "recent", mailbox_id), lambda: mailboxes.take_recent(mailbox_id) < 0
             )
@@ -351,12 +349,9 @@ class Session:
             if self.selected is not None and self.selected.account is not self.account:
                 yield from counted(self.services.shared, self.user, self.selected, command)
             done = yield from rule.run(self, tag, command)
-            if self.contexts is not None:
-                self.mailbox.refresh()
-            if self.listening is not None:
-                yield from self.listening.after(command)
             if done is None:
                 return
+            yield from self._look_again(command)
             answer = b"OK " + done
         except replies.MailboxGone:
             self.close()
@@ -390,6 +385,14 @@ class Session:
                 told = b""
                 yield from self.contexts.ready()
         yield b"%b%b %b\r\n" % (told, tag, answer)
+
+    def _look_again(self, command: Command) -> Flow[None]:
+        """Before news are told. Whatever comes of it, the command is done; the next that looks says what is wrong."""
+        with suppress(CleanmailError, replies.MailboxGone):
+            if self.contexts is not None:
+                self.mailbox.refresh()
+            if self.listening is not None:
+                yield from self.listening.after(command)
 
 
 def _nobody() -> None:

@@ -286,3 +286,39 @@ def test_notify_says_whether_new_mail_is_told(town: MailTown) -> None:
     ask(two, "c STORE 2 +FLAGS.SILENT (\\Flagged)")
     told = ask(one, "d NOOP")
     assert '* ESEARCH (TAG "a") ADDTO (0 2)' in told and not any("EXISTS" in line for line in told)
+
+
+def test_a_search_of_saved_results_that_saves_is_kept_with_those_that_were_there(town: MailTown) -> None:
+    """RFC 5267 §4.3, RFC 5182 §2.1: "$" is what it was when the search began."""
+    one, other = client(town), client(town)
+    ask(other, "a STORE 2 +FLAGS (\\Seen)")
+    ask(one, "a SEARCH RETURN (SAVE) 1:3")
+    assert ask(one, "b SEARCH RETURN (SAVE UPDATE ALL) $ UNSEEN")[0] == '* ESEARCH (TAG "b") ALL 1,3'
+    ask(other, "b STORE 2 -FLAGS (\\Seen)")
+    assert '* ESEARCH (TAG "b") ADDTO (0 2)' in ask(one, "c NOOP")
+
+
+@pytest.mark.parametrize("command", ["SEARCH", "SORT"])
+def test_rfc_5182_2_1_bad_leaves_what_is_saved_and_no_does_not(town: MailTown, command: str) -> None:
+    one = client(town)
+    order = " (DATE) UTF-8" if command == "SORT" else ""
+    ask(one, "a SEARCH RETURN (SAVE) 1:3")
+    ask(one, "b SEARCH RETURN (UPDATE) ALL")
+    assert ask(one, f"b {command} RETURN (SAVE UPDATE){order} 4")[-1].startswith("b BAD")
+    assert ask(one, "c SEARCH RETURN (COUNT) $")[0] == '* ESEARCH (TAG "c") COUNT 3'
+    assert ask(one, f"d {command} RETURN (SAVE){order} FILTER nowhere")[-1].startswith("d NO [UNDEFINED-FILTER")
+    assert ask(one, "e SEARCH RETURN (COUNT) $")[0] == '* ESEARCH (TAG "e") COUNT 0'
+
+
+@pytest.mark.parametrize("command", ["COMPRESS DEFLATE", "CREATE New", "SEARCH ALL"])
+def test_a_command_is_answered_once_though_the_mailbox_was_deleted_meanwhile(town: MailTown, command: str) -> None:
+    """What is done is done: the next command that looks at the mailbox learns that it is gone."""
+    with town.account() as account:
+        account.mailboxes.create("Box")
+    one = client(town)
+    ask(one, "a SELECT Box")
+    ask(one, "b SEARCH RETURN (UPDATE) ALL")
+    with town.account() as account:
+        account.mailboxes.delete("Box")
+    assert [line[:4] for line in ask(one, f"c {command}") if line != "* SEARCH"] == ["c OK"]
+    assert ask(one, "d NOOP")[0].startswith("d NO [NONEXISTENT]")
