@@ -85,24 +85,28 @@ class Inflated:
 
     def next_piece(self) -> bytes:
         """What comes out next, at most PIECE octets; empty: more must arrive first. Raises Broken."""
-        while self._raw:
+        raw, at = self._raw, 0  # many flushes may come of which nothing comes out: what follows is not copied for each
+        while at < len(raw):
             if self._ended:
                 raise Broken
             if self._resting:
                 self._wake()
-            end = self._raw.find(_FLUSHED)
-            now, later = (self._raw, b"") if end < 0 else (self._raw[: end + 4], self._raw[end + 4 :])
+            flush = raw.find(_FLUSHED, at)
+            now = raw[at:] if flush < 0 else raw[at : flush + 4]
             try:
                 piece: bytes = self._stream.decompress(now, PIECE)
             except zlib.error:
                 raise Broken from None
             self._ended = self._stream.eof
             unread: bytes = self._stream.unused_data if self._ended else self._stream.unconsumed_tail
-            self._last = (self._last + now[: len(now) - len(unread)][-4:])[-4:]
-            self._raw = unread + later
+            read = len(now) - len(unread)
+            self._last = (self._last + now[max(0, read - 4) : read])[-4:]
+            at += read
             if piece:
                 self._before = (self._before + piece)[-_DICTIONARY:]
+                self._raw = raw[at:]
                 return piece
+        self._raw = b""
         return b""
 
     def remainder(self) -> bytes:
