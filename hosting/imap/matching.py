@@ -308,13 +308,11 @@ def _common(among: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
     """What two ascending sequences have in common."""
     if not among:
         return among
-    low, high = bisect_left(positions, among[0]), bisect_right(positions, among[-1])
     if isinstance(positions, range):
-        if high - low == len(among):
+        if positions.start <= among[0] and among[-1] < positions.stop:
             return among
-        part = positions[low:high]
-        return [at for at in among if at in part]
-    wanted = set(positions[low:high])
+        return [at for at in among if at in positions]
+    wanted = set(positions[bisect_left(positions, among[0]) : bisect_right(positions, among[-1])])
     return [at for at in among if at in wanted]
 
 
