@@ -61,3 +61,27 @@ def test_addresses_are_found_whatever_comments_stand_in_them(client: CoreClient)
     client.receive(0)
     assert _ask(client, "EXAMINE INBOX", "SEARCH FROM user-from@domain.example")[-1] == "* SEARCH 1"
     assert _ask(client, 'SEARCH FROM "(work)"') == ["* SEARCH 1"]
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("FLAGGED 2:4", "3"),
+        ("2:4 FLAGGED", "3"),
+        ("FLAGGED 2,4", ""),
+        ("FLAGGED 3:*", "3 5"),
+        ("OR (FLAGGED 2:4) 2", "2 3"),
+        ("UID 2:4 FLAGGED", "3"),
+        ("NOT 1:2 FLAGGED", "3 5"),
+    ],
+)
+def test_a_set_among_other_keys_is_the_set(client: CoreClient, search: str, found: str) -> None:
+    """RFC 9051 §6.4.4: all keys must match, also where as many messages match one key as the set has numbers."""
+    if not _ask(client, 'LIST "" sets'):
+        _ask(client, "CREATE sets")
+        message = mail("set")
+        for flags in ("(\\Flagged)", "()") * 3:
+            client.send(b"c APPEND sets %b {%d+}\r\n%b\r\n" % (flags.encode(), len(message), message))
+            client.receive(0)
+    lines = _ask(client, "EXAMINE sets", f"SEARCH {search}")
+    assert lines[-1] == f"* SEARCH {found}".rstrip()
