@@ -569,6 +569,65 @@ class TestNames:
             assert select(bob, name) == "s NO [NONEXISTENT] There is no such mailbox."
 
 
+class TestHidden:
+    """RFC 4314 §6: without a right that shows it a mailbox is for every command as if it were not there."""
+
+    COMMANDS = r"""
+        SELECT {}
+        EXAMINE {}
+        STATUS {} (MESSAGES)
+        CREATE {}/x
+        DELETE {}
+        RENAME {} Mine
+        RENAME Sent {}
+        RENAME "Other Users/alice@example.test/Work" {}/x
+        LIST "" {} RETURN (STATUS (MESSAGES) MYRIGHTS)
+        LSUB "" {}
+        SUBSCRIBE {}
+        LIST (SUBSCRIBED) "" {}
+        LIST "" "Other Users/*"
+        GETACL {}
+        SETACL {} bob@example.test l
+        DELETEACL {} anyone
+        LISTRIGHTS {} anyone
+        MYRIGHTS {}
+        GETMETADATA {} /shared/comment
+        SETMETADATA {} (/private/comment "x")
+        GETQUOTAROOT {}
+        GETQUOTA {}
+        ESEARCH IN (MAILBOXES {}) ALL
+        ESEARCH IN (SUBTREE "Other Users") ALL
+        NOTIFY SET STATUS (MAILBOXES {} (MessageNew MessageExpunge))
+        NOTIFY SET STATUS (SUBTREE {} (MailboxName))
+        NOTIFY NONE
+        APPEND {} {2+}#hi
+        APPEND Drafts CATENATE (URL "/Other%20Users/alice@example.test/NAME/;UID=1")
+        SELECT INBOX
+        COPY 1 {}
+        MOVE 1 {}
+        REPLACE 1 {} {2+}#hi
+    """
+
+    @pytest.mark.parametrize("rights", ["", "s", "wtep"])
+    def test_it_is_not_there(self, place: SharingTown, rights: str) -> None:
+        place.share("Work", BOB, "lrswipkxtea")
+        place.share("Sent", BOB, rights)
+        with place.town.account(BOB) as account:
+            account.messages.append(account.mailboxes.find("INBOX").id, mail("Mine"))
+        told: dict[str, list[str]] = {}
+        for name in ("Sent", "Gone"):
+            bob = place.client(BOB)
+            for command in self.COMMANDS.strip().splitlines():
+                asked = command.strip().replace("{}", f'"{OF_ALICE}/{name}"').replace("NAME", name)
+                lines = said(bob, f"a {asked}".replace("#", "\r\n"))
+                assert lines[-1].startswith("a ") and "SERVERBUG" not in lines[-1], (asked, lines)
+                told.setdefault(name, []).extend(
+                    line.replace(f"/{name}", "/…") for line in lines if "RECENT" not in line
+                )
+            said(bob, f'a UNSUBSCRIBE "{OF_ALICE}/{name}"')
+        assert told["Sent"] == told["Gone"]
+
+
 class TestChangesWhileSelected:
     """RFC 4314 §5.1.1."""
 
