@@ -32,6 +32,7 @@ class Upload:
     parts: tuple[Text | Url, ...]
     flags: Flags
     internal_date: int | None = None
+    internal_zone: int = 0  # minutes east of UTC
     catenated: bool = False
 
 

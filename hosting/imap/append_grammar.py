@@ -39,20 +39,20 @@ def replace(cursor: Cursor, utf8: bool, by_uid: bool) -> Replace:
 
 def _upload(cursor: Cursor) -> Upload:
     cursor.space()
-    flags, internal_date = Flags(), None
+    flags, internal_date, zone = Flags(), None, 0
     if cursor.peek() == b"(":
         flags = cursor.flags()
         cursor.space()
     if cursor.peek() == b'"':
-        internal_date = cursor.date_time()
+        internal_date, zone = cursor.date_time()
         cursor.space()
     if cursor.peek() in _LITERAL:
-        return Upload((_text(cursor),), flags, internal_date)
+        return Upload((_text(cursor),), flags, internal_date, zone)
     word = cursor.word()
     if word == "UTF8":
-        return Upload((_utf8(cursor),), flags, internal_date)
+        return Upload((_utf8(cursor),), flags, internal_date, zone)
     if word == "CATENATE":
-        return Upload(_parts(cursor), flags, internal_date, catenated=True)
+        return Upload(_parts(cursor), flags, internal_date, zone, catenated=True)
     raise Malformed("Expected a literal.")
 
 

@@ -215,19 +215,19 @@ class Cursor:
         except ValueError:
             raise Malformed("There is no such date.") from None
 
-    def date_time(self) -> int:
-        """A date-time in quotes as Unix seconds."""
+    def date_time(self) -> tuple[int, int]:
+        """A date-time in quotes as Unix seconds, and its zone in minutes east of UTC."""
         self.expect(b'"')
         match = self._match(_DATE_TIME, "a date and time")
         self.expect(b'"')
         day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
-        offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
+        zone = (int(zone_hours) * 60 + int(zone_minutes)) * (1 if sign == b"+" else -1)
         try:
             moment = datetime(
                 int(year), _month(month), int(day), int(hour), int(minute), min(int(second), 59),
-                tzinfo=timezone(offset if sign == b"+" else -offset),
+                tzinfo=timezone(timedelta(minutes=zone)),
             )  # fmt: skip
-            return int(moment.astimezone(UTC).timestamp())
+            return int(moment.astimezone(UTC).timestamp()), zone
         except (ValueError, OverflowError):
             raise Malformed("There is no such date.") from None
 

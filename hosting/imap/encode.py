@@ -73,18 +73,30 @@ class DateTexts(dict[int, str]):
         return text
 
 
+class ZoneTexts(dict[int, str]):
+    """Minutes east of UTC to "-0730"."""
+
+    __slots__ = ()
+
+    def __missing__(self, zone: int) -> str:
+        hours, minutes = divmod(abs(zone), 60)
+        text = self[zone] = f"{'-' if zone < 0 else '+'}{hours:02d}{minutes:02d}"
+        return text
+
+
 _DAYS = DateTexts()
+_ZONES = ZoneTexts()
 _LAST_DAY = date.max.toordinal() - _EPOCH_DAY
 
 
-def internal_date(seconds: int) -> bytes:
-    """A date-time in quotes, in UTC (RFC 9051 §9)."""
-    day, second = divmod(seconds, 86400)
+def internal_date(seconds: int, zone: int = 0) -> bytes:
+    """A date-time in quotes, `zone` minutes east of UTC (RFC 9051 §9)."""
+    day, second = divmod(seconds + zone * 60, 86400)
     if not -_EPOCH_DAY < day <= _LAST_DAY:
-        day, second = 0, 0
+        day, second, zone = 0, 0, 0
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
-    return f'"{_DAYS[day]} {hour:02d}:{minute:02d}:{second:02d} +0000"'.encode("ascii")
+    return f'"{_DAYS[day]} {hour:02d}:{minute:02d}:{second:02d} {_ZONES[zone]}"'.encode("ascii")
 
 
 def uid_set(uids: Iterable[int]) -> bytes:

@@ -100,8 +100,8 @@ def _sizes(part: Slice) -> tuple[Column]:
 
 
 def _dates(part: Slice) -> tuple[Column]:
-    write = encode.internal_date
-    return ([write(seconds) for seconds in part.of_view(part.selected.view.columns().internal_dates)],)
+    write, columns = encode.internal_date, part.selected.view.columns()
+    return (list(map(write, part.of_view(columns.internal_dates), part.of_view(columns.internal_zones))),)
 
 
 def _save_dates(part: Slice) -> tuple[Column]:

@@ -227,8 +227,9 @@ class Matcher:
                     return [at for at in among if sizes[at] > size]
                 return [at for at in among if sizes[at] < size]
             case c.DateKey(kind, day):
-                dates = self._values(view.columns().internal_dates)
-                return [at for at in among if _compares(kind, dates[at] // _DAY, day)]
+                columns = view.columns()  # the day that INTERNALDATE shows, in its own zone (RFC 9051 §6.4.4)
+                dates, zones = self._values(columns.internal_dates), self._values(columns.internal_zones)
+                return [at for at in among if _compares(kind, (dates[at] + zones[at] * 60) // _DAY, day)]
             case c.WithinKey(younger, seconds):
                 dates, since = self._values(view.columns().internal_dates), self._now - seconds
                 return [at for at in among if (dates[at] >= since) is younger]

@@ -52,6 +52,7 @@ class Prepared:
     parts: tuple[Text | Linked, ...]
     flags: Flags
     internal_date: int | None
+    internal_zone: int
     catenated: bool
     limit: int
 
@@ -66,7 +67,9 @@ class Prepared:
             raise _empty()
         if len(data) > self.limit:
             raise TooLarge
-        return NewMessage(data, self.flags.system, self.flags.keywords, self.internal_date)
+        return NewMessage(
+            data, self.flags.system, self.flags.keywords, self.internal_date, internal_zone=self.internal_zone
+        )
 
 
 def destination(session: Session, name: str) -> Flow[Place]:
@@ -100,7 +103,8 @@ def prepare(session: Session, place: Place, uploads: Sequence[Upload]) -> Flow[l
             parts.append((yield from _linked(session, part, found)) if isinstance(part, Url) else part)
         flags = Flags(*rights.permitted(place.rights, upload.flags.system, upload.flags.keywords))
         limit = session.services.limits.message
-        prepared.append(Prepared(tuple(parts), flags, upload.internal_date, upload.catenated, limit))
+        date, zone = upload.internal_date, upload.internal_zone
+        prepared.append(Prepared(tuple(parts), flags, date, zone, upload.catenated, limit))
     return prepared
 
 

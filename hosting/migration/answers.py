@@ -66,6 +66,7 @@ class Attributes:
     size: int
     tags: Tags
     internal_date: int | None
+    internal_zone: int = 0  # minutes east of UTC
 
 
 @dataclass(slots=True)
@@ -129,3 +130,9 @@ def seconds_of(value: Any) -> int | None:
     except (ValueError, OverflowError, OSError):
         return None
     return seconds if 0 <= seconds < 1 << 40 else None
+
+
+def zone_of(value: Any) -> int:
+    """The zone of a date that a server tells, in minutes east of UTC."""
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    return int(offset.total_seconds()) // 60 if offset is not None else 0

@@ -198,6 +198,7 @@ class Arrivals:
                 keywords=sorted(attributes.tags.keywords),
                 internal_date=attributes.internal_date if attributes.internal_date is not None else _sent(data),
                 delivery_id=self._folder.delivery_id(uid),
+                internal_zone=attributes.internal_zone if attributes.internal_date is not None else 0,
             )
             new.append((arrived, message))
         if present:

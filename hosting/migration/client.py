@@ -34,6 +34,7 @@ from hosting.migration.answers import (
     responses,
     seconds_of,
     tags_of,
+    zone_of,
 )
 from hosting.migration.connecting import connect, guarded, sign_in
 from hosting.migration.source import Login, Source
@@ -243,9 +244,9 @@ class Server:
         """Of those that are there and make sense."""
         found: dict[int, Attributes] = {}
         for uid, items in self._fetch(uids, "(UID RFC822.SIZE FLAGS INTERNALDATE)", len(uids) * _ROW):
-            size, flags = items.get(b"RFC822.SIZE"), items.get(b"FLAGS")
+            size, flags, date = items.get(b"RFC822.SIZE"), items.get(b"FLAGS"), items.get(b"INTERNALDATE")
             if isinstance(size, int) and isinstance(flags, tuple):
-                found[uid] = Attributes(size, tags_of(flags), seconds_of(items.get(b"INTERNALDATE")))
+                found[uid] = Attributes(size, tags_of(flags), seconds_of(date), zone_of(date))
         return found
 
     def sizes(self, uids: Sequence[int]) -> dict[int, int]:

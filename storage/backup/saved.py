@@ -170,6 +170,7 @@ class SavedAccount:
             flags=saved.flags,
             keywords=saved.keywords,
             internal_date=saved.internal_date,
+            internal_zone=meta.internal_zone,
             prefix=meta.prefix,
             delivery_id=delivery_id,
         )

@@ -26,6 +26,7 @@ _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,255}\Z')  # an a
 _USE = re.compile(r"\\[A-Za-z]{1,32}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER_MAX = (1 << 63) - 1
+_ZONE_MAX = 24 * 60 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class MessageLine:
     email_id: str
     thread_id: str
     places: int  # in how many folders it stood
+    internal_zone: int = 0  # minutes east of UTC in which IMAP tells the internal date
 
     @property
     def flag_names(self) -> list[str]:
@@ -99,7 +101,7 @@ def packed(line: Line) -> bytes:
         values["flags"] = line.flag_names
         if not line.offset:
             del values["offset"]
-        for name in ("added", "ended"):
+        for name in ("added", "ended", "internal_zone"):
             if not values[name]:
                 del values[name]
     return _encode(values).encode("utf-8") + b"\n"
@@ -177,6 +179,7 @@ def _message_is_right(line: Any) -> bool:
         and type(line.crlf) is bool
         and all(isinstance(text, str) and _SHA256.match(text) for text in (line.sha256, line.file_sha256))
         and _is_number(line.internal_date, least=-_NUMBER_MAX)
+        and _is_number(line.internal_zone, _ZONE_MAX, -_ZONE_MAX)
         and _is_number(line.saved, least=-_NUMBER_MAX)
         and _are_words(line.keywords, KEYWORDS_PER_MAILBOX, _KEYWORD)
         and _is_text(line.email_id, 255)

@@ -282,6 +282,7 @@ class _Pass:
             email_id=row.email_id,
             thread_id=row.thread_id,
             places=row.places,
+            internal_zone=row.internal_zone,
         )
 
     def _renamed(self, kept: MessageLine, folder: _Folder) -> MessageLine | None:

@@ -299,6 +299,7 @@ class _Restore:
                 flags=line.flags,
                 keywords=line.keywords,
                 internal_date=line.internal_date,
+                internal_zone=line.internal_zone,
                 delivery_id=delivery_id,
                 saved=line.saved,
             )

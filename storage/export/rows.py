@@ -27,6 +27,7 @@ _after = prepare(
         message.c.file,
         message.c.size,
         message.c.internal_date,
+        message.c.internal_zone,
         message.c.email_id,
         message.c.thread_id,
     )
@@ -68,6 +69,7 @@ class Stored(NamedTuple):
     file: str
     size: int
     internal_date: int
+    internal_zone: int
     email_id: str
     thread_id: str
     places: int

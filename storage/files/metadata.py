@@ -13,6 +13,7 @@ META_MAX = 1 << 20  # octets of everything here together; the added header prefi
 _VERSION = 1
 _NUMBERS = struct.Struct(">BQQqQ")
 _LENGTH = struct.Struct(">I")
+_ZONE = struct.Struct(">h")  # at the end, unless it is 0
 _NO_DELIVERY = 0xFFFFFFFF
 
 
@@ -26,6 +27,7 @@ class FileMeta:
     keywords: tuple[str, ...] = ()
     delivery_id: str | None = None
     prefix: bytes = b""  # header fields that we added before the message
+    internal_zone: int = 0  # minutes east of UTC
 
     def pack(self) -> bytes:
         """Raises TooLarge."""
@@ -39,6 +41,8 @@ class FileMeta:
         for field in fields:
             parts.append(_LENGTH.pack(_NO_DELIVERY if field is None else len(field)))
             parts.append(field or b"")
+        if self.internal_zone:
+            parts.append(_ZONE.pack(self.internal_zone))
         packed = b"".join(parts)
         if len(packed) > META_MAX:
             raise TooLarge
@@ -64,6 +68,7 @@ class FileMeta:
             mailbox, keywords, delivery_id, prefix = fields
             if mailbox is None or keywords is None or prefix is None or position > len(packed):
                 raise Corrupt(detail="message file: metadata cut")
+            zone = _ZONE.unpack_from(packed, position)[0] if len(packed) > position else 0
             return cls(
                 account_id,
                 message_id,
@@ -73,6 +78,7 @@ class FileMeta:
                 tuple(keywords.decode().split()) if keywords else (),
                 None if delivery_id is None else delivery_id.decode(),
                 prefix,
+                zone,
             )
         except (struct.error, UnicodeDecodeError):
             raise Corrupt(detail="message file: metadata unreadable") from None

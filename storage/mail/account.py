@@ -87,7 +87,7 @@ SCHEMA = Schema(
             columns=[schema.mailbox.c.keep_days, schema.mailbox.c.read_only],
         ),
         new_tables(4, *collections.TABLES),
-        new_tables(5, schema.annotation),
+        new_tables(5, schema.annotation, columns=[schema.message.c.internal_zone]),
     ],
 )
 

@@ -79,6 +79,7 @@ class Filed:
     saved: int | None = None
     is_note: bool = False  # it says so
     note: NoteMessage | None = None  # what it says, if it has been read
+    internal_zone: int = 0
 
 
 class Arrivals:
@@ -169,6 +170,7 @@ class Arrivals:
             tuple(new.keywords),
             new.delivery_id,
             kept.prefix,
+            new.internal_zone,
         )
         self._maildir.write(name, self._key, meta, new.data)
         self._maildir.link(name)
@@ -188,6 +190,7 @@ class Arrivals:
             new.saved,
             is_note(new.data),
             read_note(new.data) if mailbox == NOTES else None,
+            new.internal_zone,
         )
 
     def _sync(self, name: str) -> None:
@@ -265,6 +268,7 @@ class Arrivals:
             file=filed.file,
             size=filed.content.size,
             internal_date=filed.internal_date,
+            internal_zone=filed.internal_zone,
             sent_date=filed.content.sent(filed.internal_date),
             email_id=email_id(account_id, filed.message_id),
             thread_id=self._threads.thread_of(transaction, filed.threads),

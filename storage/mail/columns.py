@@ -17,17 +17,19 @@ _SLICE = 5000  # rows for which the read connection is held
 class Columns:
     """Arrays aligned with the first `len(columns)` UIDs of a view."""
 
-    __slots__ = ("internal_dates", "message_ids", "sent_dates", "sizes")
+    __slots__ = ("internal_dates", "internal_zones", "message_ids", "sent_dates", "sizes")
 
     def __init__(self, arrays: Sequence[array[int]] = ()) -> None:
-        self.message_ids, self.sizes, self.internal_dates, self.sent_dates = arrays or [array(c) for c in COLUMNS]
+        (self.message_ids, self.sizes, self.internal_dates, self.sent_dates, self.internal_zones) = arrays or [
+            array(code) for code in COLUMNS
+        ]
 
     def __len__(self) -> int:
         return len(self.message_ids)
 
     @property
     def arrays(self) -> list[array[int]]:
-        return [self.message_ids, self.sizes, self.internal_dates, self.sent_dates]
+        return [self.message_ids, self.sizes, self.internal_dates, self.sent_dates, self.internal_zones]
 
     def without(self, positions: Sequence[int]) -> Columns:
         """Without the messages at ascending positions."""
@@ -50,7 +52,7 @@ class Columns:
         """One row for each wanted UID, as far as `found` goes."""
         last = found[-1][0] if len(found) == _SLICE else wanted[-1]
         by_uid = {row[0]: row for row in found}
-        return [by_uid.get(uid, (uid, 0, 0, 0, 0)) for uid in wanted if uid <= last]
+        return [by_uid.get(uid, (uid, 0, 0, 0, 0, 0)) for uid in wanted if uid <= last]
 
 
 def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Columns:

@@ -77,5 +77,6 @@ class Exchange:
             flags=flags & SYSTEM_BITS,
             keywords=[name for bit, name in names.items() if flags >> bit & 1],
             internal_date=meta.internal_date,
+            internal_zone=meta.internal_zone,
             prefix=meta.prefix,
         )

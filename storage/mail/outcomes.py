@@ -25,6 +25,7 @@ class NewMessage:
     content: Content | None = None
     overrun: bool = False  # kept though it exceeds the quota, as long as some of that is left
     saved: int | None = None  # SAVEDATE; None: now
+    internal_zone: int = 0  # minutes east of UTC in which the internal date is told and searched for
 
 
 @dataclass(frozen=True, slots=True)

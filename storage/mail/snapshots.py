@@ -22,7 +22,7 @@ from storage.schema.account import snapshot
 from storage.values import AccountId, MailboxId
 
 ROWS = "IQQ"  # uids, flags, modseqs
-COLUMNS = "QQqq"  # message ids, sizes, internal dates, sent dates
+COLUMNS = "QQqqh"  # message ids, sizes, internal dates, sent dates, zones of the internal dates
 
 _FORMAT = b"\x01"
 _LEVEL = 1

@@ -31,7 +31,14 @@ _all = prepare(_narrow.order_by(membership.c.uid))
 _changed = prepare(_narrow.where(membership.c.modseq > bindparam("after")))
 _changed_uids = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")))
 _columns = prepare(
-    select(membership.c.uid, membership.c.message_id, message.c.size, message.c.internal_date, message.c.sent_date)
+    select(
+        membership.c.uid,
+        membership.c.message_id,
+        message.c.size,
+        message.c.internal_date,
+        message.c.sent_date,
+        message.c.internal_zone,
+    )
     .select_from(
         membership.join(
             message,
@@ -104,5 +111,5 @@ class ViewRows:
         return [array("I", uids), array("Q", flags), array("Q", modseqs)]
 
     def columns(self, connection: Connection, mailbox_id: MailboxId, after: int, most: int) -> list[Row]:
-        """(uid, message id, size, internal date, sent date) of messages after a UID."""
+        """(uid, message id, size, internal date, sent date, zone) of messages after a UID."""
         return _columns.rows(connection, account=self._account_id, mailbox=mailbox_id, after=after, most=most)

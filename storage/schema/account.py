@@ -145,6 +145,7 @@ message = Table(
     Column("file", Text, nullable=False),  # base name in Maildir/
     Column("size", BigInteger, nullable=False),  # RFC 822 size in octets, CRLF, with the added header prefix
     Column("internal_date", BigInteger, nullable=False),  # Unix seconds
+    Column("internal_zone", Integer, nullable=False, server_default="0"),  # minutes east of UTC that APPEND came with
     Column("sent_date", BigInteger, nullable=False),  # Date field as Unix seconds, else internal_date (RFC 5256 §2.2)
     Column("email_id", Text, nullable=False),  # RFC 8474
     Column("thread_id", Text, nullable=False),  # RFC 8474

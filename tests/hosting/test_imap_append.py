@@ -117,7 +117,7 @@ dialogue(
     C: b FETCH 3:5 (FLAGS INTERNALDATE BODY.PEEK[])
     S: * 3 FETCH (FLAGS (\\Seen $Forwarded \\Recent) INTERNALDATE … BODY[] {3}
     S: abc)
-    S: * 4 FETCH (FLAGS (\\Recent) INTERNALDATE "17-Jul-1996 09:44:25 +0000" BODY[] {3}
+    S: * 4 FETCH (FLAGS (\\Recent) INTERNALDATE "17-Jul-1996 02:44:25 -0700" BODY[] {3}
     S: def)
     S: * 5 FETCH (FLAGS (\\Recent) INTERNALDATE … BODY[] {3}
     S: ghi)

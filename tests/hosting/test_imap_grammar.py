@@ -142,7 +142,7 @@ def test_search_keys(text: bytes, expected: c.Key) -> None:
 
 def test_append() -> None:
     command = parse(b'APPEND Sent (\\Seen) "17-Jul-1996 02:44:25 -0700" {5}\r\n', b"a\0b\r\n")
-    assert command == Append("Sent", (Upload((Text(b"a\0b\r\n"),), c.Flags(SEEN), 837596665),))
+    assert command == Append("Sent", (Upload((Text(b"a\0b\r\n"),), c.Flags(SEEN), 837596665, -420),))
 
 
 def test_utf8_names_after_enable() -> None:

@@ -68,6 +68,9 @@ def test_flag_texts() -> None:
 
 def test_dates() -> None:
     assert encode.internal_date(837596665) == b'"17-Jul-1996 09:44:25 +0000"'
+    assert encode.internal_date(837596665, -420) == b'"17-Jul-1996 02:44:25 -0700"'
+    assert encode.internal_date(837596665, 345) == b'"17-Jul-1996 15:29:25 +0545"'
+    assert encode.internal_date(10**15, 60) == b'" 1-Jan-1970 00:00:00 +0000"'
     assert encode.internal_date(-1) == b'"31-Dec-1969 23:59:59 +0000"'
     assert encode.internal_date(10**15) == b'" 1-Jan-1970 00:00:00 +0000"'
 

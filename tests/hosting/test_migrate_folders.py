@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosting.migration.answers import Listed, Namespaces
+from hosting.migration.answers import Listed, Namespaces, zone_of
 from hosting.migration.folders import Choice, Planned, plan
 from storage.errors import InvalidInput
 from storage.mail.names import new_name
@@ -105,3 +107,11 @@ def test_any_names_become_different_mailboxes(names: list[tuple[str, str, str]])
     moving = [each.mailbox for each in planned if not each.left_out]
     assert len(planned) == len(there) and len(set(moving)) == len(moving)
     assert all(new_name(name) == name for name in moving)
+
+
+def test_dates_keep_the_zone_that_a_server_tells() -> None:
+    """RFC 9051 §2.3.3: what IMAP tells of a message stays what it was."""
+    east = timezone(timedelta(hours=5, minutes=45))
+    assert zone_of(datetime(2007, 3, 24, tzinfo=east)) == 345
+    assert zone_of(datetime(2007, 3, 24, tzinfo=timezone(timedelta(hours=-7)))) == -420
+    assert zone_of(datetime(2007, 3, 24)) == zone_of("24-Mar-2007") == zone_of(None) == 0

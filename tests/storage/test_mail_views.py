@@ -135,7 +135,9 @@ def test_a_cold_view_is_the_snapshot_and_what_came_later(
     assert list(view.uids) == [*range(2, 600), 601]
     assert view.flags[3] == FLAGGED
     columns = view.columns()
-    rows = account.messages.fetch_rows(inbox, 1, 1000, ("message_id", "size", "internal_date", "sent_date"))
+    rows = account.messages.fetch_rows(
+        inbox, 1, 1000, ("message_id", "size", "internal_date", "sent_date", "internal_zone")
+    )
     assert [tuple(row) for row in zip(*columns.arrays, strict=True)] == rows
 
 

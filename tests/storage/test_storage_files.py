@@ -73,10 +73,23 @@ def test_pieces_of_any_size_make_the_same_message(tmp_path: Path, pieces: list[b
 
 
 @relaxed
-@given(st.text(max_size=30), st.text(max_size=30) | st.none(), st.binary(max_size=50), st.integers(-(2**62), 2**62))
-def test_metadata_come_back(mailbox: str, delivery: str | None, prefix: bytes, when: int) -> None:
+@given(
+    st.text(max_size=30),
+    st.text(max_size=30) | st.none(),
+    st.binary(max_size=50),
+    st.integers(-(2**62), 2**62),
+    st.integers(-1439, 1439),
+)
+def test_metadata_come_back(mailbox: str, delivery: str | None, prefix: bytes, when: int, zone: int) -> None:
     meta = FileMeta(
-        AccountId(1), MessageId(2), when, mailbox=mailbox, delivery_id=delivery, prefix=prefix, keywords=("a", "b")
+        AccountId(1),
+        MessageId(2),
+        when,
+        mailbox=mailbox,
+        delivery_id=delivery,
+        prefix=prefix,
+        keywords=("a", "b"),
+        internal_zone=zone,
     )
     assert FileMeta.unpack(meta.pack()) == meta
 

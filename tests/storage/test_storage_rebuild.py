@@ -11,10 +11,11 @@ from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 from storage.check import check_account
 from storage.errors import Unavailable
 from storage.mail.account import DATABASE
+from storage.mail.messages import NewMessage
 from storage.rebuild import Rebuilt, rebuild_account
 from storage.values import FLAGGED, SEEN, UID_MAX
 
-Found = dict[str, list[tuple[bytes, int, int, tuple[str, ...]]]]
+Found = dict[str, list[tuple[bytes, int, tuple[int, int], tuple[str, ...]]]]
 
 
 @pytest.fixture
@@ -29,15 +30,16 @@ def fill(place: AccountPlace) -> None:
     account.mailboxes.create("Work/2024")
     for number in range(12):
         mailbox = account.mailboxes.find("INBOX" if number % 3 else "Work/2024")
-        account.messages.append(
-            mailbox.id,
+        new = NewMessage(
             b"Subject: %d\r\n\r\nbody %d\r\n" % (number, number),
             flags=SEEN if number % 2 else FLAGGED,
             keywords=("Travail",) if number == 4 else (),
             internal_date=1000 + number,
             prefix=b"Delivered-To: x\r\n" if number == 5 else b"",
             delivery_id=f"queue:{number}",
+            internal_zone=number * 60 - 300,
         )
+        account.messages.append_many(mailbox.id, [new])
 
 
 def contents(place: AccountPlace) -> Found:
@@ -46,11 +48,11 @@ def contents(place: AccountPlace) -> Found:
     account = place.account
     for mailbox in account.mailboxes.list():
         names = account.mailboxes.keywords(mailbox.id)
-        columns = ("message_id", "file", "flags", "internal_date")
-        for message_id, file, flags, date in account.messages.fetch_rows(mailbox.id, 1, UID_MAX, columns):
+        columns = ("message_id", "file", "flags", "internal_date", "internal_zone")
+        for message_id, file, flags, *date in account.messages.fetch_rows(mailbox.id, 1, UID_MAX, columns):
             words = tuple(name for bit, name in names.items() if flags >> bit & 1)
             octets = account.messages.read(message_id, file)
-            found.setdefault(mailbox.name, []).append((octets, flags & 0xFF, date, words))
+            found.setdefault(mailbox.name, []).append((octets, flags & 0xFF, (date[0], date[1]), words))
     return found
 
 

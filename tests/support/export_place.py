@@ -27,6 +27,7 @@ class Held(NamedTuple):
     internal_date: int
     saved: int
     group: int
+    internal_zone: int = 0
 
 
 class ExportPlace:
@@ -97,7 +98,7 @@ def fill(account: Account, clock: FixedClock) -> None:
     clock.advance(10)
     for name in ("a.b", "a_b", "Work/2024.Q1/Ünïcode ✉"):
         target = mailboxes.find(name).id
-        messages.append_many(target, [NewMessage(ODD[0], internal_date=5), NewMessage(ODD[0], internal_date=5)])
+        messages.append_many(target, [NewMessage(ODD[0], internal_date=5, internal_zone=-570)] * 2)
         messages.copy(inbox, uids(2, 4), target)
     messages.copy(inbox, uids(2, 2), inbox)
     messages.expunge(inbox, uids(3, 3), only_deleted=False)
@@ -115,15 +116,15 @@ def view(account: Account) -> dict[str, Any]:
     groups: dict[int, int] = {}
     for mailbox in sorted(account.mailboxes.list(), key=lambda each: each.name):
         keywords = account.mailboxes.keywords(mailbox.id)
-        columns = ("uid", "message_id", "file", "flags", "internal_date", "saved")
+        columns = ("uid", "message_id", "file", "flags", "internal_date", "saved", "internal_zone")
         held = []
-        for _, message_id, file, flags, internal_date, saved in account.messages.fetch_rows(
+        for _, message_id, file, flags, internal_date, saved, zone in account.messages.fetch_rows(
             mailbox.id, 1, UID_MAX, columns
         ):
             words = frozenset(word for bit, word in keywords.items() if flags >> bit & 1)
             octets = account.messages.read(message_id, file)
             group = groups.setdefault(message_id, len(groups))
-            held.append(Held(octets, flags & 31, words, internal_date, saved, group))
+            held.append(Held(octets, flags & 31, words, internal_date, saved, group, zone))
         counted = (mailbox.messages, mailbox.unseen, mailbox.deleted, mailbox.bytes)
         words = frozenset(keywords.values())
         found[mailbox.name] = (mailbox.special_use, mailbox.keep_days, words, counted, held)
