@@ -51,6 +51,8 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
 
     copied = yield from blocking(transfer)
     if not copied.pairs:
+        if command.by_uid:
+            return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     selected.refresh()
     if place.account is account and target.id == selected.mailbox_id:

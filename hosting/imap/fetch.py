@@ -30,6 +30,7 @@ _OF_ROWS = 250  # … rows of content
 _OF_FILES = 40  # … message files, and no more than this many octets:
 _OCTETS = 512 * 1024
 _LARGE = 1024 * 1024  # a message from this size on is sent in pieces
+_UID_ALONE = frozenset({"UID"})
 _DENSE = 8  # a gap of so many messages is read along rather than split into two reads
 
 
@@ -38,30 +39,30 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     positions = selected.positions(command.numbers, command.by_uid)
     if command.partial is not None:
         positions = window(positions, command.partial)
-    items = _items(command, uid_only=selected.uid_only)
-    if any(item.name == "MODSEQ" for item in items) and not session.condstore:
+    since = command.changed_since
+    plan = _asked(command.items, command.by_uid, since is not None, selected.uid_only)
+    if not session.condstore and "MODSEQ" in plan.names:
         session.condstore = True  # a CONDSTORE-enabling command (RFC 7162 §3.1)
         yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
-    if command.vanished and command.changed_since is not None:
-        yield from _vanished(session, command, command.changed_since)
-    if command.changed_since is not None:
+    if since is not None:
+        if command.vanished:
+            yield from _vanished(session, command, since)
         mine, current = selected.view_positions(positions)
-        kept = set(changed_since(selected.view, command.changed_since, current))
+        kept = set(changed_since(selected.view, since, current))
         positions = [position for position, at in zip(mine, current, strict=True) if at in kept]
     if not positions:
         return b"Fetched."
-    if selected.stale and not command.by_uid and not selected.uid_only and items == (FetchItem("UID"),):
+    if selected.stale and not command.by_uid and not selected.uid_only and plan.names == _UID_ALONE:
         yield _uids(selected, positions)
         return b"Fetched."
-    may_see = not (selected.read_only or session.read_only) and "s" in selected.rights
-    if may_see and any(not item.peek for item in items):
+    if not plan.peeks and "s" in selected.rights and not (selected.read_only or session.read_only):
         newly_seen = yield from _mark_seen(session, positions)
         if newly_seen:
-            items = _with_flags(items, condstore=session.condstore)
-    if _tells_flags(items) and selected.has_new_keywords:
+            plan = _with_flags(command, condstore=session.condstore, uid_only=selected.uid_only)
+    if "FLAGS" in plan.names and selected.has_new_keywords:
         yield selected.flags_response()  # a keyword is named before a message has it (RFC 9051 §7.3.5)
-    gone = yield from _write(session, _plan(items, selected.uid_only), positions)
-    if _tells_flags(items):
+    gone = yield from _write(session, plan, positions)
+    if "FLAGS" in plan.names:
         selected.forget_news_at(positions)
     if gone:
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
@@ -70,15 +71,23 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
 
 def tell(session: Session, items: tuple[FetchItem, ...], positions: Sequence[int]) -> Flow[None]:
     """FETCH responses that nobody asked for with a FETCH; those of messages that are gone are left out."""
-    yield from _write(session, _plan(items, session.mailbox.uid_only), positions)
-    if _tells_flags(items):
+    plan = _plan(items, session.mailbox.uid_only)
+    yield from _write(session, plan, positions)
+    if "FLAGS" in plan.names:
         session.mailbox.forget_news_at(positions)
 
 
 @lru_cache(maxsize=256)
 def _plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
     writers = (SIMPLE[item.name] if item.section is None else section_writer(item) for item in items)
-    return Plan.of(tuple(writers), uid_only=uid_only)
+    names = frozenset(item.name for item in items)
+    return Plan.of(tuple(writers), uid_only=uid_only, names=names, peeks=all(item.peek for item in items))
+
+
+@lru_cache(maxsize=256)
+def _asked(items: tuple[FetchItem, ...], by_uid: bool, changed_since: bool, uid_only: bool) -> Plan:
+    """What a command means: with the UID where it is by UID, and with MODSEQ where that was asked about."""
+    return _plan(_items(items, by_uid, changed_since, uid_only), uid_only)
 
 
 def _uids(selected: Selected, positions: Sequence[int]) -> bytes:
@@ -86,26 +95,22 @@ def _uids(selected: Selected, positions: Sequence[int]) -> bytes:
     return b"".join([b"* %d FETCH (UID %d)\r\n" % (position + 1, selected.uids[position]) for position in positions])
 
 
-def _items(command: Fetch, *, uid_only: bool) -> tuple[FetchItem, ...]:
-    items = command.items
+def _items(items: tuple[FetchItem, ...], by_uid: bool, changed_since: bool, uid_only: bool) -> tuple[FetchItem, ...]:
     names = {item.name for item in items}
-    if command.by_uid and "UID" not in names and not uid_only:
+    if by_uid and "UID" not in names and not uid_only:
         items = (FetchItem("UID"), *items)
-    if command.changed_since is not None and "MODSEQ" not in names:
+    if changed_since and "MODSEQ" not in names:
         items = (*items, FetchItem("MODSEQ"))
     return items
 
 
-def _with_flags(items: tuple[FetchItem, ...], *, condstore: bool) -> tuple[FetchItem, ...]:
+def _with_flags(command: Fetch, *, condstore: bool, uid_only: bool) -> Plan:
+    items = _items(command.items, command.by_uid, command.changed_since is not None, uid_only)
     names = {item.name for item in items}
     extra = [FetchItem("FLAGS")] if "FLAGS" not in names else []
     if condstore and "MODSEQ" not in names:
         extra.append(FetchItem("MODSEQ"))
-    return (*extra, *items)
-
-
-def _tells_flags(items: Sequence[FetchItem]) -> bool:
-    return any(item.name == "FLAGS" for item in items)
+    return _plan((*extra, *items), uid_only)
 
 
 def _vanished(session: Session, command: Fetch, since: int) -> Flow[None]:

@@ -36,6 +36,8 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
     existing, _at = selected.view_positions(positions)
     gone = len(positions) - len(existing)
     if not existing:
+        if command.by_uid:
+            return b"Nothing to store."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     uids = selected.uids
     wanted = UidSet.of_ranges(_runs(uids, existing))
@@ -60,7 +62,7 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
             else uid_set(position + 1 for position in selected.positions_of(list(stored.modified)))
         )
         return b"[MODIFIED %b] Some were changed by others first." % modified
-    if gone and not command.by_uid:
+    if gone and not (command.by_uid or command.silent):  # RFC 2180 §4.2.1
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Stored."
 
