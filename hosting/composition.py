@@ -58,7 +58,7 @@ from storage.keys.places import MasterCommand, MasterFile, MasterPlace
 from storage.keys.source import KeySource, LocalKeys
 from storage.mail.account import Surroundings
 from storage.mail.quota import Usage
-from storage.rebuild import Rebuilt, rebuild_account
+from storage.rebuild import Rebuilt, rebuild_account, unshared
 from storage.values import AccountId, TenantId
 
 _REPLACED_WITHIN = 10.0  # seconds in which an auth role that ended is there again
@@ -350,7 +350,8 @@ class Administration:
         surroundings = Surroundings(installation.clock, installation.incarnation.name, installation.background)
         folder = installation.data / "tenants" / str(tenant_id) / "accounts" / str(account_id)
         try:
-            return rebuild_account(folder, tenant_id, account_id, key, surroundings)
+            replacing = unshared(installation, tenant_id, account_id)
+            return rebuild_account(folder, tenant_id, account_id, key, surroundings, replacing=replacing)
         except Unavailable as error:
             raise Unavailable(
                 "The account cannot be rebuilt while a process has it open; stop the server first.", detail=error.detail

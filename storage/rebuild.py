@@ -4,7 +4,7 @@ Each file says which message it is, when it arrived, in which mailbox and with w
 and which header fields were added. What no file knows is lost: later moves, copies and flags, and that a message was
 deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again. Calendars,
 contacts and files stand in the database, large ones in files of their own: what can be read of the old database is
-kept, and the files say the rest.
+kept, and the files say the rest. Rights to mailboxes are known by the mailboxes' ids, and taken back.
 
 The new database is made beside the old one and takes its place in one step, when it is whole and durable; the old one
 stays as account.db.replaced. Interrupted, nothing has changed, and the next try begins again. Nobody else may have the
@@ -21,6 +21,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from storage.changes import RightsChanged
 from storage.collections.salvage import Target, salvage
 from storage.collections.values import Content, Kind
 from storage.database.database import Transaction
@@ -75,7 +76,25 @@ def rebuild(
         raise NotFound("There is no such account.")
     surroundings = Surroundings(installation.clock, installation.incarnation.name, installation.background)
     with TenantLease(installation.data, tenant_id).shared(_PATIENCE):
-        return rebuild_account(root, tenant_id, account_id, key, surroundings, progress=progress)
+        return rebuild_account(
+            root,
+            tenant_id,
+            account_id,
+            key,
+            surroundings,
+            progress=progress,
+            replacing=unshared(installation, tenant_id, account_id),
+        )
+
+
+def unshared(installation: Installation, tenant_id: TenantId, account_id: AccountId) -> Callable[[], object]:
+    """What takes back the rights to the account's mailboxes: they are known by ids, which others will have."""
+
+    def take_back() -> None:
+        if installation.tenant(tenant_id).mailbox_rights.remove_owner(account_id):
+            installation.announce(RightsChanged(tenant_id, account_id))
+
+    return take_back
 
 
 def rebuild_account(
@@ -86,12 +105,16 @@ def rebuild_account(
     surroundings: Surroundings,
     *,
     progress: Callable[[int, int], None] | None = None,
+    replacing: Callable[[], object] | None = None,
 ) -> Rebuilt:
-    """Make the database of the account in `root` anew. `progress` is told of messages done and of how many."""
+    """Make the database of the account in `root` anew. `progress` is told of messages done and of how many.
+
+    `replacing` is called just before the new one takes the old one's place: ids of mailboxes mean others from then on.
+    """
     lock = LockFile(lock_path(root / DATABASE))
     try:
         with lock.exclusively(_PATIENCE):
-            return _Rebuild(root, tenant_id, account_id, key, surroundings, progress).run()
+            return _Rebuild(root, tenant_id, account_id, key, surroundings, progress, replacing).run()
     finally:
         lock.close()
 
@@ -105,6 +128,7 @@ class _Rebuild:
         key: Key,
         surroundings: Surroundings,
         progress: Callable[[int, int], None] | None,
+        replacing: Callable[[], object] | None,
     ) -> None:
         self._root = root
         self._scratch = root / _SCRATCH
@@ -113,6 +137,7 @@ class _Rebuild:
         self._key = key
         self._surroundings = surroundings
         self._progress = progress
+        self._replacing = replacing
         self._maildir = Maildir(root / MAILDIR)
         self._objects = Maildir(root / OBJECTS)
         self._report = Rebuilt()
@@ -128,6 +153,8 @@ class _Rebuild:
             self._fill(account)
         finally:
             account.close()
+        if self._replacing is not None:
+            self._replacing()
         self._replace()
         for store in (self._maildir, self._objects):
             for name in list(store.names("new")):
@@ -225,7 +252,6 @@ class _Rebuild:
             meta.flags,
             meta.keywords,
             meta.delivery_id,
-            internal_zone=meta.internal_zone,
         )
 
     def _replace(self) -> None:

@@ -35,6 +35,7 @@ def check(
             run.output.note(f"{rebuilt.messages} messages were found in the files, in {rebuilt.mailboxes} mailboxes.")
             for name in rebuilt.unreadable:
                 run.output.note(f"The file {name} does not verify under the account's key and was left out.")
+            run.output.note("What others might do with its mailboxes has to be set anew ('cleanmail acl').")
         if whose is not None:
             installation = administration.installation
             with installation.account(whose.tenant.tenant_id, whose.account.account_id) as account:

@@ -112,6 +112,7 @@ _UPDATE = prepare(
 )
 _DELETE = prepare(sql_delete(_right).where(_OWNER, _MAILBOX, _WHO))
 _DELETE_MAILBOX = prepare(sql_delete(_right).where(_OWNER, _MAILBOX))
+_DELETE_OWNER = prepare(sql_delete(_right).where(_OWNER))
 _DELETE_ACCOUNT = prepare(
     sql_delete(_right).where(or_(_right.c.owner_id == bindparam("id"), _right.c.identifier == bindparam("id")))
 )
@@ -186,6 +187,10 @@ class MailboxRights:
     def remove_mailbox(self, owner_id: AccountId, mailbox_id: MailboxId) -> bool:
         """It is gone. False: it was not shared."""
         return bool(self._database.write(lambda t: _DELETE_MAILBOX.run(t, owner=owner_id, mailbox=mailbox_id)))
+
+    def remove_owner(self, owner_id: AccountId) -> int:
+        """None of his mailboxes is shared any more; the number of lists' rows."""
+        return self._database.write(lambda transaction: _DELETE_OWNER.run(transaction, owner=owner_id))
 
     def remove_account(self, transaction: Transaction, account_id: AccountId) -> None:
         """In the commit that removes an account's rows."""

@@ -22,6 +22,7 @@ from hosting.imap import other_users
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
 from hosting.imap.session import State
+from storage.changes import RightsChanged, Subscriber
 from storage.directory import mailbox_rights
 from storage.directory.mailbox_rights import ANYONE
 from storage.export.settings import of_the_account
@@ -31,6 +32,7 @@ from storage.persons.of_collections import shares
 from storage.persons.of_records import access
 from storage.persons.sought import seek
 from storage.pool import AccountPool
+from storage.rebuild import rebuild
 from storage.values import AccountId, EmailAddress
 
 ALICE, BOB, CAROL, MALLORY = "alice@example.test", "bob@example.test", "carol@example.test", "mallory@other.test"
@@ -886,6 +888,21 @@ class TestWhoseItIs:
         tenant_id, alice_id = place.town.accounts[ALICE]
         FeedRound(place.town.installation, Config(), make_fetcher).work(tenant_id, alice_id)
         assert len(place.town.installation.tenant(tenant_id).mailbox_rights.of_owner(alice_id)) == 1
+
+    def test_an_account_that_is_built_anew_shares_nothing(self, place: SharingTown) -> None:
+        """Its mailboxes have other numbers."""
+        place.share("Work", BOB, "lr")
+        place.share("INBOX", ALICE, "lr", owner=CAROL)
+        installation = place.town.installation
+        tenant_id, alice_id = place.town.accounts[ALICE]
+        rights = installation.tenant(tenant_id).mailbox_rights
+        subscriber = Subscriber(place.town.data, place.town.clock)
+        subscriber.drain()
+        installation._accounts.close()
+        assert rebuild(installation, tenant_id, alice_id).messages == 2
+        assert rights.of_owner(alice_id) == [] and len(rights.shared_with(alice_id)) == 1
+        assert RightsChanged(tenant_id, alice_id) in subscriber.drain()
+        subscriber.close()
 
     def test_in_the_last_days_of_a_contract_nothing_is_changed(self, place: SharingTown) -> None:
         place.share("INBOX", BOB, "lrswite")
