@@ -252,6 +252,7 @@ class _Rebuild:
             meta.flags,
             meta.keywords,
             meta.delivery_id,
+            internal_zone=meta.internal_zone,
         )
 
     def _replace(self) -> None:
