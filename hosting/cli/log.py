@@ -33,7 +33,10 @@ def access(
     until: Annotated[str | None, typer.Option(help="Until when; now if not given.")] = None,
     limit: Annotated[int, typer.Option(help="The last so many; 0 for all.", min=0)] = 1000,
 ) -> None:
-    """Show access events: time, type, result, protocol, account, client address. Kept for at most a year."""
+    """Show access events: time, type, result, protocol, account, client address. Kept for at most a year.
+
+    Who opened what somebody shares stands in a column "by", where there is any.
+    """
     run = invocation.of(context)
     now = int(time.time())
     first, last = quantities.moment(since, now), quantities.moment(until, now) if until else now + 1
@@ -64,6 +67,8 @@ def access(
         "account": "account",
         "address": "client address",
     }
+    if any(row["by"] for row in rows):
+        columns["by"] = "by"
     run.output.rows(columns, rows, "There is no access event in that time.")
 
 
@@ -72,18 +77,24 @@ app.command("audit")(audit.log_audit)  # as it was called before `cleanmail audi
 
 def _values(event: AccessEvent, names: Names) -> dict[str, Any]:
     known = event.account_id is not None and event.tenant_id is not None
-    by = {"by_account": int(event.by_account)} if event.by_account is not None else {}
-    return by | {
-        "time": moment(event.time),
-        "type": event.type,
-        "result": event.result,
-        "protocol": event.protocol,
-        "account": names.of(int(event.tenant_id), int(event.account_id))  # type: ignore[arg-type]
-        if known
-        else f"unknown ({event.login_hash.hex()[:12]})"
-        if event.login_hash
-        else None,
-        "account_number": event.account_id,
-        "tenant_number": event.tenant_id,
-        "address": event.address,
-    }
+    by: dict[str, Any] = {"by": None}
+    if known and event.by_account is not None:  # of the same tenant
+        by["by"] = names.of(int(event.tenant_id), int(event.by_account))  # type: ignore[arg-type]
+        by["by_account"] = int(event.by_account)
+    return (
+        by
+        | {
+            "time": moment(event.time),
+            "type": event.type,
+            "result": event.result,
+            "protocol": event.protocol,
+            "account": names.of(int(event.tenant_id), int(event.account_id))  # type: ignore[arg-type]
+            if known
+            else f"unknown ({event.login_hash.hex()[:12]})"
+            if event.login_hash
+            else None,
+            "account_number": event.account_id,
+            "tenant_number": event.tenant_id,
+            "address": event.address,
+        }
+    )

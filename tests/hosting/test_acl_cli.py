@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from hosting import cli
+from hosting import cli, composition, config
+from storage.logs.access import AccessEvent
+from storage.values import AccountId, TenantId
 
 EVA, BO, CY, EVE = "eva@acme.test", "bo@acme.test", "cy@acme.test", "eve@other.test"
 
@@ -98,3 +101,17 @@ def test_records_of_both_accounts_without_names(place: Installation) -> None:
         accounts = {each["account"] for each in records if each["action"] == action}
         assert {EVA, BO} <= {str(each) for each in accounts} or len(accounts) >= 2
     assert "Archive" not in json.dumps(records)
+
+
+def test_the_access_log_says_who_opened_what_is_shared(place: Installation) -> None:
+    now = int(time.time()) - 60
+    with composition.administration(place.data, config.load(place.data / "cleanmail.toml")) as administration:
+        log = administration.installation.access_log
+        for kind, by in (("sign_in", None), ("mailbox_open", AccountId(2))):
+            log.record(AccessEvent(now, kind, "success", "imap", TenantId(1), AccountId(1), b"", "", by))
+    [signed_in, opened] = place.done("log", "access", EVA)
+    assert (opened["type"], opened["account"], opened["by"], opened["by_account"]) == ("mailbox_open", EVA, BO, 2)
+    assert signed_in["by"] is None
+    _, said = place.run("log", "access", EVA, as_json=False)
+    heading, *rows = said.splitlines()
+    assert heading.split()[-1] == "by" and [row.split()[-1] for row in rows] == ["-", BO]
