@@ -64,7 +64,7 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     gone = yield from _write(session, plan, positions)
     if "FLAGS" in plan.names:
         selected.forget_news_at(positions)
-    if gone:
+    if gone and not command.by_uid:  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Fetched."
 

@@ -156,9 +156,18 @@ class Plan:
     streams: bool  # whether a large message need not be read whole
     head: bytes  # with the number, or the UID, to be filled in
     uid_only: bool
+    names: frozenset[str] = frozenset()  # of the items
+    peeks: bool = True  # none of them sets \Seen
 
     @classmethod
-    def of(cls, writers: tuple[Writer, ...], *, uid_only: bool = False) -> Plan:
+    def of(
+        cls,
+        writers: tuple[Writer, ...],
+        *,
+        uid_only: bool = False,
+        names: frozenset[str] = frozenset(),
+        peeks: bool = True,
+    ) -> Plan:
         reads = [writer for writer in writers if writer.reads_message]
         head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("  # RFC 9586 §3.2
         return cls(
@@ -170,6 +179,8 @@ class Plan:
             all(writer.stream is not None for writer in reads),
             head,
             uid_only,
+            names,
+            peeks,
         )
 
 

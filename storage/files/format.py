@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from storage.errors import Corrupt
 from storage.files.durable import write_all
 from storage.files.metadata import META_MAX, FileMeta
-from storage.keys.sealing import Key, derive
+from storage.keys.sealing import Key, derivation
 
 CHUNK = 1 << 16
 
@@ -39,6 +39,7 @@ _TAG = 16
 _LEVEL = 3
 _FIRST_READ = CHUNK + 4096  # nearly every message is one read
 _PLAIN_MAX = _LENGTH.size + META_MAX + CHUNK
+_KEY_OF_FILE = derivation("message file", 16)
 _BOX_MAX = _PLAIN_MAX + 1024 + _TAG  # zstd adds little to what it cannot compress
 
 
@@ -67,7 +68,7 @@ class _Boxes:
             raise Corrupt(detail="message file: unknown format")
         if key_id != _key_id(key):
             raise Corrupt(detail="message file: sealed under another key")
-        self._cipher = AESGCM(derive(key.secret, "message file", file_id))
+        self._cipher = AESGCM(_KEY_OF_FILE(key.secret, file_id))
         self._bound = header + name.encode()
 
     def seal(self, number: int, last: bool, plain: bytes) -> bytes:
@@ -110,6 +111,19 @@ def write_file(descriptor: int, name: str, key: Key, meta: FileMeta, data: bytes
 
 def read_all(path: str, key: Key) -> tuple[FileMeta, bytes]:
     """The metadata and the whole message (without the prefix, which is in the metadata)."""
+    packed, data = _read_parts(path, key)
+    return FileMeta.unpack(packed), data
+
+
+def read_message(path: str, key: Key) -> bytes:
+    """The whole message, with the prefix in front."""
+    packed, data = _read_parts(path, key)
+    prefix = FileMeta.prefix_of(packed)
+    return prefix + data if prefix else data
+
+
+def _read_parts(path: str, key: Key) -> tuple[bytes, bytes]:
+    """The packed metadata, and the data."""
     raw = _read_whole(path)
     boxes = _Boxes(raw[:_HEADER_SIZE], _base_name(path), key)
     position, end, number = _HEADER_SIZE, len(raw), 0
@@ -123,11 +137,11 @@ def read_all(path: str, key: Key) -> tuple[FileMeta, bytes]:
         if position == end:
             break
         number += 1
-    meta, first = _split(plains[0])
+    packed, first = _parted(plains[0])
     if number == 0:
-        return meta, first
+        return packed, first
     plains[0] = first
-    return meta, b"".join(plains)
+    return packed, b"".join(plains)
 
 
 def read_meta(path: str, key: Key) -> FileMeta:
@@ -225,10 +239,16 @@ def _blocks(data: bytes | Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _split(plain: bytes) -> tuple[FileMeta, bytes]:
+    packed, data = _parted(plain)
+    return FileMeta.unpack(packed), data
+
+
+def _parted(plain: bytes) -> tuple[bytes, bytes]:
+    """The first chunk as packed metadata and data."""
     end = 4 + int.from_bytes(plain[:4], "big")
     if end > len(plain):
         raise Corrupt(detail="message file: metadata cut")
-    return FileMeta.unpack(plain[4:end]), plain[end:]
+    return plain[4:end], plain[end:]
 
 
 def _key_id(key: Key) -> bytes:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from storage.errors import NotFound, Unavailable
 from storage.files import durable
-from storage.files.format import read_all, read_meta, read_span, write_file
+from storage.files.format import read_all, read_message, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
 from storage.register import classes
@@ -134,6 +134,15 @@ class Maildir:
     def read(self, name: str, key: Key) -> tuple[FileMeta, bytes]:
         """Metadata and message, without the added prefix."""
         return self._wherever(name, lambda path: read_all(path, key))
+
+    def read_message(self, name: str, key: Key) -> bytes:
+        """The message with the added prefix in front."""
+        try:
+            return read_message(self._cur + name, key)  # where nearly every message lies
+        except FileNotFoundError:
+            return self._wherever(name, lambda path: read_message(path, key))
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def read_span(self, name: str, key: Key, start: int, end: int) -> bytes:
         """A part of the message; of a large one only the chunks that hold it are read."""

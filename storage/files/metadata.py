@@ -48,6 +48,22 @@ class FileMeta:
             raise TooLarge
         return packed
 
+    @staticmethod
+    def prefix_of(packed: bytes) -> bytes:
+        """The added header fields alone. Raises Corrupt."""
+        try:
+            position = _NUMBERS.size
+            for _ in range(3):
+                (length,) = _LENGTH.unpack_from(packed, position)
+                position += _LENGTH.size + (length if length != _NO_DELIVERY else 0)
+            (length,) = _LENGTH.unpack_from(packed, position)
+        except struct.error:
+            raise Corrupt(detail="message file: metadata unreadable") from None
+        start, end = position + _LENGTH.size, position + _LENGTH.size + length
+        if packed[0] != _VERSION or length == _NO_DELIVERY or end > len(packed):
+            raise Corrupt(detail="message file: metadata unreadable")
+        return packed[start:end]
+
     @classmethod
     def unpack(cls, packed: bytes) -> FileMeta:
         """Raises Corrupt."""

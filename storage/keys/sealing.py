@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -49,6 +50,18 @@ def derive(key: bytes, *labels: str | bytes) -> bytes:
     parts = [label.encode() if isinstance(label, str) else label for label in labels]
     purpose = b"".join(struct.pack(">I", len(part)) + part for part in parts)
     return hmac.digest(key, purpose + b"\x01", "sha256")
+
+
+def derivation(purpose: str, size: int) -> Callable[[bytes, bytes], bytes]:
+    """`derive` for many keys of one purpose, whose last label has `size` octets: called with the key and that label."""
+    first = purpose.encode()
+    head = struct.pack(">I", len(first)) + first + struct.pack(">I", size)
+    digest = hmac.digest
+
+    def derived(key: bytes, last: bytes) -> bytes:
+        return digest(key, head + last + b"\x01", "sha256")
+
+    return derived
 
 
 HASH_SIZE = 32

@@ -107,10 +107,9 @@ class Reading:
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message."""
         try:
-            meta, data = self._maildir.read(file, self._key)
+            return self._maildir.read_message(file, self._key)
         except NotFound:
             raise self._missing(message_id) from None
-        return meta.prefix + data if meta.prefix else data
 
     def read_message(self, message_id: MessageId) -> bytes:
         """All octets of a message that is known by its id alone."""
