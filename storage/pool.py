@@ -153,6 +153,11 @@ class AccountPool:
         if self._is_expelled(owner):
             raise Gone(detail=f"account {owner[1]} has ended")
 
+    def opened(self) -> list[Account]:
+        """Those that are open at this moment, in use or not."""
+        with self._changed:
+            return [place.account for place in self._places.values() if place.account is not None]
+
     def close(self) -> None:
         """Close all of them; what is still in use gets Unavailable from then on."""
         with self._changed:

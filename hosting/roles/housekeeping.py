@@ -22,6 +22,8 @@ from hosting.operational_log import log_failure
 
 log = logging.getLogger("housekeeping")
 
+_REST = 10  # seconds after which, and twice that at most, an account that nobody looks at keeps no connections
+
 
 class Ticking(Service):
     """Calls `quick` on the event loop and `blocking` in a thread, every `interval` seconds."""
@@ -96,8 +98,26 @@ class Ticking(Service):
             log_failure(log, "failed", result)
 
 
+class _Every:
+    """Calls something at each n-th call only."""
+
+    def __init__(self, calls: int, call: Callable[[], object]) -> None:
+        self._calls, self._call, self._passed = calls, call, 0
+
+    def __call__(self) -> None:
+        self._passed += 1
+        if self._passed >= self._calls:
+            self._passed = 0
+            self._call()
+
+
 def every_second(parts: Parts, *more: Callable[[], object]) -> Ticking:
     """The housekeeping of one process; `more` are quick calls of its own."""
     installation = parts.installation
-    blocking = [installation.flush_logs, installation.flush_counts, installation.flush_tenants]
+    blocking: list[Callable[[], object]] = [
+        installation.flush_logs,
+        installation.flush_counts,
+        installation.flush_tenants,
+        _Every(_REST, installation.rest_accounts),
+    ]
     return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=blocking)

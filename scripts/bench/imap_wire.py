@@ -81,6 +81,17 @@ class Imap:
     def command(self, command: bytes) -> bytes:
         return self.end(self.begin(command))
 
+    def drain(self, tag: bytes) -> None:
+        """Reads a long answer to its tagged line and keeps nothing of it; cheap, so that others can measure."""
+        last = b"\r\n" + tag + b" OK"
+        tail = b""
+        while True:
+            tail = (b"\r\n" if not tail else tail[-400:]) + self.receive()
+            if tail.endswith(b"\r\n") and last in tail[-2048:]:
+                return
+            if tail.endswith(b"\r\n") and (b"\r\n" + tag + b" ") in tail[-2048:]:
+                raise RuntimeError(tail[-200:].decode("latin-1").strip())
+
     def timed(self, command: bytes) -> float:
         """Seconds until its answer was there."""
         started = time.perf_counter()

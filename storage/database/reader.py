@@ -1,4 +1,4 @@
-"""The read connection of a database: opened when it is first used, lent to one thread at a time.
+"""The read connection of a database: opened when it is used, lent to one thread at a time, closed when nobody needs it.
 
 Raises: Unavailable (closed), and what opening a database raises.
 """
@@ -16,21 +16,25 @@ from storage.errors import Unavailable
 class Reader(Connection):
     """A context; the thread that is in it may enter it again."""
 
-    __slots__ = ("_closed", "_connect", "_lock")
+    __slots__ = ("_closed", "_connect", "_lock", "opened", "used")
 
     def __init__(self, connect: Callable[[], Driver]) -> None:
         super().__init__(None)
         self._connect = connect
         self._lock = threading.RLock()
         self._closed = False
+        self.opened = 0  # how many connections there were
+        self.used = False  # since somebody looked, see `Database.rest`
 
     def __enter__(self) -> Connection:
         self._lock.acquire()
+        self.used = True
         if self.driver is None:
             try:
                 if self._closed:
                     raise Unavailable(detail="database is closed")
                 self.driver = self._connect()
+                self.opened += 1
             except BaseException:
                 self._lock.release()
                 raise
@@ -38,6 +42,16 @@ class Reader(Connection):
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def let_go(self) -> Driver | None:
+        """The connection, to be closed: the next to enter opens another. None if there is none, or it is in use."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            driver, self.driver = self.driver, None
+            return driver
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         with self._lock:
