@@ -155,8 +155,8 @@ class Database:
     def rest(self) -> bool:
         """Close both connections, unless one was used since the last call: it is called every few seconds.
 
-        Whoever comes next opens them again, in less than a millisecond; the lease stays, so that nobody has to be waited
-        for. It may take as long as a checkpoint. Returns whether nothing is open now.
+        Whoever comes next opens them again, in less than a millisecond; the lease stays, so nobody has to be waited for.
+        It may take as long as a checkpoint. Returns whether nothing is open now.
         """
         if self._reader.used or self._wrote:
             self._reader.used = self._wrote = False
