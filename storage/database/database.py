@@ -155,7 +155,7 @@ class Database:
     def rest(self) -> bool:
         """Close both connections, unless one was used since the last call: it is called every few seconds.
 
-        Whoever comes next opens them again, in less than a millisecond; the lease stays, so nobody has to be waited for.
+        Whoever comes next opens them again, in less than a millisecond; the lease stays, so nobody is waited for then.
         It may take as long as a checkpoint. Returns whether nothing is open now.
         """
         if self._reader.used or self._wrote:
