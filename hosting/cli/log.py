@@ -76,25 +76,22 @@ app.command("audit")(audit.log_audit)  # as it was called before `cleanmail audi
 
 
 def _values(event: AccessEvent, names: Names) -> dict[str, Any]:
-    known = event.account_id is not None and event.tenant_id is not None
-    by: dict[str, Any] = {"by": None}
-    if known and event.by_account is not None:  # of the same tenant
-        by["by"] = names.of(int(event.tenant_id), int(event.by_account))  # type: ignore[arg-type]
-        by["by_account"] = int(event.by_account)
-    return (
-        by
-        | {
-            "time": moment(event.time),
-            "type": event.type,
-            "result": event.result,
-            "protocol": event.protocol,
-            "account": names.of(int(event.tenant_id), int(event.account_id))  # type: ignore[arg-type]
-            if known
-            else f"unknown ({event.login_hash.hex()[:12]})"
-            if event.login_hash
-            else None,
-            "account_number": event.account_id,
-            "tenant_number": event.tenant_id,
-            "address": event.address,
-        }
-    )
+    account = by = None
+    if event.tenant_id is not None and event.account_id is not None:
+        account = names.of(int(event.tenant_id), int(event.account_id))
+    elif event.login_hash:
+        account = f"unknown ({event.login_hash.hex()[:12]})"
+    if event.tenant_id is not None and event.by_account is not None:
+        by = names.of(int(event.tenant_id), int(event.by_account))
+    return {
+        "time": moment(event.time),
+        "type": event.type,
+        "result": event.result,
+        "protocol": event.protocol,
+        "account": account,
+        "account_number": event.account_id,
+        "tenant_number": event.tenant_id,
+        "address": event.address,
+        "by": by,
+        "by_account": event.by_account,
+    }
