@@ -4,10 +4,15 @@ Chooses the reactor before anything imports it, then runs the role until the sup
 settings come over standard input (`hosting.roles.channel`); the arguments are there to be seen in a list of processes.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
-import argparse
 import gc
+
+gc.disable()  # what is imported and built until the reactor runs stays: searching it takes a tenth of the start
+
+import argparse
 import os
 import signal
 import sys
@@ -28,7 +33,6 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides the order
     privileges.forbid_core_dumps()
     os.umask(0o077)
-    gc.disable()  # what is imported and built until the reactor runs stays: searching it takes a tenth of the start
     try:
         start = channel.read_start()
         config = parse(start.configuration)
