@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from whole_server import WholeServer, running
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -19,6 +20,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Thousands of tests and all that they import stay until the end: the collector is not to search them again and again.
 gc.disable()
+
+
+# How long an example takes depends on what else the machine does: that is nothing to fail for.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:

@@ -172,7 +172,7 @@ def verdict_of(case: Case) -> Verdict:
     return decide(case.facts, case.experience, case.destination, case.rules, case.listed)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(_case)
 def test_every_case_has_a_verdict_that_explains_itself(case: Case) -> None:
     verdict = verdict_of(case)
@@ -186,7 +186,7 @@ def test_every_case_has_a_verdict_that_explains_itself(case: Case) -> None:
     assert verdict.action is not Action.DEFER
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(_case)
 def test_what_would_have_let_it_pass_does(case: Case) -> None:
     verdict = verdict_of(case)
@@ -199,7 +199,7 @@ def test_what_would_have_let_it_pass_does(case: Case) -> None:
         assert again.action in (Action.DELIVER, Action.TAG)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case, st.floats(0, 40))
 def test_a_higher_score_never_makes_it_lighter(case: Case, more: float) -> None:
     score = case.experience.score or Score(0.0, 0.0, 0.0)
@@ -209,7 +209,7 @@ def test_a_higher_score_never_makes_it_lighter(case: Case, more: float) -> None:
     assert WEIGHT[verdict_of(high).action] >= WEIGHT[verdict_of(low).action]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case)
 def test_by_default_only_few_reasons_refuse(case: Case) -> None:
     verdict = verdict_of(replace(case, rules=DEFAULT))
@@ -218,7 +218,7 @@ def test_by_default_only_few_reasons_refuse(case: Case) -> None:
         assert not case.destination.role
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case)
 def test_what_is_not_known_refuses_nothing(case: Case) -> None:
     """With nothing known but the envelope; what a list of the tenant denies is not a fact about the message."""
@@ -233,7 +233,7 @@ def test_what_is_not_known_refuses_nothing(case: Case) -> None:
         assert verdict_of(unknown).action is Action.DELIVER
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case)
 def test_an_allow_entry_lets_spam_through_but_no_danger(case: Case) -> None:
     allowed = replace(case, listed=ListMatch(ListKind.ALLOW, "@example.org"))
@@ -243,7 +243,7 @@ def test_an_allow_entry_lets_spam_through_but_no_danger(case: Case) -> None:
         assert verdict.reason in (Reason.MALWARE, Reason.FORBIDDEN_ATTACHMENT)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case)
 def test_malware_is_always_kept_away(case: Case) -> None:
     infected = replace(case, facts=replace(case.facts, malware=MalwareResult("Eicar")))
@@ -251,7 +251,7 @@ def test_malware_is_always_kept_away(case: Case) -> None:
     assert verdict.withheld and verdict.reason is Reason.MALWARE
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(_case)
 def test_postmaster_is_refused_for_form_only(case: Case) -> None:
     verdict = verdict_of(replace(case, destination=replace(case.destination, role=True)))
