@@ -272,7 +272,7 @@ class Connection(TwistedProtocol):
             return
         pieces: list[bytes] = []
         size = 0
-        until = 0.0
+        until = time.perf_counter() + _BURST
         self._stepping = True
         try:
             while True:
@@ -282,18 +282,18 @@ class Connection(TwistedProtocol):
                     effect, error = flow.throw(error), None
                 value = None
                 if isinstance(effect, bytes):
-                    pieces.append(effect)
-                    size += len(effect)
-                    if size < _CHUNK:
+                    if effect:
+                        pieces.append(effect)
+                        size += len(effect)
+                        if size < _CHUNK:
+                            continue
+                    elif time.perf_counter() < until:  # nothing to send: a handler says that others may go first
                         continue
                     self._write(pieces)
                     size = 0
                     if self._full or self._ending:
                         return
-                    now = time.perf_counter()
-                    if not until:
-                        until = now + _BURST
-                    elif now > until:
+                    if time.perf_counter() > until:
                         self._full = True  # as if the transport were: the next turn of the loop goes on
                         self._host.soon(self.resumeProducing)
                         return

@@ -1,7 +1,8 @@
 """What a command asks of the shell around it: the only ways in which the core touches the world.
 
 A handler is a generator. It yields octets to send (the transport pulls them) and effects; the result of an effect comes
-back into the generator, an exception of it is thrown in. Tests drive the same generators without a socket.
+back into the generator, an exception of it is thrown in. Tests drive the same generators without a socket. Empty octets
+say that others may be served here: a handler that computes for long yields them every few milliseconds.
 """
 
 from __future__ import annotations

@@ -1,0 +1,150 @@
+"""A command that computes for long lets others go first: at every place where it says so, once its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imap_town import MailTown
+
+from hosting.imap import connection as shell
+from hosting.imap.connection import Connection
+from hosting.imap.effects import Handling
+from hosting.imap.session import Session
+
+
+class Transport:
+    """Takes everything that is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+class Host:
+    """One connection's service, whose event loop turns when it is told to."""
+
+    def __init__(self, town: MailTown) -> None:
+        self._town = town
+        self.turns: list[Callable[[], object]] = []
+
+    def admit(self, *_: object) -> bool:
+        return True
+
+    def session(self, address: str, *, secure: bool) -> Session:
+        return Session(self._town.services, "test", address, secure=secure)
+
+    def soon(self, call: Callable[..., object], *args: Any) -> None:
+        self.turns.append(lambda: call(*args))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[MailTown]:
+    town = MailTown(tmp_path)
+    yield town
+    town.close()
+
+
+@pytest.fixture
+def host(town: MailTown) -> Host:
+    return Host(town)
+
+
+@pytest.fixture
+def connection(host: Host) -> Connection:
+    connection = Connection(host, implicit_tls=False, proxied=False)  # type: ignore[arg-type]
+    connection.transport = Transport()  # type: ignore[assignment]
+    connection.connectionMade()
+    connection.transport.written.clear()
+    return connection
+
+
+def written(connection: Connection) -> bytes:
+    transport: Any = connection.transport
+    return b"".join(transport.written)
+
+
+def run(connection: Connection, flow: Handling) -> None:
+    connection._flow = flow
+    connection._step(None)
+
+
+def test_where_a_handler_yields_nothing_others_are_served_when_its_time_is_over(
+    connection: Connection, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "_BURST", -1.0)  # it is over at once
+    done: list[int] = []
+
+    def handler() -> Handling:
+        for number in range(3):
+            done.append(number)
+            yield b""
+        yield b"answer"
+
+    run(connection, handler())
+    assert done == [0]
+    for expected in ([0, 1], [0, 1, 2], [0, 1, 2]):
+        host.turns.pop()()
+        assert done == expected
+    assert written(connection) == b"answer"
+
+
+def test_what_was_said_before_goes_out_before_others_are_served(
+    connection: Connection, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "_BURST", -1.0)
+
+    def handler() -> Handling:
+        yield b"first "
+        yield b""
+        yield b"second"
+
+    run(connection, handler())
+    assert written(connection) == b"first "
+    host.turns.pop()()
+    assert written(connection) == b"first second"
+
+
+def test_a_handler_whose_time_is_not_over_goes_on(
+    connection: Connection, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "_BURST", 3600.0)
+
+    def handler() -> Handling:
+        for _ in range(1000):
+            yield b""
+        yield b"answer"
+
+    run(connection, handler())
+    assert written(connection) == b"answer"
+    assert not host.turns
+
+
+def test_a_client_that_goes_while_others_are_served_ends_its_command(
+    connection: Connection, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "_BURST", -1.0)
+    ended: list[bool] = []
+
+    def handler() -> Handling:
+        try:
+            while True:
+                yield b""
+        finally:
+            ended.append(True)
+
+    run(connection, handler())
+    connection.connectionLost()
+    assert ended == [True]
+    host.turns.pop()()
+    assert not host.turns
