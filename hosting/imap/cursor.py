@@ -66,7 +66,10 @@ class Cursor:
             raise Malformed(f"Expected {shown}.")
 
     def space(self) -> None:
-        self.expect(b" ")
+        at = self.at
+        if self.text[at : at + 1] != b" ":
+            raise Malformed("Expected a space.")
+        self.at = at + 1
 
     def peek(self) -> bytes:
         """The next octet; empty at the end."""
@@ -166,6 +169,9 @@ class Cursor:
         if self.accept(b"$"):
             return SequenceSet(saved=True)
         text = self._match(_SET, "a message set")[0]
+        if text.isdigit():  # most are one number
+            only = _set_number(text)
+            return SequenceSet(((only, only),))
         parts = text.split(b",")
         if len(parts) > self.max_ranges:
             raise Malformed("The message set has too many ranges.")

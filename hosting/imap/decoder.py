@@ -119,6 +119,8 @@ class Decoder:
         return line
 
     def next_frame(self) -> Frame | Prompt | Refusal | None:
+        if not self._buffer and self._literal is None:
+            return None
         while True:
             if self._skip:
                 taken = min(self._skip, self.buffered)

@@ -9,7 +9,7 @@ Standards: RFC 9051 §6.4.5, RFC 7162 §3.1.4 and §3.2.6, RFC 2180 §4.1, RFC 5
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from hosting.imap.commands import Fetch, FetchItem, Flags
@@ -31,6 +31,7 @@ _OF_FILES = 40  # … message files, and no more than this many octets:
 _OCTETS = 512 * 1024
 _LARGE = 1024 * 1024  # a message from this size on is sent in pieces
 _UID_ALONE = frozenset({"UID"})
+_FEW_ITEMS = 20  # of a plan that is remembered
 _DENSE = 8  # a gap of so many messages is read along rather than split into two reads
 
 
@@ -77,17 +78,31 @@ def tell(session: Session, items: tuple[FetchItem, ...], positions: Sequence[int
         session.mailbox.forget_news_at(positions)
 
 
-@lru_cache(maxsize=256)
 def _plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
+    """What is short is planned once for all; of what is long anybody could leave much behind."""
+    return _short_plan(items, uid_only) if len(items) <= _FEW_ITEMS else _new_plan(items, uid_only)
+
+
+def _new_plan(items: tuple[FetchItem, ...], uid_only: bool) -> Plan:
     writers = (SIMPLE[item.name] if item.section is None else section_writer(item) for item in items)
     names = frozenset(item.name for item in items)
     return Plan.of(tuple(writers), uid_only=uid_only, names=names, peeks=all(item.peek for item in items))
 
 
-@lru_cache(maxsize=256)
+_short_plan = lru_cache(maxsize=256)(_new_plan)
+
+
 def _asked(items: tuple[FetchItem, ...], by_uid: bool, changed_since: bool, uid_only: bool) -> Plan:
     """What a command means: with the UID where it is by UID, and with MODSEQ where that was asked about."""
+    known = _short_asked if len(items) <= _FEW_ITEMS else _new_asked
+    return known(items, by_uid, changed_since, uid_only)
+
+
+def _new_asked(items: tuple[FetchItem, ...], by_uid: bool, changed_since: bool, uid_only: bool) -> Plan:
     return _plan(_items(items, by_uid, changed_since, uid_only), uid_only)
+
+
+_short_asked = lru_cache(maxsize=256)(_new_asked)
 
 
 def _uids(selected: Selected, positions: Sequence[int]) -> bytes:
@@ -150,7 +165,7 @@ def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
         mine, current = selected.view_positions(asked)
         part = Slice(selected, mine, current, session.rev2, messages)
         if plan.needs:
-            _read_rows(part, plan.needs)
+            _read_rows(part, plan)
         if plan.reads_message and len(part.positions) == 1 and _size(part) >= _LARGE:
             if not plan.streams:
                 yield from blocking(lambda part=part: part.message(0))  # type: ignore[misc]
@@ -165,12 +180,16 @@ def _size(part: Slice) -> int:
     return part.of_view(part.selected.view.columns().sizes)[0] if part.positions else 0
 
 
-def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterator[Sequence[int]]:
-    if not plan.reads_message:
-        step = _OF_ROWS if plan.needs else _OF_VIEW
-        for start in range(0, len(positions), step):
-            yield positions[start : start + step]
-        return
+def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterable[Sequence[int]]:
+    if len(positions) == 1:
+        return (positions,)
+    if plan.reads_message:
+        return _slices_of_files(selected, positions)
+    step = _OF_ROWS if plan.needs else _OF_VIEW
+    return (positions[start : start + step] for start in range(0, len(positions), step))
+
+
+def _slices_of_files(selected: Selected, positions: Sequence[int]) -> Iterator[Sequence[int]]:
     start = octets = 0
     for place, position in enumerate(positions):
         size = selected.size(position)
@@ -181,15 +200,14 @@ def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterato
     yield positions[start:]
 
 
-def _read_rows(part: Slice, needs: tuple[str, ...]) -> None:
+def _read_rows(part: Slice, plan: Plan) -> None:
     """Reads the content rows of a slice; messages without one are gone and leave the slice."""
     selected = part.selected
-    names = ("uid", *needs)
-    part.columns = {name: place for place, name in enumerate(names)}
-    uids = selected.uids
+    part.columns = plan.columns
+    uids, read = selected.uids, part.messages.fetch_rows
     rows: list[tuple[object, ...]] = []
     for first, last in _stretches(part.positions):
-        rows += part.messages.fetch_rows(selected.mailbox_id, uids[first], uids[last], names)
+        rows += read(selected.mailbox_id, uids[first], uids[last], plan.read)
     wanted = [uids[position] for position in part.positions]
     if [row[0] for row in rows] != wanted:
         found = {row[0]: row for row in rows}

@@ -10,7 +10,7 @@ RFC 8514 (SAVEDATE), RFC 8970 (PREVIEW).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class Slice:
     current: Sequence[int]  # the same messages in the view's arrays
     rev2: bool
     messages: Messages
-    columns: dict[str, int] = field(default_factory=dict)  # where each column stands in a row
+    columns: Mapping[str, int] = field(default_factory=dict)  # where each column stands in a row
     rows: Sequence[Row] = ()
     gone: set[int] = field(default_factory=set)  # places in this slice whose file went while it was written
     _octets: dict[int, bytes] = field(default_factory=dict)
@@ -151,6 +151,8 @@ class Plan:
     writers: tuple[Writer, ...]
     template: bytes
     needs: tuple[str, ...]  # database columns
+    read: tuple[str, ...]  # the same behind the UID
+    columns: Mapping[str, int]  # where each of those stands in a row
     reads_message: bool
     reads_columns: bool
     streams: bool  # whether a large message need not be read whole
@@ -170,10 +172,14 @@ class Plan:
     ) -> Plan:
         reads = [writer for writer in writers if writer.reads_message]
         head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("  # RFC 9586 §3.2
+        needs = tuple(dict.fromkeys(name for writer in writers for name in writer.needs))
+        read = ("uid", *needs)
         return cls(
             writers,
             head + b" ".join([writer.template for writer in writers]) + b")\r\n",
-            tuple(dict.fromkeys(name for writer in writers for name in writer.needs)),
+            needs,
+            read,
+            {name: place for place, name in enumerate(read)},
             bool(reads),
             bool(reads) or any(writer.reads_columns for writer in writers),
             all(writer.stream is not None for writer in reads),

@@ -25,6 +25,7 @@ from hosting.imap.search_grammar import multisearch, search, sort, thread
 from hosting.imap.uid_batches_grammar import uid_batches
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
+_HEAD = re.compile(rb'([^\x00-\x20\x7f-\xff(){%*"\\+]+) ((?:UID )?[^\x00-\x20\x7f-\xff(){%*"\\\]]+)', re.IGNORECASE)
 _ID_VALUE = 1024  # RFC 2971 §3.3
 MODSEQ_MAX: Final = (1 << 63) - 1  # RFC 7162 §7
 
@@ -46,28 +47,33 @@ class Grammar:
         self.utf8 = False
 
     def parse(self, frame: Frame) -> tuple[bytes, c.Command]:
-        match = _TAG.match(frame.text)
-        if match is None:
-            raise BadCommand(b"*", "A command begins with a tag.")
-        tag = match[0]
-        cursor = Cursor(frame, self._limits.ranges)
-        cursor.at = match.end()
+        text = frame.text
+        head = _HEAD.match(text)
+        if head is None:
+            raise self._without_name(text)
+        tag, name = head.groups()
         try:
-            if b"\0" in frame.text:
+            if b"\0" in text:
                 raise Malformed("A command has a NUL in it.")
-            cursor.space()
-            name = cursor.word()
-            if name == "UID":
-                cursor.space()
-                name = "UID " + cursor.word()
-            parser = _PARSERS.get(name)
+            parser = _BY_OCTETS.get(name) or _BY_OCTETS.get(name.upper())
             if parser is None:
                 raise Malformed("Unknown command.")
+            cursor = Cursor(frame, self._limits.ranges)
+            cursor.at = head.end()
             command = parser(cursor, self)
             cursor.end()
         except Malformed as bad:
             raise BadCommand(tag, str(bad)) from None
         return tag, command
+
+    @staticmethod
+    def _without_name(text: bytes) -> BadCommand:
+        match = _TAG.match(text)
+        if match is None:
+            return BadCommand(b"*", "A command begins with a tag.")
+        if b"\0" in text:
+            return BadCommand(match[0], "A command has a NUL in it.")
+        return BadCommand(match[0], "Expected a word." if text[match.end() :].startswith(b" ") else "Expected a space.")
 
     @property
     def nesting(self) -> int:
@@ -354,3 +360,4 @@ _PARSERS: Final[dict[str, Parser]] = {
     "CANCELUPDATE": _cancel_update,
     "UIDBATCHES": lambda cursor, _: uid_batches(cursor),
 }
+_BY_OCTETS: Final = {name.encode("ascii"): parser for name, parser in _PARSERS.items()}

@@ -41,11 +41,18 @@ def section_writer(item: FetchItem) -> Writer:
         )
     if section.text.startswith("HEADER.FIELDS"):
         return _fields_writer(item, section)
-    needs = _FILE if not section.part and not section.text else (*_FILE, "parts")
+    if not section.part and not section.text and section.partial is None:
+        return Writer(
+            _label(item) + b" {%d}\r\n%b",
+            _sized(Slice.message),
+            _FILE,
+            reads_message=True,
+            stream=lambda part: _stream(_label(item), section, part),
+        )
     return Writer(
         _label(item) + b" %b",
         _each(lambda part, at: _nstring(_cut(section, _text(section, part, at)))),
-        needs,
+        (*_FILE, "parts") if section.part or section.text else _FILE,
         reads_message=True,
         stream=lambda part: _stream(_label(item), section, part),
     )

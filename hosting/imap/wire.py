@@ -35,7 +35,7 @@ class Wire:
 
     def next_frame(self, is_late: Callable[[], bool]) -> Frame | Prompt | Refusal | None:
         """The next event; None: more has to arrive, or it is late and `is_behind`."""
-        return self._next(self._decoder.next_frame, is_late)
+        return self._decoder.next_frame() if self._in is None else self._next(self._decoder.next_frame, is_late)
 
     def next_line(self) -> bytes | Refusal | None:
         """One line by itself; the limits of the decoder make this end soon."""
