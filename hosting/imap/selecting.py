@@ -44,6 +44,8 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     if takes_recent and recent_from < mailbox.uidnext:
         with suppress(Unavailable):  # nothing can be written for now (a full disk): reading goes on
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
+    if not place.is_own:  # nobody looks after a session that selects while the right is taken away
+        places.check((yield from places.shared(session)).rights(account.account_id, mailbox.id), "r")
     view.refresh()
     recent_from = max(recent_from, view.recent_claimed + 1)
     if takes_recent and view.uids:

@@ -663,8 +663,24 @@ class TestChangesWhileSelected:
             ]
             assert bob.session.state is State.ENDED and held(bob) == 0
 
+    def test_reading_that_is_taken_away_while_the_mailbox_is_opened(self, place: SharingTown) -> None:
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        bob.decoder.feed(f'a SELECT "{OF_ALICE}/INBOX"\r\n'.encode())
+        frame = bob.decoder.next_frame()
+        assert isinstance(frame, Frame)
+        flow, value, lines = bob.session.respond(frame), None, b""
+        with suppress(StopIteration):
+            while True:
+                effect = flow.send(value)
+                lines, value = (lines + effect, None) if isinstance(effect, bytes) else (lines, effect.run())
+                if held(bob):
+                    place.share("INBOX", BOB, "")
+        assert lines == b"a NO [NONEXISTENT] There is no such mailbox.\r\n"
+        assert bob.session.selected is None and held(bob) == 0
+
     def test_it_may_still_be_left(self, place: SharingTown) -> None:
-        for command in ("UNSELECT", "CLOSE", "SELECT INBOX", "LOGOUT"):
+        for command in ("UNSELECT", "CLOSE", "SELECT INBOX", "LOGOUT", "UNAUTHENTICATE"):
             place.share("INBOX", BOB, "lrte")
             bob = place.client(BOB)
             select(bob)
