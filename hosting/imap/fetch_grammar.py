@@ -24,6 +24,7 @@ _LAZY = re.compile(rb" \(LAZY(?: LAZY){0,9}\)", re.IGNORECASE)
 _DEEPEST = 100
 _MOST_ITEMS = 200
 _MOST_FIELDS = 500
+_SHORT = 2000  # octets of arguments that are remembered
 
 _SIMPLE: Final = frozenset(
     {
@@ -44,7 +45,7 @@ def fetch(cursor: Cursor, by_uid: bool) -> Fetch:
     numbers = cursor.sequence_set()
     cursor.space()
     rest = cursor.text[cursor.at :]
-    if b"{" in rest:  # a literal: its octets are not in the text
+    if b"{" in rest or len(rest) > _SHORT:  # of a literal the octets are not in the text
         items, changed_since, vanished, window = _arguments(cursor)
     else:
         items, changed_since, vanished, window = _known(rest)
