@@ -10,6 +10,7 @@ Standards: RFC 7377; RFC 5465 §6 (which mailboxes a source means), RFC 5530 (LI
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -97,8 +98,9 @@ def _of_selected(
     """What stays behind of a search of the selected mailbox: "$" and a context."""
     selected = results.selected
     uids, returned = selected.uids, wanted.returned or frozenset()
+    kept = fixed(key, selected) if "UPDATE" in returned else key  # before SAVE gives "$" another meaning
     if "SAVE" in returned:
-        selected.saved = [uids[at] for at in esearch.to_save(results, returned, wanted.partial)]
+        selected.saved = array("I", [uids[at] for at in esearch.to_save(results, returned, wanted.partial)])
     if "UPDATE" in returned:
         contexts = search.contexts_of(session)
         refusal = contexts.refuses(len(results.found), is_sorted=False)
@@ -106,7 +108,7 @@ def _of_selected(
             yield search.no_update(tag, refusal)
         else:
             found = [uids[at] for at in results.found]
-            contexts.add(tag, fixed(key, selected), True, found, correlators=correlators, items=wanted.items)
+            contexts.add(tag, kept, True, found, correlators=correlators, items=wanted.items)
             session.contexts = contexts
 
 

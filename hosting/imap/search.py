@@ -104,7 +104,7 @@ def _extended(
     """The answer to RETURN (…), and what stays behind of it: "$" and a context."""
     selected = session.mailbox
     if "SAVE" in returned:
-        selected.saved = [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)]
+        selected.saved = array("I", [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)])
     yield (yield from esearch.response(tag, results, returned, command.partial))
     if "UPDATE" in returned:
         refusal = _keep_up_to_date(session, tag, command, key, results)
@@ -173,7 +173,7 @@ def asks_modseq(key: c.Key) -> bool:
 
 def _response(word: bytes, results: Results) -> Flow[bytes]:
     """SEARCH and SORT as RFC 3501 and RFC 5256 have them."""
-    text = yield from esearch.listed(esearch.names(results.selected, results.order, results.by_uid))
+    text = yield from esearch.listed((yield from esearch.named(results.selected, results.order, results.by_uid)))
     if text and results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
         text += b" (MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found)
     return b"* %b%b\r\n" % (word, text)
@@ -187,7 +187,7 @@ def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
     progress = Progress(session.services.clock, tag)
     found = yield from Matcher(selected, session.services.clock.now(), progress=progress).find(key)
     threads = session.services.threads
-    messages_found = array("I", esearch.names(selected, found, by_uid=True)).tobytes()
+    messages_found = array("I", (yield from esearch.named(selected, found, by_uid=True))).tobytes()
     account_id = selected.account.account_id
     known = (account_id, selected.mailbox_id, selected.view.uidvalidity, command.algorithm, messages_found)
     if not command.by_uid:
@@ -203,11 +203,13 @@ def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
 def _threaded(selected: Selected, command: c.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
     rows = yield from sorting.content(selected, found, _THREAD_COLUMNS, progress)
     sent = yield from sorting.values(selected, "DATE", found, {})
-    present = [at for at in found if selected.uids[at] in rows]
-    picked = [rows[selected.uids[at]] for at in present]
-    names = esearch.names(selected, present, command.by_uid)
+    uids = selected.uids
 
     def work() -> bytes:
+        """Rows are let go of here, too: that takes as long as a slice may."""
+        present = [at for at in found if uids[at] in rows]
+        picked = [rows.pop(uids[at]) for at in present]
+        rows.clear()
         messages = Threadable(
             ids=[str(row[1]) for row in picked],
             references=[str(row[2]).split() for row in picked],
@@ -215,6 +217,6 @@ def _threaded(selected: Selected, command: c.Thread, found: Sequence[int], progr
             replies=[bool(row[4]) for row in picked],
             dates=[sent(at) for at in present],
         )
-        return ALGORITHMS[command.algorithm](messages, names)
+        return ALGORITHMS[command.algorithm](messages, esearch.names(selected, present, command.by_uid))
 
     return (yield from blocking(work))

@@ -69,7 +69,7 @@ class Selected:
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
-        self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs
+        self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs, four octets each
         self.uid_only = False  # the client wants no numbers (RFC 9586)
         self.flag_texts = FlagTexts(view.keywords)
         self.recent_texts = FlagTexts(view.keywords, recent=True)
@@ -323,7 +323,7 @@ class Selected:
             numbers = (position + 1 - gone for gone, position in enumerate(self.positions_of(vanished)))
             text = b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
         if self.saved:
-            self.saved = [uid for uid in self.saved if uid not in vanished]
+            self.saved = array("I", [uid for uid in self.saved if uid not in vanished])
         self._rebase()
         return text
 

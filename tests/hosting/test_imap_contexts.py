@@ -296,6 +296,10 @@ def test_a_search_of_saved_results_that_saves_is_kept_with_those_that_were_there
     assert ask(one, "b SEARCH RETURN (SAVE UPDATE ALL) $ UNSEEN")[0] == '* ESEARCH (TAG "b") ALL 1,3'
     ask(other, "b STORE 2 -FLAGS (\\Seen)")
     assert '* ESEARCH (TAG "b") ADDTO (0 2)' in ask(one, "c NOOP")
+    ask(one, "d SEARCH RETURN (SAVE) 1:3")
+    ask(one, "e ESEARCH IN (selected) RETURN (SAVE UPDATE) $ FLAGGED")
+    ask(other, "c STORE 2 +FLAGS (\\Flagged)")
+    assert [line.rpartition(" ADDTO ")[2] for line in ask(one, "f NOOP") if '"e"' in line] == ["(0 2)"]
 
 
 @pytest.mark.parametrize("command", ["SEARCH", "SORT"])
