@@ -24,6 +24,7 @@ from hosting.auth.signin import Principal
 from hosting.imap import rights
 from hosting.imap.commands import Close, Command, Logout, Select, Unselect
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.layer_grammar import Unauthenticate
 from hosting.imap.replies import NoLongerShared
 from hosting.imap.selected import Selected
 from storage.errors import Gone, NotFound
@@ -149,7 +150,7 @@ class SharedMailboxes:
                 self._rights -= len(self._known.pop((tenant_id, account_id)))
 
 
-_LEAVING = (Select, Close, Unselect, Logout)
+_LEAVING = (Select, Close, Unselect, Logout, Unauthenticate)
 
 
 def counted(shared: SharedMailboxes, who: Principal, selected: Selected, command: Command) -> Flow[None]:
