@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 import review_town
+from command_host import run_in_fork
 from review_town import BODY, SUBJECT, ask_for_review, withhold
 from whole_server import WholeServer, running, until
 
@@ -85,14 +86,7 @@ class Place:
 
     def review(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command, as a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-m", "hosting.cli", "--data", str(self.data), "review", *arguments],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=60,
-            check=False,
-        )
+        return run_in_fork("cleanmail", ["--data", str(self.data), "review", *arguments], ENVIRONMENT, "", 60)
 
 
 @pytest.fixture
@@ -187,16 +181,8 @@ def test_a_whole_server_takes_none_of_its_own_for_a_reviewer(whole_server: Whole
     """The tests and their server run as the same user, whom nobody can record an agreement for."""
     document = tmp_path / "signed"
     document.write_text("I keep secret what I see.")
-    data = whole_server.data
     for arguments in (["list"], ["agreement", "record", ME, "--document", str(document)]):
-        said = subprocess.run(
-            [sys.executable, "-m", "hosting.cli", "--data", str(data), "review", *arguments],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=60,
-            check=False,
-        )
+        said = whole_server.cleanmail("review", *arguments)
         assert said.returncode == 1 and f"runs as '{ME}'" in said.stderr
 
 
