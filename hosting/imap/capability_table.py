@@ -83,6 +83,20 @@ _MOVING = _DIALOGUES + "append, copy, move, expunge (RFC 9051 §6.3.12, §6.4, R
 _SELECT = _DIALOGUES + "select, examine, close, unselect (RFC 9051 §6.3.2, RFC 8474, RFC 7162)"
 _REV2 = _DIALOGUES + "IMAP4rev2 (RFC 9051 §6.3.1, Appendix E)"
 _APPEND = "test_imap_append.py::"
+_OFFERED = "test_imap_offered.py::"
+_REV1 = "IMAP4rev1 (RFC 3501 §6, §7): what IMAP4rev2 has no more"
+_LITERAL_PLUS = "LITERAL+ (RFC 7888 §3): no go-ahead is waited for, and none is sent"
+_SASL_IR = "SASL-IR (RFC 4959 §3): the first response comes with the command; = is an empty one"
+_AUTH_PLAIN = "AUTH=PLAIN (RFC 4616 §2): for oneself, whether one says so or not, and for nobody else"
+_AUTH_LOGIN = "AUTH=LOGIN (draft-murchison-sasl-login §2): name and password, each when it is asked for"
+_CHILDREN = "CHILDREN (RFC 3348 §3): told of each mailbox, never both"
+_LIST_STATUS = "LIST-STATUS (RFC 5819 §2): behind its LIST, and not of what cannot be selected"
+_STATUS_SIZE = "STATUS=SIZE (RFC 8438 §3): at least the sum of RFC822.SIZE"
+_UNSELECT = "UNSELECT (RFC 3691 §2): what is marked as deleted stays"
+_APPENDLIMIT = "APPENDLIMIT (RFC 7889 §2, §3.1, §3.2, §4): in CAPABILITY, STATUS and LIST; more is TOOBIG"
+_WITHIN = "WITHIN (RFC 5032 §2, §3): by seconds since the internal date"
+_SORT = "SORT (RFC 5256 §3): by each key in turn, reversed alone, the charset first"
+_THREAD = "THREAD (RFC 5256 §3; draft-ietf-morg-inthread §4): a name for each way"
 _QRESYNC = _DIALOGUES + "QRESYNC (RFC 7162 §3.2)"
 _SIGNING_IN = "test_imap_server.py::test_signing_in"
 _SCRAM = "test_imap_signin.py::test_scram_sha_256_rfc_5802"
@@ -110,11 +124,14 @@ _PARTIAL = (
 
 TABLE: Final[tuple[Row, ...]] = (
     # what a connection is
-    Row("IMAP4rev1", "RFC 3501", "§6, §7", ("test_imap_dialogues.py", *_EVERYTHING), ALWAYS),
+    Row("IMAP4rev1", "RFC 3501", "§6, §7", (_OFFERED + _REV1, "test_imap_dialogues.py", *_EVERYTHING), ALWAYS),
     Row("IMAP4rev2", "RFC 9051", "§6, §7", (_REV2, *_EVERYTHING), ALWAYS, enables=("rev2", "utf8")),
-    Row("LITERAL+", "RFC 7888", "§4", ("test_imap_decoder.py::test_limits",), ALWAYS, unless="literal_minus"),
+    Row(
+        "LITERAL+", "RFC 7888", "§3, §4", (_OFFERED + _LITERAL_PLUS, "test_imap_decoder.py::test_limits"),
+        ALWAYS, unless="literal_minus",
+    ),
     Row("LITERAL-", "RFC 7888", "§5", (_SWITCHES + "test_literal_minus",), ALWAYS, switch="literal_minus"),
-    Row("SASL-IR", "RFC 4959", "§3", (_SIGNING_IN,), ALWAYS),
+    Row("SASL-IR", "RFC 4959", "§3", (_OFFERED + _SASL_IR,), ALWAYS),
     Row("ID", "RFC 2971", "§3", (_GENERAL,), ALWAYS),
     Row("ENABLE", "RFC 5161", "§3", (_GENERAL,), ALWAYS),
     Row(
@@ -123,13 +140,15 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     # signing in
     Row("STARTTLS", "RFC 9051", "§6.2.1", (_STARTTLS,), BEFORE_TLS),
-    Row("LOGINDISABLED", "RFC 9051", "§6.2.3", (_SIGNING_IN,), NO_PASSWORDS),
+    Row("LOGINDISABLED", "RFC 9051", "§6.2.3", (_OFFERED + "test_logindisabled",), NO_PASSWORDS),
     Row("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677", "§3, RFC 9266", (_SCRAM_PLUS,), mechanism("SCRAM-SHA-256-PLUS", _TLS13)),
     Row("AUTH=SCRAM-SHA-256", "RFC 7677", "§3, RFC 5802 §5", (_SCRAM,), mechanism("SCRAM-SHA-256", _SCRAM_WHEN)),
     Row("AUTH=OAUTHBEARER", "RFC 7628", "§3", (_TOKENS + "oauthbearer_rfc_7628",), mechanism("OAUTHBEARER", _PROVIDER)),
     Row("AUTH=XOAUTH2", "RFC 7628", "§3, in its older form", (_TOKENS + "xoauth2",), mechanism("XOAUTH2", _PROVIDER)),
-    Row("AUTH=PLAIN", "RFC 4616", "§2", (_SIGNING_IN,), mechanism("PLAIN")),
-    Row("AUTH=LOGIN", "draft-murchison-sasl-login", "§2", (_SIGNING_IN,), mechanism("LOGIN")),
+    Row("AUTH=PLAIN", "RFC 4616", "§2", (_OFFERED + _AUTH_PLAIN, _SIGNING_IN), mechanism("PLAIN")),
+    Row(
+        "AUTH=LOGIN", "draft-murchison-sasl-login", "§2", (_OFFERED + _AUTH_LOGIN, _SIGNING_IN), mechanism("LOGIN")
+    ),
     # mailboxes
     Row("NAMESPACE", "RFC 2342", "§5", (_GENERAL, _SHARING + _LISTED)),
     Row(
@@ -146,12 +165,12 @@ TABLE: Final[tuple[Row, ...]] = (
         ("test_imap_acl.py::test_obsolete_rights_are_told_with_any_of_their_members",),
     ),
     Row("LIST-MYRIGHTS", "RFC 8440", "§3", (_SHARING + _LISTED,)),
-    Row("CHILDREN", "RFC 3348", "§3", (_MAILBOXES,)),
+    Row("CHILDREN", "RFC 3348", "§3", (_OFFERED + _CHILDREN, _MAILBOXES)),
     Row("LIST-EXTENDED", "RFC 5258", "§3", (_MAILBOXES,)),
-    Row("LIST-STATUS", "RFC 5819", "§2", (_MAILBOXES,)),
+    Row("LIST-STATUS", "RFC 5819", "§2", (_OFFERED + _LIST_STATUS, _MAILBOXES)),
     Row("SPECIAL-USE", "RFC 6154", "§2", (_MAILBOXES, "test_imap_extensions.py::test_list_of_special_uses")),
     Row("CREATE-SPECIAL-USE", "RFC 6154", "§3", (_MAILBOXES,)),
-    Row("STATUS=SIZE", "RFC 8438", "§3", (_MAILBOXES,)),
+    Row("STATUS=SIZE", "RFC 8438", "§3", (_OFFERED + _STATUS_SIZE,)),
     Row("OBJECTID", "RFC 8474", "§4, §5", (_SELECT, "test_imap_extensions.py::test_object_ids")),
     Row("METADATA", "RFC 5464", "§3, §4", ("test_imap_metadata.py",), enables=("metadata",)),
     Row("METADATA-SERVER", "RFC 5464", "§3.2.1.1", (_METADATA + "test_of_the_server",), enables=("metadata",)),
@@ -171,9 +190,12 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("COMPRESS=DEFLATE", "RFC 4978", "§3", (_LAYERS,), UNCOMPRESSED),
     Row("UNAUTHENTICATE", "RFC 8437", "§3, §4.1", (_LAYERS,)),
     # messages
-    Row("UNSELECT", "RFC 3691", "§2", (_SELECT,)),
+    Row("UNSELECT", "RFC 3691", "§2", (_OFFERED + _UNSELECT, _SELECT)),
     Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),
-    Row("UIDONLY", "RFC 9586", "§3", (_SWITCHES + "test_uid_only",), enables=("uid_only",), switch="uid_only"),
+    Row(
+        "UIDONLY", "RFC 9586", "§3", (_SWITCHES + "expunges (RFC 9586 §3.3, §3.4)", _SWITCHES + "test_uid_only"),
+        enables=("uid_only",), switch="uid_only",
+    ),
     Row("MOVE", "RFC 6851", "§3", (_MOVING,)),
     Row(
         "BINARY", "RFC 3516", "§4",
@@ -195,7 +217,7 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row(
         "URL-PARTIAL", "RFC 5550", "§5.7.1",
-        (_APPEND + "CATENATE (RFC 4469 §3): parts of stored messages between texts, whole and in pieces",),
+        (_OFFERED + "URL-PARTIAL (RFC 5550 §5.7.1): CATENATE takes pieces", "test_imap_urls.py"),
     ),
     Row(
         "REPLACE", "RFC 8508", "§3, §4",
@@ -206,15 +228,18 @@ TABLE: Final[tuple[Row, ...]] = (
     ),
     Row("SAVEDATE", "RFC 8514", "§4", ("test_imap_save_dates.py",)),
     Row("PREVIEW", "RFC 8970", "§3, §4", ("test_imap_save_dates.py::test_previews",)),
-    Row("APPENDLIMIT", "RFC 7889", "§3", ("test_imap_decoder.py::test_limits",), value="message"),
+    Row(
+        "APPENDLIMIT", "RFC 7889", "§2 to §4", (_OFFERED + _APPENDLIMIT, "test_imap_decoder.py::test_limits"),
+        value="message",
+    ),
     # finding
     Row("ESEARCH", "RFC 4731", "§3", (_SEARCH,)),
     Row("SEARCHRES", "RFC 5182", "§2", (_SEARCH, "test_imap_extensions.py::test_what_is_saved")),
-    Row("WITHIN", "RFC 5032", "§3", ("test_imap_extensions.py::test_search_keys",)),
-    Row("SORT", "RFC 5256", "§3", (_SEARCH,)),
-    Row("THREAD=ORDEREDSUBJECT", "RFC 5256", "§3", (_THREADS + "test_ordered_subject",)),
-    Row("THREAD=REFERENCES", "RFC 5256", "§3", (_THREADS + "test_references",)),
-    Row("THREAD=REFS", "draft-ietf-morg-inthread", "§4", (_SEARCHING + "test_rfc_5256_and_refs",)),
+    Row("WITHIN", "RFC 5032", "§2, §3", (_OFFERED + _WITHIN, "test_imap_extensions.py::test_search_keys")),
+    Row("SORT", "RFC 5256", "§3", (_OFFERED + _SORT, _SEARCH)),
+    Row("THREAD=ORDEREDSUBJECT", "RFC 5256", "§3", (_OFFERED + _THREAD, _THREADS + "test_ordered_subject")),
+    Row("THREAD=REFERENCES", "RFC 5256", "§3", (_OFFERED + _THREAD, _THREADS + "test_references")),
+    Row("THREAD=REFS", "draft-ietf-morg-inthread", "§4", (_OFFERED + _THREAD, _SEARCHING + "test_rfc_5256_and_refs")),
     Row("ESORT", "RFC 5267", "§3", (_SEARCHING + "ESORT (RFC 5267 §3)",)),
     Row("SORT=DISPLAY", "RFC 5957", "§3, §4", (_SEARCHING + "SORT=DISPLAY (RFC 5957 §4)",)),
     Row("CONTEXT=SEARCH", "RFC 5267", "§4", ("test_imap_contexts.py",)),

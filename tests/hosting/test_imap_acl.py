@@ -72,6 +72,7 @@ class TestTable:
         ],
     )
     def test_obsolete_rights_are_told_with_any_of_their_members(self, letters: str, told: str) -> None:
+        """RFC 4314 §2.1.1, §5.1.1."""
         assert rights.told(letters) == told
 
     @given(st.sets(st.sampled_from(rights.ALL)), st.sets(st.sampled_from("lrswipkxteacd")))

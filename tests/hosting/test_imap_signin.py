@@ -82,6 +82,7 @@ def exchange(client: Client, scram: ScramClient, mechanism: str = "SCRAM-SHA-256
 
 @pytest.mark.parametrize("typed", ["as shown", "without hyphens"])
 def test_scram_sha_256_rfc_5802(signing: SignInTown, typed: str) -> None:
+    """RFC 7677 §3: as RFC 5802 §5 has it, with SHA-256 and 4,096 rounds."""
     password = signing.app_password if typed == "as shown" else signing.app_password.replace("-", "")
     client = signing.client()
     client.send(b"c CAPABILITY\r\n")
@@ -352,7 +353,7 @@ def sockets(signing: SignInTown) -> Iterator[tuple[tuple[str, int], tuple[str, i
 def test_scram_sha_256_plus_rfc_9266_over_tls_1_3(
     signing: SignInTown, sockets: tuple[tuple[str, int], tuple[str, int], ssl.SSLContext], starttls: bool
 ) -> None:
-    """The greeting after TLS began tells of it already; both ends export the same, and no other connection does."""
+    """RFC 7677 §3, RFC 9266: told when TLS is active; both ends export the same, and no other connection does."""
     address = sockets[0] if starttls else sockets[1]
     client = PyOpenSslClient(address, starttls=starttls)
     if starttls:
@@ -465,6 +466,7 @@ def test_oauthbearer_rfc_7628(tokens: TokenTown, login: str) -> None:
 
 
 def test_xoauth2(tokens: TokenTown) -> None:
+    """RFC 7628 §3 in the form that was there before: the server asks first, with nothing."""
     client = tokens.client()
     client.send(b"a AUTHENTICATE XOAUTH2\r\n")
     assert client.receive(1) == ["+ "]
