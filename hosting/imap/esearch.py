@@ -6,6 +6,7 @@ RFC 7162 §3.1.10 (MODSEQ), RFC 7377 §2.1 (correlators).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,17 @@ def names(selected: Selected, positions: Sequence[int], by_uid: bool) -> Sequenc
         uids = selected.uids
         return [uids[at] for at in positions]
     return [at + 1 for at in positions]
+
+
+def named(selected: Selected, positions: Sequence[int], by_uid: bool) -> Flow[Sequence[int]]:
+    """The same of many, in slices."""
+    if isinstance(positions, range) or len(positions) <= _SLICE:
+        return names(selected, positions, by_uid)
+    found = array("I")
+    for start in range(0, len(positions), _SLICE):
+        found.extend(names(selected, positions[start : start + _SLICE], by_uid))
+        yield b""  # others are served between slices
+    return found
 
 
 def listed(numbers: Sequence[int]) -> Flow[bytes]:
@@ -116,7 +128,7 @@ def response(
     if results.by_uid:
         words.append(b"UID")
     told = results.order
-    all_names = names(results.selected, told, results.by_uid)
+    all_names = yield from named(results.selected, told, results.by_uid)
     if all_names:
         if "MIN" in returned:
             words.append(b"MIN %d" % all_names[0])

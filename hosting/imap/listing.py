@@ -28,6 +28,8 @@ from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
 
 _log = logging.getLogger(__name__)
+_MANY: Final = 300  # mailboxes that are listed by a worker
+_SLICE: Final = 100  # names that are told before others are served
 _WILD: Final = re.compile("[*%]")
 
 
@@ -43,7 +45,10 @@ def list_mailboxes(session: Session, _: bytes, command: ListMailboxes) -> Flow[b
     above_chosen = _parents(below_them)
     above_untold = _parents(name for name in below_them if not accepts(name))  # CHILDINFO says something new there
     told_subscribed = bool({"SUBSCRIBED"} & (command.only | command.returned))
-    for name in sorted(filter(accepts, tree.candidates(command.only)), key=_inbox_first):
+    names = yield from _leisurely(tree, lambda: _in_order(filter(accepts, tree.candidates(command.only))))
+    for number, name in enumerate(names, 1):
+        if number % _SLICE == 0:
+            yield b""  # others are served between slices
         chosen = tree.chosen(name, command.only)
         below = name in above_chosen
         if not chosen and name not in above_untold:
@@ -72,7 +77,10 @@ def list_subscribed(session: Session, _: bytes, command: ListSubscribed) -> Flow
     patterns = [command.reference + command.pattern]
     tree = yield from _tree(session, patterns, frozenset({"SUBSCRIBED"}))
     accepts = _accepted(patterns)
-    for name in sorted(filter(accepts, tree.subscribed), key=_inbox_first):
+    names = yield from _leisurely(tree, lambda: _in_order(filter(accepts, tree.subscribed)))
+    for number, name in enumerate(names, 1):
+        if number % _SLICE == 0:
+            yield b""  # others are served between slices
         words = tree.attributes(name, extended=session.rev2)
         yield b'* LSUB (%b) "/" %b\r\n' % (" ".join(words).encode("ascii"), encode.mailbox(name, session.utf8))
     if command.pattern.endswith("%"):  # a parent that is not subscribed itself (RFC 3501 §6.3.9)
@@ -132,7 +140,11 @@ class _Tree:
 
 def _tree(session: Session, patterns: Sequence[str], only: frozenset[str], *, keep: bool = False) -> Flow[_Tree]:
     """`keep`: others' accounts stay open until the command ends."""
-    tree = _Tree(session.mail)
+    account = session.mail
+    if account.mailboxes.count() > _MANY:
+        tree = yield from blocking(lambda: _Tree(account))
+    else:
+        tree = _Tree(account)
     if not any(map(_may_mean_others, patterns)):
         return tree
     if "SUBSCRIBED" in only and not any(map(places.is_of_others, tree.subscribed)):
@@ -170,6 +182,17 @@ def _parents(names: Iterable[str]) -> set[str]:
 def _accepted(patterns: Iterable[str]) -> Callable[[str], bool]:
     compiled = [Pattern(pattern) for pattern in patterns]
     return lambda name: any(pattern.matches(name) for pattern in compiled)
+
+
+def _leisurely(tree: _Tree, call: Callable[[], list[str]]) -> Flow[list[str]]:
+    """What looks at all names of a large tree is done by a worker."""
+    if len(tree.places) + len(tree.subscribed) > _MANY:
+        return (yield from blocking(call))
+    return call()
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=_inbox_first)
 
 
 def _inbox_first(name: str) -> tuple[bool, str]:

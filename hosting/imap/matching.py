@@ -9,6 +9,7 @@ Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import compress
@@ -27,6 +28,7 @@ _ZONES = 15 * 3600  # no zone is further from UTC
 _ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
 _ROWS = 250
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
+_MANY = 50_000  # messages whose texts are looked for by a worker from the first step on
 _SLICE = 16_000  # positions that a cheap key looks at before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
 _OF_COLUMNS: Final = (c.TextKey, c.DateKey, c.SizeKey, c.WithinKey)
@@ -139,7 +141,7 @@ class Matcher:
             for start in range(0, len(among), size):
                 kept += self._cheap(key, among[start : start + size])
                 yield b""  # others are served between slices
-            return kept
+            return among if len(kept) == len(among) else kept
         match key:
             case c.AllKeys(keys):
                 for one in sorted(keys, key=_cost):
@@ -251,16 +253,24 @@ class Matcher:
                 return among
             field, name = "header", key.field  # an empty needle: the field is there at all
         if ids is column and isinstance(among, range):
-            wanted: Sequence[int] = column[among.start : among.stop]
+            wanted = column[among.start : among.stop]
         else:
-            wanted = [ids[at] for at in among]
+            wanted = array("Q")
+            for start in range(0, len(among), _SLICE):
+                wanted.extend([ids[at] for at in among[start : start + _SLICE]])
+                yield b""  # others are served between slices
         lookup = self._selected.account.index.lookup(field, key.needle, wanted, name)
-        finished = lookup.step()
+        finished = lookup.step() if len(wanted) <= _MANY else (yield from blocking(lookup.step))
         while not finished:
             finished = yield from blocking(lookup.step)
             if self._progress is not None:
                 yield self._progress.told()
-        return list(compress(among, map(lookup.matches.__contains__, wanted)))
+        found: list[int] = []
+        for start in range(0, len(among), _SLICE):
+            part = slice(start, start + _SLICE)
+            found += compress(among[part], map(lookup.matches.__contains__, wanted[part]))
+            yield b""  # others are served between slices
+        return found
 
     def _sent(self, key: c.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         """By the date as it was written: near midnight the zone decides, and the envelope is asked."""

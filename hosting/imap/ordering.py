@@ -1,11 +1,13 @@
 """Sorts long lists in pieces, so that no single call of the interpreter holds up everything else for long.
 
 A call of `list.sort` cannot be interrupted, not even by another thread. Pieces are sorted by themselves and merged in
-pairs: Python's sort finds the two runs and merges them in linear time. The result is that of one stable sort.
+pairs, again in pieces: what of both is not above the lesser end of the next two pieces is complete, and Python's sort
+merges its two runs in linear time. The result is that of one stable sort.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +16,30 @@ _PIECE = 8192
 
 def stable(values: Sequence[int], key: Callable[[int], Any], *, reverse: bool = False) -> list[int]:
     """`values` by `key`; equal ones keep their order, with `reverse` too."""
-    pieces = [
-        sorted(values[start : start + _PIECE], key=key, reverse=reverse) for start in range(0, len(values), _PIECE)
-    ]
+    if reverse:  # equal ones change places twice
+        result = stable(values[::-1], key)
+        result.reverse()
+        return result
+    pieces = [sorted(values[start : start + _PIECE], key=key) for start in range(0, len(values), _PIECE)]
     while len(pieces) > 1:
         pairs = zip(pieces[::2], [*pieces[1::2], []], strict=False)
-        pieces = [sorted(left + right, key=key, reverse=reverse) for left, right in pairs]
+        pieces = [_merged(left, right, key) for left, right in pairs]
     return pieces[0] if pieces else []
+
+
+def _merged(left: list[int], right: list[int], key: Callable[[int], Any]) -> list[int]:
+    """Two ascending lists as one; of equal ones those of `left` come first."""
+    merged: list[int] = []
+    at = beside = 0
+    while at < len(left) and beside < len(right):
+        end, other_end = min(at + _PIECE, len(left)), min(beside + _PIECE, len(right))
+        last, other_last = key(left[end - 1]), key(right[other_end - 1])
+        if other_last < last:
+            end = bisect_right(left, other_last, at, end, key=key)
+        else:
+            other_end = bisect_left(right, last, beside, other_end, key=key)
+        merged += sorted(left[at:end] + right[beside:other_end], key=key)
+        at, beside = end, other_end
+    merged += left[at:]
+    merged += right[beside:]
+    return merged

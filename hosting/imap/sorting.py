@@ -24,6 +24,7 @@ Value = Callable[[int], Any]  # of a position
 _ROWS: Final = {"FROM": "sort_from", "TO": "sort_to", "CC": "sort_cc", "SUBJECT": "base_subject"}
 _DISPLAY: Final = {"DISPLAYFROM": 0, "DISPLAYTO": 3}  # address lists of an envelope: from, sender, reply-to, to
 _SLICE = 1000
+_LOOKED_AT = 8000  # positions between two looks at other connections
 _MANY = 5000  # messages whose order is made by a worker
 
 _NSTRING = rb'(?:"((?:[^"\\]|\\.)*+)"|NIL|\{(\d+)\}\r\n)'
@@ -53,15 +54,17 @@ def values(
     """What positions among `found` are ordered by; what is gone meanwhile has the least value."""
     if key == "RELEVANCY":
         return lambda at: -scores.get(at, 100)
-    if key in _ROWS:
-        rows = yield from content(selected, found, ("uid", _ROWS[key]), progress)
+    if key in _ROWS or key in _DISPLAY:
+        if key in _ROWS:
+            rows = yield from content(selected, found, ("uid", _ROWS[key]), progress, lambda row: str(row[1]))
+        else:
+            asked = ("uid", "envelope")
+            rows = yield from content(selected, found, asked, progress, lambda row: displayed(row[1], key))
         uids = selected.uids
-        texts = {at: str(rows[uids[at]][1]) if uids[at] in rows else "" for at in found}
-        return texts.__getitem__
-    if key in _DISPLAY:
-        rows = yield from content(selected, found, ("uid", "envelope"), progress, lambda row: displayed(row[1], key))
-        uids = selected.uids
-        texts = {at: rows.get(uids[at], "") for at in found}
+        texts: dict[int, str] = {}
+        for start in range(0, len(found), _LOOKED_AT):
+            texts.update({at: rows.pop(uids[at], "") for at in found[start : start + _LOOKED_AT]})
+            yield b""  # others are served between slices
         return texts.__getitem__
     view = selected.view
     if view.columns_missing > _SLICE:

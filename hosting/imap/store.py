@@ -46,15 +46,16 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
     )
     if selected.has_new_keywords:
         yield selected.flags_response()
-    answered = {uid for uid, _flags, _modseq in stored.changed}
-    if not command.silent:
-        selected.forget_news_of(answered)
-    if not command.silent or session.condstore:
-        if not command.silent:  # what was so already is told too: the client learns the flags it asked to set
-            told: Sequence[int] = [at for at in existing if uids[at] not in stored.modified]
-        else:
-            told = selected.positions_of(answered)
-        yield from tell_flags(session, selected, told, silent=command.silent)
+    if not command.silent and selected.has_changed:
+        selected.forget_news_of({uid for uid, _flags, _modseq in stored.changed})
+    if not command.silent:  # what was so already is told too: the client learns the flags it asked to set
+        told: Sequence[int] = existing
+        if stored.modified:
+            told = [at for at in existing if uids[at] not in stored.modified]
+        yield from tell_flags(session, selected, told, silent=False)
+    elif session.condstore:
+        answered = {uid for uid, _flags, _modseq in stored.changed}
+        yield from tell_flags(session, selected, selected.positions_of(answered), silent=True)
     if stored.modified:
         modified = (
             uid_set(stored.modified)
@@ -89,21 +90,26 @@ def change_flags(
         flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
     asked = (selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
 
-    def work() -> Stored:
-        return messages.store(*asked, only=only)
+    def work() -> tuple[Stored, frozenset[int]]:
+        stored = messages.store(*asked, only=only)
+        return stored, _modseqs(stored)
 
     if len(uids) <= _AT_ONCE:
         try:
             stored = messages.store_now(*asked, only=only)
+            own_modseqs = _modseqs(stored)
         except Busy:
-            stored = yield from blocking(work)
+            stored, own_modseqs = yield from blocking(work)
     else:
-        stored = yield from blocking(work)
+        stored, own_modseqs = yield from blocking(work)
     if not (stored.changed and selected.view.take_own(stored.modseq)):
         selected.view.refresh()
-    own_modseqs = frozenset(modseq for _uid, _flags, modseq in stored.changed)
     selected.absorb(() if silent and selected.others_wrote(own_modseqs) else own_modseqs)
     return stored
+
+
+def _modseqs(stored: Stored) -> frozenset[int]:
+    return frozenset([modseq for _uid, _flags, modseq in stored.changed])
 
 
 def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *, silent: bool) -> Flow[None]:

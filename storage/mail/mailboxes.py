@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.clock import Clock
@@ -51,6 +51,7 @@ _by_id = (*_live, mailbox.c.mailbox_id == bindparam("mailbox"))
 _select_all = prepare(select(*_columns).where(*_live).order_by(mailbox.c.name))
 _select_by_name = prepare(select(*_columns).where(*_live, mailbox.c.name == bindparam("called")))
 _select_by_id = prepare(select(*_columns).where(*_by_id))
+_count_all = prepare(select(func.count()).select_from(mailbox).where(*_live))
 _select_names = prepare(select(mailbox.c.name).where(*_live))
 _select_inferiors = prepare(
     select(mailbox.c.mailbox_id, mailbox.c.name).where(
@@ -125,6 +126,12 @@ class Mailboxes:
         """All of them, by name."""
         with self._database.reading() as connection:
             return [_mailbox(row) for row in _select_all.rows(connection, account=self._account_id)]
+
+    def count(self) -> int:
+        """How many there are: to know beforehand whether listing them takes long."""
+        with self._database.reading() as connection:
+            row = _count_all.one(connection, account=self._account_id)
+        return int(row[0]) if row else 0
 
     def find(self, name: str) -> Mailbox:
         with self._database.reading() as connection:

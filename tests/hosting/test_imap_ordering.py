@@ -1,0 +1,51 @@
+"""Long lists are sorted in pieces: as one stable sort does, and no call sorts many at once (RFC 5256 §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hosting.imap import ordering
+from hosting.imap.ordering import stable
+
+
+@given(st.lists(st.integers(0, 20), max_size=200), st.integers(1, 9), st.booleans())
+def test_pieces_are_ordered_as_one_stable_sort_does(keys: list[int], piece: int, reverse: bool) -> None:
+    known, ordering._PIECE = ordering._PIECE, piece
+    try:
+        values = range(len(keys))
+        assert stable(values, keys.__getitem__, reverse=reverse) == sorted(
+            values, key=keys.__getitem__, reverse=reverse
+        )
+    finally:
+        ordering._PIECE = known
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        range(3000),
+        range(3000, 0, -1),
+        [number % 2 for number in range(3000)],
+        [0] * 3000,
+        [*range(0, 3000, 2), *range(1, 3000, 2)],
+        [(number * 7919) % 3001 for number in range(3000)],
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_call_sorts_more_than_two_pieces(keys: list[int], reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "_PIECE", 100)
+    sizes: list[int] = []
+
+    def counted(values: list[int], *, key: Callable[[int], Any]) -> list[int]:
+        sizes.append(len(values))
+        return sorted(values, key=key)
+
+    monkeypatch.setattr(ordering, "sorted", counted, raising=False)
+    values = range(len(keys))
+    assert stable(values, keys.__getitem__, reverse=reverse) == sorted(values, key=keys.__getitem__, reverse=reverse)
+    assert max(sizes) <= 200
