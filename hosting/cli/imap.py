@@ -19,13 +19,7 @@ def capabilities(context: typer.Context) -> None:
     run = invocation.of(context)
     limits = run.config.imap
     run.output.rows(
-        {
-            "word": "WORD",
-            "rfc": "RFC",
-            "sections": "SECTIONS",
-            "told": "TOLD",
-            "proofs": "TESTS",
-        },
+        {"word": "word", "rfc": "RFC", "sections": "sections", "told": "told", "proofs": "tests"},
         [_values(row, limits) for row in TABLE],
         "There are no capabilities.",
     )
