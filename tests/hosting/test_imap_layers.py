@@ -425,7 +425,7 @@ def test_many_commands_out_of_few_octets_wait_for_their_reader(server: RunningSe
     waiting: list[int] = []
 
     def stuck() -> bool:
-        """Somebody does not read. How much waits is seen in the same look: the end of a turn looks alike, and passes."""
+        """Somebody does not read. How much waits is seen in the same look: a turn that ends looks alike, and passes."""
         full = [each for each in server.service._connections if each._full]  # type: ignore[attr-defined]
         waiting[:] = [each._wire.unread for each in full]
         return bool(full)
