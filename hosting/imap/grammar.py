@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from hosting.imap import acl_grammar, layer_grammar, notify_grammar
 from hosting.imap import commands as c
 from hosting.imap.append_grammar import append, replace
+from hosting.imap.commands import Flags
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
 from hosting.imap.fetch_grammar import fetch
@@ -23,9 +25,12 @@ from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
 from hosting.imap.metadata_grammar import get_metadata, set_metadata
 from hosting.imap.search_grammar import multisearch, search, sort, thread
 from hosting.imap.uid_batches_grammar import uid_batches
+from storage.mail.outcomes import How
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')
 _HEAD = re.compile(rb'([^\x00-\x20\x7f-\xff(){%*"\\+]+) ((?:UID )?[^\x00-\x20\x7f-\xff(){%*"\\\]]+)', re.IGNORECASE)
+_SHORT = 200  # octets of arguments that are remembered
+_HOW: Final[dict[str, How]] = {"F": "replace", "+": "add", "-": "remove"}
 _ID_VALUE = 1024  # RFC 2971 §3.3
 MODSEQ_MAX: Final = (1 << 63) - 1  # RFC 7162 §7
 
@@ -249,6 +254,23 @@ def _uid_expunge(cursor: Cursor, _: Grammar) -> c.Command:
     return c.Expunge(cursor.sequence_set())
 
 
+def _stored(text: bytes) -> tuple[How, Flags, bool]:
+    """What is stored, how, and whether silently."""
+    cursor = Cursor(Frame(text), 1)
+    item = cursor.word()
+    how = _HOW.get(item[:1])
+    name = item.lstrip("+-")
+    if how is None or name not in ("FLAGS", "FLAGS.SILENT") or len(item) - len(name) > 1:
+        raise Malformed("Unknown item of STORE.")
+    cursor.space()
+    flags = cursor.flags()
+    cursor.end()
+    return how, flags, name == "FLAGS.SILENT"
+
+
+_known = lru_cache(maxsize=256)(_stored)  # clients store the same flags all the time
+
+
 def _store(by_uid: bool) -> Parser:
     def parse(cursor: Cursor, _: Grammar) -> c.Command:
         cursor.space()
@@ -262,13 +284,10 @@ def _store(by_uid: bool) -> Parser:
             unchanged_since = cursor.number(MODSEQ_MAX)
             cursor.expect(b")")
             cursor.space()
-        item = cursor.word()
-        how = {"F": "replace", "+": "add", "-": "remove"}.get(item[:1])
-        name = item.lstrip("+-")
-        if how is None or name not in ("FLAGS", "FLAGS.SILENT") or len(item) - len(name) > 1:
-            raise Malformed("Unknown item of STORE.")
-        cursor.space()
-        return c.Store(numbers, how, cursor.flags(), name == "FLAGS.SILENT", by_uid, unchanged_since)  # type: ignore[arg-type]
+        rest = cursor.text[cursor.at :]
+        how, flags, silent = (_known if len(rest) <= _SHORT else _stored)(rest)
+        cursor.at = len(cursor.text)
+        return c.Store(numbers, how, flags, silent, by_uid, unchanged_since)
 
     return parse
 

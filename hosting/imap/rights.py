@@ -10,6 +10,7 @@ Standards: RFC 4314 §2.1 (rights), §2.1.1 (obsolete ones), §3.1 (modification
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from storage.directory.mailbox_rights import RIGHTS, How, in_order
@@ -61,6 +62,7 @@ def is_read_write(rights: str) -> bool:
 # Flags
 
 
+@lru_cache(maxsize=256)
 def flag_mask(rights: str) -> int:
     """The bits that may be changed; -1: all of them."""
     if has(rights, "swt"):

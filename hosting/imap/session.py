@@ -374,7 +374,8 @@ class Session:
         news = rule.news(command)
         told = b""
         if news is not News.NONE:
-            yield self._annotations()
+            if self.annotation_news is not None:
+                yield self._annotations()
             expunges, arrivals = news is not News.FLAGS, news is News.ALL or self.tell_arrivals
             if self.listening is not None:
                 yield from self.listening.tell(expunges=expunges, arrivals=arrivals)

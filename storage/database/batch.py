@@ -65,14 +65,26 @@ class Work(Generic[T]):
         self.wake.acquire()
 
 
-def carry_out(driver: Driver, works: list[Work[Any]], clock: Clock, *, patient: bool = True) -> list[Work[Any]]:
+class Mode:
+    """How a connection commits, as it was told last: to tell it again costs as much as to begin a transaction."""
+
+    __slots__ = ("durable",)
+
+    def __init__(self) -> None:
+        self.durable: bool | None = None
+
+
+def carry_out(
+    driver: Driver, works: list[Work[Any]], clock: Clock, *, patient: bool = True, mode: Mode | None = None
+) -> list[Work[Any]]:
     """Run the works in one transaction and commit it; returns those that were left for lack of time.
 
-    The commit is FULL if one of them asked for a durable one. The caller holds the writer's lock.
+    The commit is FULL if one of them asked for a durable one. The caller holds the writer's lock. `mode` is the
+    connection's, if it is used again.
     """
     deadline = clock.monotonic() + BATCH_TIME
     try:
-        _begin(driver, durable=any(work.durable for work in works), patient=patient)
+        _begin(driver, durable=any(work.durable for work in works), patient=patient, mode=mode or Mode())
     except Exception as error:  # noqa: BLE001  every caller gets it
         fail(works, error)
         return []
@@ -94,11 +106,14 @@ def carry_out(driver: Driver, works: list[Work[Any]], clock: Clock, *, patient: 
     return works[done:]
 
 
-def _begin(driver: Driver, *, durable: bool, patient: bool) -> None:
+def _begin(driver: Driver, *, durable: bool, patient: bool, mode: Mode) -> None:
     driver.set_busy_timeout(BUSY_TIMEOUT if patient else 0)
     # In WAL mode FULL is one fsync for each commit; NORMAL can lose the last commits with the power, never their order.
     # It cannot be changed within a transaction.
-    driver.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+    if mode.durable is not durable:
+        mode.durable = None
+        driver.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+        mode.durable = durable
     driver.execute("BEGIN IMMEDIATE")
 
 

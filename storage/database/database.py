@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar, cast
 from sqlalchemy import text
 
 from storage.clock import Clock
-from storage.database.batch import Transaction, Work, carry_out, fail
+from storage.database.batch import Mode, Transaction, Work, carry_out, fail
 from storage.database.checkpointer import Checkpointer
 from storage.database.creation import create_file
 from storage.database.driver import SMALL_CACHE, Driver, Error, connect, database_key
@@ -75,6 +75,7 @@ class Database:
         self._lock_file: LockFile | None = None
         self._reader = Reader(self._connect)
         self._writer: Driver | None = None
+        self._mode = Mode()  # the writer's
         self._wrote = False  # since somebody looked, see `rest`
 
         self._guard = threading.Lock()  # of the four below
@@ -262,14 +263,14 @@ class Database:
         """The writer's connection and its lock file; only who leads asks."""
         self._wrote = True
         if self._writer is None:
-            self._writer = self._connect()
+            self._writer, self._mode = self._connect(), Mode()
         assert self._lock_file is not None
         return self._lock_file
 
     def _carry_out(self, batch: list[Work[Any]], *, patient: bool = True) -> list[Work[Any]]:
         self._leader = threading.get_ident()
         try:
-            return carry_out(self._writer, batch, self._clock, patient=patient)
+            return carry_out(self._writer, batch, self._clock, patient=patient, mode=self._mode)
         finally:
             self._leader = 0
 
