@@ -54,6 +54,8 @@ _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
 _AWAKE: Final = 50  # compressed connections that may keep their streams, so that many that come at once stay small
 _WORKERS: Final = 12
+_BURST: Final = 0.004  # seconds for which news is told before others are served
+_WOKEN: Final = 250  # mailboxes that were looked at; then accounts that nobody used meanwhile rest again
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
 _LINGER: Final = 10.0  # … and otherwise
@@ -114,6 +116,9 @@ class ImapService(Service):
         self._sharing = SharingWatch(self._shared, self._connections, self.run)
         self._watchers: dict[Watched, set[Connection]] = {}
         self._watching: dict[Connection, Watched | None] = {}
+        self._due: dict[Watched, None] = {}  # mailboxes whose watchers are to be told, in order
+        self._telling = False  # the event loop comes back to them
+        self._told = 0  # mailboxes since accounts were let rest
         self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
         self._pool = ThreadPool(1, _WORKERS, "imap")
         self._ports: list[Any] = []
@@ -255,8 +260,9 @@ class ImapService(Service):
                     recheck = _anybody
         for watch in self._services.watches.changed(changes):
             self._read_anew(watch)
-        for key in touched:
-            self._tell(key)
+        self._due.update(dict.fromkeys(touched))
+        if not self._telling:
+            self._tell_due()
         if recheck is not None:
             self._recheck(recheck)
 
@@ -285,6 +291,23 @@ class ImapService(Service):
                 continue
             if session.account is not None and session.account.account_id == account_id:
                 connection.news()
+
+    def _tell_due(self) -> None:
+        """Tells of one mailbox after the other; of many, others are served in between, and accounts may rest again."""
+        until = time.perf_counter() + _BURST
+        while self._due:
+            key = next(iter(self._due))
+            del self._due[key]
+            self._tell(key)
+            self._told += 1
+            if self._told >= _WOKEN:
+                self._told = 0
+                self.run(Work(self._services.installation.rest_accounts), _ignore)
+            if time.perf_counter() > until:
+                break
+        self._telling = bool(self._due)
+        if self._telling:
+            self.soon(self._tell_due)
 
     def _tell(self, key: Watched) -> None:
         """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
@@ -359,6 +382,11 @@ def _selected(connection: Connection) -> Watched | None:
     """The mailbox that a connection has selected."""
     selected = connection.session.selected if connection.session is not None else None
     return None if selected is None else (selected.account.account_id, selected.mailbox_id)
+
+
+def _ignore(_: Any, error: BaseException | None) -> None:
+    if error is not None:
+        _log.warning("accounts could not be let rest: %s", type(error).__name__)
 
 
 def _anybody(_: Principal) -> bool:

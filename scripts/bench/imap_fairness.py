@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import sys
@@ -62,8 +63,8 @@ def commands(messages: int) -> dict[str, list[bytes]]:
 def fill(server: peers.Server, a: argparse.Namespace) -> None:
     """The mailbox `bench` and the other mailboxes, as far as they are not there yet."""
     box = Imap(server, tls=False)
-    listed = box.command(b'LIST "" "*"')
-    if b" bench\r\n" not in listed:
+    listed = set(re.findall(rb'"/" "?([^"\r]+)', box.command(b'LIST "" "*"')))
+    if b"bench" not in listed:
         box.command(b"CREATE bench")
         texts = imap_rows.corpus(a.corpus, _FIRST)
         for at in range(0, len(texts), 50):
@@ -76,10 +77,10 @@ def fill(server: peers.Server, a: argparse.Namespace) -> None:
             have += more
             print(f"\r  {have:,} messages", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
-    if b" many/" not in listed:
+    if not any(name.startswith(b"many/") for name in listed):
         for number in range(a.mailboxes):
             box.command(b"CREATE many/%05d" % number)
-    if b" " + _TARGET + b"\r\n" not in listed:
+    if _TARGET not in listed:
         box.command(b"CREATE " + _TARGET)
     box.close()
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures connections that wait: their memory, how soon they wake, and whether one client holds up another.
+"""Measures connections that wait: their memory, and how soon they wake.
 
-    scripts/bench/imap_idle.py [--connections 1000] [--compress] [--plain] [--dovecot]
+    scripts/bench/imap_idle.py [--connections 1000] [--each 40] [--compress] [--plain] [--dovecot]
 
-So many connections over TLS sit in IDLE, spread over the users (with --compress: deflated, RFC 4978); their memory is
-that of all processes of the server, what several share divided among them, after a rest. Then a message comes to one
-user and the time is taken until each of his connections has heard of it. At last one client looks for news again and
-again, while another fetches all messages or searches their text: what NOOP takes meanwhile.
+So many connections over TLS sit in IDLE, some of each user (with --each 1 every one belongs to an account of its own,
+with --compress all are deflated, RFC 4978); their memory is that of all processes of the server, what several share
+divided among them, after a rest. Then a message comes to one user and the time is taken until each of his connections
+has heard of it. Whether one client holds up another is measured by imap_fairness.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -29,23 +28,15 @@ import peers
 from imap import SHARED, unpacked
 from imap_wire import Imap
 
-REST = 15.0  # seconds after which servers have let go of what a connection that waits does not need
+REST = 30.0  # seconds after which servers have let go of what a connection that waits does not need
 DELIVERIES = 10
+WARMING = 20  # users who sign in before
 FROM_ONE_ADDRESS = 100  # connections; servers limit them
-OF_ONE_USER = 40
-LONG = (
-    ("FETCH of all headers", b"UID FETCH 1:* " + imap_rows.THUNDERBIRD),
-    ("FETCH of all envelopes", b"UID FETCH 1:* (UID FLAGS ENVELOPE BODYSTRUCTURE)"),
-    ("FETCH of all bodies", b"UID FETCH 1:* (UID BODY.PEEK[])"),
-    ("SEARCH of all text", b'UID SEARCH TEXT "linux kernel"'),
-    ("SORT of all", b"UID SORT (REVERSE DATE) UTF-8 ALL"),
-    ("THREAD of all", b"UID THREAD REFERENCES UTF-8 ALL"),
-)
 
 
 def idle(server: peers.Server, a: argparse.Namespace, message: bytes) -> None:
     """Memory of each connection, and the time until those of one user wake."""
-    for number in range(a.users):  # every worker has begun, and knows every account
+    for number in range(min(a.users, WARMING)):  # every worker has begun
         for _ in range(2):
             first = Imap(server, tls=not a.plain, user=server.users % (number + 1))
             first.command(b"SELECT INBOX")
@@ -102,53 +93,17 @@ def idle(server: peers.Server, a: argparse.Namespace, message: bytes) -> None:
     writer.close()
 
 
-def fairness(server: peers.Server, a: argparse.Namespace) -> None:
-    """What NOOP of one client takes while another's long command runs in the same worker, or in another."""
-    for _ in imap_rows.fill(server, a, a.messages):
-        pass
-    for name, command in LONG:
-        others = [Imap(server, tls=not a.plain) for _ in range(4)]  # one of them at least in each worker
-        for other in others:
-            other.command(b"SELECT bench")
-        alone = sorted(other.timed(b"NOOP") for _ in range(50) for other in others)
-        worker = Imap(server, tls=not a.plain)
-        worker.command(b"SELECT bench")
-        finished = threading.Event()
-
-        def work(worker: Imap = worker, command: bytes = command, finished: threading.Event = finished) -> None:
-            for _ in range(3):
-                worker.command(command)
-            finished.set()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        beside: list[float] = []
-        while not finished.is_set():
-            beside += [other.timed(b"NOOP") for other in others]
-            time.sleep(0.002)
-        thread.join()
-        beside.sort()
-        print(
-            f"NOOP beside {name:24}{alone[len(alone) // 2] * 1e3:8.2f} ms alone"
-            f"{beside[len(beside) // 2] * 1e3:8.2f} ms median{beside[-1] * 1e3:8.2f} ms at most   {len(beside)} times"
-        )
-        for each in (*others, worker):
-            each.close()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument(
-        "--messages", type=int, default=10_000, help="of the mailbox that long commands work on; 0: none"
-    )
+    parser.add_argument("--each", type=int, default=40, help="connections of one user")
     parser.add_argument("--compress", action="store_true", help="COMPRESS=DEFLATE on every connection that waits")
     parser.add_argument("--plain", action="store_true", help="without TLS")
     parser.add_argument("--dovecot", action="store_true", help="measure Dovecot instead")
     parser.add_argument("--corpus", type=Path, default=SHARED / "corpora" / "spamassassin-public.tar.xz")
     parser.add_argument("--load-tool", type=Path, default=SHARED / "tools" / "imap_load.py")
     a = parser.parse_args()
-    a.users = max(10, -(-a.connections // OF_ONE_USER))
+    a.users = max(10, -(-a.connections // a.each))
     a.tls, a.repeat, a.idle, a.seconds = not a.plain, 1, 1, 1
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -158,10 +113,7 @@ def main() -> None:
     try:
         a.corpus = unpacked(a)
         with start(a.work / "server", a.users) as server:
-            if a.connections:
-                idle(server, a, imap_rows.corpus(a.corpus, 1)[0])
-            if a.messages:
-                fairness(server, a)
+            idle(server, a, imap_rows.corpus(a.corpus, 1)[0])
     finally:
         shutil.rmtree(a.work, ignore_errors=True)
 

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 from imap_town import MailTown
+from twisted.internet.task import Clock
 
+from hosting.auth.signin import Principal
 from hosting.imap import connection as shell
+from hosting.imap import service as service_module
 from hosting.imap.connection import Connection
-from hosting.imap.effects import Handling
+from hosting.imap.counters import Counters
+from hosting.imap.effects import Handling, Work
+from hosting.imap.service import ImapService
 from hosting.imap.session import Session
+from storage.changes import Gap
+from storage.mail.messages import NewMessage
 
 
 class Transport:
@@ -46,6 +53,13 @@ class Host:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: None
+
+
+class OneThread(ImapService):
+    """A service whose workers' calls are made by the event loop."""
+
+    def run(self, work: Work, done: Callable[[Any, BaseException | None], None]) -> None:
+        self.soon(lambda: done(work.run(), None))
 
 
 @pytest.fixture
@@ -148,3 +162,48 @@ def test_a_client_that_goes_while_others_are_served_ends_its_command(
     assert ended == [True]
     host.turns.pop()()
     assert not host.turns
+
+
+def test_after_a_gap_in_the_feed_mailboxes_are_told_of_one_after_the_other_and_others_are_served_in_between(
+    town: MailTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_BURST", -1.0)
+    clock = Clock()
+    service = OneThread(
+        clock, [], town.installation, town.authenticator, town.clock, town.limits, Counters(), tls_context=None
+    )
+    tenant_id, account_id = town.accounts["alice@example.test"]
+    principal = Principal(tenant_id, account_id, "alice@example.test", "password", 1, 1, 0, 0)
+    service._registry.enter(account_id)
+    service._registry.enter(account_id)
+    idle: list[Connection] = []
+    for name in ("INBOX", "Sent"):
+        connection = Connection(service, implicit_tls=False, proxied=False)
+        connection.transport = Transport()  # type: ignore[assignment]
+        connection.connectionMade()
+        lease = town.installation.account(tenant_id, account_id)
+        account = lease.__enter__()
+        assert connection.session is not None
+        connection.session.sign_in(principal, lease, account)
+        connection.dataReceived(b"a SELECT %b\r\nb IDLE\r\n" % name.encode())
+        while clock.getDelayedCalls():
+            clock.advance(0)
+        idle.append(connection)
+    with town.account() as account:
+        for name in ("INBOX", "Sent"):
+            account.messages.append_many(account.mailboxes.find(name).id, [NewMessage(b"Subject: x\r\n\r\n")])
+
+    def told() -> list[bool]:
+        return [b"* 1 EXISTS" in written(connection) for connection in idle]
+
+    assert told() == [False, False]
+    service._changed([Gap()])
+    assert sorted(told()) == [False, True]
+    service._changed([Gap()])  # what waits is not told twice as fast
+    assert sorted(told()) == [False, True]
+    clock.advance(0)
+    assert told() == [True, True]
+    while clock.getDelayedCalls():
+        clock.advance(0)
+    for connection in idle:
+        connection.connectionLost()
