@@ -19,7 +19,7 @@ from hosting.imap.fetch_items import SIMPLE, Plan, Slice, responses, streamed
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.sections import section_writer
 from hosting.imap.selected import Selected
-from hosting.imap.selecting import changed_since, vanished_since
+from hosting.imap.selecting import vanished_since
 from hosting.imap.session import Session
 from hosting.imap.store import change_flags
 from storage.errors import Unavailable
@@ -31,6 +31,7 @@ _OF_FILES = 40  # … message files, and no more than this many octets:
 _OCTETS = 512 * 1024
 _LARGE = 1024 * 1024  # a message from this size on is sent in pieces
 _UID_ALONE = frozenset({"UID"})
+_LOOKED_AT = 16_000  # messages whose modseqs are compared before others are served
 _FEW_ITEMS = 20  # of a plan that is remembered
 _DENSE = 8  # a gap of so many messages is read along rather than split into two reads
 
@@ -48,9 +49,7 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     if since is not None:
         if command.vanished:
             yield from _vanished(session, command, since)
-        mine, current = selected.view_positions(positions)
-        kept = set(changed_since(selected.view, since, current))
-        positions = [position for position, at in zip(mine, current, strict=True) if at in kept]
+        positions = yield from _changed(selected, since, positions)
     if not positions:
         return b"Fetched."
     if selected.stale and not command.by_uid and not selected.uid_only and plan.names == _UID_ALONE:
@@ -68,6 +67,19 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     if gone and not command.by_uid:  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Fetched."
+
+
+def _changed(selected: Selected, since: int, positions: Sequence[int]) -> Flow[Sequence[int]]:
+    """Those of messages that changed after the client's modseq (RFC 7162 §3.1.4.1)."""
+    changed: list[int] = []
+    if since >= selected.view.highest_modseq:
+        return changed
+    for start in range(0, len(positions), _LOOKED_AT):
+        mine, current = selected.view_positions(positions[start : start + _LOOKED_AT])
+        modseqs = selected.view.modseqs
+        changed += [position for position, at in zip(mine, current, strict=True) if modseqs[at] > since]
+        yield b""  # others are served between slices
+    return changed
 
 
 def tell(session: Session, items: tuple[FetchItem, ...], positions: Sequence[int]) -> Flow[None]:
