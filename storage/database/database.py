@@ -21,8 +21,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import text
-
 from storage.clock import Clock
 from storage.database.batch import Mode, Transaction, Work, carry_out, fail
 from storage.database.checkpointer import Checkpointer
@@ -31,7 +29,7 @@ from storage.database.driver import SMALL_CACHE, Driver, Error, connect, databas
 from storage.database.errors import Busy, translated
 from storage.database.lockfile import LockFile, lock_path
 from storage.database.migrations import Schema, migrate, needs_migration
-from storage.database.prepared import Connection, prepare
+from storage.database.prepared import Connection
 from storage.database.reader import Reader
 from storage.errors import NotFound, Unavailable
 from storage.values import MailboxId, ModSeq
@@ -43,7 +41,7 @@ OnChanged = Callable[[Mapping[MailboxId, ModSeq]], None]
 
 _log = logging.getLogger("cleanmail.storage")
 
-_DATA_VERSION = prepare(text("PRAGMA data_version"))
+_DATA_VERSION = "PRAGMA data_version"
 
 _VERSION_BITS = 32  # of SQLite's number
 
@@ -149,9 +147,13 @@ class Database:
 
         It changes with a new connection, too: what SQLite counts is one connection's.
         """
-        with self._reader as connection:
-            row = _DATA_VERSION.one(connection)
-            return (self._reader.opened << _VERSION_BITS) + (int(row[0]) if row else 0)
+        reader = self._reader
+        with reader as connection:
+            try:
+                [(number,)] = connection.driver.execute(_DATA_VERSION).fetchall()
+            except Error as error:
+                raise translated(error) from None
+            return (reader.opened << _VERSION_BITS) + int(number)
 
     def rest(self) -> bool:
         """Close both connections, unless one was used since the last call: it is called every few seconds.

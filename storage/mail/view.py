@@ -120,10 +120,10 @@ class MailboxView:
     def refresh(self) -> bool:
         """Take in what was committed since; False if nothing was."""
         database = self._rows.database
+        version = database.data_version()  # before the state is read: what is committed in between is seen later
+        if version == self._data_version:
+            return False
         with database.reading() as connection:
-            version = database.data_version()  # before the state is read: what is committed in between is seen later
-            if version == self._data_version:
-                return False
             state = self._rows.state(connection, self.mailbox_id)
         if state.highest_modseq == self.highest_modseq:
             self._data_version = version
