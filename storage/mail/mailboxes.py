@@ -125,7 +125,8 @@ class Mailboxes:
     def list(self) -> list[Mailbox]:
         """All of them, by name."""
         with self._database.reading() as connection:
-            return [_mailbox(row) for row in _select_all.rows(connection, account=self._account_id)]
+            rows = _select_all.rows(connection, account=self._account_id)
+        return [_mailbox(row) for row in rows]  # others may read meanwhile: of thousands it takes longer than reading
 
     def count(self) -> int:
         """How many there are: to know beforehand whether listing them takes long."""
