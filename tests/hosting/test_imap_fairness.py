@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from twisted.internet.task import Clock
 
 from hosting.auth.signin import Principal
 from hosting.imap import connection as shell
+from hosting.imap import esearch, listing
 from hosting.imap import service as service_module
 from hosting.imap.connection import Connection
 from hosting.imap.counters import Counters
+from hosting.imap.decoder import Decoder, Frame
 from hosting.imap.effects import Handling, Work
 from hosting.imap.service import ImapService
 from hosting.imap.session import Session
@@ -62,9 +65,9 @@ class OneThread(ImapService):
         self.soon(lambda: done(work.run(), None))
 
 
-@pytest.fixture
-def town(tmp_path: Path) -> Iterator[MailTown]:
-    town = MailTown(tmp_path)
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailTown]:
+    town = MailTown(tmp_path_factory.mktemp("town"))
     yield town
     town.close()
 
@@ -207,3 +210,61 @@ def test_after_a_gap_in_the_feed_mailboxes_are_told_of_one_after_the_other_and_o
         clock.advance(0)
     for connection in idle:
         connection.connectionLost()
+
+
+def effects_of(town: MailTown, command: bytes) -> list[Any]:
+    """What a handler yields for a command of a session that signed in; the result of a call comes back at once."""
+    tenant_id, account_id = town.accounts["alice@example.test"]
+    session = Session(town.services, "test", "192.0.2.1", secure=True)
+    lease = town.installation.account(tenant_id, account_id)
+    town.services.registry.enter(account_id)
+    principal = Principal(tenant_id, account_id, "alice@example.test", "password", 1, 1, 0, 0)
+    session.sign_in(principal, lease, lease.__enter__())
+    decoder = Decoder(town.limits)
+    decoder.signed_in = True
+    decoder.feed(command + b"\r\n")
+    frame = decoder.next_frame()
+    assert isinstance(frame, Frame)
+    effects: list[Any] = []
+    flow, value = session.respond(frame), None
+    try:
+        while True:
+            effect = flow.send(value)
+            value = effect.run() if isinstance(effect, Work) else None
+            effects.append(effect)
+    except StopIteration:
+        session.close()
+    return effects
+
+
+def names_told(effects: list[Any]) -> list[bytes]:
+    return [effect for effect in effects if isinstance(effect, bytes) and effect.startswith(b"* L")]
+
+
+@pytest.mark.parametrize("command", [b'a LIST "" "*"', b'a LSUB "" "*"'])
+def test_many_mailboxes_are_listed_by_a_worker_and_told_in_slices(
+    town: MailTown, command: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects_of(town, command)  # the first asks who shares something, too
+    few = effects_of(town, command)
+    monkeypatch.setattr(listing, "_MANY", 2)
+    monkeypatch.setattr(listing, "_SLICE", 2)
+    many = effects_of(town, command)
+    assert names_told(many) == names_told(few)
+    assert len(names_told(many)) >= 4
+    assert sum(isinstance(effect, Work) for effect in many) == sum(isinstance(effect, Work) for effect in few) + 2
+    assert many.count(b"") >= len(names_told(many)) // 2
+
+
+def test_numbers_of_many_messages_are_found_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(esearch, "_SLICE", 10)
+    selected: Any = SimpleNamespace(uids=array("I", range(101, 201)))
+    flow = esearch.named(selected, list(range(0, 100, 3)), by_uid=True)
+    turns = 0
+    try:
+        while True:
+            assert next(flow) == b""
+            turns += 1
+    except StopIteration as end:
+        assert list(end.value) == list(range(101, 201, 3))
+    assert turns == 4
