@@ -164,15 +164,16 @@ class Database:
         if self._reader.used or self._wrote:
             self._reader.used = self._wrote = False
             return False
-        driver = self._reader.let_go()
-        writer = None
-        with self._guard:
-            if not (self._led or self._closed):
-                writer, self._writer = self._writer, None
-        for each in (driver, writer):
-            if each is not None:
-                each.close()
-        return self._reader.driver is None and self._writer is None
+        with self._checkpointing:  # so `close`, after which others may take the files away, waits for it
+            driver = self._reader.let_go()
+            writer = None
+            with self._guard:
+                if not (self._led or self._closed):
+                    writer, self._writer = self._writer, None
+            for each in (driver, writer):
+                if each is not None:
+                    each.close()
+            return self._reader.driver is None and self._writer is None
 
     # Writing
 

@@ -151,6 +151,21 @@ def test_a_closed_database_rests_and_stays_closed(database: Database) -> None:
         numbers(database)
 
 
+def test_nothing_is_open_when_it_is_closed_while_it_rests(tmp_path: Path) -> None:
+    for number in range(30):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        database = Database.create(folder / "test.db", KEY, SCHEMA, SystemClock())
+        put(database, 1)
+        numbers(database)
+        database.rest()
+        resting = threading.Thread(target=database.rest)
+        resting.start()
+        database.close()
+        assert open_files(folder) == []
+        resting.join()
+
+
 def test_the_number_of_its_state_is_another_after_a_rest(database: Database) -> None:
     numbers(database)
     before = database.data_version()
