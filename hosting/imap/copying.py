@@ -3,7 +3,8 @@
 Between accounts, and where not all flags may go along, each message is written anew, under the key and the quota of the
 account in which the target lies: what somebody has copied to himself is his, whatever becomes of the source.
 
-Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4, RFC 4314 §4.
+Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4, RFC 4314 §4,
+RFC 9585 (INPROGRESS, between slices of what is written anew).
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from hosting.imap import places, rights
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
+from hosting.imap.progress import Progress
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from storage.errors import NotFound, NotPermitted, OverQuota
 from storage.mail.ledger import READ_ONLY
-from storage.mail.messages import Copied
+from storage.mail.messages import Copied, Crossing
 from storage.values import UidSet
 
 
-def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
+def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
     selected = session.mailbox
     account = selected.account
     if command.move and selected.read_only:
@@ -38,18 +40,17 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     uids = UidSet.of(selected.uids[position] for position in positions)
     if not uids:
         return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
-    only, here, there = rights.flag_mask(place.rights), account.messages, place.account.messages
-    anew = place.account is not account or only != -1
-    if anew and session.user.full:
-        raise OverQuota("All accounts of the contract together are above its storage.")
-
-    def transfer() -> Copied:
-        if anew:
-            work = here.move_to if command.move else here.copy_to
-            return work(there, selected.mailbox_id, uids, target.id, only=only)
-        return (here.move if command.move else here.copy)(selected.mailbox_id, uids, target.id)
-
-    copied = yield from blocking(transfer)
+    only, here = rights.flag_mask(place.rights), account.messages
+    if place.account is not account or only != -1:
+        if session.user.full:
+            raise OverQuota("All accounts of the contract together are above its storage.")
+        there = place.account.messages
+        crossing = here.crossing(there, selected.mailbox_id, uids, target.id, only=only, move=command.move)
+        progress = Progress(session.services.clock, tag)
+        copied = yield from _written_anew(crossing, len(positions), progress)
+    else:
+        transfer = here.move if command.move else here.copy
+        copied = yield from blocking(lambda: transfer(selected.mailbox_id, uids, target.id))
     if not copied.pairs:
         if command.by_uid:
             return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error
@@ -66,6 +67,17 @@ def copy(session: Session, _: bytes, command: Copy) -> Flow[bytes]:
     if session.qresync:
         return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
     return b"Moved."
+
+
+def _written_anew(crossing: Crossing, count: int, progress: Progress) -> Flow[Copied]:
+    """In slices between which others are served. When the client leaves meanwhile, nothing was copied."""
+    try:
+        while (yield from blocking(crossing.go_on)):
+            yield progress.told(crossing.done, count)
+        return (yield from blocking(crossing.commit))
+    except BaseException:
+        crossing.abandon()
+        raise
 
 
 def _copyuid(copied: Copied) -> bytes:

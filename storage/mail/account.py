@@ -154,7 +154,7 @@ class Account:
             Flags(self.ledger, keywords, memberships, self.opinions),
             transfers,
             self._removals,
-            Exchange(database, memberships, keywords, reading),
+            Exchange(database, memberships, keywords, reading, background),
             reading,
             Replacements(self.ledger, memberships, self.arrivals, self._removals),
         )

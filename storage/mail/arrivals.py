@@ -18,6 +18,7 @@ from threading import Lock
 
 from sqlalchemy import insert
 
+from storage.background import Background
 from storage.clock import Clock
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
@@ -36,6 +37,7 @@ from storage.schema.account import membership, message
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId, Uid
 
 IDS = 50  # message ids that one process takes at a time
+_DROPPED = 100  # files in one step of the background
 
 _insert_message = prepare(insert(message))
 _insert_membership = prepare(insert(membership))
@@ -127,6 +129,14 @@ class Arrivals:
                 filed.append(self.file(mailbox, new, at_once=not many))
             if many:
                 self._maildir.sync_all()
+        except Exception:
+            self.drop(filed)
+            raise
+        return self.commit(mailbox_id, filed, by_server=by_server)
+
+    def commit(self, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False) -> list[Appended]:
+        """The rows of messages whose files were written by `file`, or none and no files."""
+        try:
             appended = self._ledger.database.write(
                 lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server)
             )
@@ -135,6 +145,22 @@ class Arrivals:
             raise
         self.settle(filed)
         return appended
+
+    def require_space(self, octets: int, messages: int) -> None:
+        """Raises OverQuota where so much could not be committed now."""
+        self._ledger.require_space(octets, messages)
+
+    def drop_later(self, filed: Sequence[Filed], background: Background) -> None:
+        """`drop`, where nobody may wait for it."""
+        waiting = [*filed]
+
+        def step() -> bool:
+            self.drop(waiting[-_DROPPED:])
+            del waiting[-_DROPPED:]
+            return bool(waiting)
+
+        if waiting:
+            background.submit((self._ledger.account_id, "uncommitted", waiting[0].file), step)
 
     def settle(self, filed: Sequence[Filed]) -> None:
         """After the commit of their rows."""

@@ -176,6 +176,11 @@ class Ledger:
         """Raises OverQuota; with `overrun` only if nothing is left."""
         quota.charge(transaction, self.account_id, octets, messages, self.limits, overrun=overrun)
 
+    def require_space(self, octets: int, messages: int) -> None:
+        """Raises OverQuota where so much could not be charged now."""
+        with self.database.reading() as connection:
+            quota.require_space(connection, self.account_id, octets, messages, self.limits)
+
     def release(self, transaction: Transaction, octets: int, messages: int) -> None:
         quota.release(transaction, self.account_id, octets, messages)
 

@@ -16,7 +16,7 @@ from functools import partial
 from storage.database.prepared import Row
 from storage.files.metadata import FileMeta
 from storage.mail.arrivals import Arrivals
-from storage.mail.exchange import Exchange
+from storage.mail.exchange import Crossing, Exchange
 from storage.mail.flags import Change, Flags
 from storage.mail.mailboxes import Mailboxes
 from storage.mail.outcomes import Appended, Copied, Expunged, How, NewMessage, Stored
@@ -26,7 +26,7 @@ from storage.mail.replacements import Replacements
 from storage.mail.transfers import Transfers
 from storage.values import MailboxId, MessageId, UidSet
 
-__all__ = ["Appended", "Copied", "Expunged", "How", "Messages", "NewMessage", "Stored"]
+__all__ = ["Appended", "Copied", "Crossing", "Expunged", "How", "Messages", "NewMessage", "Stored"]
 
 
 class Messages:
@@ -122,24 +122,16 @@ class Messages:
         """Each message is in exactly one of the mailboxes at any time; durable on return."""
         return self._transfers.move(source_id, uids, target_id)
 
-    def copy_to(
-        self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId, *, only: int = -1
-    ) -> Copied:
-        """All or nothing into a mailbox of another account, written anew; durable on return.
+    def crossing(
+        self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId, *, only: int, move: bool
+    ) -> Crossing:
+        """All or nothing into a mailbox of another account, written anew, in slices that the caller asks for.
 
         Of the flags go along `only` these bits.
         """
-        take_back = partial(other.expunge, target_id, only_deleted=False)
-        return self._exchange.copy(source_id, uids, partial(other.append_many, target_id), take_back, only)
-
-    def move_to(
-        self, other: Messages, source_id: MailboxId, uids: UidSet, target_id: MailboxId, *, only: int = -1
-    ) -> Copied:
-        """As `copy_to`, then out of the source: after a failure a message may be in both, never in none."""
-        copied = self.copy_to(other, source_id, uids, target_id, only=only)
-        if copied.pairs:
-            self.expunge(source_id, UidSet.of(uid for uid, _ in copied.pairs), only_deleted=False)
-        return copied
+        settled = partial(self.expunge, source_id, only_deleted=False) if move else None
+        target = (target_id, other._mailboxes.last_name(target_id))
+        return Crossing(self._exchange, (source_id, uids), other._arrivals, target, only, settled)
 
     def expunge(
         self, mailbox_id: MailboxId, uids: UidSet | None = None, *, only_deleted: bool = True, by_server: bool = False

@@ -75,9 +75,19 @@ def charge(
     used_octets, used_messages = _add.rows(transaction, account=account_id, octets=octets, count=messages)[0]
     if overrun:
         used_octets, used_messages = used_octets - octets + 1, used_messages - messages + 1
-    if limits.bytes and used_octets > limits.bytes:
+    _check(limits, used_octets, used_messages if messages else 0)
+
+
+def require_space(connection: Connection, account_id: AccountId, octets: int, messages: int, limits: Limits) -> None:
+    """Raises what `charge` would raise now."""
+    used = usage_of(connection, account_id)
+    _check(limits, used.bytes + octets, used.messages + messages)
+
+
+def _check(limits: Limits, octets: int, messages: int) -> None:
+    if limits.bytes and octets > limits.bytes:
         raise OverQuota
-    if messages and limits.messages and used_messages > limits.messages:
+    if limits.messages and messages > limits.messages:
         raise OverQuota("The mailbox has as many messages as it may have.")
 
 

@@ -27,6 +27,7 @@ from storage.directory import mailbox_rights
 from storage.directory.mailbox_rights import ANYONE
 from storage.export.settings import of_the_account
 from storage.logs.access import AccessType
+from storage.mail.outcomes import NewMessage
 from storage.mail.quota import Limits
 from storage.persons.of_collections import shares
 from storage.persons.of_records import access
@@ -834,6 +835,29 @@ class TestWhoseItIs:
         assert "Subject: Two" in said(bob, "c FETCH 2 BODY[HEADER]")
         with place.town.account(BOB) as account:
             assert account.usage().messages == 2
+
+    def test_a_copy_is_written_in_slices(self, place: SharingTown) -> None:
+        """RFC 9051 §6.4.7: all or nothing, also when the client leaves; RFC 9585 §4: how far it is, in between."""
+        with place.town.account(ALICE) as account:
+            inbox = account.mailboxes.find("INBOX").id
+            account.messages.append_many(inbox, [NewMessage(mail(f"Copied {n}")) for n in range(60)], many=True)
+        place.share("INBOX", BOB, "lrte")
+        bob = place.client(BOB)
+        select(bob)
+        with place.town.account(BOB) as account:
+            for command in (b"a COPY 1:62 INBOX", b"b UID MOVE 1:* INBOX"):
+                flow = bob.session.respond(Frame(command))
+                work = next(effect for effect in flow if isinstance(effect, Work))
+                place.town.clock.advance(11)
+                assert b'[INPROGRESS ("%c" 50 62)]' % command[0] in flow.send(work.run())
+                assert account.usage().messages == 0  # nothing is seen of it yet
+                flow.close()  # the client hangs up
+                account.background.settle()
+                assert account.usage().messages == 0 and list(account.maildir.names("new")) == []
+            assert said(bob, "c UID MOVE 1:* INBOX")[-1].startswith("c OK")
+            assert account.usage().messages == 62
+        with place.town.account(ALICE) as account:
+            assert account.usage().messages == 0
 
     def test_who_is_charged(self, place: SharingTown) -> None:
         """What is put into a shared mailbox its owner stores; what is copied out of it the one who copies."""
