@@ -19,7 +19,7 @@ from hosting.composition import Administration
 from hosting.imap import rights
 from hosting.imap.other_users import PREFIX
 from storage.directory.mailbox_rights import ANYONE, RightsRow, SharedRow
-from storage.errors import NotFound
+from storage.errors import CleanmailError, NotFound
 from storage.mail.mailboxes import Mailbox
 from storage.values import AccountId, EmailAddress, MailboxId
 
@@ -56,6 +56,7 @@ def list_(
         record(run, administration, "acl.list", whose)
         tenant_id, account_id = whose.tenant.tenant_id, whose.account.account_id
         stored = administration.installation.tenant(tenant_id).mailbox_rights
+        unread: list[str] = []
         if mailbox:
             found = _find(administration, whose, mailbox)
             rows = [_given(row, found.name) for row in stored.of_mailbox(account_id, found.id)]
@@ -64,9 +65,12 @@ def list_(
             rows = [
                 _given(row, names[row.mailbox_id]) for row in stored.of_owner(account_id) if row.mailbox_id in names
             ]
-            rows += _taken(administration, whose, stored.shared_with(account_id))
+            taken, unread = _taken(administration, whose, stored.shared_with(account_id))
+            rows += taken + [_unread(login) for login in unread]
     columns = {"direction": "direction", "mailbox": "mailbox", "identifier": "who", "rights": "rights"}
     run.output.rows(columns | {"changed": "changed"}, rows, "Nothing is shared.")
+    for login in unread:
+        run.output.note(f"What {login} shares is not listed: the account cannot be read now.")
 
 
 @app.command("set", context_settings={"ignore_unknown_options": True})
@@ -151,15 +155,34 @@ def _given(row: RightsRow, name: str) -> dict[str, Any]:
     }
 
 
-def _taken(administration: Administration, whose: Whose, rows: list[SharedRow]) -> list[dict[str, Any]]:
-    """By mailbox: what is let do by name and as one of all. Only what the account may see has a name here."""
+def _unread(login: str) -> dict[str, Any]:
+    """In the place of what an account shares that cannot be read."""
+    return {
+        "direction": "not readable", "mailbox": f"{PREFIX}{login}", "identifier": None, "rights": None, "changed": None,
+    }  # fmt: skip
+
+
+def _taken(
+    administration: Administration, whose: Whose, rows: list[SharedRow]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """By mailbox: what is let do by name and as one of all. Only what the account may see has a name here.
+
+    With the logins of owners whose accounts cannot be read: one of them does not hide what the others share.
+    """
     letters: dict[tuple[AccountId, MailboxId], str] = {}
     for row in rows:
         key = (row.owner_id, row.mailbox_id)
         letters[key] = rights.union(letters.get(key, ""), row.rights)
     logins = {row.owner_id: row.owner_login for row in rows}
-    names = {owner_id: _names(administration, whose, owner_id) for owner_id in logins}
-    return [
+    names: dict[AccountId, dict[MailboxId, str]] = {}
+    unread: list[str] = []
+    for owner_id, login in logins.items():
+        try:
+            names[owner_id] = _names(administration, whose, owner_id)
+        except CleanmailError:
+            names[owner_id] = {}
+            unread.append(str(login))
+    taken = [
         {
             "direction": "taken",
             "mailbox": f"{PREFIX}{logins[owner_id]}/{names[owner_id][mailbox_id]}",
@@ -170,3 +193,4 @@ def _taken(administration: Administration, whose: Whose, rows: list[SharedRow]) 
         for (owner_id, mailbox_id), granted in letters.items()
         if mailbox_id in names[owner_id] and any(letter in granted for letter in rights.ANY_OF_MYRIGHTS)
     ]
+    return taken, unread

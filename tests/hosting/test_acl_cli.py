@@ -74,6 +74,26 @@ def test_rights_are_set_listed_and_removed(place: Installation) -> None:
     assert "no rights" in place.run("acl", "remove", EVA, "INBOX", BO)[1]
 
 
+def test_an_owner_that_cannot_be_read_does_not_hide_the_others(place: Installation, tmp_path: Path) -> None:
+    place.done("acl", "set", EVA, "INBOX", CY, "lr")
+    place.done("acl", "set", BO, "INBOX", CY, "lr")
+    [database] = place.data.glob("tenants/1/accounts/1/account.db")
+    away = database.rename(tmp_path / "away.db")
+    for leftover in database.parent.glob("account.db-*"):
+        leftover.unlink()
+    try:
+        assert place.rights(CY) == [
+            ("taken", f"Other Users/{BO}/INBOX", CY, "lr"),
+            ("not readable", f"Other Users/{EVA}", None, None),
+        ]
+        status, said = place.run("acl", "list", CY, as_json=False)
+        assert status == 0 and f"What {EVA} shares is not listed" in said
+    finally:
+        away.rename(database)
+    place.done("acl", "remove", EVA, "INBOX", CY)
+    place.done("acl", "remove", BO, "INBOX", CY)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
