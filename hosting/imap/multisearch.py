@@ -26,7 +26,7 @@ from hosting.imap.progress import Progress
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
-from storage.errors import Gone, NotFound, NotPermitted
+from storage.errors import CleanmailError, Gone, NotFound, NotPermitted
 from storage.mail.mailboxes import Mailbox
 
 MAILBOXES: Final = 10_000  # of one command
@@ -34,6 +34,14 @@ RESULTS: Final = 1_000_000  # … in all mailboxes together
 
 
 def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[bytes]:
+    try:
+        return (yield from _searched(session, tag, command))
+    except (CleanmailError, Refused):
+        search.not_saved(session, command.search.returned)
+        raise
+
+
+def _searched(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[bytes]:
     wanted, kinds = command.search, {str(source.kind) for source in command.sources}
     returned = wanted.returned or frozenset({"ALL"})
     _check(session, tag, kinds, returned)

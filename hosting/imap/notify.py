@@ -78,7 +78,7 @@ def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
         session.looked()
         session.selected.refresh()
         yield from listener.tell_selected(MESSAGES, expunges=True, arrivals=True)
-    return b"That will be told."
+    return b"That will be told." if command.groups else b"Nothing will be told."
 
 
 def _too_much() -> Refused:

@@ -21,6 +21,7 @@ from hosting.imap.esearch import Results
 from hosting.imap.matching import Matcher
 from hosting.imap.progress import Progress
 from hosting.imap.replies import Bad, Refused
+from hosting.imap.search_grammar import CHARSETS_TOLD
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from hosting.imap.thread import ALGORITHMS, Threadable
@@ -28,7 +29,6 @@ from storage.errors import CleanmailError
 
 _THREAD_COLUMNS = ("uid", "message_id_field", "references", "base_subject", "reply_or_forward")
 _NO_ORDER: sorting.Order = ()
-CHARSETS_TOLD = b"BADCHARSET (US-ASCII UTF-8)"
 
 
 def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
@@ -72,9 +72,14 @@ def _found(
     try:
         return (yield from _looked_for(session, tag, command, order))
     except (CleanmailError, Refused):
-        if command.returned is not None and "SAVE" in command.returned:
-            session.mailbox.saved = ()  # RFC 9051 §6.4.4.1: NO leaves "$" empty, BAD leaves it as it is
+        not_saved(session, command.returned)
         raise
+
+
+def not_saved(session: Session, returned: frozenset[str] | None) -> None:
+    """The search was refused. RFC 9051 §6.4.4.1: NO leaves "$" empty, BAD leaves it as it is."""
+    if returned is not None and "SAVE" in returned and session.selected is not None:
+        session.selected.saved = ()
 
 
 def _looked_for(
@@ -141,7 +146,7 @@ def contexts_of(session: Session) -> Contexts:
 
 def require_charset(known: bool) -> None:
     if not known:
-        raise Refused(CHARSETS_TOLD, "This charset is not supported.")
+        raise Refused(b"BADCHARSET (%b)" % CHARSETS_TOLD, "This charset is not supported.")
 
 
 def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:

@@ -23,6 +23,7 @@ _CHARSETS: Final = {
     "KOI8-R": "koi8-r", "KOI8-U": "koi8-u", "ISO-2022-JP": "iso2022_jp", "SHIFT_JIS": "shift_jis", "EUC-JP": "euc_jp",
     "GB2312": "gb2312", "GBK": "gbk", "GB18030": "gb18030", "BIG5": "big5", "EUC-KR": "euc_kr",
 }  # fmt: skip
+CHARSETS_TOLD: Final = " ".join(name for name in _CHARSETS if name not in ("ASCII", "UTF8")).encode("ascii")
 _SORT_KEYS: Final = frozenset(
     {"ARRIVAL", "CC", "DATE", "DISPLAYFROM", "DISPLAYTO", "FROM", "RELEVANCY", "SIZE", "SUBJECT", "TO"}
 )

@@ -229,6 +229,13 @@ def test_rfc_5466_3_1_what_is_no_filter(town: MailTown) -> None:
     assert ask(one, "f SEARCH RETURN (SAVE) ALL")[0].startswith("f OK")
     assert ask(one, "g SEARCH RETURN (SAVE) FILTER nowhere")[0].startswith("g NO")
     assert ask(one, "h SEARCH $")[0] == "* SEARCH"
+    for refused in ("FILTER nowhere", "CHARSET X-ODD ALL"):  # RFC 7377 §2.2: ESEARCH as SEARCH (RFC 5182 §2.1)
+        assert ask(one, "i SEARCH RETURN (SAVE) ALL")[0].startswith("i OK")
+        assert ask(one, f"j ESEARCH IN (selected) RETURN (SAVE) {refused}")[0].startswith("j NO")
+        assert ask(one, "k SEARCH $")[0] == "* SEARCH"
+    assert ask(one, "l SEARCH RETURN (SAVE) ALL")[0].startswith("l OK")
+    assert ask(one, "m ESEARCH IN (personal) RETURN (SAVE) ALL")[0].startswith("m BAD")
+    assert ask(one, "n SEARCH $")[0] == "* SEARCH 1 2 3"
 
 
 def test_filters_that_multiply_are_bounded(town: MailTown) -> None:

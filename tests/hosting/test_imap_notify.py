@@ -94,7 +94,7 @@ def expunge(house: House, uids: UidSet, *, mailbox: str = "INBOX") -> None:
 # --- the command ---
 
 COMMANDS = [
-    ("NONE (§3.1)", "C: a NOTIFY NONE\nS: a OK …"),
+    ("NONE (§3.1)", "C: a NOTIFY NONE\nS: a OK Nothing will be told."),
     ("of several groups (§8)", "C: a notify set (personal (mailboxname)) (subtree (a b) NONE)\nS: a OK …"),
     (
         "STATUS for all but the selected mailbox (§3.1)",

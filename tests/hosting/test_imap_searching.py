@@ -201,7 +201,7 @@ DIALOGUES: dict[str, str] = {
     """,
     "an unknown charset (RFC 9051 §6.4.4)": """
     C: a SEARCH CHARSET X-UNKNOWN SUBJECT x
-    S: a NO [BADCHARSET (US-ASCII UTF-8)] …
+    S: a NO [BADCHARSET (US-ASCII UTF-8 … EUC-KR)] …
     C: b SORT (DATE) X-UNKNOWN ALL
     S: b NO [BADCHARSET …
     C: c THREAD REFS X-UNKNOWN ALL
@@ -293,6 +293,16 @@ def test_rfc_5256_and_refs(town: MailTown) -> None:
         S: e BAD …
         """,
     )
+
+
+def test_rfc_9051_6_4_4_every_charset_that_is_told_is_taken(town: MailTown) -> None:
+    one = client(town)
+    one.send(b"a SEARCH CHARSET X-UNKNOWN ALL\r\n")
+    told = one.receive(1)[0].partition("(")[2].partition(")")[0].split()
+    assert len(told) > 30
+    for charset in told:
+        one.send(f"b SEARCH CHARSET {charset} SUBJECT x\r\n".encode())
+        assert one.receive(1)[-1].startswith("b OK")
 
 
 def test_rfc_9585_progress(town: MailTown) -> None:
