@@ -109,6 +109,7 @@ def measure(name: str, cell: Cell, a: argparse.Namespace, results: Results) -> N
             results.add(cell.name, name, row)
     else:
         with start(folder, a.users) as server:
+            peers.wait_until_quiet(server.pid)
             for row in imap_rows.warm(server, a, a.scenarios, cell.messages, "--keep"):
                 results.add(cell.name, name, row)
     results.add(cell.name, name, {"scenario": "done"})
