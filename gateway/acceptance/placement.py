@@ -1,7 +1,8 @@
 r"""Where in its account a message is filed: INBOX, or the mailbox with the special use \Junk, marked $Junk. Blocking.
 
-An account without a Junk mailbox is given one. Where that cannot be, the message goes to INBOX, marked all the same
-if the mailbox has room for the keyword: no filing keeps a message from being delivered.
+An account without a Junk mailbox is given one; a mailbox that is only called so becomes it. Where that cannot be, the
+message goes to INBOX, marked all the same if the mailbox has room for the keyword: no filing keeps a message from being
+delivered.
 
 Standards: RFC 6154 §2 (special uses), RFC 5788 ($Junk), RFC 9051 §2.3.2.
 """
@@ -44,7 +45,8 @@ def _junk(account: Account) -> Mailbox:
     with suppress(CleanmailError):
         try:
             return account.mailboxes.create(_NEW_JUNK, (JUNK,))
-        except AlreadyExists:  # a mailbox of that name has another use, or somebody made it this moment
+        except AlreadyExists:  # a mailbox of that name has no use or another one, or somebody made it this moment
+            account.mailboxes.use(_NEW_JUNK, JUNK)
             return _find(account) or account.mailboxes.find(_NEW_JUNK)
     return account.mailboxes.find(INBOX)
 

@@ -60,6 +60,10 @@ _select_inferiors = prepare(
 )
 _insert = prepare(insert(mailbox))
 _set_name = prepare(update(mailbox).where(*_by_id).values(name=bindparam("renamed")))
+_select_used = prepare(
+    select(*_columns).where(*_live, (mailbox.c.special_use != "") | (mailbox.c.name == bindparam("called")))
+)
+_set_use = prepare(update(mailbox).where(*_by_id).values(special_use=bindparam("uses")))
 _set_keep_days = prepare(update(mailbox).where(*_by_id).values(keep_days=bindparam("days")))
 _select_recent = prepare(select(mailbox.c.recent_uid, mailbox.c.uidnext).where(*_by_id))
 _take_recent = prepare(update(mailbox).where(*_by_id).values(recent_uid=mailbox.c.uidnext))
@@ -209,6 +213,8 @@ class Mailboxes:
     def delete(self, name: str, only: MailboxId | None = None) -> None:
         """Its inferiors stay, and the name goes on as theirs does: implied (RFC 9051 §6.3.5).
 
+        A special use that it was given goes back to the mailbox that had it first, if that is there and has no other.
+
         `only`: NotFound if the name is another mailbox's by now.
         """
         name = canonical(name)
@@ -221,8 +227,23 @@ class Mailboxes:
                 raise NotFound("There is no such mailbox.")
             self._check_may_go(transaction, found.id, name)
             self._dying.hide(transaction, found.id)
+            for first, uses in FIRST_MAILBOXES:
+                if set(uses) & set(found.special_use):
+                    self._use(transaction, first, uses[0])
 
         self._told(self._database.write(work))
+
+    def use(self, name: str, special_use: str) -> None:
+        """The mailbox has this special use, unless it has one already, or another mailbox has this one."""
+        self._told(self._database.write(lambda transaction: self._use(transaction, canonical(name), special_use)))
+
+    def _use(self, transaction: Transaction, name: str, special_use: str) -> None:
+        mailboxes = [_mailbox(row) for row in _select_used.rows(transaction, account=self._account_id, called=name)]
+        if any(special_use in each.special_use for each in mailboxes):
+            return
+        for each in mailboxes:
+            if each.name == name and not (each.special_use or each.read_only):
+                _set_use.run(transaction, account=self._account_id, mailbox=each.id, uses=special_use)
 
     def rename(self, old: str, new: str, only: Collection[MailboxId] | None = None) -> None:
         """With its inferiors. Of INBOX the messages move to the new mailbox, and INBOX stays (RFC 9051 §6.3.6).

@@ -13,6 +13,7 @@ from gateway.acceptance.local import deliver_here
 from gateway.acceptance.placement import JUNK, JUNK_KEYWORD, delivery
 from gateway.acceptance.targets import MailboxTarget, Targets
 from gateway.smtp.address import ForwardPath
+from storage.mail.annotations import AnnotationLimits
 from storage.queue.entries import (
     EnvelopeParameters,
     NewEntry,
@@ -107,6 +108,28 @@ def test_a_mailbox_of_that_name_without_the_use_will_do(town: MxTown) -> None:
     with town.installation.account(*town.accounts["alice"]) as account:
         account.mailboxes.delete("Junk")
         account.mailboxes.create("Junk")
+    keep(town, target(town, "alice"))
+    assert len(found(town, "alice", "Junk")) == 1
+    with town.installation.account(*town.accounts["alice"]) as account:
+        assert account.mailboxes.find("Junk").special_use == (JUNK,)  # so it is to the learner and to mail programs
+        account.mailboxes.delete("Junk")
+        account.mailboxes.create("Junk", ("\\Archive",))
+    keep(town, target(town, "alice"))
+    assert len(found(town, "alice", "Junk")) == 1
+    with town.installation.account(*town.accounts["alice"]) as account:
+        assert account.mailboxes.find("Junk").special_use == ("\\Archive",)
+
+
+def test_the_use_goes_back_when_the_mailbox_is_deleted_that_was_given_it(town: MxTown) -> None:
+    with town.installation.account(*town.accounts["alice"]) as account:
+        spam = account.mailboxes.create("Spam")
+        limits = AnnotationLimits(10, 1000)
+        account.annotations.change(account.account_id, spam.id, {}, limits, special_use=(JUNK,))
+    keep(town, target(town, "alice"))
+    assert (len(found(town, "alice", "Spam")), found(town, "alice", "Junk")) == (1, [])
+    with town.installation.account(*town.accounts["alice"]) as account:
+        account.mailboxes.delete("Spam")
+        assert account.mailboxes.find("Junk").special_use == (JUNK,)
     keep(town, target(town, "alice"))
     assert len(found(town, "alice", "Junk")) == 1
 

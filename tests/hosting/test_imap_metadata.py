@@ -156,6 +156,23 @@ DIALOGUES = {
     C: i SETMETADATA "" (/private/specialuse "\\Sent")
     S: i NO [USEATTR] …
     """,
+    "a special use goes back when the mailbox is deleted that was given it (RFC 6154 §4)": r"""
+    C: a CREATE Bin
+    S: a OK …
+    C: b SETMETADATA Bin (/private/specialuse "\\Trash \\Sent")
+    S: * METADATA "Sent" ("/private/specialuse" NIL)
+    S: * METADATA "Trash" ("/private/specialuse" NIL)
+    S: b OK …
+    C: c SETMETADATA Sent (/private/specialuse "\\Archive")
+    S: * METADATA "Archive" ("/private/specialuse" NIL)
+    S: c OK …
+    C: d DELETE Bin
+    S: d OK …
+    C: e LIST (SPECIAL-USE) "" (Bin Sent Trash)
+    S: * LIST (\HasNoChildren \Archive) "/" "Sent"
+    S: * LIST (\HasNoChildren \Trash) "/" "Trash"
+    S: e OK …
+    """,
     "what is no command (RFC 5464 §3.2, §5)": r"""
     C: a SETMETADATA INBOX (/private/vendor/x "y")
     S: a BAD …
