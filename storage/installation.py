@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock, RLock, local
 from typing import Any, TypeVar, cast
 
+from storage import heap
 from storage.audit import Audit
 from storage.background import Background
 from storage.changes import (
@@ -59,6 +60,7 @@ T = TypeVar("T")
 
 MAX_OPEN = 256  # accounts
 _TENANTS_OPEN = 500
+_MANY_RESTED = 50  # accounts that let go of their connections at once: what they held is worth giving back
 _LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
 FORGET_PATIENCE = 2.0  # seconds in which what is under way for an ended tenant or account may finish
 
@@ -102,6 +104,7 @@ class Installation:
         self._held: set[tuple[TenantId, AccountId]] = set()  # accounts whose keys this process was given, open or not
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
+        self._resting = 0  # accounts without connections, when they were last counted
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock) -> None:
@@ -263,7 +266,11 @@ class Installation:
         They stay open as they are, whoever holds them: sessions that wait cost no page cache and no descriptors. Every
         process does this each few seconds, in a thread of its own, since closing may write.
         """
-        return sum(account.database.rest() for account in self._accounts.opened())
+        resting = sum(account.database.rest() for account in self._accounts.opened())
+        if resting - self._resting >= _MANY_RESTED:
+            heap.give_back()
+        self._resting = resting
+        return resting
 
     def announce(self, *changes: AccountChanged | RightsChanged | TenantChanged | TenantEnded | AccountEnded) -> None:
         """Tell every process."""

@@ -11,6 +11,8 @@ import pytest
 from accounts import AccountPlace
 from sqlalchemy import BigInteger, Column, MetaData, Table, bindparam, insert, select, text
 
+from storage import heap
+from storage import installation as installations
 from storage.clock import FixedClock, SystemClock
 from storage.database.database import Database
 from storage.database.migrations import Schema
@@ -210,4 +212,31 @@ def test_an_installation_lets_its_accounts_rest_though_they_are_held(tmp_path: P
             connection.execute(text("SELECT 1"))
         assert installation.rest_accounts() == 1
         assert one.mailboxes.find("INBOX").name == "INBOX"
+    installation.close()
+
+
+def test_memory_of_many_accounts_that_rest_is_given_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installations, "_MANY_RESTED", 2)
+    given: list[bool] = []
+    give_back = heap.give_back
+
+    def counted() -> None:
+        give_back()
+        given.append(True)
+
+    monkeypatch.setattr(heap, "give_back", counted)
+    clock = FixedClock()
+    keys = LocalKeys(KeyStore.create(tmp_path / "keys", Master.generate(), clock))
+    Installation.create(tmp_path, keys, clock)
+    installation = Installation(tmp_path, keys, clock)
+    tenant = TenantId(1)
+    installation.make_tenant(tenant)
+    for number in (1, 2):
+        installation.make_account(tenant, AccountId(number))
+    with installation.account(tenant, AccountId(1)), installation.account(tenant, AccountId(2)):
+        installation.rest_accounts()
+        assert given == []
+        for _ in range(3):
+            assert installation.rest_accounts() == 2
+            assert given == [True]
     installation.close()
