@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -22,7 +22,7 @@ from hosting.operational_log import log_failure
 
 log = logging.getLogger("housekeeping")
 
-_REST = 10  # seconds after which, and twice that at most, an account that nobody looks at keeps no connections
+_REST = 10.0  # seconds after which, and twice that at most, an account that nobody looks at keeps no connections
 
 
 class Ticking(Service):
@@ -98,26 +98,18 @@ class Ticking(Service):
             log_failure(log, "failed", result)
 
 
-class _Every:
-    """Calls something at each n-th call only."""
+def every_second(parts: Parts, *more: Callable[[], object]) -> Service:
+    """The housekeeping of one process; `more` are quick calls of its own.
 
-    def __init__(self, calls: int, call: Callable[[], object]) -> None:
-        self._calls, self._call, self._passed = calls, call, 0
-
-    def __call__(self) -> None:
-        self._passed += 1
-        if self._passed >= self._calls:
-            self._passed = 0
-            self._call()
-
-
-def every_second(parts: Parts, *more: Callable[[], object]) -> Ticking:
-    """The housekeeping of one process; `more` are quick calls of its own."""
+    Accounts are let rest beside it: that takes as long as the disk needs for all of them, and a heartbeat that stays
+    out makes every process look at everything again.
+    """
     installation = parts.installation
-    blocking: list[Callable[[], object]] = [
-        installation.flush_logs,
-        installation.flush_counts,
-        installation.flush_tenants,
-        _Every(_REST, installation.rest_accounts),
-    ]
-    return Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=blocking)
+    flushing = [installation.flush_logs, installation.flush_counts, installation.flush_tenants]
+    both = MultiService()
+    for each in (
+        Ticking(parts.reactor, 1.0, quick=[installation.feed.beat, *more], blocking=flushing),
+        Ticking(parts.reactor, _REST, blocking=[installation.rest_accounts], at_stop=False),
+    ):
+        both.addService(each)
+    return both
