@@ -1,6 +1,6 @@
 """The octets of objects: small ones packed in a row, large ones in files of their own below objects/.
 
-    write (objects/tmp, fsync) → link (objects/new) → fsync of the directory → commit of the row → settle (objects/cur)
+    write (objects/tmp) → link (objects/new) → fsync → fsync of the directory → commit of the row → settle (objects/cur)
 
 Files are those of a Maildir (storage.files.maildir): compressed, encrypted, swept by the incarnation of their writer. A
 COPY names the same file again; the last row that names one leaves an `object_unlink` row in its commit, and the file
@@ -149,6 +149,7 @@ class Octets:
         file = self.files.new_name(self._incarnation)
         self.files.write(file, self._key, self._meta(content, place, when), data)
         self.files.link(file)
+        self.files.sync(file)
         return Packed(content, self.etag(data), None, file)
 
     def _meta(self, content: Content, place: str, when: int) -> FileMeta:

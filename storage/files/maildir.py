@@ -18,10 +18,11 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from storage.errors import NotFound, Unavailable
+from storage.errors import CleanmailError, NotFound, StorageFull, Unavailable
 from storage.files import durable
 from storage.files.format import read_all, read_message, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
@@ -84,13 +85,17 @@ class Maildir:
             raise durable.translated(error) from None
 
     def sync(self, name: str) -> None:
-        """What is in a file in new/ is found after a power loss. Raises StorageFull; the file is the caller's then."""
+        """What is in a file in new/ is found after a power loss; when it raises, the file is gone."""
         try:
             descriptor = os.open(self._new + name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise durable.translated(error) from None
         try:
             durable.fsync_file(descriptor)
+        except StorageFull:
+            with suppress(CleanmailError):
+                self.remove(name)
+            raise
         finally:
             os.close(descriptor)
 
