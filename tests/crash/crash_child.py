@@ -30,6 +30,7 @@ from hosting.learning_round import LearningRound
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.mail.account import Account
+from storage.mail.messages import NewMessage
 from storage.sweep import sweep_account
 from storage.values import MailboxId, UidSet
 
@@ -117,6 +118,17 @@ def append(installation: Installation, account: Account, request: dict[str, Any]
     return {"uid": done.uid, "modseq": done.modseq}
 
 
+def append_some(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    new = (NewMessage(mail(token)) for token in request["tokens"])
+    return {"uids": [done.uid for done in account.messages.append_many(mailbox_of(account, "INBOX"), new)]}
+
+
+def replace(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
+    inbox = mailbox_of(account, "INBOX")
+    done = account.messages.replace(inbox, request["uid"], inbox, NewMessage(mail(request["token"])))
+    return {"uid": done.uid}
+
+
 def deliver(installation: Installation, account: Account, request: dict[str, Any]) -> dict[str, Any]:
     return {"queue_id": submit(installation, request["recipients"], mail(request["token"]))}
 
@@ -148,7 +160,9 @@ def learn(installation: Installation, account: Account, request: dict[str, Any])
     return {outcome.value: count for outcome, count in outcomes.items()}
 
 
-OPERATIONS = {each.__name__: each for each in (append, deliver, accept, move, expunge, sweep, learn)}
+OPERATIONS = {
+    each.__name__: each for each in (append, append_some, replace, deliver, accept, move, expunge, sweep, learn)
+}
 
 
 def carry_out(data: Path, request: dict[str, Any], steps: Steps) -> None:

@@ -221,6 +221,35 @@ def test_append_is_there_once_or_not_at_all(town: Town, size: int) -> None:
             return
 
 
+def test_an_append_of_several_is_there_whole_or_not_at_all(town: Town) -> None:
+    for stop in deaths(town):
+        tokens = [f"some-{stop}-{number}" for number in range(3)]
+        through, acknowledged = town.writer.run("append_some", stop, tokens=tokens)
+        found = town.witness.look()[ALICE]
+        copies = [found["INBOX", token] for token in tokens]
+        assert copies in ([[1, 1, 1]] if acknowledged else [[0, 0, 0], [1, 1, 1]])
+        if through:
+            assert acknowledged is not None and stop > 16
+            return
+
+
+def test_one_of_the_old_and_the_new_is_there_when_a_message_is_replaced(town: Town) -> None:
+    standing = "replaced-0"
+    town.witness.fill([standing])
+    town.witness.look()
+    for stop in deaths(town):
+        new = f"replaced-{stop}"
+        uid = town.witness.uids[ALICE, "INBOX"][standing][0]
+        through, acknowledged = town.writer.run("replace", stop, uid=uid, token=new)
+        found = town.witness.look()[ALICE]
+        copies = found["INBOX", standing], found["INBOX", new]
+        assert copies == (0, 1) if acknowledged else copies in ((1, 0), (0, 1))
+        standing = new if found["INBOX", new] else standing
+        if through:
+            assert acknowledged is not None and stop > 8
+            return
+
+
 def test_submission_to_one_mailbox_is_there_once_when_it_was_acknowledged(town: Town) -> None:
     for stop in deaths(town):
         token = f"one-{stop}"
