@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from storage.errors import CleanmailError, NotFound, StorageFull, Unavailable
+from storage.errors import CleanmailError, NotFound, Unavailable
 from storage.files import durable
 from storage.files.format import read_all, read_message, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
@@ -88,16 +88,14 @@ class Maildir:
         """What is in a file in new/ is found after a power loss; when it raises, the file is gone."""
         try:
             descriptor = os.open(self._new + name, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise durable.translated(error) from None
-        try:
-            durable.fsync_file(descriptor)
-        except StorageFull:
+            try:
+                durable.fsync_file(descriptor)
+            finally:
+                os.close(descriptor)
+        except (CleanmailError, OSError) as error:
             with suppress(CleanmailError):
                 self.remove(name)
-            raise
-        finally:
-            os.close(descriptor)
+            raise durable.translated(error) if isinstance(error, OSError) else error from None
 
     def sync_new(self) -> None:
         """Every file linked before is found after a power loss."""

@@ -1,6 +1,6 @@
 """APPEND and delivery: a message's file, its rows and its place in a mailbox.
 
-The file is written, fsynced and linked before the write lock is taken; the directory is fsynced once for all messages
+The file is written, linked and fsynced before the write lock is taken; the directory is fsynced once for all messages
 that share a commit, then the rows are committed. When `append` returns, the message is durable. When it raises, nothing
 of it is visible and its files are gone or left to `storage.sweep`.
 
@@ -186,6 +186,8 @@ class Arrivals:
         kept = new.content or content_of(new.data, new.prefix)
         message_id = self._ids.take() if message_id is None else message_id
         internal_date = self._clock.now() if new.internal_date is None else new.internal_date
+        hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
+        says_note, note = is_note(new.data), read_note(new.data) if mailbox == NOTES else None
         name = self._maildir.new_name(self._incarnation)
         meta = FileMeta(
             self._ledger.account_id,
@@ -201,8 +203,7 @@ class Arrivals:
         self._maildir.write(name, self._key, meta, new.data)
         self._maildir.link(name)
         if at_once:
-            self._sync(name)
-        hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
+            self._maildir.sync(name)
         return Filed(
             message_id,
             name,
@@ -214,18 +215,10 @@ class Arrivals:
             new.delivery_id,
             new.overrun,
             new.saved,
-            is_note(new.data),
-            read_note(new.data) if mailbox == NOTES else None,
+            says_note,
+            note,
             new.internal_zone,
         )
-
-    def _sync(self, name: str) -> None:
-        try:
-            self._maildir.sync(name)
-        except CleanmailError:
-            with suppress(CleanmailError):
-                self._maildir.remove(name)
-            raise
 
     def insert(
         self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False
