@@ -293,7 +293,10 @@ def test_copy_to_another_account_writes_anew(place: AccountPlace, account: Accou
         account.messages.append(
             inbox, letter(number), flags=SEEN, keywords=["k"], internal_date=number, prefix=b"Received: x\r\n"
         )
-    copied = account.messages.copy_to(other.messages, inbox, UidSet(((2, 60),)), target)
+    crossing = account.messages.crossing(other.messages, inbox, UidSet(((2, 60),)), target, only=-1, move=False)
+    while crossing.go_on():
+        pass
+    copied = crossing.commit()
     assert copied.pairs == [(uid, uid - 1) for uid in range(2, 61)]
     rows = other.messages.fetch_rows(target, 1, 1, ("message_id", "internal_date"))
     assert rows[0][1] == 1
@@ -302,8 +305,11 @@ def test_copy_to_another_account_writes_anew(place: AccountPlace, account: Accou
     assert (view.flags[0], view.keywords) == (SEEN | 1 << 8, {8: "k"})
     assert account.usage().messages == 60
     other.limits = Limits(messages=60)
+    crossing = account.messages.crossing(other.messages, inbox, ALL, target, only=-1, move=False)
     with pytest.raises(OverQuota):
-        account.messages.copy_to(other.messages, inbox, ALL, target)
+        crossing.go_on()
+    crossing.abandon()
+    place.settle()
     other.close()
 
 
