@@ -5,8 +5,9 @@ again as a box that only this process can open, and gives it back with the clien
 and never ended cost nothing here, whatever their number; a box is good for a minute.
 
 A name that nobody has, and an account without keys, get what everybody gets: salt and rounds that stay the same, as
-many comparisons, answers no earlier. The throttle is asked when an exchange begins and counts each proof. An exchange
-that is not ended leaves no event and was no attempt: it taught its client what everybody may ask.
+many comparisons, answers and refusals no earlier than all others. The throttle is asked when an exchange begins and
+counts each proof. An exchange that is not ended leaves no event and was no attempt: it taught its client what everybody
+may ask.
 
 Raises: InvalidInput (no SCRAM), AuthenticationFailed, Throttled, Suspended, NotIncluded, Unavailable.
 Standards: RFC 5802, RFC 7677.
@@ -17,11 +18,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import time
 from base64 import b64decode, b64encode
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hosting.auth import scram
+from hosting.auth.floor import Floor
 from hosting.auth.signin import Principal, ScramChallenge, ScramOpening, SignedInByScram, SignIn, SignInProtocol
 from hosting.auth.verifier import APP, PASSWORD, Case, Owner, Verifier
 from storage.directory.app_passwords import PER_ACCOUNT
@@ -32,7 +34,7 @@ from storage.keys.sealing import new_secret, open_sealed, seal
 SECONDS = 60.0  # for the client's second message
 _NONCE_SIZE = 24
 _COMPARED = PER_ACCOUNT * WAYS + 1  # keys, for everybody
-_NOT_BEFORE = 0.003  # seconds in which every answer is found, whoever is asked for
+NOT_BEFORE = 0.05  # seconds in which every answer is found, also where a directory has to be opened for it first
 _CONTEXT = b"scram exchange"
 
 
@@ -49,16 +51,23 @@ class _Exchange:
 
 
 class Exchanges:
-    """Safe to use from many threads. Blocks for some milliseconds."""
+    """Safe to use from many threads. Blocks for some milliseconds at most; the answers come when it is time."""
 
-    def __init__(self, verifier: Verifier) -> None:
+    def __init__(self, verifier: Verifier, *, not_before: float = NOT_BEFORE) -> None:
         self._verifier = verifier
+        self._floor = Floor(not_before)
         self._key = new_secret()
         self._nobodys = [ScramKey(0, os.urandom(32), os.urandom(32))] * _COMPARED
 
-    def begin(self, opening: ScramOpening) -> ScramChallenge:
+    def begin(self, opening: ScramOpening) -> Future[ScramChallenge]:
         """The answer to the client's first message."""
-        started = time.monotonic()
+        return self._floor.answer(lambda: self._begin(opening))
+
+    def finish(self, box: bytes, message: bytes) -> Future[SignedInByScram]:
+        """Who it is that answered the challenge of `box`, and what proves to him that this server knows him."""
+        return self._floor.answer(lambda: self._finish(box, message), only_refusals=True)
+
+    def _begin(self, opening: ScramOpening) -> ScramChallenge:
         first = scram.read_first(opening.message)
         sign_in = SignIn(opening.protocol, first.login, "", opening.address, opening.session)
         verifier, case = self._verifier, None
@@ -77,12 +86,9 @@ class Exchanges:
         channel = first.header + (opening.channel if opening.plus else b"")
         exchange = _Exchange(sign_in, self._verifier.clock.monotonic(), nonce, channel, first.bare, challenge)
         box = seal(self._key, _pack(exchange), _CONTEXT)
-        _wait(started)
         return ScramChallenge(opening.protocol, challenge, box)
 
-    def finish(self, box: bytes, message: bytes) -> SignedInByScram:
-        """Who it is that answered the challenge of `box`, and what proves to him that this server knows him."""
-        started = time.monotonic()
+    def _finish(self, box: bytes, message: bytes) -> SignedInByScram:
         try:
             exchange = _unpack(open_sealed(self._key, box, _CONTEXT))
         except Corrupt:  # begun with an auth role that was replaced
@@ -96,9 +102,7 @@ class Exchanges:
             found = self._compare(case, exchange, final)
             principal = self._accept(case, found)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ended an attempt
-            _wait(started)
             raise self._verifier.refused(exchange.sign_in, case, error) from None
-        _wait(started)
         said = scram.auth_message(exchange.bare, exchange.challenge, final)
         return SignedInByScram(principal, scram.confirmation(found.key, said))
 
@@ -136,13 +140,6 @@ class Exchanges:
         if row.revoked is not None or not row.allows(case.sign_in.protocol):
             raise AuthenticationFailed
         return self._verifier.accept(case, owner, f"{APP}{row.app_password_id}", row.version)
-
-
-def _wait(started: float) -> None:
-    """How long it took to look says nothing about what was found."""
-    left = started + _NOT_BEFORE - time.monotonic()
-    if left > 0:
-        time.sleep(left)
 
 
 def _pack(exchange: _Exchange) -> bytes:

@@ -40,10 +40,10 @@ class LocalAuth:
         return self._verifier.begin(sign_in).result()
 
     def scram_begin(self, opening: ScramOpening) -> ScramChallenge:
-        return self._exchanges.begin(opening)
+        return self._exchanges.begin(opening).result()
 
     def scram_finish(self, challenge: ScramChallenge, message: bytes) -> SignedInByScram:
-        return self._exchanges.finish(challenge.box, message)
+        return self._exchanges.finish(challenge.box, message).result()
 
     def verify_token(self, sign_in: TokenSignIn) -> Principal:
         return self._tokens.begin(sign_in).result()

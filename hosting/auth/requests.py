@@ -151,7 +151,7 @@ class Requests:
         given = text(fields, "login"), text(fields, "password"), text(fields, "address"), text(fields, "session")
         return _as_fields(self._verifier.begin(SignIn(_protocol(fields), *given)))
 
-    def _scram_begin(self, caller: Caller, fields: Fields) -> Fields:
+    def _scram_begin(self, caller: Caller, fields: Fields) -> Future[Fields]:
         challenge = self._exchanges.begin(
             ScramOpening(
                 _protocol(fields),
@@ -162,11 +162,11 @@ class Requests:
                 text(fields, "session"),
             )
         )
-        return {"message": base64_of(challenge.message), "box": base64_of(challenge.box)}
+        return _with(challenge, lambda done: {"message": base64_of(done.message), "box": base64_of(done.box)})
 
-    def _scram_finish(self, caller: Caller, fields: Fields) -> Fields:
+    def _scram_finish(self, caller: Caller, fields: Fields) -> Future[Fields]:
         done = self._exchanges.finish(octets(fields, "box"), octets(fields, "message"))
-        return {"principal": asdict(done.principal), "message": base64_of(done.message)}
+        return _with(done, lambda done: {"principal": asdict(done.principal), "message": base64_of(done.message)})
 
     def _verify_token(self, caller: Caller, fields: Fields) -> Future[Fields]:
         given = text(fields, "login"), text(fields, "token"), text(fields, "address"), text(fields, "session")
@@ -346,6 +346,10 @@ class Requests:
 
 
 def _as_fields(answer: Future[Principal] | Future[SignedIn]) -> Future[Fields]:
+    return _with(answer, asdict)
+
+
+def _with(answer: Future[Any], fields_of: Callable[[Any], Fields]) -> Future[Fields]:
     fields: Future[Fields] = Future()
 
     def settle(done: Future[Any]) -> None:
@@ -353,7 +357,7 @@ def _as_fields(answer: Future[Principal] | Future[SignedIn]) -> Future[Fields]:
         if error is not None:
             fields.set_exception(error)
         else:
-            fields.set_result(asdict(done.result()))
+            fields.set_result(fields_of(done.result()))
 
     answer.add_done_callback(settle)
     return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,21 +28,21 @@ class ScramTown:
         self.town = town
         self.acme: TenantId = town.tenant("acme", "acme.test")
         self.ann: AccountId = town.account_with(self.acme, ANN, PASSWORD)
-        self.exchanges = Exchanges(town.verifier)
+        self.exchanges = Exchanges(town.verifier, not_before=0)
 
     def app_password(self, *protocols: str) -> tuple[int, str]:
         row, text = self.town.provisioning.create_app_password(self.acme, self.ann, "phone", protocols)
         return row.app_password_id, text
 
     def begin(self, client: ScramClient, protocol: SignInProtocol = "imap", address: str = HOME) -> ScramChallenge:
-        return self.exchanges.begin(ScramOpening(protocol, False, client.first(), b"", address, "s1"))
+        return self.exchanges.begin(ScramOpening(protocol, False, client.first(), b"", address, "s1")).result()
 
     def sign_in(
         self, login: str, password: str, protocol: SignInProtocol = "imap", address: str = HOME
     ) -> SignedInByScram:
         client = ScramClient(login, password)
         challenge = self.begin(client, protocol, address)
-        done = self.exchanges.finish(challenge.box, client.final(challenge.message))
+        done = self.exchanges.finish(challenge.box, client.final(challenge.message)).result()
         assert client.believes(done.message)
         return done
 
@@ -76,7 +77,7 @@ def test_revoked_between_the_two_messages(town: ScramTown) -> None:
     challenge = town.begin(client)
     town.town.provisioning.revoke_app_password(town.acme, town.ann, number)
     with pytest.raises(AuthenticationFailed):
-        town.exchanges.finish(challenge.box, client.final(challenge.message))
+        town.exchanges.finish(challenge.box, client.final(challenge.message)).result()
 
 
 def test_app_password_for_another_protocol(town: ScramTown) -> None:
@@ -146,10 +147,22 @@ def test_an_exchange_is_good_for_a_minute(town: ScramTown) -> None:
         challenge = town.begin(client)
         town.town.clock.advance(seconds)
         if good:
-            assert town.exchanges.finish(challenge.box, client.final(challenge.message))
+            assert town.exchanges.finish(challenge.box, client.final(challenge.message)).result()
         else:
             with pytest.raises(AuthenticationFailed, match="too long"):
-                town.exchanges.finish(challenge.box, client.final(challenge.message))
+                town.exchanges.finish(challenge.box, client.final(challenge.message)).result()
+
+
+@pytest.mark.parametrize("login", [ANN, "nobody@acme.test", "=wrong"])
+def test_no_answer_comes_before_its_time(town: ScramTown, login: str) -> None:
+    """Whether a directory had to be opened for the name is not seen; whoever waits holds no thread."""
+    exchanges = Exchanges(town.town.verifier, not_before=0.03)
+    first = b"n,,n=" + login.encode() + b",r=abcdefgh"
+    started = time.monotonic()
+    answers = [exchanges.begin(ScramOpening("imap", False, first, b"", HOME, "s1")) for _ in range(50)]
+    told = [answer.exception() for answer in answers]
+    assert time.monotonic() - started >= 0.03
+    assert [error is not None for error in told] == [login == "=wrong"] * 50
 
 
 def test_a_box_is_of_one_auth_role_and_nobody_changes_it(town: ScramTown) -> None:
@@ -158,12 +171,13 @@ def test_a_box_is_of_one_auth_role_and_nobody_changes_it(town: ScramTown) -> Non
     challenge = town.begin(client)
     final = client.final(challenge.message)
     assert ANN.encode() not in challenge.box
-    others = Exchanges(town.town.verifier).begin(ScramOpening("imap", False, client.first(), b"", HOME, "s1")).box
+    another = Exchanges(town.town.verifier, not_before=0)
+    others = another.begin(ScramOpening("imap", False, client.first(), b"", HOME, "s1")).result().box
     changed = challenge.box[:-1] + bytes([challenge.box[-1] ^ 1])
     for box in (others, changed, b"", challenge.box[:20]):
         with pytest.raises(AuthenticationFailed, match="begin it anew"):
-            town.exchanges.finish(box, final)
-    assert town.exchanges.finish(challenge.box, final).principal.account_id == town.ann
+            town.exchanges.finish(box, final).result()
+    assert town.exchanges.finish(challenge.box, final).result().principal.account_id == town.ann
 
 
 def test_the_box_of_one_name_is_not_that_of_another(town: ScramTown) -> None:
@@ -173,7 +187,7 @@ def test_the_box_of_one_name_is_not_that_of_another(town: ScramTown) -> None:
     challenge = town.begin(anns)
     bobs = town.begin(others)
     with pytest.raises(AuthenticationFailed):
-        town.exchanges.finish(bobs.box, anns.final(challenge.message))
+        town.exchanges.finish(bobs.box, anns.final(challenge.message)).result()
 
 
 # Main passwords
@@ -296,6 +310,6 @@ def test_a_proof_of_another_length_proves_nothing() -> None:
 
 def test_errors_are_ours(town: ScramTown) -> None:
     with pytest.raises(CleanmailError):
-        town.exchanges.begin(ScramOpening("imap", True, b"p=tls-exporter,,n=a,r=b", b"", HOME))
+        town.exchanges.begin(ScramOpening("imap", True, b"p=tls-exporter,,n=a,r=b", b"", HOME)).result()
     with pytest.raises(InvalidInput):
-        town.exchanges.begin(ScramOpening("imap", False, b"", b"", HOME))
+        town.exchanges.begin(ScramOpening("imap", False, b"", b"", HOME)).result()
