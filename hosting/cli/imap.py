@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,15 +14,20 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The IMAP se
 
 
 @app.command()
-def capabilities(context: typer.Context) -> None:
-    """List all capabilities: word, RFC, sections, when each is told, which tests prove it."""
+def capabilities(
+    context: typer.Context,
+    tests: Annotated[bool, typer.Option("--tests", help="Name the tests that prove each.")] = False,
+) -> None:
+    """List all capabilities: word, RFC, sections, when each is told; with --tests and --json which tests prove it."""
     run = invocation.of(context)
     limits = run.config.imap
-    run.output.rows(
-        {"word": "word", "rfc": "RFC", "sections": "sections", "told": "told", "proofs": "tests"},
-        [_values(row, limits) for row in TABLE],
-        "There are no capabilities.",
-    )
+    rows = [_values(row, limits) for row in TABLE]
+    if tests:
+        blocks = [(f"{row['word']}  {row['rfc']} {row['sections']}  {row['told']}", row["proofs"]) for row in rows]
+        run.output.blocks(blocks, rows, "There are no capabilities.")
+    else:
+        columns = {"word": "word", "rfc": "RFC", "sections": "sections", "told": "told"}
+        run.output.rows(columns, rows, "There are no capabilities.")
     for program, words in limits.hidden.items():
         run.output.note(f"Not told to programs that call themselves {program}…: {', '.join(words.split())}.")
 

@@ -175,3 +175,8 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr()
     assert "QRESYNC" in printed.out and "off (in its place: [imap] literal_minus)" in printed.out
     assert "Not told to programs that call themselves Other" in printed.err
+    assert "tests/hosting/" not in printed.out  # their names are long: a narrow terminal would fold them
+    assert cli.run(["--data", str(tmp_path), "imap", "capabilities", "--tests"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("IDLE  RFC 2177 §3  after sign-in")
+    assert lines[at + 1] == f"  {rows['IDLE']['proofs'][0]}"
