@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap import sorting
 from hosting.imap.effects import Flow, Work, blocking
 from hosting.imap.encode import quoted, uid_set
@@ -58,7 +59,7 @@ class Context:
     def __init__(
         self,
         tag: bytes,
-        key: c.Key,
+        key: sc.Key,
         by_uid: bool,
         found: Sequence[int],
         order: sorting.Order,
@@ -125,7 +126,7 @@ class Contexts:
     def add(
         self,
         tag: bytes,
-        key: c.Key,
+        key: sc.Key,
         by_uid: bool,
         found: Sequence[int],
         order: sorting.Order = (),
@@ -333,22 +334,22 @@ def _part(members: array[int], parting: Sequence[int], gone: Collection[int]) ->
     members[low:high] = array("I", [uid for uid in members[low:high] if uid not in gone])
 
 
-def fixed(key: c.Key, selected: Selected) -> c.Key:
+def fixed(key: sc.Key, selected: Selected) -> sc.Key:
     """The key with the messages that its numbers mean now (RFC 5267 §4.3); UIDs may go on to what arrives."""
     match key:
-        case c.NumbersKey(numbers, by_uid):
+        case sc.NumbersKey(numbers, by_uid):
             if by_uid and not numbers.saved:
-                return c.NumbersKey(c.SequenceSet(_open(numbers.ranges, selected.last_uid)), True)
+                return sc.NumbersKey(c.SequenceSet(_open(numbers.ranges, selected.last_uid)), True)
             uids = [selected.uids[at] for at in selected.positions(numbers, by_uid, lenient=True)]
-            return c.NumbersKey(c.SequenceSet(_ranges(uids)), by_uid=True) if uids else c.NotKey(c.AllKeys())
-        case c.AllKeys(keys):
-            return c.AllKeys(tuple(fixed(one, selected) for one in keys))
-        case c.NotKey(inner):
-            return c.NotKey(fixed(inner, selected))
-        case c.EitherKey(left, right):
-            return c.EitherKey(fixed(left, selected), fixed(right, selected))
-        case c.FuzzyKey(inner):
-            return c.FuzzyKey(fixed(inner, selected))
+            return sc.NumbersKey(c.SequenceSet(_ranges(uids)), by_uid=True) if uids else sc.NotKey(sc.AllKeys())
+        case sc.AllKeys(keys):
+            return sc.AllKeys(tuple(fixed(one, selected) for one in keys))
+        case sc.NotKey(inner):
+            return sc.NotKey(fixed(inner, selected))
+        case sc.EitherKey(left, right):
+            return sc.EitherKey(fixed(left, selected), fixed(right, selected))
+        case sc.FuzzyKey(inner):
+            return sc.FuzzyKey(fixed(inner, selected))
     return key
 
 

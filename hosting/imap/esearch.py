@@ -10,9 +10,9 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hosting.imap.commands import Partial
 from hosting.imap.effects import Flow
 from hosting.imap.encode import quoted
+from hosting.imap.search_commands import Partial
 from hosting.imap.selected import Selected
 
 _SLICE = 10_000  # numbers that are written before others are served

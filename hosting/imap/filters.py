@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.cursor import Malformed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Refused
@@ -26,7 +26,7 @@ PRIVATE, SHARED = "/private/filters/values/", "/shared/filters/values/"
 Read = Callable[[tuple[str, str]], bytes | None]  # the value of the first entry that has one
 
 
-def expanded(session: Session, key: c.Key) -> Flow[c.Key]:
+def expanded(session: Session, key: sc.Key) -> Flow[sc.Key]:
     """The key without any FILTER. Raises Refused with UNDEFINED-FILTER."""
     if not names_filter(key):
         return key
@@ -40,15 +40,15 @@ def expanded(session: Session, key: c.Key) -> Flow[c.Key]:
     return (yield from blocking(lambda: _Expansion(read, nesting).of(key, ())))
 
 
-def names_filter(key: c.Key) -> bool:
+def names_filter(key: sc.Key) -> bool:
     match key:
-        case c.FilterKey():
+        case sc.FilterKey():
             return True
-        case c.AllKeys(keys):
+        case sc.AllKeys(keys):
             return any(map(names_filter, keys))
-        case c.NotKey(inner) | c.FuzzyKey(inner):
+        case sc.NotKey(inner) | sc.FuzzyKey(inner):
             return names_filter(inner)
-        case c.EitherKey(left, right):
+        case sc.EitherKey(left, right):
             return names_filter(left) or names_filter(right)
     return False
 
@@ -61,25 +61,25 @@ class _Expansion:
         self._nesting = nesting
         self._keys = 0
 
-    def of(self, key: c.Key, within: tuple[str, ...]) -> c.Key:
+    def of(self, key: sc.Key, within: tuple[str, ...]) -> sc.Key:
         """`within`: the filters that `key` came from."""
         self._keys += 1
         if self._keys > KEYS:
             raise Refused(b"LIMIT", "The filters have too many search keys.")
         match key:
-            case c.FilterKey(name):
+            case sc.FilterKey(name):
                 return self.of(self._named(name, within), (*within, name))
-            case c.AllKeys(keys):
-                return c.AllKeys(tuple([self.of(one, within) for one in keys]))
-            case c.NotKey(inner):
-                return c.NotKey(self.of(inner, within))
-            case c.FuzzyKey(inner):
-                return c.FuzzyKey(self.of(inner, within))
-            case c.EitherKey(left, right):
-                return c.EitherKey(self.of(left, within), self.of(right, within))
+            case sc.AllKeys(keys):
+                return sc.AllKeys(tuple([self.of(one, within) for one in keys]))
+            case sc.NotKey(inner):
+                return sc.NotKey(self.of(inner, within))
+            case sc.FuzzyKey(inner):
+                return sc.FuzzyKey(self.of(inner, within))
+            case sc.EitherKey(left, right):
+                return sc.EitherKey(self.of(left, within), self.of(right, within))
         return key
 
-    def _named(self, name: str, within: tuple[str, ...]) -> c.Key:
+    def _named(self, name: str, within: tuple[str, ...]) -> sc.Key:
         value = None
         if len(within) < DEPTH:
             value = self._read((PRIVATE + name.lower(), SHARED + name.lower()))

@@ -15,6 +15,7 @@ from typing import Final
 
 from hosting.imap import acl_grammar, layer_grammar, notify_grammar
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.append_grammar import append, replace
 from hosting.imap.commands import Flags
 from hosting.imap.cursor import Cursor, Malformed
@@ -312,7 +313,7 @@ def _cancel_update(cursor: Cursor, _: Grammar) -> c.Command:
         tags.append(cursor.string())
     if not tags:
         raise Malformed("Expected a tag.")
-    return c.CancelUpdate(tuple(tags))
+    return sc.CancelUpdate(tuple(tags))
 
 
 def _searching(parse: Callable[[Cursor, bool, int], c.Command], by_uid: bool) -> Parser:

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from hosting.imap import commands as c
 from hosting.imap import relevance
+from hosting.imap import search_commands as sc
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.progress import Progress
 from hosting.imap.savedate import find as saved_then
@@ -31,37 +32,37 @@ _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rath
 _MANY = 50_000  # messages whose texts are looked for by a worker from the first step on
 _SLICE = 16_000  # positions that a cheap key looks at before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
-_OF_COLUMNS: Final = (c.TextKey, c.DateKey, c.SizeKey, c.WithinKey)
+_OF_COLUMNS: Final = (sc.TextKey, sc.DateKey, sc.SizeKey, sc.WithinKey)
 _OF_VIEW: Final = (
-    c.FlagKey, c.KeywordKey, c.RecentKey, c.NumbersKey, c.ModSeqKey, c.SizeKey, c.WithinKey,
+    sc.FlagKey, sc.KeywordKey, sc.RecentKey, sc.NumbersKey, sc.ModSeqKey, sc.SizeKey, sc.WithinKey,
 )  # fmt: skip
-_COST: Final[dict[type[c.Key], int]] = {
-    c.FuzzyKey: 10, c.TextKey: 9, c.ObjectKey: 6, c.SavedKey: 6, c.EitherKey: 5, c.NotKey: 4, c.AllKeys: 3,
+_COST: Final[dict[type[sc.Key], int]] = {
+    sc.FuzzyKey: 10, sc.TextKey: 9, sc.ObjectKey: 6, sc.SavedKey: 6, sc.EitherKey: 5, sc.NotKey: 4, sc.AllKeys: 3,
 }  # fmt: skip
 
 
-def of_view(key: c.Key) -> bool:
+def of_view(key: sc.Key) -> bool:
     """Whether flags, numbers, sizes and dates of arrival decide, which are in memory."""
     match key:
-        case c.AllKeys(keys):
+        case sc.AllKeys(keys):
             return all(map(of_view, keys))
-        case c.NotKey(inner):
+        case sc.NotKey(inner):
             return of_view(inner)
-        case c.EitherKey(left, right):
+        case sc.EitherKey(left, right):
             return of_view(left) and of_view(right)
-        case c.DateKey():
+        case sc.DateKey():
             return not key.sent
     return isinstance(key, _OF_VIEW)
 
 
-def uses_columns(key: c.Key) -> bool:
+def uses_columns(key: sc.Key) -> bool:
     """Whether it looks at columns that a view reads when they are wanted."""
     match key:
-        case c.AllKeys(keys):
+        case sc.AllKeys(keys):
             return any(map(uses_columns, keys))
-        case c.NotKey(inner):
+        case sc.NotKey(inner):
             return uses_columns(inner)
-        case c.EitherKey(left, right):
+        case sc.EitherKey(left, right):
             return uses_columns(left) or uses_columns(right)
     return isinstance(key, _OF_COLUMNS)
 
@@ -111,7 +112,7 @@ class Matcher:
         """How well positions match what was asked for loosely, from 1 to 100 (RFC 6203 §4)."""
         return {at: sum(each) // len(each) for at, each in self._scores.items()}
 
-    def find(self, key: c.Key, among: Sequence[int] | None = None) -> Flow[Sequence[int]]:
+    def find(self, key: sc.Key, among: Sequence[int] | None = None) -> Flow[Sequence[int]]:
         """Ascending positions of the messages that match, of all or of some (ascending, too)."""
         selected = self._selected
         if among is None:
@@ -128,7 +129,7 @@ class Matcher:
         if self._view.columns_missing > _MANY_COLUMNS:
             yield from blocking(self._view.prepare_columns)
 
-    def _narrow(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+    def _narrow(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         if not among:
             return among
         if uses_columns(key):
@@ -143,34 +144,34 @@ class Matcher:
                 yield b""  # others are served between slices
             return among if len(kept) == len(among) else kept
         match key:
-            case c.AllKeys(keys):
+            case sc.AllKeys(keys):
                 for one in sorted(keys, key=_cost):
                     among = yield from self._narrow(one, among)
                 return among
-            case c.NotKey(inner):
+            case sc.NotKey(inner):
                 found = set((yield from self._narrow(inner, among)))
                 yield b""
                 return [at for at in among if at not in found]
-            case c.EitherKey():
+            case sc.EitherKey():
                 left, right = sorted((key.left, key.right), key=_cost)
                 first = set((yield from self._narrow(left, among)))
                 rest = [at for at in among if at not in first]
                 second = set((yield from self._narrow(right, rest)))
                 yield b""
                 return [at for at in among if at in first or at in second]
-            case c.FuzzyKey(inner):
+            case sc.FuzzyKey(inner):
                 return (yield from self._fuzzy(inner, among))
-            case c.TextKey():
+            case sc.TextKey():
                 return (yield from self._text(key, among))
-            case c.DateKey():
+            case sc.DateKey():
                 return (yield from self._sent(key, among))
-            case c.ObjectKey():
+            case sc.ObjectKey():
                 return (yield from self._object(key, among))
-            case c.SavedKey():
+            case sc.SavedKey():
                 return (yield from saved_then(self._selected, key, among))
         raise TypeError(type(key).__name__)
 
-    def _fuzzy(self, key: c.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+    def _fuzzy(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         found = yield from self._narrow(relevance.loosened(key), among)
         if not self._scoring:
             return found
@@ -189,50 +190,50 @@ class Matcher:
                 self._scores.setdefault(at, []).append(relevance.EXACT)
         return found
 
-    def _cheap(self, key: c.Key, among: Sequence[int]) -> Sequence[int]:
+    def _cheap(self, key: sc.Key, among: Sequence[int]) -> Sequence[int]:
         """For keys that the view alone decides."""
         view, selected = self._view, self._selected
         match key:
-            case c.AllKeys(keys):
+            case sc.AllKeys(keys):
                 for one in keys:
                     among = self._cheap(one, among)
                 return among
-            case c.NotKey(inner):
+            case sc.NotKey(inner):
                 found = set(self._cheap(inner, among))
                 return [at for at in among if at not in found]
-            case c.EitherKey(left, right):
+            case sc.EitherKey(left, right):
                 first, second = set(self._cheap(left, among)), set(self._cheap(right, among))
                 return [at for at in among if at in first or at in second]
-            case c.FlagKey(bit, is_set):
+            case sc.FlagKey(bit, is_set):
                 flags = self._values(view.flags)
                 if is_set:
                     return [at for at in among if flags[at] & bit]
                 return [at for at in among if not flags[at] & bit]
-            case c.KeywordKey(name, is_set):
+            case sc.KeywordKey(name, is_set):
                 bits = [bit for bit, known in view.keywords.items() if known.lower() == name.lower()]
                 if not bits:
                     return () if is_set else among
-                return self._cheap(c.FlagKey(1 << bits[0], is_set), among)
-            case c.RecentKey(kind):
+                return self._cheap(sc.FlagKey(1 << bits[0], is_set), among)
+            case sc.RecentKey(kind):
                 flags, uids, is_recent = self._values(view.flags), selected.uids, selected.is_recent
                 if kind == "OLD":
                     return [at for at in among if not is_recent(uids[at])]
                 return [at for at in among if is_recent(uids[at]) and (kind == "RECENT" or not flags[at] & 1)]
-            case c.NumbersKey(numbers, by_uid):
+            case sc.NumbersKey(numbers, by_uid):
                 return _common(among, self._positions(numbers, by_uid))
-            case c.ModSeqKey(modseq):
+            case sc.ModSeqKey(modseq):
                 modseqs = self._values(view.modseqs)
                 return [at for at in among if modseqs[at] >= modseq]
-            case c.SizeKey(larger, size):
+            case sc.SizeKey(larger, size):
                 sizes = self._values(view.columns().sizes)
                 if larger:
                     return [at for at in among if sizes[at] > size]
                 return [at for at in among if sizes[at] < size]
-            case c.DateKey(kind, day):
+            case sc.DateKey(kind, day):
                 columns = view.columns()  # the day that INTERNALDATE shows, in its own zone (RFC 9051 §6.4.4)
                 dates, zones = self._values(columns.internal_dates), self._values(columns.internal_zones)
                 return [at for at in among if _compares(kind, (dates[at] + zones[at] * 60) // _DAY, day)]
-            case c.WithinKey(younger, seconds):
+            case sc.WithinKey(younger, seconds):
                 dates, since = self._values(view.columns().internal_dates), self._now - seconds
                 return [at for at in among if (dates[at] >= since) is younger]
         raise TypeError(type(key).__name__)
@@ -244,7 +245,7 @@ class Matcher:
             known = self._sets[numbers, by_uid] = self._selected.positions(numbers, by_uid, lenient=True)
         return known
 
-    def _text(self, key: c.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+    def _text(self, key: sc.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         column = self._view.columns().message_ids
         ids = self._values(column)
         field, name = (key.field, "") if not key.header or key.field in _SHORT else ("header", key.field)
@@ -272,7 +273,7 @@ class Matcher:
             yield b""  # others are served between slices
         return found
 
-    def _sent(self, key: c.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+    def _sent(self, key: sc.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         """By the date as it was written: near midnight the zone decides, and the envelope is asked."""
         dates = self._values(self._view.columns().sent_dates)
         clear: set[int] = set()
@@ -299,7 +300,7 @@ class Matcher:
             yield b""  # others are served between slices
         return [at for at in among if at in clear]
 
-    def _object(self, key: c.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+    def _object(self, key: sc.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
         column = "thread_id" if key.thread else "email_id"
 
@@ -311,7 +312,7 @@ class Matcher:
         return [at for at in among if uids[at] in found]
 
 
-def _cost(key: c.Key) -> int:
+def _cost(key: sc.Key) -> int:
     return _COST.get(type(key), 0)
 
 
@@ -333,7 +334,7 @@ def _compares(kind: str, day: int, wanted: int) -> bool:
     return day == wanted if kind == "ON" else day >= wanted
 
 
-def _sent_on(key: c.DateKey, envelope: bytes, sent: int) -> bool:
+def _sent_on(key: sc.DateKey, envelope: bytes, sent: int) -> bool:
     match = _ENVELOPE_DATE.match(envelope)
     written = parse_date(match[1]) if match else None
     return _compares(key.kind, written.local_day if written else sent // _DAY, key.day)

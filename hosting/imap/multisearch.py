@@ -14,8 +14,8 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from hosting.imap import commands as c
 from hosting.imap import encode, esearch, filters, places, rights, search
+from hosting.imap import search_commands as sc
 from hosting.imap.contexts import fixed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.esearch import Results
@@ -33,7 +33,7 @@ MAILBOXES: Final = 10_000  # of one command
 RESULTS: Final = 1_000_000  # … in all mailboxes together
 
 
-def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[bytes]:
+def multisearch(session: Session, tag: bytes, command: sc.MultiSearch) -> Flow[bytes]:
     try:
         return (yield from _searched(session, tag, command))
     except (CleanmailError, Refused):
@@ -41,7 +41,7 @@ def multisearch(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[by
         raise
 
 
-def _searched(session: Session, tag: bytes, command: c.MultiSearch) -> Flow[bytes]:
+def _searched(session: Session, tag: bytes, command: sc.MultiSearch) -> Flow[bytes]:
     wanted, kinds = command.search, {str(source.kind) for source in command.sources}
     returned = wanted.returned or frozenset({"ALL"})
     _check(session, tag, kinds, returned)
@@ -98,9 +98,9 @@ def _check(session: Session, tag: bytes, kinds: set[str], returned: frozenset[st
 def _of_selected(
     session: Session,
     tag: bytes,
-    key: c.Key,
+    key: sc.Key,
     results: Results,
-    wanted: c.Search,
+    wanted: sc.Search,
     correlators: bytes,
 ) -> Flow[None]:
     """What stays behind of a search of the selected mailbox: "$" and a context."""
@@ -141,7 +141,7 @@ def _opened(session: Session, name: str | None) -> Flow[tuple[Selected, Mailbox 
     return Selected(place, view, read_only=True, recent_from=mailbox.recent_uid), mailbox
 
 
-def _names(session: Session, sources: Iterable[c.Source]) -> Flow[list[str | None]]:
+def _names(session: Session, sources: Iterable[sc.Source]) -> Flow[list[str | None]]:
     """The names of what is searched, each once, in the order in which they were asked for; None: the selected one."""
     own: list[str] = []
     if any(source.kind in ("PERSONAL", "SUBTREE", "SUBTREE-ONE") for source in sources):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.cursor import Cursor, Malformed
 from storage.values import UID_MAX
 
 _PARTIAL: Final = re.compile(rb"(-?)([1-9]\d{0,9}):(-?)([1-9]\d{0,9})")
 
 
-def partial(cursor: Cursor) -> c.Partial:
+def partial(cursor: Cursor) -> sc.Partial:
     """The range of PARTIAL: from the beginning, or with minus signs from the end (RFC 9394 §4)."""
     match = _PARTIAL.match(cursor.text, cursor.at)
     if match is None or match[1] != match[3]:

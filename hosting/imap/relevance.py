@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from hosting.imap.commands import AllKeys, EitherKey, Key, NotKey, TextKey
+from hosting.imap.search_commands import AllKeys, EitherKey, Key, NotKey, TextKey
 
 _WORDS_MAX = 20
 _WHOLE_WORD = 5  # characters up to which a word is not shortened

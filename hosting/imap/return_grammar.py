@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.fetch_grammar import item_list
 from hosting.imap.partial_grammar import partial
@@ -18,7 +19,7 @@ _NAMED: Final = frozenset({"SUBTREE", "SUBTREE-ONE", "MAILBOXES"})
 _MOST_OPTIONS, _MOST_SOURCES, _MOST_NAMES = 20, 100, 1000
 
 
-def return_options(cursor: Cursor) -> tuple[frozenset[str], c.Partial | None, tuple[c.FetchItem, ...]]:
+def return_options(cursor: Cursor) -> tuple[frozenset[str], sc.Partial | None, tuple[c.FetchItem, ...]]:
     """The options, the range of PARTIAL, and what UPDATE is to fetch (RFC 5465 §7); no options mean ALL."""
     cursor.expect(b"(")
     found: list[str] = []
@@ -45,20 +46,20 @@ def return_options(cursor: Cursor) -> tuple[frozenset[str], c.Partial | None, tu
     return frozenset(found or ["ALL"]), partial_range, items
 
 
-def sources(cursor: Cursor, utf8: bool) -> tuple[c.Source, ...]:
+def sources(cursor: Cursor, utf8: bool) -> tuple[sc.Source, ...]:
     """The mailboxes of ESEARCH, in parentheses."""
     cursor.expect(b"(")
-    found: list[c.Source] = []
+    found: list[sc.Source] = []
     names = 0
     while True:
         kind = cursor.word()
         if kind in _ALONE:
-            found.append(c.Source(kind))  # type: ignore[arg-type]
+            found.append(sc.Source(kind))  # type: ignore[arg-type]
         elif kind in _NAMED:
             cursor.space()
             chosen = _names(cursor, utf8)
             names += len(chosen)
-            found.append(c.Source(kind, chosen))  # type: ignore[arg-type]
+            found.append(sc.Source(kind, chosen))  # type: ignore[arg-type]
         else:
             raise Malformed("Unknown source of ESEARCH.")
         if len(found) > _MOST_SOURCES or names > _MOST_NAMES:

@@ -31,6 +31,7 @@ from hosting.imap import (
     uid_batches,
 )
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap import status as status_command
 from hosting.imap import store as store_command
 from hosting.imap.append_commands import Append, Replace
@@ -114,10 +115,10 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Fetch: _rule(fetch.fetch, _SELECTED, _by_number),
     c.Store: _write(store_command.store, _SELECTED, _by_number),
     c.Copy: _write(copying.copy, _SELECTED, _expunges),
-    c.Search: _rule(search.search, _SELECTED, _by_number),
-    c.Sort: _rule(search.sort, _SELECTED, _by_number),
-    c.Thread: _rule(search.thread, _SELECTED, _by_number),
-    c.MultiSearch: _rule(multisearch.multisearch, _SIGNED_IN, _expunges),
-    c.CancelUpdate: _rule(search.cancel_update, _SELECTED, _expunges),
+    sc.Search: _rule(search.search, _SELECTED, _by_number),
+    sc.Sort: _rule(search.sort, _SELECTED, _by_number),
+    sc.Thread: _rule(search.thread, _SELECTED, _by_number),
+    sc.MultiSearch: _rule(multisearch.multisearch, _SIGNED_IN, _expunges),
+    sc.CancelUpdate: _rule(search.cancel_update, _SELECTED, _expunges),
     UidBatches: _rule(uid_batches.uid_batches, _SELECTED, _expunges),
 }

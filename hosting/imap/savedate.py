@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hosting.imap.commands import SavedKey
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.search_commands import SavedKey
 from hosting.imap.selected import Selected
 
 _DAY = 86400

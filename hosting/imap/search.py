@@ -12,8 +12,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from hosting.imap import commands as c
 from hosting.imap import esearch, filters, newcomers, sorting
+from hosting.imap import search_commands as sc
 from hosting.imap.contexts import Contexts, fixed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import quoted
@@ -31,7 +31,7 @@ _THREAD_COLUMNS = ("uid", "message_id_field", "references", "base_subject", "rep
 _NO_ORDER: sorting.Order = ()
 
 
-def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
+def search(session: Session, tag: bytes, command: sc.Search) -> Flow[bytes]:
     key, results = yield from _found(session, tag, command, _NO_ORDER)
     returned = command.returned
     if returned is None and session.rev2:
@@ -43,7 +43,7 @@ def search(session: Session, tag: bytes, command: c.Search) -> Flow[bytes]:
     return b"Searched."
 
 
-def sort(session: Session, tag: bytes, command: c.Sort) -> Flow[bytes]:
+def sort(session: Session, tag: bytes, command: sc.Sort) -> Flow[bytes]:
     key, results = yield from _found(session, tag, command, command.order)
     if command.returned is None:
         yield (yield from _response(b"SORT", results))
@@ -52,7 +52,7 @@ def sort(session: Session, tag: bytes, command: c.Sort) -> Flow[bytes]:
     return b"Sorted."
 
 
-def cancel_update(session: Session, _: bytes, command: c.CancelUpdate) -> Flow[bytes]:
+def cancel_update(session: Session, _: bytes, command: sc.CancelUpdate) -> Flow[bytes]:
     """RFC 5267 §4.3.5: all of the searches named, or none."""
     yield from ()
     contexts = session.contexts
@@ -66,8 +66,8 @@ def cancel_update(session: Session, _: bytes, command: c.CancelUpdate) -> Flow[b
 
 
 def _found(
-    session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order
-) -> Flow[tuple[c.Key, Results]]:
+    session: Session, tag: bytes, command: sc.Search | sc.Sort, order: sorting.Order
+) -> Flow[tuple[sc.Key, Results]]:
     """The key without filters (of a search that is updated: with the messages that "$" means now); what it finds."""
     try:
         return (yield from _looked_for(session, tag, command, order))
@@ -83,8 +83,8 @@ def not_saved(session: Session, returned: frozenset[str] | None) -> None:
 
 
 def _looked_for(
-    session: Session, tag: bytes, command: c.Search | c.Sort, order: sorting.Order
-) -> Flow[tuple[c.Key, Results]]:
+    session: Session, tag: bytes, command: sc.Search | sc.Sort, order: sorting.Order
+) -> Flow[tuple[sc.Key, Results]]:
     selected, returned = session.mailbox, command.returned or frozenset()
     if "UPDATE" in returned and session.contexts is not None and tag in session.contexts:
         raise Bad("The tag is that of a search that is being updated.")  # RFC 5267 §4.3
@@ -104,7 +104,7 @@ def _looked_for(
 
 
 def _extended(
-    session: Session, tag: bytes, command: c.Search | c.Sort, key: c.Key, results: Results, returned: frozenset[str]
+    session: Session, tag: bytes, command: sc.Search | sc.Sort, key: sc.Key, results: Results, returned: frozenset[str]
 ) -> Flow[None]:
     """The answer to RETURN (…), and what stays behind of it: "$" and a context."""
     selected = session.mailbox
@@ -122,10 +122,10 @@ def no_update(tag: bytes, why: str) -> bytes:
     return b"* NO [NOUPDATE %b] %b\r\n" % (quoted(tag), why.encode("ascii"))
 
 
-def _keep_up_to_date(session: Session, tag: bytes, command: c.Search | c.Sort, key: c.Key, results: Results) -> str:
+def _keep_up_to_date(session: Session, tag: bytes, command: sc.Search | sc.Sort, key: sc.Key, results: Results) -> str:
     """Why the search is not kept up to date; empty: it is (RFC 5267 §4.3.1)."""
     selected = session.mailbox
-    order = command.order if isinstance(command, c.Sort) else _NO_ORDER
+    order = command.order if isinstance(command, sc.Sort) else _NO_ORDER
     if any(name == "RELEVANCY" for name, _reverse in order):
         return "What is ordered by relevancy is not updated."
     contexts = contexts_of(session)
@@ -149,7 +149,7 @@ def require_charset(known: bool) -> None:
         raise Refused(b"BADCHARSET (%b)" % CHARSETS_TOLD, "This charset is not supported.")
 
 
-def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
+def _prepare(session: Session, key: sc.Key, by_uid: bool) -> Flow[bool]:
     """News that are due, and CONDSTORE if the key asks for modseqs; whether it does."""
     selected = session.mailbox
     if session.news_overdue:
@@ -163,15 +163,15 @@ def _prepare(session: Session, key: c.Key, by_uid: bool) -> Flow[bool]:
     return with_modseq
 
 
-def asks_modseq(key: c.Key) -> bool:
+def asks_modseq(key: sc.Key) -> bool:
     match key:
-        case c.ModSeqKey():
+        case sc.ModSeqKey():
             return True
-        case c.AllKeys(keys):
+        case sc.AllKeys(keys):
             return any(asks_modseq(one) for one in keys)
-        case c.NotKey(inner) | c.FuzzyKey(inner):
+        case sc.NotKey(inner) | sc.FuzzyKey(inner):
             return asks_modseq(inner)
-        case c.EitherKey(left, right):
+        case sc.EitherKey(left, right):
             return asks_modseq(left) or asks_modseq(right)
     return False
 
@@ -184,7 +184,7 @@ def _response(word: bytes, results: Results) -> Flow[bytes]:
     return b"* %b%b\r\n" % (word, text)
 
 
-def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
+def thread(session: Session, tag: bytes, command: sc.Thread) -> Flow[bytes]:
     selected = session.mailbox
     require_charset(command.charset_known)
     key = yield from filters.expanded(session, command.key)
@@ -205,7 +205,7 @@ def thread(session: Session, tag: bytes, command: c.Thread) -> Flow[bytes]:
     return b"Threaded."
 
 
-def _threaded(selected: Selected, command: c.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
+def _threaded(selected: Selected, command: sc.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
     rows = yield from sorting.content(selected, found, _THREAD_COLUMNS, progress)
     sent = yield from sorting.values(selected, "DATE", found, {})
     uids = selected.uids

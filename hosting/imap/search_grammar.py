@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
 from hosting.imap.return_grammar import return_options, sources
@@ -37,22 +38,22 @@ _NUMBER_MAX = (1 << 63) - 1
 _FILTER_MAX = 64 * 1024  # octets of a filter
 
 
-def search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
+def search(cursor: Cursor, by_uid: bool, nesting: int) -> sc.Search:
     cursor.space()
     return _search(cursor, by_uid, nesting)
 
 
-def multisearch(cursor: Cursor, utf8: bool, nesting: int) -> c.MultiSearch:
+def multisearch(cursor: Cursor, utf8: bool, nesting: int) -> sc.MultiSearch:
     """ESEARCH (RFC 7377 §4)."""
     cursor.space()
-    chosen: tuple[c.Source, ...] = (c.Source("SELECTED"),)
+    chosen: tuple[sc.Source, ...] = (sc.Source("SELECTED"),)
     if _follows(cursor, b"IN "):
         chosen = sources(cursor, utf8)
         cursor.space()
-    return c.MultiSearch(chosen, _search(cursor, True, nesting))
+    return sc.MultiSearch(chosen, _search(cursor, True, nesting))
 
 
-def _search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
+def _search(cursor: Cursor, by_uid: bool, nesting: int) -> sc.Search:
     returned, partial = None, None
     items: tuple[c.FetchItem, ...] = ()
     if _follows(cursor, b"RETURN "):
@@ -65,10 +66,10 @@ def _search(cursor: Cursor, by_uid: bool, nesting: int) -> c.Search:
     key = _program(cursor, nesting)
     if returned and "RELEVANCY" in returned:
         _require_fuzzy(key)
-    return c.Search(key, by_uid, returned, known, partial, items)
+    return sc.Search(key, by_uid, returned, known, partial, items)
 
 
-def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
+def sort(cursor: Cursor, by_uid: bool, nesting: int) -> sc.Sort:
     cursor.space()
     returned, partial = None, None
     items: tuple[c.FetchItem, ...] = ()
@@ -100,10 +101,10 @@ def sort(cursor: Cursor, by_uid: bool, nesting: int) -> c.Sort:
     key = _program(cursor, nesting)
     if (returned and "RELEVANCY" in returned) or any(word == "RELEVANCY" for word, _reverse in order):
         _require_fuzzy(key)
-    return c.Sort(tuple(order), key, by_uid, known, returned, partial, items)
+    return sc.Sort(tuple(order), key, by_uid, known, returned, partial, items)
 
 
-def thread(cursor: Cursor, by_uid: bool, nesting: int) -> c.Thread:
+def thread(cursor: Cursor, by_uid: bool, nesting: int) -> sc.Thread:
     cursor.space()
     algorithm = _ALGORITHMS.get(cursor.word())
     if algorithm is None:
@@ -111,10 +112,10 @@ def thread(cursor: Cursor, by_uid: bool, nesting: int) -> c.Thread:
     cursor.space()
     known = _charset(cursor)
     cursor.space()
-    return c.Thread(algorithm, _program(cursor, nesting), by_uid, known)
+    return sc.Thread(algorithm, _program(cursor, nesting), by_uid, known)
 
 
-def criteria(value: bytes, nesting: int) -> c.Key:
+def criteria(value: bytes, nesting: int) -> sc.Key:
     """The search that a filter is (RFC 5466 §3.1). Raises Malformed."""
     if b"\0" in value or len(value) > _FILTER_MAX:
         raise Malformed("A filter is no search.")
@@ -139,33 +140,33 @@ def _charset(cursor: Cursor) -> bool:
     return codec is not None
 
 
-def _require_fuzzy(key: c.Key) -> None:
+def _require_fuzzy(key: sc.Key) -> None:
     """RFC 6203 §4: RELEVANCY only with FUZZY; a filter may have one."""
     todo = [key]
     while todo:
         match todo.pop():
-            case c.FuzzyKey() | c.FilterKey():
+            case sc.FuzzyKey() | sc.FilterKey():
                 return
-            case c.AllKeys(keys):
+            case sc.AllKeys(keys):
                 todo += keys
-            case c.NotKey(inner):
+            case sc.NotKey(inner):
                 todo.append(inner)
-            case c.EitherKey(left, right):
+            case sc.EitherKey(left, right):
                 todo += (left, right)
     raise Malformed("RELEVANCY needs FUZZY.")
 
 
-def _program(cursor: Cursor, nesting: int) -> c.Key:
+def _program(cursor: Cursor, nesting: int) -> sc.Key:
     """Keys up to the end of the command, all of which must match."""
     keys = [_key(cursor, nesting)]
     while cursor.accept(b" ") and not cursor.at_end():
         keys.append(_key(cursor, nesting))
         if len(keys) > _MOST_KEYS:
             raise Malformed("Too many search keys.")
-    return keys[0] if len(keys) == 1 else c.AllKeys(tuple(keys))
+    return keys[0] if len(keys) == 1 else sc.AllKeys(tuple(keys))
 
 
-def _key(cursor: Cursor, nesting: int) -> c.Key:
+def _key(cursor: Cursor, nesting: int) -> sc.Key:
     if nesting <= 0:
         raise Malformed("The search is nested too deeply.")
     if cursor.accept(b"("):
@@ -175,10 +176,10 @@ def _key(cursor: Cursor, nesting: int) -> c.Key:
             keys.append(_key(cursor, nesting - 1))
             if len(keys) > _MOST_KEYS:
                 raise Malformed("Too many search keys.")
-        return keys[0] if len(keys) == 1 else c.AllKeys(tuple(keys))
+        return keys[0] if len(keys) == 1 else sc.AllKeys(tuple(keys))
     next_octet = cursor.peek()
     if next_octet.isdigit() or next_octet in (b"*", b"$"):
-        return c.NumbersKey(cursor.sequence_set(), by_uid=False)
+        return sc.NumbersKey(cursor.sequence_set(), by_uid=False)
     word = cursor.word()
     if (fixed := _FIXED.get(word)) is not None:
         return fixed
@@ -187,86 +188,86 @@ def _key(cursor: Cursor, nesting: int) -> c.Key:
         return argument(cursor)
     cursor.space()
     if word == "NOT":
-        return c.NotKey(_key(cursor, nesting - 1))
+        return sc.NotKey(_key(cursor, nesting - 1))
     if word == "FUZZY":
-        return c.FuzzyKey(_key(cursor, nesting - 1))
+        return sc.FuzzyKey(_key(cursor, nesting - 1))
     if word == "OR":
         left = _key(cursor, nesting - 1)
         cursor.space()
-        return c.EitherKey(left, _key(cursor, nesting - 1))
+        return sc.EitherKey(left, _key(cursor, nesting - 1))
     raise Malformed("Unknown search key.")
 
 
-def _needle(field: str) -> Callable[[Cursor], c.Key]:
-    return lambda cursor: c.TextKey(field, cursor.text_of(cursor.astring()))
+def _needle(field: str) -> Callable[[Cursor], sc.Key]:
+    return lambda cursor: sc.TextKey(field, cursor.text_of(cursor.astring()))
 
 
-def _filter(cursor: Cursor) -> c.Key:
+def _filter(cursor: Cursor) -> sc.Key:
     if cursor.charset != "utf-8":  # RFC 5466 §3.1
         raise Malformed("[BADCHARSET (US-ASCII UTF-8)] A filter is in UTF-8.")
     name = cursor.atom()
     if "/" in name:
         raise Malformed("A filter's name has no '/'.")
-    return c.FilterKey(name)
+    return sc.FilterKey(name)
 
 
-def _header(cursor: Cursor) -> c.Key:
+def _header(cursor: Cursor) -> sc.Key:
     name = cursor.text_of(cursor.astring()).lower()
     cursor.space()
-    return c.TextKey(name, cursor.text_of(cursor.astring()), header=True)
+    return sc.TextKey(name, cursor.text_of(cursor.astring()), header=True)
 
 
-def _modseq(cursor: Cursor) -> c.Key:
+def _modseq(cursor: Cursor) -> sc.Key:
     if cursor.peek() == b'"':  # an entry name and type: per-flag modseqs, which we keep per message (RFC 7162 §3.1.5)
         cursor.string()
         cursor.space()
         if cursor.word() not in ("PRIV", "SHARED", "ALL"):
             raise Malformed("Unknown entry type.")
         cursor.space()
-    return c.ModSeqKey(cursor.number(_NUMBER_MAX))
+    return sc.ModSeqKey(cursor.number(_NUMBER_MAX))
 
 
-def _keyword(is_set: bool) -> Callable[[Cursor], c.Key]:
-    return lambda cursor: c.KeywordKey(cursor.flag().decode("ascii"), is_set)
+def _keyword(is_set: bool) -> Callable[[Cursor], sc.Key]:
+    return lambda cursor: sc.KeywordKey(cursor.flag().decode("ascii"), is_set)
 
 
-def _within(younger: bool) -> Callable[[Cursor], c.Key]:
-    def parse(cursor: Cursor) -> c.Key:
+def _within(younger: bool) -> Callable[[Cursor], sc.Key]:
+    def parse(cursor: Cursor) -> sc.Key:
         seconds = cursor.number()
         if seconds == 0:
             raise Malformed("The interval must not be zero.")
-        return c.WithinKey(younger, seconds)
+        return sc.WithinKey(younger, seconds)
 
     return parse
 
 
-def _dated(kind: str, sent: bool) -> Callable[[Cursor], c.Key]:
-    return lambda cursor: c.DateKey(kind, cursor.date(), sent)  # type: ignore[arg-type]
+def _dated(kind: str, sent: bool) -> Callable[[Cursor], sc.Key]:
+    return lambda cursor: sc.DateKey(kind, cursor.date(), sent)  # type: ignore[arg-type]
 
 
-def _saved(kind: str) -> Callable[[Cursor], c.Key]:
-    return lambda cursor: c.SavedKey(kind, cursor.date())  # type: ignore[arg-type]
+def _saved(kind: str) -> Callable[[Cursor], sc.Key]:
+    return lambda cursor: sc.SavedKey(kind, cursor.date())  # type: ignore[arg-type]
 
 
-_FIXED: Final[dict[str, c.Key]] = {
-    "ALL": c.AllKeys(),
-    "SAVEDATESUPPORTED": c.AllKeys(),  # RFC 8514 §4.3: of every mailbox here
-    "ANSWERED": c.FlagKey(ANSWERED, True),
-    "DELETED": c.FlagKey(DELETED, True),
-    "DRAFT": c.FlagKey(DRAFT, True),
-    "FLAGGED": c.FlagKey(FLAGGED, True),
-    "SEEN": c.FlagKey(SEEN, True),
-    "UNANSWERED": c.FlagKey(ANSWERED, False),
-    "UNDELETED": c.FlagKey(DELETED, False),
-    "UNDRAFT": c.FlagKey(DRAFT, False),
-    "UNFLAGGED": c.FlagKey(FLAGGED, False),
-    "UNSEEN": c.FlagKey(SEEN, False),
-    "RECENT": c.RecentKey("RECENT"),
-    "OLD": c.RecentKey("OLD"),
-    "NEW": c.RecentKey("NEW"),
+_FIXED: Final[dict[str, sc.Key]] = {
+    "ALL": sc.AllKeys(),
+    "SAVEDATESUPPORTED": sc.AllKeys(),  # RFC 8514 §4.3: of every mailbox here
+    "ANSWERED": sc.FlagKey(ANSWERED, True),
+    "DELETED": sc.FlagKey(DELETED, True),
+    "DRAFT": sc.FlagKey(DRAFT, True),
+    "FLAGGED": sc.FlagKey(FLAGGED, True),
+    "SEEN": sc.FlagKey(SEEN, True),
+    "UNANSWERED": sc.FlagKey(ANSWERED, False),
+    "UNDELETED": sc.FlagKey(DELETED, False),
+    "UNDRAFT": sc.FlagKey(DRAFT, False),
+    "UNFLAGGED": sc.FlagKey(FLAGGED, False),
+    "UNSEEN": sc.FlagKey(SEEN, False),
+    "RECENT": sc.RecentKey("RECENT"),
+    "OLD": sc.RecentKey("OLD"),
+    "NEW": sc.RecentKey("NEW"),
 }
 
-_ARGUMENT: Final[dict[str, Callable[[Cursor], c.Key]]] = {
+_ARGUMENT: Final[dict[str, Callable[[Cursor], sc.Key]]] = {
     "BCC": _needle("bcc"),
     "BODY": _needle("body"),
     "CC": _needle("cc"),
@@ -286,13 +287,13 @@ _ARGUMENT: Final[dict[str, Callable[[Cursor], c.Key]]] = {
     "SAVEDBEFORE": _saved("BEFORE"),
     "SAVEDON": _saved("ON"),
     "SAVEDSINCE": _saved("SINCE"),
-    "LARGER": lambda cursor: c.SizeKey(True, cursor.number(_NUMBER_MAX)),
-    "SMALLER": lambda cursor: c.SizeKey(False, cursor.number(_NUMBER_MAX)),
-    "UID": lambda cursor: c.NumbersKey(cursor.sequence_set(), by_uid=True),
+    "LARGER": lambda cursor: sc.SizeKey(True, cursor.number(_NUMBER_MAX)),
+    "SMALLER": lambda cursor: sc.SizeKey(False, cursor.number(_NUMBER_MAX)),
+    "UID": lambda cursor: sc.NumbersKey(cursor.sequence_set(), by_uid=True),
     "MODSEQ": _modseq,
     "FILTER": _filter,
     "YOUNGER": _within(younger=True),
     "OLDER": _within(younger=False),
-    "EMAILID": lambda cursor: c.ObjectKey(False, cursor.atom()),
-    "THREADID": lambda cursor: c.ObjectKey(True, cursor.atom()),
+    "EMAILID": lambda cursor: sc.ObjectKey(False, cursor.atom()),
+    "THREADID": lambda cursor: sc.ObjectKey(True, cursor.atom()),
 }

@@ -8,7 +8,8 @@ Standards: RFC 9586 §3.
 
 from __future__ import annotations
 
-from hosting.imap.commands import AllKeys, Command, EitherKey, FuzzyKey, Key, MultiSearch, NotKey, NumbersKey, Select
+from hosting.imap.commands import Command, Select
+from hosting.imap.search_commands import AllKeys, EitherKey, FuzzyKey, Key, MultiSearch, NotKey, NumbersKey
 
 REFUSED = "[UIDREQUIRED] Use UIDs: UIDONLY is enabled."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hosting.imap import commands as c
+from hosting.imap import search_commands as sc
 from hosting.imap.append_commands import Append, Text, Upload
 from hosting.imap.decoder import Frame
 from hosting.imap.grammar import BadCommand, Grammar
@@ -26,9 +27,9 @@ def items(text: bytes) -> tuple[c.FetchItem, ...]:
     return command.items
 
 
-def key(text: bytes) -> c.Key:
+def key(text: bytes) -> sc.Key:
     command = parse(b"SEARCH " + text)
-    assert isinstance(command, c.Search)
+    assert isinstance(command, sc.Search)
     return command.key
 
 
@@ -82,10 +83,10 @@ GOOD: list[tuple[bytes, c.Command]] = [
     (b"STORE 1 FLAGS ()", c.Store(c.SequenceSet(((1, 1),)), "replace", c.Flags(), False, False)),
     (b"UID MOVE 1:2 Trash", c.Copy(c.SequenceSet(((1, 2),)), "Trash", True, True)),
     (b"GETQUOTAROOT inbox", c.GetQuotaRoot("INBOX")),
-    (b"SEARCH RETURN () ALL", c.Search(c.AllKeys(), False, frozenset({"ALL"}))),
-    (b"SEARCH CHARSET X-UNKNOWN ALL", c.Search(c.AllKeys(), False, None, charset_known=False)),
-    (b"SORT (REVERSE DATE SUBJECT) UTF-8 ALL", c.Sort((("DATE", True), ("SUBJECT", False)), c.AllKeys(), False)),
-    (b"UID THREAD REFERENCES UTF-8 SEEN", c.Thread("REFERENCES", c.FlagKey(SEEN, True), True)),
+    (b"SEARCH RETURN () ALL", sc.Search(sc.AllKeys(), False, frozenset({"ALL"}))),
+    (b"SEARCH CHARSET X-UNKNOWN ALL", sc.Search(sc.AllKeys(), False, None, charset_known=False)),
+    (b"SORT (REVERSE DATE SUBJECT) UTF-8 ALL", sc.Sort((("DATE", True), ("SUBJECT", False)), sc.AllKeys(), False)),
+    (b"UID THREAD REFERENCES UTF-8 SEEN", sc.Thread("REFERENCES", sc.FlagKey(SEEN, True), True)),
 ]
 
 
@@ -120,23 +121,26 @@ def test_fetch_items(text: bytes, expected: tuple[c.FetchItem, ...]) -> None:
     assert items(text) == expected
 
 
-UID_4 = c.NumbersKey(c.SequenceSet(((4, 4),)), True)
-KEYS: list[tuple[bytes, c.Key]] = [
-    (b"UNSEEN", c.FlagKey(SEEN, False)),
-    (b"SINCE 1-Feb-1994", c.DateKey("SINCE", 8797, False)),
-    (b'SENTON "01-Jan-1970"', c.DateKey("ON", 0, True)),
-    (b"HEADER Message-ID <a@b>", c.TextKey("message-id", "<a@b>", header=True)),
-    (b"OR SEEN NOT 1:3", c.EitherKey(c.FlagKey(SEEN, True), c.NotKey(c.NumbersKey(c.SequenceSet(((1, 3),)), False)))),
-    (b"(SEEN LARGER 5) UID 4", c.AllKeys((c.AllKeys((c.FlagKey(SEEN, True), c.SizeKey(True, 5))), UID_4))),
-    (b"YOUNGER 60", c.WithinKey(True, 60)),
-    (b'MODSEQ "/flags/\\\\draft" all 620162338', c.ModSeqKey(620162338)),
-    (b"KEYWORD $Junk", c.KeywordKey("$Junk", True)),
-    (b"EMAILID M1", c.ObjectKey(False, "M1")),
+UID_4 = sc.NumbersKey(c.SequenceSet(((4, 4),)), True)
+KEYS: list[tuple[bytes, sc.Key]] = [
+    (b"UNSEEN", sc.FlagKey(SEEN, False)),
+    (b"SINCE 1-Feb-1994", sc.DateKey("SINCE", 8797, False)),
+    (b'SENTON "01-Jan-1970"', sc.DateKey("ON", 0, True)),
+    (b"HEADER Message-ID <a@b>", sc.TextKey("message-id", "<a@b>", header=True)),
+    (
+        b"OR SEEN NOT 1:3",
+        sc.EitherKey(sc.FlagKey(SEEN, True), sc.NotKey(sc.NumbersKey(c.SequenceSet(((1, 3),)), False))),
+    ),
+    (b"(SEEN LARGER 5) UID 4", sc.AllKeys((sc.AllKeys((sc.FlagKey(SEEN, True), sc.SizeKey(True, 5))), UID_4))),
+    (b"YOUNGER 60", sc.WithinKey(True, 60)),
+    (b'MODSEQ "/flags/\\\\draft" all 620162338', sc.ModSeqKey(620162338)),
+    (b"KEYWORD $Junk", sc.KeywordKey("$Junk", True)),
+    (b"EMAILID M1", sc.ObjectKey(False, "M1")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected"), KEYS, ids=[text.decode() for text, _ in KEYS])
-def test_search_keys(text: bytes, expected: c.Key) -> None:
+def test_search_keys(text: bytes, expected: sc.Key) -> None:
     assert key(text) == expected
 
 

@@ -9,12 +9,12 @@ import pytest
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
-from hosting.imap.commands import TextKey
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
 from hosting.imap.esearch import window
 from hosting.imap.ordering import stable
 from hosting.imap.relevance import levels
+from hosting.imap.search_commands import TextKey
 from hosting.imap.session import Session
 from hosting.imap.sorting import displayed
 from storage.mail.messages import NewMessage
