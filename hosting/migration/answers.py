@@ -18,7 +18,7 @@ from typing import Any
 from imapclient.response_parser import parse_fetch_response
 
 from hosting.migration.wire import ServerLost
-from storage.mail.moving import Tags
+from storage.mail.moving_values import Tags
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, UID_MAX
 
 KEYWORDS_MAX = 100  # of one message

@@ -24,7 +24,8 @@ from hosting.migration.run import Attempts, Destination, Stopped
 from hosting.migration.wire import ServerLost
 from storage.errors import AlreadyExists, CleanmailError, Gone, LimitReached, NotFound, OverQuota, Unavailable
 from storage.mail.messages import NewMessage
-from storage.mail.moving import Arrived, MovingFolder, Present, digest
+from storage.mail.moving import Present
+from storage.mail.moving_values import Arrived, MovingFolder, digest
 from storage.mime.dates import parse_date
 from storage.mime.fields import read_header
 from storage.mime.normalise import to_crlf

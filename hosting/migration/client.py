@@ -40,7 +40,7 @@ from hosting.migration.connecting import connect, guarded, sign_in
 from hosting.migration.source import Login, Source
 from hosting.migration.wire import BoundedClient, ServerLost
 from storage.errors import InvalidInput
-from storage.mail.moving import Tags
+from storage.mail.moving_values import Tags
 from storage.values import UID_MAX, UidSet
 
 FOLDERS_MAX = 10_000

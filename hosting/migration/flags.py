@@ -17,7 +17,7 @@ from hosting.migration.client import Server
 from hosting.migration.report import FolderReport
 from hosting.migration.run import Destination
 from storage.errors import LimitReached
-from storage.mail.moving import Moved, MovingFolder, Tags, changes
+from storage.mail.moving_values import Moved, MovingFolder, Tags, changes
 from storage.values import MailboxId, UidSet
 
 

@@ -27,7 +27,7 @@ from hosting.migration.report import FolderReport
 from hosting.migration.run import Attempts, Destination, Orders, Shown, key_of
 from storage.errors import AlreadyExists, NotFound, NotPermitted
 from storage.mail.mailboxes import Mailbox
-from storage.mail.moving import MovingFolder, digest
+from storage.mail.moving_values import MovingFolder, digest
 from storage.mail.names import INBOX
 from storage.mime.normalise import to_crlf
 from storage.values import UidSet

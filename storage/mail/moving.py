@@ -3,7 +3,8 @@ r"""Which folders and messages of another server have moved into an account, and
 A folder there is a row of `moving`, each of its messages that is here a row of `moved`: under which UIDVALIDITY and
 UID, which message it is here, the hash of its octets, and the flags that it had there when that was last looked at. So
 a message comes once, whatever interrupts the move; what its owner deleted or moved here does not come again; and of
-flags only what *changed there* is carried over (`changes`): what its owner set or took away here stays as he wants it.
+flags only what *changed there* is carried over (`moving_values`): what its owner set or took away here stays as he
+wants it.
 
 `source` names the login and the server. Rows are written after the message is (its delivery id finds it if a crash came
 between), so they need no fsync of their own: what a power loss takes of them is found again.
@@ -13,12 +14,10 @@ Raises: NotFound, Unavailable. Standards: RFC 9051 §2.3.1.1 (UIDVALIDITY and UI
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -28,6 +27,7 @@ from storage.database.prepared import prepare
 from storage.errors import Corrupt, Gone
 from storage.mail.account import Account
 from storage.mail.keywords import SYSTEM_BITS, Keywords
+from storage.mail.moving_values import Arrived, Moved, MovingFolder, Tags, tags_of, words_of
 from storage.schema.account import membership, message, moved, moving
 from storage.values import UID_MAX, MailboxId, MessageId
 
@@ -115,70 +115,6 @@ _delivered = prepare(
         message.c.account_id == bindparam("account"), message.c.delivery_id.in_(_ids)
     )
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MovingFolder:
-    """A folder of the other server."""
-
-    id: int
-    folder: str
-    uidvalidity: int
-    highest_modseq: int  # 0: flags have to be compared one by one
-    mailbox_id: MailboxId
-
-    def delivery_id(self, uid: int) -> str:
-        """Under which a message of it is stored here."""
-        return f"migrate:{self.id}:{self.uidvalidity}:{uid}"
-
-
-class Tags(NamedTuple):
-    """The flags of a message: system flags as bits, keywords by name."""
-
-    flags: int = 0
-    keywords: frozenset[str] = frozenset()
-
-
-class Moved(NamedTuple):
-    """A message that has moved in."""
-
-    uid: int  # there
-    message_id: MessageId
-    tags: Tags  # there, when they were last looked at
-    here: int | None = None  # its UID here; None: it is no longer in the mailbox into which it moved
-
-
-class Arrived(NamedTuple):
-    """What is to be recorded of one."""
-
-    uid: int
-    message_id: MessageId
-    digest: bytes
-    tags: Tags
-
-
-class Changes(NamedTuple):
-    """What is to be done to a message's flags here."""
-
-    added: Tags
-    removed: Tags
-
-    def __bool__(self) -> bool:
-        return any(self.added) or any(self.removed)
-
-
-def changes(before: Tags, now: Tags) -> Changes:
-    """What changed there: it is done here too, and nothing else. Keywords compare caselessly."""
-    had, has = ({word.casefold() for word in tags.keywords} for tags in (before, now))
-    return Changes(
-        Tags(now.flags & ~before.flags, frozenset(word for word in now.keywords if word.casefold() not in had)),
-        Tags(before.flags & ~now.flags, frozenset(word for word in before.keywords if word.casefold() not in has)),
-    )
-
-
-def digest(octets: bytes) -> bytes:
-    """By which a message is known again."""
-    return hashlib.sha256(octets).digest()[:16]
 
 
 class Moving:
@@ -287,7 +223,7 @@ class Moving:
                 )
             if not rows:
                 return
-            yield [Moved(row[0], MessageId(row[1]), _tags(row[2], row[3]), row[4]) for row in rows]
+            yield [Moved(row[0], MessageId(row[1]), tags_of(row[2], row[3]), row[4]) for row in rows]
             after = rows[-1][0]
 
     def record(self, folder: MovingFolder, arrived: Iterable[Arrived]) -> None:
@@ -301,7 +237,7 @@ class Moving:
                 "message_id": each.message_id,
                 "digest": each.digest,
                 "flags": each.tags.flags,
-                "keywords": _words(each.tags),
+                "keywords": words_of(each.tags),
             }
             for each in arrived
         ]
@@ -316,7 +252,7 @@ class Moving:
                 "validity": folder.uidvalidity,
                 "uid": uid,
                 "bits": each.flags,
-                "words": _words(each),
+                "words": words_of(each),
             }
             for uid, each in tags
         ]
@@ -400,7 +336,7 @@ class Present:
             for message_id, flags, words in rows:
                 if message_id not in self._taken:
                     self._taken.add(message_id)
-                    return MessageId(message_id), _tags(flags, words)
+                    return MessageId(message_id), tags_of(flags, words)
         candidates = self._others.get(len(octets), [])
         for place in range(len(candidates) - 1, -1, -1):
             message_id = candidates[place]
@@ -417,11 +353,3 @@ class Present:
             return self._account.messages.read_message(MessageId(message_id)) == octets
         except (Gone, Corrupt):
             return False
-
-
-def _tags(flags: int, words: str) -> Tags:
-    return Tags(flags & SYSTEM_BITS, frozenset(words.split()))
-
-
-def _words(tags: Tags) -> str:
-    return " ".join(sorted(tags.keywords))

@@ -10,7 +10,8 @@ from accounts import AccountPlace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.mail.moving import Arrived, Moving, Tags, changes, digest
+from storage.mail.moving import Moving
+from storage.mail.moving_values import Arrived, Tags, changes, digest
 from storage.values import ANSWERED, FLAGGED, SEEN, UidSet
 
 LETTER = b"Subject: %d\r\n\r\nbody\r\n"
