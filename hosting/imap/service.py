@@ -22,20 +22,18 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet import defer, task
-from twisted.internet.interfaces import IAddress, IReadDescriptor
-from twisted.internet.protocol import Factory
-from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.threadpool import ThreadPool
-from zope.interface import implementer
 
-from gateway.smtp.proxy import Network, is_proxy
+from gateway.smtp.proxy import Network
 from hosting.auth.mailbox_rights import DirectoryRights, RightsDirectory
 from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap.connection import Connection
 from hosting.imap.counters import Counters
 from hosting.imap.effects import Work
+from hosting.imap.feed_reader import FeedReader
 from hosting.imap.limits import Limits
 from hosting.imap.other_users import SharedMailboxes
+from hosting.imap.port_factory import PortFactory
 from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
 from hosting.imap.session import Services, Session, State
@@ -122,7 +120,7 @@ class ImapService(Service):
         self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
         self._pool = ThreadPool(1, _WORKERS, "imap")
         self._ports: list[Any] = []
-        self._feed: _FeedReader | None = None
+        self._feed: FeedReader | None = None
         self._sweeping = task.LoopingCall(self.end_silent)
         self._sweeping.clock = reactor
         self._ids = itertools.count(1)
@@ -135,10 +133,10 @@ class ImapService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._pool.start()
         for listener in self._listeners:
-            factory = _PortFactory(self, listener.implicit_tls, self._proxies)
+            factory = PortFactory(self, listener.implicit_tls, self._proxies)
             self._ports.append(listen(self._reactor, listener.socket, factory))
         if self._subscriber is not None:
-            self._feed = _FeedReader(self._subscriber, self._changed)
+            self._feed = FeedReader(self._subscriber, self._changed)
             self._reactor.addReader(self._feed)
         self._sweeping.start(_SWEEP, now=False)
 
@@ -391,37 +389,3 @@ def _ignore(_: Any, error: BaseException | None) -> None:
 
 def _anybody(_: Principal) -> bool:
     return True
-
-
-class _PortFactory(Factory):
-    noisy = False
-
-    def __init__(self, service: ImapService, implicit_tls: bool, proxies: Sequence[Network]) -> None:
-        self._service = service
-        self._implicit_tls = implicit_tls
-        self._proxies = proxies
-
-    def buildProtocol(self, addr: IAddress | None) -> TwistedProtocol:
-        proxied = bool(self._proxies) and is_proxy(str(getattr(addr, "host", "")), self._proxies)
-        return Connection(self._service, implicit_tls=self._implicit_tls, proxied=proxied)
-
-
-@implementer(IReadDescriptor)
-class _FeedReader:
-    """Lets the reactor wait for the change feed's socket."""
-
-    def __init__(self, subscriber: Subscriber, changed: Callable[[Sequence[Any]], None]) -> None:
-        self._subscriber = subscriber
-        self._changed = changed
-
-    def fileno(self) -> int:
-        return self._subscriber.fileno()
-
-    def doRead(self) -> None:
-        self._changed(self._subscriber.drain())
-
-    def connectionLost(self, reason: Any) -> None:
-        """The reactor is stopping; the feed belongs to the installation."""
-
-    def logPrefix(self) -> str:
-        return "change feed"
