@@ -16,8 +16,8 @@ from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment
 from hosting.cli.recording import record, record_all
 from hosting.composition import Administration
-from hosting.imap import rights
-from hosting.imap.other_users import PREFIX
+from hosting.imap.sharing import rights
+from hosting.imap.sharing.other_users import PREFIX
 from storage.directory.mailbox_rights import ANYONE, RightsRow, SharedRow
 from storage.errors import CleanmailError, NotFound
 from storage.mail.mailboxes import Mailbox

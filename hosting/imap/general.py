@@ -6,9 +6,9 @@ Standards: RFC 9051 §6.1, §6.3.1, §6.3.10, §6.3.13; RFC 2971 (ID), RFC 2342,
 from __future__ import annotations
 
 from hosting.imap import capabilities, hiding
-from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.commands import Capability, Check, Enable, Identify, Idle, Logout, Namespace, Noop
 from hosting.imap.effects import Flow, news_or_line
+from hosting.imap.news.annotation_news import AnnotationNews
 from hosting.imap.replies import Bad
 from hosting.imap.session import Session, State
 

@@ -13,19 +13,21 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from hosting.imap import acl_grammar, layer_grammar, notify_grammar
 from hosting.imap import commands as c
-from hosting.imap import search_commands as sc
-from hosting.imap.append_grammar import append, replace
 from hosting.imap.commands import Flags
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
-from hosting.imap.fetch_grammar import fetch
+from hosting.imap.fetching.fetch_grammar import fetch
 from hosting.imap.limits import Limits
-from hosting.imap.list_grammar import list_mailboxes, list_subscribed, status
-from hosting.imap.metadata_grammar import get_metadata, set_metadata
-from hosting.imap.search_grammar import multisearch, search, sort, thread
-from hosting.imap.uid_batches_grammar import uid_batches
+from hosting.imap.mailboxes.list_grammar import list_mailboxes, list_subscribed, status
+from hosting.imap.mailboxes.metadata_grammar import get_metadata, set_metadata
+from hosting.imap.news import notify_grammar
+from hosting.imap.searching import search_commands as sc
+from hosting.imap.searching.search_grammar import multisearch, search, sort, thread
+from hosting.imap.searching.uid_batches_grammar import uid_batches
+from hosting.imap.sharing import acl_grammar
+from hosting.imap.shell import layer_grammar
+from hosting.imap.storing.append_grammar import append, replace
 from storage.mail.outcomes import How
 
 _TAG = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]+')

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hosting.imap import rights as rights_model
 from hosting.imap.commands import Flags
+from hosting.imap.sharing import rights as rights_model
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
 

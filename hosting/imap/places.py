@@ -8,11 +8,11 @@ Standards: RFC 9051 §5.1, RFC 2342, RFC 4314 §4 (which right a command needs),
 
 from __future__ import annotations
 
-from hosting.imap import rights
 from hosting.imap.effects import Flow
-from hosting.imap.other_users import PREFIX, ROOT, Others, Owner, Shared
 from hosting.imap.place import Place
 from hosting.imap.session import Session
+from hosting.imap.sharing import rights
+from hosting.imap.sharing.other_users import PREFIX, ROOT, Others, Owner, Shared
 from storage.errors import NotFound, NotPermitted
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox

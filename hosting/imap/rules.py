@@ -9,37 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from hosting.imap import (
-    acl,
-    acl_grammar,
-    append,
-    copying,
-    expunge,
-    fetch,
-    general,
-    layers,
-    listing,
-    mailboxes,
-    metadata,
-    multisearch,
-    notify,
-    quota,
-    replace,
-    search,
-    selecting,
-    signin,
-    uid_batches,
-)
 from hosting.imap import commands as c
-from hosting.imap import search_commands as sc
-from hosting.imap import status as status_command
-from hosting.imap import store as store_command
-from hosting.imap.append_commands import Append, Replace
-from hosting.imap.layer_grammar import Compress, Unauthenticate
-from hosting.imap.metadata_grammar import GetMetadata, SetMetadata
-from hosting.imap.notify_grammar import Notify
+from hosting.imap import general, signin
+from hosting.imap.fetching import fetch
+from hosting.imap.mailboxes import creating, listing, metadata, quota, selecting
+from hosting.imap.mailboxes import status as status_command
+from hosting.imap.mailboxes.metadata_grammar import GetMetadata, SetMetadata
+from hosting.imap.news import notify
+from hosting.imap.news.notify_grammar import Notify
+from hosting.imap.searching import multisearch, search, uid_batches
+from hosting.imap.searching import search_commands as sc
+from hosting.imap.searching.uid_batches_grammar import UidBatches
 from hosting.imap.session import News, Rule, State
-from hosting.imap.uid_batches_grammar import UidBatches
+from hosting.imap.sharing import acl, acl_grammar
+from hosting.imap.shell import layers
+from hosting.imap.shell.layer_grammar import Compress, Unauthenticate
+from hosting.imap.storing import append, copying, expunge, replace
+from hosting.imap.storing import store as store_command
+from hosting.imap.storing.append_commands import Append, Replace
 
 _ANY = frozenset({State.GREETED, State.SIGNED_IN, State.SELECTED})
 _GREETED = frozenset({State.GREETED})
@@ -87,11 +74,11 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Enable: _rule(general.enable, _SIGNED_IN, _expunges),
     c.Namespace: _rule(general.namespace, _SIGNED_IN, _expunges),
     c.Select: _rule(selecting.select, _SIGNED_IN, _none),
-    c.Create: _write(mailboxes.create, _SIGNED_IN, _expunges),
-    c.Delete: _write(mailboxes.delete, _SIGNED_IN, _expunges),
-    c.Rename: _write(mailboxes.rename, _SIGNED_IN, _expunges),
-    c.Subscribe: _rule(mailboxes.subscribe, _SIGNED_IN, _expunges),
-    c.Unsubscribe: _rule(mailboxes.unsubscribe, _SIGNED_IN, _expunges),
+    c.Create: _write(creating.create, _SIGNED_IN, _expunges),
+    c.Delete: _write(creating.delete, _SIGNED_IN, _expunges),
+    c.Rename: _write(creating.rename, _SIGNED_IN, _expunges),
+    c.Subscribe: _rule(creating.subscribe, _SIGNED_IN, _expunges),
+    c.Unsubscribe: _rule(creating.unsubscribe, _SIGNED_IN, _expunges),
     c.ListMailboxes: _rule(listing.list_mailboxes, _SIGNED_IN, _expunges),
     c.ListSubscribed: _rule(listing.list_subscribed, _SIGNED_IN, _expunges),
     c.Status: _rule(status_command.status, _SIGNED_IN, _expunges),

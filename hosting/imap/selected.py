@@ -23,7 +23,7 @@ from hosting.imap.commands import STAR, SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
 from hosting.imap.replies import Bad, MailboxGone
-from hosting.imap.rights import flag_mask
+from hosting.imap.sharing.rights import flag_mask
 from storage.errors import Gone
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet

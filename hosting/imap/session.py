@@ -18,23 +18,23 @@ from enum import Enum, auto
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap import capabilities, replies, uid_only
-from hosting.imap.access_events import signing_out
-from hosting.imap.annotation_news import AnnotationNews
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
-from hosting.imap.contexts import Contexts
 from hosting.imap.counters import Counters
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Flow, Handling, blocking
 from hosting.imap.faults import where
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
-from hosting.imap.listening import Listening
-from hosting.imap.other_users import Others, SharedMailboxes, counted
+from hosting.imap.news.annotation_news import AnnotationNews
+from hosting.imap.news.listening import Listening
+from hosting.imap.news.watches import Watches
 from hosting.imap.registry import Registry
+from hosting.imap.searching.contexts import Contexts
+from hosting.imap.searching.threads import Threads
 from hosting.imap.selected import Selected
-from hosting.imap.threads import Threads
-from hosting.imap.watches import Watches
+from hosting.imap.sharing.access_events import signing_out
+from hosting.imap.sharing.other_users import Others, SharedMailboxes, counted
 from storage.clock import Clock
 from storage.directory.terms import READ_ONLY
 from storage.errors import CleanmailError

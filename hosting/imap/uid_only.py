@@ -1,6 +1,6 @@
 """UIDONLY: once a client has enabled it there are no message numbers, in neither direction.
 
-FETCH responses become UIDFETCH, EXPUNGE becomes VANISHED (`hosting.imap.selected`, `hosting.imap.fetch_items`), and a
+FETCH responses become UIDFETCH, EXPUNGE becomes VANISHED (`selected`, `fetching.fetch_items`), and a
 command that has numbers of messages in it, or would answer with them, is refused.
 
 Standards: RFC 9586 §3.
@@ -9,7 +9,7 @@ Standards: RFC 9586 §3.
 from __future__ import annotations
 
 from hosting.imap.commands import Command, Select
-from hosting.imap.search_commands import AllKeys, EitherKey, FuzzyKey, Key, MultiSearch, NotKey, NumbersKey
+from hosting.imap.searching.search_commands import AllKeys, EitherKey, FuzzyKey, Key, MultiSearch, NotKey, NumbersKey
 
 REFUSED = "[UIDREQUIRED] Use UIDs: UIDONLY is enabled."
 

@@ -7,7 +7,7 @@ from hosting.auth.mailbox_rights import RemoteRights
 from hosting.composition import Parts
 from hosting.ending import LettingGo
 from hosting.imap.counters import Counters
-from hosting.imap.service import ImapService, Listener
+from hosting.imap.shell.service import ImapService, Listener
 from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService

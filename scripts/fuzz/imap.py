@@ -21,14 +21,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hosting.imap import utf7
-from hosting.imap.append_commands import Append, Replace, Text, Url
 from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
-from hosting.imap.patterns import Pattern
+from hosting.imap.mailboxes.patterns import Pattern
 from hosting.imap.replies import printable
-from hosting.imap.urls import BadUrl, parse, shown
-from hosting.imap.wire import Wire
+from hosting.imap.shell.wire import Wire
+from hosting.imap.storing.append_commands import Append, Replace, Text, Url
+from hosting.imap.storing.urls import BadUrl, parse, shown
 from storage.errors import InvalidInput
 
 LIMITS = Limits(message=5000, literal=500, early_literal=50, line=2000, swallowed=4000, nesting=12, ranges=50)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, new_mail_town
 
-from hosting.imap import rights
 from hosting.imap.capability_table import TABLE
+from hosting.imap.sharing import rights
 from storage.errors import InvalidInput
 from storage.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 

@@ -243,7 +243,7 @@ def test_each_code_is_there_once_with_one_reason() -> None:
 def test_the_table_has_what_the_sources_send() -> None:
     """Codes in texts of answers, those that refusals are made with, and those that errors become."""
     sent = {code.decode() for code in replies._CODES.values()}
-    for source in Path(imap.__file__).parent.glob("*.py"):
+    for source in Path(imap.__file__).parent.rglob("*.py"):
         text = re.sub(r'""".*?"""|#[^\n]*', "", source.read_text(encoding="utf-8"), flags=re.DOTALL)
         sent |= set(re.findall(r'(?:Refused\(\s*f?b?"|b"(?=BAD|UNDEFINED)|\[)([A-Z][A-Z-]{3,})(?=["\] ])', text))
     told = {code.word.partition(" ")[0] for code in TABLE if not code.never}

@@ -11,7 +11,7 @@ import pytest
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
-from hosting.imap import contexts
+from hosting.imap.searching import contexts
 from storage.mail.messages import NewMessage
 
 SUBJECTS = ("delta", "alpha", "charlie", "bravo", "echo", "foxtrot")

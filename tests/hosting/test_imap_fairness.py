@@ -12,15 +12,16 @@ from imap_town import MailTown
 from twisted.internet.task import Clock
 
 from hosting.auth.signin import Principal
-from hosting.imap import connection as shell
-from hosting.imap import esearch, listing
-from hosting.imap import service as service_module
-from hosting.imap.connection import Connection
 from hosting.imap.counters import Counters
 from hosting.imap.decoder import Decoder, Frame
 from hosting.imap.effects import Handling, Work
-from hosting.imap.service import ImapService
+from hosting.imap.mailboxes import listing
+from hosting.imap.searching import esearch
 from hosting.imap.session import Session
+from hosting.imap.shell import connection as shell
+from hosting.imap.shell import service as service_module
+from hosting.imap.shell.connection import Connection
+from hosting.imap.shell.service import ImapService
 from storage.changes import Gap
 from storage.mail.messages import NewMessage
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hosting.imap import commands as c
-from hosting.imap import search_commands as sc
-from hosting.imap.append_commands import Append, Text, Upload
 from hosting.imap.decoder import Frame
 from hosting.imap.grammar import BadCommand, Grammar
 from hosting.imap.limits import Limits
+from hosting.imap.searching import search_commands as sc
+from hosting.imap.storing.append_commands import Append, Text, Upload
 from storage.values import DELETED, FLAGGED, SEEN
 
 

@@ -19,9 +19,9 @@ from imap_server import RunningServer, in_reactor, running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.decoder import Frame
-from hosting.imap.deflate import PIECE, Broken, Deflated, Inflated
 from hosting.imap.limits import Limits
-from hosting.imap.wire import Wire
+from hosting.imap.shell.deflate import PIECE, Broken, Deflated, Inflated
+from hosting.imap.shell.wire import Wire
 from storage.mail.messages import NewMessage
 
 LOGIN = f'C: x LOGIN alice@example.test "{PASSWORD}"\nS: x OK …\n'
@@ -384,7 +384,7 @@ def test_a_client_that_vanishes_leaves_nothing(server: RunningServer) -> None:
 def test_of_many_compressed_connections_few_keep_their_streams(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hosting.imap.service._AWAKE", 1)
+    monkeypatch.setattr("hosting.imap.shell.service._AWAKE", 1)
     clients = [connect(server) for _ in range(3)]
 
     def streams() -> int:

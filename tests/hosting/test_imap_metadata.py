@@ -13,7 +13,7 @@ from imap_town import PASSWORD, MailTown, new_mail_town
 from hosting.imap.cursor import Cursor, Malformed
 from hosting.imap.decoder import Frame
 from hosting.imap.limits import Limits
-from hosting.imap.metadata_grammar import INFINITY, GetMetadata, SetMetadata, get_metadata, set_metadata
+from hosting.imap.mailboxes.metadata_grammar import INFINITY, GetMetadata, SetMetadata, get_metadata, set_metadata
 
 LIMITS = Limits(
     annotation=2000, annotations=10, annotation_octets=30_000, comment="Grüße", admin="mailto:postmaster@example.test"

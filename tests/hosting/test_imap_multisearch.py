@@ -9,7 +9,7 @@ import pytest
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
-from hosting.imap import filters, multisearch
+from hosting.imap.searching import filters, multisearch
 from storage.mail.annotations import SERVER, AnnotationLimits
 from storage.mail.messages import NewMessage
 

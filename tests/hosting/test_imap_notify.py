@@ -12,9 +12,9 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
-from hosting.imap.interests import NAME, NEW, Interests
-from hosting.imap.notify_grammar import Group
-from hosting.imap.watches import Watch
+from hosting.imap.news.interests import NAME, NEW, Interests
+from hosting.imap.news.notify_grammar import Group
+from hosting.imap.news.watches import Watch
 from storage.changes import AccountChanged, RightsChanged, Subscriber
 from storage.mail.messages import NewMessage
 from storage.values import SEEN, AccountId, UidSet

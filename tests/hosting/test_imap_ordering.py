@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosting.imap import ordering
-from hosting.imap.ordering import stable
+from hosting.imap.searching import ordering
+from hosting.imap.searching.ordering import stable
 
 
 @given(st.lists(st.integers(0, 20), max_size=200), st.integers(1, 9), st.booleans())

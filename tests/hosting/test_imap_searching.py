@@ -11,12 +11,12 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
-from hosting.imap.esearch import window
-from hosting.imap.ordering import stable
-from hosting.imap.relevance import levels
-from hosting.imap.search_commands import TextKey
+from hosting.imap.searching.esearch import window
+from hosting.imap.searching.ordering import stable
+from hosting.imap.searching.relevance import levels
+from hosting.imap.searching.search_commands import TextKey
+from hosting.imap.searching.sorting import displayed
 from hosting.imap.session import Session
-from hosting.imap.sorting import displayed
 from storage.mail.messages import NewMessage
 from storage.mime.message import read_message
 from storage.mime.render import envelope

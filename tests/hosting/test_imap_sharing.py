@@ -18,10 +18,10 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.config import Config
 from hosting.feed_round import FeedRound, make_fetcher
-from hosting.imap import other_users
 from hosting.imap.decoder import Frame
 from hosting.imap.effects import Work
 from hosting.imap.session import State
+from hosting.imap.sharing import other_users
 from storage.changes import RightsChanged, Subscriber
 from storage.directory import mailbox_rights
 from storage.directory.mailbox_rights import ANYONE

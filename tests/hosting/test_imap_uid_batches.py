@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
-from hosting.imap import uid_batches
 from hosting.imap.limits import Limits
+from hosting.imap.searching import uid_batches
 from storage.mail.messages import NewMessage
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosting.imap.commands import Section
-from hosting.imap.urls import BadUrl, MessageUrl, parse, shown
+from hosting.imap.storing.urls import BadUrl, MessageUrl, parse, shown
 
 REST = 1 << 63
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosting.imap import encode, utf7
-from hosting.imap.patterns import Pattern
+from hosting.imap.mailboxes.patterns import Pattern
 from hosting.imap.replies import UNEXPECTED, Bad, Refused, refusal
-from hosting.imap.thread import Threadable, ordered_subject, references
+from hosting.imap.searching.thread import Threadable, ordered_subject, references
 from storage import errors
 from storage.collections.conditions import Violated
 from storage.values import DRAFT, SEEN

@@ -16,7 +16,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet import threads
 
 from hosting.imap.counters import Counters
-from hosting.imap.service import ImapService, Listener
+from hosting.imap.shell.service import ImapService, Listener
 from hosting.tls import ReloadableContext, make_self_signed
 from storage.changes import Subscriber
 

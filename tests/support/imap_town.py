@@ -17,11 +17,11 @@ from hosting.auth.throttle import Throttle
 from hosting.auth.verifier import Verifier
 from hosting.imap.counters import Counters
 from hosting.imap.limits import Limits
-from hosting.imap.other_users import SharedMailboxes
 from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
+from hosting.imap.searching.threads import Threads
 from hosting.imap.session import Services
-from hosting.imap.threads import Threads
+from hosting.imap.sharing.other_users import SharedMailboxes
 from storage.clock import FixedClock
 from storage.directory.provisioning import Provisioning
 from storage.installation import Installation

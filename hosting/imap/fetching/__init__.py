@@ -1,0 +1,1 @@
+"""FETCH: its grammar, what each item needs, and the responses."""

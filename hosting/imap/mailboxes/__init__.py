@@ -1,0 +1,1 @@
+"""Mailboxes as things: LIST, SELECT, STATUS, CREATE and so on, quota, annotations."""

@@ -1,0 +1,1 @@
+"""What clients are told without asking: NOTIFY, IDLE, annotations."""

@@ -1,0 +1,1 @@
+"""SEARCH, SORT, THREAD and what goes by their keys: results in parts, kept up to date, over many mailboxes."""

@@ -1,0 +1,152 @@
+"""ESEARCH responses: what RETURN (…) asks for of the messages that a search found.
+
+Standards: RFC 9051 §7.3.4, RFC 4731, RFC 5267 §3 (ESORT) and §4.4, RFC 9394 (PARTIAL), RFC 6203 §4 (RELEVANCY),
+RFC 7162 §3.1.10 (MODSEQ), RFC 7377 §2.1 (correlators).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hosting.imap.effects import Flow
+from hosting.imap.encode import quoted
+from hosting.imap.searching.search_commands import Partial
+from hosting.imap.selected import Selected
+
+_SLICE = 10_000  # numbers that are written before others are served
+_SILENT = frozenset({"SAVE"})  # with nothing else, no response is sent (RFC 5182 §2.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Positions of the messages found, in mailbox order, and in the order that was asked for."""
+
+    selected: Selected
+    found: Sequence[int]
+    order: Sequence[int]
+    by_uid: bool
+    with_modseq: bool = False
+    scores: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def is_sorted(self) -> bool:
+        return self.order is not self.found
+
+
+def names(selected: Selected, positions: Sequence[int], by_uid: bool) -> Sequence[int]:
+    """UIDs or message numbers of positions."""
+    if isinstance(positions, range) and positions:
+        if not by_uid:
+            return range(positions[0] + 1, positions[-1] + 2)
+        return selected.uids[positions[0] : positions[-1] + 1]
+    if by_uid:
+        uids = selected.uids
+        return [uids[at] for at in positions]
+    return [at + 1 for at in positions]
+
+
+def named(selected: Selected, positions: Sequence[int], by_uid: bool) -> Flow[Sequence[int]]:
+    """The same of many, in slices."""
+    if isinstance(positions, range) or len(positions) <= _SLICE:
+        return names(selected, positions, by_uid)
+    found = array("I")
+    for start in range(0, len(positions), _SLICE):
+        found.extend(names(selected, positions[start : start + _SLICE], by_uid))
+        yield b""  # others are served between slices
+    return found
+
+
+def listed(numbers: Sequence[int]) -> Flow[bytes]:
+    """Numbers with a space before each."""
+    parts: list[bytes] = []
+    for start in range(0, len(numbers), _SLICE):
+        parts.append(b" " + " ".join(map(str, numbers[start : start + _SLICE])).encode("ascii"))
+        yield b""  # others are served between slices
+    return b"".join(parts)
+
+
+def as_set(numbers: Sequence[int]) -> Flow[bytes]:
+    """A set in the order of its numbers: ranges only upwards (RFC 5267 §3.2). NIL if there are none."""
+    texts: list[str] = []
+    first, last = 0, -1  # the range that may go on
+    for start in range(0, len(numbers), _SLICE):
+        ranges: list[str] = []
+        for number in numbers[start : start + _SLICE]:
+            if number != last + 1:
+                if first:
+                    ranges.append(_range(first, last))
+                first = number
+            last = number
+        texts.append(",".join(ranges))
+        yield b""  # others are served between slices
+    if first:
+        texts.append(_range(first, last))
+    return ",".join(filter(None, texts)).encode("ascii") or b"NIL"
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}:{last}"
+
+
+def window(results: Sequence[int], partial: Partial) -> Sequence[int]:
+    """The part of the results that PARTIAL means (RFC 9394 §3.1)."""
+    first, last = sorted(partial)
+    if first > 0:
+        return results[first - 1 : last]
+    count = len(results)
+    return results[max(0, count + first) : max(0, count + last + 1)]
+
+
+def to_save(results: Results, returned: frozenset[str], partial: Partial | None) -> Sequence[int]:
+    """The positions that "$" names afterwards (RFC 5182 §2.1, RFC 9394 §3.2)."""
+    found, order = results.found, results.order
+    if not found or returned & {"ALL", "COUNT"} or not (returned & {"MIN", "MAX"} or partial):
+        return found
+    kept = set(window(order, partial)) if partial else set()
+    if "MIN" in returned:
+        kept.add(order[0])
+    if "MAX" in returned:
+        kept.add(order[-1])
+    return sorted(kept)
+
+
+def highest_modseq(selected: Selected, positions: Sequence[int]) -> int:
+    _mine, current = selected.view_positions(positions)
+    modseqs = selected.view.modseqs
+    return max((modseqs[at] for at in current), default=0)
+
+
+def response(
+    tag: bytes, results: Results, returned: frozenset[str], partial: Partial | None, correlators: bytes = b""
+) -> Flow[bytes]:
+    """`* ESEARCH …`; empty where none is due."""
+    if returned == _SILENT:
+        return b""
+    words = [b"* ESEARCH (TAG %b%b)" % (quoted(tag), correlators)]
+    if results.by_uid:
+        words.append(b"UID")
+    told = results.order
+    all_names = yield from named(results.selected, told, results.by_uid)
+    if all_names:
+        if "MIN" in returned:
+            words.append(b"MIN %d" % all_names[0])
+        if "MAX" in returned:
+            words.append(b"MAX %d" % all_names[-1])
+        if "ALL" in returned:
+            words.append(b"ALL " + (yield from as_set(all_names)))
+    if partial is not None:
+        told = window(told, partial)
+        shown = yield from as_set(window(all_names, partial))
+        if partial[0] > partial[1] > 0:
+            partial = (partial[1], partial[0])  # RFC 5267 §4.4: 4:2 means 2:4
+        words.append(b"PARTIAL (%d:%d %b)" % (*partial, shown))
+    if "COUNT" in returned:
+        words.append(b"COUNT %d" % len(all_names))
+    if results.with_modseq and results.found:
+        highest = highest_modseq(results.selected, to_save(results, returned, partial))
+        words.append(b"MODSEQ %d" % highest)
+    if "RELEVANCY" in returned and told:
+        words.append(b"RELEVANCY (%b)" % b" ".join([b"%d" % results.scores.get(at, 100) for at in told]))
+    return b" ".join(words) + b"\r\n"

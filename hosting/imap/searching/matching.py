@@ -1,0 +1,340 @@
+"""Finds the messages that match a search key, among those that the client was told of.
+
+The tree is walked with a list of positions that every key narrows: cheap keys (flags, numbers, dates, sizes) first,
+text last and only among what is left. Text goes to the index in steps, the first of them inline; the rest are Work.
+
+Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6203 (FUZZY), RFC 7162 §3.1.5, RFC 8474 §6.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import compress
+from typing import Final, Protocol
+
+from hosting.imap import commands as c
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.searching import relevance
+from hosting.imap.searching import search_commands as sc
+from hosting.imap.searching.progress import Progress
+from hosting.imap.searching.savedate import find as saved_then
+from hosting.imap.selected import Selected
+from storage.mime.dates import parse_date
+
+_DAY = 86400
+_ZONES = 15 * 3600  # no zone is further from UTC
+_ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
+_ROWS = 250
+_MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
+_MANY = 50_000  # messages whose texts are looked for by a worker from the first step on
+_SLICE = 16_000  # positions that a cheap key looks at before others are served
+_SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
+_OF_COLUMNS: Final = (sc.TextKey, sc.DateKey, sc.SizeKey, sc.WithinKey)
+_OF_VIEW: Final = (
+    sc.FlagKey, sc.KeywordKey, sc.RecentKey, sc.NumbersKey, sc.ModSeqKey, sc.SizeKey, sc.WithinKey,
+)  # fmt: skip
+_COST: Final[dict[type[sc.Key], int]] = {
+    sc.FuzzyKey: 10, sc.TextKey: 9, sc.ObjectKey: 6, sc.SavedKey: 6, sc.EitherKey: 5, sc.NotKey: 4, sc.AllKeys: 3,
+}  # fmt: skip
+
+
+def of_view(key: sc.Key) -> bool:
+    """Whether flags, numbers, sizes and dates of arrival decide, which are in memory."""
+    match key:
+        case sc.AllKeys(keys):
+            return all(map(of_view, keys))
+        case sc.NotKey(inner):
+            return of_view(inner)
+        case sc.EitherKey(left, right):
+            return of_view(left) and of_view(right)
+        case sc.DateKey():
+            return not key.sent
+    return isinstance(key, _OF_VIEW)
+
+
+def uses_columns(key: sc.Key) -> bool:
+    """Whether it looks at columns that a view reads when they are wanted."""
+    match key:
+        case sc.AllKeys(keys):
+            return any(map(uses_columns, keys))
+        case sc.NotKey(inner):
+            return uses_columns(inner)
+        case sc.EitherKey(left, right):
+            return uses_columns(left) or uses_columns(right)
+    return isinstance(key, _OF_COLUMNS)
+
+
+class Column(Protocol):
+    def __getitem__(self, position: int, /) -> int: ...
+
+
+class _Moved:
+    """A column of the view, by positions of a client that was not told of an expunge yet; 0 for what is gone."""
+
+    __slots__ = ("_column", "_current", "_mine")
+
+    def __init__(self, column: Sequence[int], mine: Sequence[int], current: Sequence[int]) -> None:
+        self._column = column
+        self._mine = mine
+        self._current = current
+
+    def __getitem__(self, position: int) -> int:
+        uid, current = self._mine[position], self._current
+        at = bisect_left(current, uid)
+        return self._column[at] if at < len(current) and current[at] == uid else 0
+
+
+class Matcher:
+    """One search over a mailbox. `now` is the time for YOUNGER and OLDER; `scoring` fills `scores` for FUZZY keys."""
+
+    def __init__(
+        self, selected: Selected, now: float, *, progress: Progress | None = None, scoring: bool = False
+    ) -> None:
+        self._selected = selected
+        self._view = selected.view
+        self._now = int(now)
+        self._progress = progress
+        self._scoring = scoring
+        self._scores: dict[int, list[int]] = {}
+        self._sets: dict[tuple[c.SequenceSet, bool], Sequence[int]] = {}
+
+    def _values(self, column: Sequence[int]) -> Column:
+        """A column of the view as it is now, by the client's positions: messages may go while a search works."""
+        if not self._selected.stale:
+            return column
+        return _Moved(column, self._selected.uids, self._view.uids)
+
+    @property
+    def scores(self) -> dict[int, int]:
+        """How well positions match what was asked for loosely, from 1 to 100 (RFC 6203 §4)."""
+        return {at: sum(each) // len(each) for at, each in self._scores.items()}
+
+    def find(self, key: sc.Key, among: Sequence[int] | None = None) -> Flow[Sequence[int]]:
+        """Ascending positions of the messages that match, of all or of some (ascending, too)."""
+        selected = self._selected
+        if among is None:
+            among = range(selected.told)
+        if selected.stale:
+            present: list[int] = []
+            for start in range(0, len(among), _SLICE // 4):
+                present += selected.view_positions(among[start : start + _SLICE // 4])[0]
+                yield b""  # others are served between slices
+            among = present
+        return (yield from self._narrow(key, among))
+
+    def _columns_ready(self) -> Flow[None]:
+        if self._view.columns_missing > _MANY_COLUMNS:
+            yield from blocking(self._view.prepare_columns)
+
+    def _narrow(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        if not among:
+            return among
+        if uses_columns(key):
+            yield from self._columns_ready()
+        if of_view(key):
+            size = _SLICE // 4 if self._selected.stale else _SLICE  # positions are looked up one by one then
+            if len(among) <= size:
+                return self._cheap(key, among)
+            kept: list[int] = []
+            for start in range(0, len(among), size):
+                kept += self._cheap(key, among[start : start + size])
+                yield b""  # others are served between slices
+            return among if len(kept) == len(among) else kept
+        match key:
+            case sc.AllKeys(keys):
+                for one in sorted(keys, key=_cost):
+                    among = yield from self._narrow(one, among)
+                return among
+            case sc.NotKey(inner):
+                found = set((yield from self._narrow(inner, among)))
+                yield b""
+                return [at for at in among if at not in found]
+            case sc.EitherKey():
+                left, right = sorted((key.left, key.right), key=_cost)
+                first = set((yield from self._narrow(left, among)))
+                rest = [at for at in among if at not in first]
+                second = set((yield from self._narrow(right, rest)))
+                yield b""
+                return [at for at in among if at in first or at in second]
+            case sc.FuzzyKey(inner):
+                return (yield from self._fuzzy(inner, among))
+            case sc.TextKey():
+                return (yield from self._text(key, among))
+            case sc.DateKey():
+                return (yield from self._sent(key, among))
+            case sc.ObjectKey():
+                return (yield from self._object(key, among))
+            case sc.SavedKey():
+                return (yield from saved_then(self._selected, key, among))
+        raise TypeError(type(key).__name__)
+
+    def _fuzzy(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        found = yield from self._narrow(relevance.loosened(key), among)
+        if not self._scoring:
+            return found
+        looked_at = False
+        for text in relevance.texts(key):
+            looked_at = True
+            best: dict[int, int] = {}
+            near = found
+            for closer, score in relevance.levels(text):
+                near = yield from self._narrow(closer, near)
+                best.update(dict.fromkeys(near, score))
+            for at, score in best.items():
+                self._scores.setdefault(at, []).append(score)
+        if not looked_at:
+            for at in found:
+                self._scores.setdefault(at, []).append(relevance.EXACT)
+        return found
+
+    def _cheap(self, key: sc.Key, among: Sequence[int]) -> Sequence[int]:
+        """For keys that the view alone decides."""
+        view, selected = self._view, self._selected
+        match key:
+            case sc.AllKeys(keys):
+                for one in keys:
+                    among = self._cheap(one, among)
+                return among
+            case sc.NotKey(inner):
+                found = set(self._cheap(inner, among))
+                return [at for at in among if at not in found]
+            case sc.EitherKey(left, right):
+                first, second = set(self._cheap(left, among)), set(self._cheap(right, among))
+                return [at for at in among if at in first or at in second]
+            case sc.FlagKey(bit, is_set):
+                flags = self._values(view.flags)
+                if is_set:
+                    return [at for at in among if flags[at] & bit]
+                return [at for at in among if not flags[at] & bit]
+            case sc.KeywordKey(name, is_set):
+                bits = [bit for bit, known in view.keywords.items() if known.lower() == name.lower()]
+                if not bits:
+                    return () if is_set else among
+                return self._cheap(sc.FlagKey(1 << bits[0], is_set), among)
+            case sc.RecentKey(kind):
+                flags, uids, is_recent = self._values(view.flags), selected.uids, selected.is_recent
+                if kind == "OLD":
+                    return [at for at in among if not is_recent(uids[at])]
+                return [at for at in among if is_recent(uids[at]) and (kind == "RECENT" or not flags[at] & 1)]
+            case sc.NumbersKey(numbers, by_uid):
+                return _common(among, self._positions(numbers, by_uid))
+            case sc.ModSeqKey(modseq):
+                modseqs = self._values(view.modseqs)
+                return [at for at in among if modseqs[at] >= modseq]
+            case sc.SizeKey(larger, size):
+                sizes = self._values(view.columns().sizes)
+                if larger:
+                    return [at for at in among if sizes[at] > size]
+                return [at for at in among if sizes[at] < size]
+            case sc.DateKey(kind, day):
+                columns = view.columns()  # the day that INTERNALDATE shows, in its own zone (RFC 9051 §6.4.4)
+                dates, zones = self._values(columns.internal_dates), self._values(columns.internal_zones)
+                return [at for at in among if _compares(kind, (dates[at] + zones[at] * 60) // _DAY, day)]
+            case sc.WithinKey(younger, seconds):
+                dates, since = self._values(view.columns().internal_dates), self._now - seconds
+                return [at for at in among if (dates[at] >= since) is younger]
+        raise TypeError(type(key).__name__)
+
+    def _positions(self, numbers: c.SequenceSet, by_uid: bool) -> Sequence[int]:
+        """What a set means, found out once for all slices."""
+        known = self._sets.get((numbers, by_uid))
+        if known is None:
+            known = self._sets[numbers, by_uid] = self._selected.positions(numbers, by_uid, lenient=True)
+        return known
+
+    def _text(self, key: sc.TextKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        column = self._view.columns().message_ids
+        ids = self._values(column)
+        field, name = (key.field, "") if not key.header or key.field in _SHORT else ("header", key.field)
+        if not key.needle:
+            if not key.header and key.field not in _SHORT:
+                return among
+            field, name = "header", key.field  # an empty needle: the field is there at all
+        if ids is column and isinstance(among, range):
+            wanted = column[among.start : among.stop]
+        else:
+            wanted = array("Q")
+            for start in range(0, len(among), _SLICE):
+                wanted.extend([ids[at] for at in among[start : start + _SLICE]])
+                yield b""  # others are served between slices
+        lookup = self._selected.account.index.lookup(field, key.needle, wanted, name)
+        finished = lookup.step() if len(wanted) <= _MANY else (yield from blocking(lookup.step))
+        while not finished:
+            finished = yield from blocking(lookup.step)
+            if self._progress is not None:
+                yield self._progress.told()
+        found: list[int] = []
+        for start in range(0, len(among), _SLICE):
+            part = slice(start, start + _SLICE)
+            found += compress(among[part], map(lookup.matches.__contains__, wanted[part]))
+            yield b""  # others are served between slices
+        return found
+
+    def _sent(self, key: sc.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        """By the date as it was written: near midnight the zone decides, and the envelope is asked."""
+        dates = self._values(self._view.columns().sent_dates)
+        clear: set[int] = set()
+        unclear: list[int] = []
+        for at in among:
+            low, high = (dates[at] - _ZONES) // _DAY, (dates[at] + _ZONES) // _DAY
+            answers = {_compares(key.kind, day, key.day) for day in range(low, high + 1)}
+            if len(answers) == 2:
+                unclear.append(at)
+            elif answers.pop():
+                clear.add(at)
+        messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
+        for start in range(0, len(unclear), _ROWS):
+            part = unclear[start : start + _ROWS]
+            first, last = uids[part[0]], uids[part[-1]]
+            if last - first > 4 * _ROWS:
+                rows = []
+                for at in part:
+                    rows += messages.fetch_rows(mailbox_id, uids[at], uids[at], ("uid", "envelope"))
+            else:
+                rows = messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"))
+            envelopes: dict[int, bytes] = {row[0]: row[1] for row in rows}
+            clear.update(at for at in part if _sent_on(key, envelopes.get(uids[at], b""), dates[at]))
+            yield b""  # others are served between slices
+        return [at for at in among if at in clear]
+
+    def _object(self, key: sc.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
+        messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
+        column = "thread_id" if key.thread else "email_id"
+
+        def work() -> set[int]:
+            rows = messages.fetch_rows(mailbox_id, uids[among[0]], uids[among[-1]], ("uid", column))
+            return {uid for uid, name in rows if name == key.id}
+
+        found = yield from blocking(work)
+        return [at for at in among if uids[at] in found]
+
+
+def _cost(key: sc.Key) -> int:
+    return _COST.get(type(key), 0)
+
+
+def _common(among: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
+    """What two ascending sequences have in common."""
+    if not among:
+        return among
+    if isinstance(positions, range):
+        if positions.start <= among[0] and among[-1] < positions.stop:
+            return among
+        return [at for at in among if at in positions]
+    wanted = set(positions[bisect_left(positions, among[0]) : bisect_right(positions, among[-1])])
+    return [at for at in among if at in wanted]
+
+
+def _compares(kind: str, day: int, wanted: int) -> bool:
+    if kind == "BEFORE":
+        return day < wanted
+    return day == wanted if kind == "ON" else day >= wanted
+
+
+def _sent_on(key: sc.DateKey, envelope: bytes, sent: int) -> bool:
+    match = _ENVELOPE_DATE.match(envelope)
+    written = parse_date(match[1]) if match else None
+    return _compares(key.kind, written.local_day if written else sent // _DAY, key.day)

@@ -1,0 +1,158 @@
+"""SORT: what positions are ordered by.
+
+Columns of the view and of content rows; rows are read by a worker in slices. Ties stay in mailbox order.
+
+Standards: RFC 5256 §2.2 and §3 (keys), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 6203 §6 (RELEVANCY), RFC 5255 §4.6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.searching.ordering import stable
+from hosting.imap.searching.progress import Progress
+from hosting.imap.selected import Selected
+from storage.mime.casemap import casemap
+from storage.mime.decode import decode_words
+
+Order = tuple[tuple[str, bool], ...]  # key, and whether reversed; the most important first
+Value = Callable[[int], Any]  # of a position
+
+_ROWS: Final = {"FROM": "sort_from", "TO": "sort_to", "CC": "sort_cc", "SUBJECT": "base_subject"}
+_DISPLAY: Final = {"DISPLAYFROM": 0, "DISPLAYTO": 3}  # address lists of an envelope: from, sender, reply-to, to
+_SLICE = 1000
+_LOOKED_AT = 8000  # positions between two looks at other connections
+_MANY = 5000  # messages whose order is made by a worker
+
+_NSTRING = rb'(?:"((?:[^"\\]|\\.)*+)"|NIL|\{(\d+)\}\r\n)'
+_TOKEN = re.compile(_NSTRING + rb"|[ ()]", re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def ordered(
+    selected: Selected, order: Order, found: Sequence[int], scores: Mapping[int, int], progress: Progress
+) -> Flow[list[int]]:
+    """The positions `found` (ascending) in the order asked for."""
+    result = list(found)
+    for key, reverse in reversed(order):  # stable sorts, the least important first
+        value = yield from values(selected, key, found, scores, progress)
+        if len(result) <= _MANY:
+            result = stable(result, value, reverse=reverse)
+        else:
+            result = yield from blocking(
+                lambda value=value, reverse=reverse, result=result: stable(result, value, reverse=reverse)  # type: ignore[misc]
+            )
+    return result
+
+
+def values(
+    selected: Selected, key: str, found: Sequence[int], scores: Mapping[int, int], progress: Progress | None = None
+) -> Flow[Value]:
+    """What positions among `found` are ordered by; what is gone meanwhile has the least value."""
+    if key == "RELEVANCY":
+        return lambda at: -scores.get(at, 100)
+    if key in _ROWS or key in _DISPLAY:
+        if key in _ROWS:
+            rows = yield from content(selected, found, ("uid", _ROWS[key]), progress, lambda row: str(row[1]))
+        else:
+            asked = ("uid", "envelope")
+            rows = yield from content(selected, found, asked, progress, lambda row: displayed(row[1], key))
+        uids = selected.uids
+        texts: dict[int, str] = {}
+        for start in range(0, len(found), _LOOKED_AT):
+            texts.update({at: rows.pop(uids[at], "") for at in found[start : start + _LOOKED_AT]})
+            yield b""  # others are served between slices
+        return texts.__getitem__
+    view = selected.view
+    if view.columns_missing > _SLICE:
+        yield from blocking(view.prepare_columns)
+    columns = view.columns()
+    column = {"ARRIVAL": columns.internal_dates, "DATE": columns.sent_dates, "SIZE": columns.sizes}[key]
+    if not selected.stale:
+        return column.__getitem__
+    mine, current = selected.view_positions(found)
+    numbers = dict.fromkeys(found, 0)
+    numbers.update((position, column[at]) for position, at in zip(mine, current, strict=True))
+    return numbers.__getitem__
+
+
+def content(
+    selected: Selected,
+    found: Sequence[int],
+    columns: tuple[str, ...],
+    progress: Progress | None = None,
+    made: Callable[[Any], Any] | None = None,
+) -> Flow[dict[int, Any]]:
+    """Content rows of the messages found, by UID; `made` of each row, if that is given."""
+    rows: dict[int, Any] = {}
+    if not found:
+        return rows
+    messages, mailbox_id, uids = selected.account.messages, selected.mailbox_id, selected.uids
+
+    def read(first: int, last: int) -> None:
+        for row in messages.fetch_rows(mailbox_id, first, last, columns):
+            rows[row[0]] = row if made is None else made(row)
+
+    for start in range(0, len(found), _SLICE):
+        part = found[start : start + _SLICE]
+        first, last = uids[part[0]], uids[part[-1]]
+        yield from blocking(lambda first=first, last=last: read(first, last))  # type: ignore[misc]
+        if progress is not None:
+            yield progress.told(start, len(found))
+    return rows
+
+
+def displayed(envelope: bytes, key: str) -> str:
+    """DISPLAYFROM or DISPLAYTO of an envelope as it is sent (RFC 5957 §3, §4)."""
+    address = _first_address(envelope, _DISPLAY[key])
+    if address is None:
+        return ""
+    name, mailbox, host = address
+    if name and (text := casemap(decode_words(name))):
+        return text
+    if mailbox is None:
+        return ""
+    return casemap((mailbox if host is None else mailbox + b"@" + host).decode("utf-8", "replace"))
+
+
+def _first_address(envelope: bytes, wanted: int) -> tuple[bytes | None, bytes | None, bytes | None] | None:
+    """Name, mailbox and host of the first address in a list of the envelope; None if the list is NIL."""
+    at = depth = 0
+    place = -3  # of the element at depth 1: date, subject, then the lists from 0 on
+    strings: list[bytes | None] = []
+    while at < len(envelope):
+        match = _TOKEN.match(envelope, at)
+        if match is None:
+            return None
+        at = match.end()
+        token = match[0]
+        if token == b" ":
+            continue
+        if token == b"(":
+            depth += 1
+            if depth == 2:
+                place += 1
+        elif token == b")":
+            depth -= 1
+        elif depth == 1:
+            place += 1
+            if place >= wanted:
+                return None
+        if depth >= 2 and place > wanted:
+            return None
+        if token in (b"(", b")"):
+            continue
+        text: bytes | None = None
+        if match[2] is not None:
+            text = envelope[at : at + int(match[2])]
+            at += len(text)
+        elif match[1] is not None:
+            text = _ESCAPED.sub(rb"\1", match[1])
+        if depth == 3 and place == wanted:
+            strings.append(text)
+            if len(strings) == 4:
+                return strings[0], strings[2], strings[3]
+    return None

@@ -1,0 +1,1 @@
+"""Twisted's side: sockets, TLS, compression, and the service around all connections."""

@@ -1,0 +1,1 @@
+"""What changes messages: APPEND, REPLACE, STORE, COPY, MOVE, EXPUNGE."""

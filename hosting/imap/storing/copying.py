@@ -1,0 +1,89 @@
+"""COPY and MOVE. Within an account rows only, no file is touched; MOVE is atomic for each message.
+
+Between accounts, and where not all flags may go along, each message is written anew, under the key and the quota of the
+account in which the target lies: what somebody has copied to himself is his, whatever becomes of the source.
+
+Standards: RFC 9051 §6.4.7 and §6.4.8, RFC 6851, RFC 4315 §3 (COPYUID), RFC 7162 §3.2.10, RFC 2180 §4.4, RFC 4314 §4,
+RFC 9585 (INPROGRESS, between slices of what is written anew).
+"""
+
+from __future__ import annotations
+
+from hosting.imap import places
+from hosting.imap.commands import Copy
+from hosting.imap.effects import Flow, blocking
+from hosting.imap.encode import ordered_set
+from hosting.imap.replies import Refused
+from hosting.imap.searching.progress import Progress
+from hosting.imap.session import Session
+from hosting.imap.sharing import rights
+from storage.errors import NotFound, NotPermitted, OverQuota
+from storage.mail.ledger import READ_ONLY
+from storage.mail.messages import Copied, Crossing
+from storage.values import UidSet
+
+
+def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
+    selected = session.mailbox
+    account = selected.account
+    if command.move and selected.read_only:
+        raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
+    if command.move and not rights.has(selected.rights, rights.NEEDED["MOVE"]):
+        raise NotPermitted("The owner of the mailbox does not let you take messages out of it.")
+    try:
+        place = yield from places.find(session, command.mailbox, "i")
+    except NotFound:
+        raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    target = place.mailbox
+    if target.read_only:
+        raise NotPermitted(READ_ONLY)
+    positions = selected.positions(command.numbers, command.by_uid)
+    uids = UidSet.of(selected.uids[position] for position in positions)
+    if not uids:
+        return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
+    only, here = rights.flag_mask(place.rights), account.messages
+    if place.account is not account or only != -1:
+        if session.user.full:
+            raise OverQuota("All accounts of the contract together are above its storage.")
+        there = place.account.messages
+        crossing = here.crossing(there, selected.mailbox_id, uids, target.id, only=only, move=command.move)
+        progress = Progress(session.services.clock, tag)
+        copied = yield from _written_anew(crossing, len(positions), progress)
+    else:
+        transfer = here.move if command.move else here.copy
+        copied = yield from blocking(lambda: transfer(selected.mailbox_id, uids, target.id))
+    if not copied.pairs:
+        if command.by_uid:
+            return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error
+        raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
+    selected.refresh()
+    if place.account is account and target.id == selected.mailbox_id:
+        session.brings(frozenset(uid for _source, uid in copied.pairs))
+    code = _copyuid(copied) if "r" in place.rights else b""  # RFC 4315 §3: who may not open it is not told its UIDs
+    if not command.move:
+        return code + b"Copied."
+    # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
+    yield b"* OK " + code + b"Moved.\r\n"
+    yield from session.tell_result()
+    if session.qresync:
+        return b"[HIGHESTMODSEQ %d] Moved." % selected.told_modseq
+    return b"Moved."
+
+
+def _written_anew(crossing: Crossing, count: int, progress: Progress) -> Flow[Copied]:
+    """In slices between which others are served. When the client leaves meanwhile, nothing was copied."""
+    try:
+        while (yield from blocking(crossing.go_on)):
+            yield progress.told(crossing.done, count)
+        return (yield from blocking(crossing.commit))
+    except BaseException:
+        crossing.abandon()
+        raise
+
+
+def _copyuid(copied: Copied) -> bytes:
+    return b"[COPYUID %d %b %b] " % (
+        copied.uidvalidity,
+        ordered_set(source for source, _target in copied.pairs),
+        ordered_set(uid for _source, uid in copied.pairs),
+    )
