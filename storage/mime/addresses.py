@@ -83,7 +83,7 @@ class _Scanner:
         self.value = value
         self.position = 0
         self.size = len(value)
-        self.comment: bytes | None = None  # the last one
+        self.comment = b""  # the last one; empty: none
         # An opening "(" or quote without its end is passed over, and then nothing behind it is looked through again.
         self.comments = True
         self.quotes = True
@@ -133,9 +133,9 @@ class _Scanner:
             route, mailbox, host = self._angle_address()
         else:
             phrase, self.position = name, start
-            self.comment = None
+            self.comment = b""
             route, (mailbox, host) = None, self._addr_spec()
-            name = self.comment
+            name = self.comment or None
             if host is None and phrase and (b" " in phrase or self._peek() not in b",;"):  # words without an address
                 name, mailbox = phrase, b""
         found.append(Address(name, route, mailbox or b"MISSING_MAILBOX", host or b"MISSING_DOMAIN"))
@@ -252,7 +252,7 @@ class _Scanner:
                 depth -= 1
                 if depth == 0:
                     text = self.value[start : piece.start()]
-                    self.comment = (_ESCAPE.sub(rb"\1", text) if b"\\" in text else text).strip(b" \t\r\n") or None
+                    self.comment = (_ESCAPE.sub(rb"\1", text) if b"\\" in text else text).strip(b" \t\r\n")
                     self.position = piece.end()
                     return True
         return False
