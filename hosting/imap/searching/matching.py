@@ -205,10 +205,10 @@ class Matcher:
                 first, second = set(self._cheap(left, among)), set(self._cheap(right, among))
                 return [at for at in among if at in first or at in second]
             case sc.FlagKey(bit, is_set):
-                of_each = map(self._values(view.flags).__getitem__, among)
+                flags = self._values(view.flags)
                 if is_set:
-                    return [at for at, bits in zip(among, of_each, strict=True) if bits & bit]
-                return [at for at, bits in zip(among, of_each, strict=True) if not bits & bit]
+                    return [at for at in among if flags[at] & bit]
+                return [at for at in among if not flags[at] & bit]
             case sc.KeywordKey(name, is_set):
                 bits = [bit for bit, known in view.keywords.items() if known.lower() == name.lower()]
                 if not bits:
