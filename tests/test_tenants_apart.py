@@ -143,8 +143,8 @@ def test_lists_hold_the_own_mailboxes_alone(mallory: ImapWire, reference: str, p
 
 def test_namespaces_quotas_and_ids_of_others_are_not_there(server: WholeServer, mallory: ImapWire) -> None:
     namespace = mallory.command(b"NAMESPACE").untagged[0].upper()
-    assert re.fullmatch(rb'\* NAMESPACE \(\("" "/"\)\) NIL NIL\r\n', namespace)
-    for root in (b"alice@one.test", b"1", b"../1", b"user/alice"):
+    assert re.fullmatch(rb'\* NAMESPACE \(\("" "/"\)\) \(\("OTHER USERS/" "/"\)\) NIL\r\n', namespace)
+    for root in (b"alice@one.test", b"1", b"../1", b"user/alice", b"Other Users/alice@one.test"):
         assert not mallory.command(b"GETQUOTA {}", root).ok
         assert not mallory.command(b"SETQUOTA {} (STORAGE 1)", root).ok
     with server.imap(ALICE) as alice:
@@ -164,6 +164,23 @@ def test_namespaces_quotas_and_ids_of_others_are_not_there(server: WholeServer, 
     assert mailbox_id and not mallory.command(b"SELECT {}", mailbox_id[1]).ok
     assert not re.search(rb"\* SEARCH \d", mallory.command(b"UID SEARCH TEXT " + TOKEN.encode()).text)
     assert TOKEN.encode() not in mallory.command(b"UID FETCH 1:* (BODY[])").text
+
+
+def test_mailboxes_are_not_shared_across_tenants(server: WholeServer, mallory: ImapWire) -> None:
+    theirs = b"Other Users/alice@one.test/Secret/Plans"
+    with server.imap(ALICE) as alice:
+        assert not alice.command(b"SETACL Secret/Plans {} lrs", MALLORY.encode()).ok
+        assert alice.command(b"SETACL Secret/Plans anyone lrs").ok  # of the own tenant
+    try:
+        absent = mallory.command(b"STATUS {} (MESSAGES)", b"Other Users/nobody@one.test/Secret/Plans")
+        hidden = mallory.command(b"STATUS {} (MESSAGES)", theirs)
+        assert not hidden.ok and hidden.tagged == absent.tagged
+        for command in (b"SELECT {}", b"EXAMINE {}", b"MYRIGHTS {}", b"GETACL {}", b"GETMETADATA {} /shared/comment"):
+            assert not mallory.command(command, theirs).ok
+        assert b"Secret" not in mallory.command(b'LIST "" "*"').text
+    finally:
+        with server.imap(ALICE) as alice:
+            assert alice.command(b"DELETEACL Secret/Plans anyone").ok
 
 
 def test_the_same_words_and_message_ids_join_no_threads_across_tenants(server: WholeServer, mallory: ImapWire) -> None:
