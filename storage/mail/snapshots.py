@@ -29,7 +29,7 @@ _LEVEL = 1
 _HEAD = len(_FORMAT) + 4
 
 _this = (snapshot.c.account_id == bindparam("account"), snapshot.c.mailbox_id == bindparam("mailbox"))
-_select_rows = prepare(select(snapshot.c.modseq, snapshot.c.rows, snapshot.c.columns.is_not(None)).where(*_this))
+_select_rows = prepare(select(snapshot.c.modseq, snapshot.c.rows).where(*_this))
 _select_both = prepare(select(snapshot.c.rows, snapshot.c.columns).where(*_this, snapshot.c.columns.is_not(None)))
 _insert = insert(snapshot)
 _replace = prepare(
@@ -48,7 +48,6 @@ class Picture:
     modseq: int
     rows: list[array[int]]
     columns: list[array[int]] | None = None
-    has_columns: bool = False  # they are kept, but were not read
 
 
 class Snapshots:
@@ -64,7 +63,7 @@ class Snapshots:
         if row is None:
             return None
         arrays = unpack(row[1], ROWS)
-        return Picture(row[0], arrays, has_columns=bool(row[2])) if arrays is not None else None
+        return Picture(row[0], arrays) if arrays is not None else None
 
     def columns(self, connection: Connection, mailbox_id: MailboxId) -> tuple[array[int], list[array[int]]] | None:
         """UIDs of the last snapshot and its columns, if it has them."""

@@ -4,77 +4,50 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli_place import CommandPlace
 
-from hosting import cli, composition, config
+from hosting import composition, config
 from storage.logs.access import AccessEvent
 from storage.values import AccountId, TenantId
 
 EVA, BO, CY, EVE = "eva@acme.test", "bo@acme.test", "cy@acme.test", "eve@other.test"
 
 
-class Installation:
-    def __init__(self, data: Path) -> None:
-        self.data = data
-
-    def run(self, *arguments: str, as_json: bool = True) -> tuple[int, Any]:
-        said = StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
-            status = cli.run(["--data", str(self.data), *(["--json"] if as_json else []), *arguments])
-        return status, said.getvalue() if status or not as_json else json.loads(said.getvalue())
-
-    def done(self, *arguments: str) -> Any:
-        status, said = self.run(*arguments)
-        assert status == 0, said
-        return said
-
-    def rights(self, *arguments: str) -> list[tuple[str, str, str, str]]:
-        listed = self.done("acl", "list", *arguments)
-        return [(each["direction"], each["mailbox"], each["identifier"], each["rights"]) for each in listed]
+def rights(place: CommandPlace, *arguments: str) -> list[tuple[str, str, str, str]]:
+    listed = place.done("acl", "list", *arguments)
+    return [(each["direction"], each["mailbox"], each["identifier"], each["rights"]) for each in listed]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    data = tmp_path_factory.mktemp("cli") / "data"
-    data.mkdir(mode=0o700)
-    (data / "cleanmail.toml").write_text(
-        '[server]\nhostname = "mail.acme.test"\n[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n'
+def place(tmp_path_factory: pytest.TempPathFactory) -> CommandPlace:
+    return CommandPlace.make(
+        tmp_path_factory.mktemp("cli") / "data", {"acme.test": (EVA, BO, CY), "other.test": (EVE,)}
     )
-    made = Installation(data)
-    made.done("init")
-    for slug, domain, people in (("acme", "acme.test", (EVA, BO, CY)), ("other", "other.test", (EVE,))):
-        made.done("tenant", "create", slug, "--name", slug)
-        made.done("domain", "add", slug, domain, "--verified")
-        for each in people:
-            made.done("account", "create", each, "--without-password")
-    return made
 
 
-def test_rights_are_set_listed_and_removed(place: Installation) -> None:
+def test_rights_are_set_listed_and_removed(place: CommandPlace) -> None:
     assert place.done("acl", "set", EVA, "inbox", BO, "lrs") == {"mailbox": "INBOX", "identifier": BO, "rights": "lrs"}
     assert place.done("acl", "set", EVA, "INBOX", BO, "+wd")["rights"] == "lrswted"
     assert place.done("acl", "set", EVA, "INBOX", BO, "-ws")["rights"] == "lrted"
     assert place.done("acl", "set", EVA, "Sent", "anyone", "lr")["rights"] == "lr"
     given = [("given", "INBOX", BO, "lrted"), ("given", "Sent", "anyone", "lr")]
-    assert place.rights(EVA) == given
-    assert place.rights(EVA, "Sent") == given[1:]
+    assert rights(place, EVA) == given
+    assert rights(place, EVA, "Sent") == given[1:]
     taken = [("taken", f"Other Users/{EVA}/INBOX", BO, "lrted"), ("taken", f"Other Users/{EVA}/Sent", BO, "lr")]
-    assert place.rights(BO) == taken
-    assert place.rights(CY) == [("taken", f"Other Users/{EVA}/Sent", CY, "lr")]
+    assert rights(place, BO) == taken
+    assert rights(place, CY) == [("taken", f"Other Users/{EVA}/Sent", CY, "lr")]
     status, said = place.run("acl", "list", EVA, as_json=False)
     assert status == 0 and "rights" in said and BO in said
     place.done("acl", "remove", EVA, "INBOX", BO)
     assert place.done("acl", "set", EVA, "Sent", "anyone", "-lr")["rights"] == ""
-    assert place.rights(EVA) == place.rights(BO) == []
+    assert rights(place, EVA) == rights(place, BO) == []
     assert "no rights" in place.run("acl", "remove", EVA, "INBOX", BO)[1]
 
 
-def test_an_owner_that_cannot_be_read_does_not_hide_the_others(place: Installation, tmp_path: Path) -> None:
+def test_an_owner_that_cannot_be_read_does_not_hide_the_others(place: CommandPlace, tmp_path: Path) -> None:
     place.done("acl", "set", EVA, "INBOX", CY, "lr")
     place.done("acl", "set", BO, "INBOX", CY, "lr")
     [database] = place.data.glob("tenants/1/accounts/1/account.db")
@@ -82,7 +55,7 @@ def test_an_owner_that_cannot_be_read_does_not_hide_the_others(place: Installati
     for leftover in database.parent.glob("account.db-*"):
         leftover.unlink()
     try:
-        assert place.rights(CY) == [
+        assert rights(place, CY) == [
             ("taken", f"Other Users/{BO}/INBOX", CY, "lr"),
             ("not readable", f"Other Users/{EVA}", None, None),
         ]
@@ -108,12 +81,12 @@ def test_an_owner_that_cannot_be_read_does_not_hide_the_others(place: Installati
         (("list", EVA, "Nowhere"), "no such mailbox"),
     ],
 )
-def test_what_cannot_be(place: Installation, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be(place: CommandPlace, arguments: tuple[str, ...], said: str) -> None:
     status, text = place.run("acl", *arguments)
     assert status != 0 and said.lower() in text.lower()
 
 
-def test_records_of_both_accounts_without_names(place: Installation) -> None:
+def test_records_of_both_accounts_without_names(place: CommandPlace) -> None:
     place.done("acl", "set", EVA, "Archive", BO, "lr")
     place.done("acl", "remove", EVA, "Archive", BO)
     records = [each for each in place.done("audit", "list") if each["action"].startswith("acl.")]
@@ -123,7 +96,7 @@ def test_records_of_both_accounts_without_names(place: Installation) -> None:
     assert "Archive" not in json.dumps(records)
 
 
-def test_the_access_log_says_who_opened_what_is_shared(place: Installation) -> None:
+def test_the_access_log_says_who_opened_what_is_shared(place: CommandPlace) -> None:
     now = int(time.time()) - 60
     with composition.administration(place.data, config.load(place.data / "cleanmail.toml")) as administration:
         log = administration.installation.access_log

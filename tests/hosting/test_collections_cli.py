@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
-from pathlib import Path
-from typing import Any
 
 import pytest
-
-from hosting import cli
+from cli_place import CommandPlace
 
 EVA, BO, EVE = "eva@acme.test", "bo@acme.test", "eve@other.test"
 
 
-class Installation:
-    def __init__(self, data: Path) -> None:
-        self.data = data
-
-    def run(self, *arguments: str, as_json: bool = True) -> tuple[int, Any]:
-        said = StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
-            status = cli.run(["--data", str(self.data), *(["--json"] if as_json else []), *arguments])
-        return status, said.getvalue() if status or not as_json else json.loads(said.getvalue())
-
-    def done(self, *arguments: str) -> Any:
-        status, said = self.run(*arguments)
-        assert status == 0, said
-        return said
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    data = tmp_path_factory.mktemp("cli") / "data"
-    data.mkdir(mode=0o700)
-    (data / "cleanmail.toml").write_text(
-        '[server]\nhostname = "mail.acme.test"\n[auth.argon2]\ntime_cost = 1\nmemory_kib = 64\nlanes = 1\n'
-    )
-    made = Installation(data)
-    made.done("init")
-    for slug, domain, people in (("acme", "acme.test", (EVA, BO)), ("other", "other.test", (EVE,))):
-        made.done("tenant", "create", slug, "--name", slug)
-        made.done("domain", "add", slug, domain, "--verified")
-        for each in people:
-            made.done("account", "create", each, "--without-password")
-    return made
+def place(tmp_path_factory: pytest.TempPathFactory) -> CommandPlace:
+    return CommandPlace.make(tmp_path_factory.mktemp("cli") / "data", {"acme.test": (EVA, BO), "other.test": (EVE,)})
 
 
-def test_shares(place: Installation) -> None:
+def test_shares(place: CommandPlace) -> None:
     listed = place.done("collection", "list", EVA)
     assert [each["name"] for each in listed] == ["calendar", "tasks", "notes", "contacts"]
     assert place.done("collection", "share", EVA, "calendar", BO, "--write")["access"] == "read-write"
@@ -73,7 +40,7 @@ def test_shares(place: Installation) -> None:
     assert len({each["account"] for each in about}) == 2  # the owner's and the sharee's
 
 
-def test_what_it_is_called_will_do_too(place: Installation) -> None:
+def test_what_it_is_called_will_do_too(place: CommandPlace) -> None:
     assert place.done("collection", "share", EVA, "Tasks", BO)["name"] == "tasks"
     place.done("collection", "unshare", EVA, "Tasks", BO)
     for url in ("https://example.org/a.ics", "https://example.org/b.ics"):
@@ -88,7 +55,7 @@ def test_what_it_is_called_will_do_too(place: Installation) -> None:
         place.done("collection", "unsubscribe", EVA, name)
 
 
-def test_links_are_shown_once(place: Installation) -> None:
+def test_links_are_shown_once(place: CommandPlace) -> None:
     made = place.done("collection", "link", EVA, "calendar")
     assert made["url"].startswith("https://mail.acme.test/public/") and made["url"].endswith(".ics")
     assert made["webcal"] == made["url"].replace("https", "webcal")
@@ -106,7 +73,7 @@ def test_links_are_shown_once(place: Installation) -> None:
     assert status == 0 and "not shown again" in said and "https://mail.acme.test/public/" in said
 
 
-def test_subscriptions_and_birthdays(place: Installation) -> None:
+def test_subscriptions_and_birthdays(place: CommandPlace) -> None:
     made = place.done("collection", "subscribe", EVA, "webcal://example.org/team.ics?key=s3cret", "--name", "Team & Co")
     assert made["name"] == "team-co"
     again = place.done("collection", "subscribe", EVA, "https://example.org/other.ics", "--hours", "24")
