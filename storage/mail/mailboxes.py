@@ -33,7 +33,6 @@ from storage.schema.account import mailbox, subscription
 from storage.values import UID_MAX, AccountId, MailboxId, UidSet
 
 MAILBOXES_MAX = 10_000
-
 Result = TypeVar("Result")
 
 FIRST_MAILBOXES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -145,11 +144,16 @@ class Mailboxes:
         return found
 
     def last_name(self, mailbox_id: MailboxId) -> str:
-        """The name under which it was found last: for a file to remember, not to find it by. Raises NotFound."""
+        """The name under which it was found last: for a file to remember, not to find it by."""
         name = self._last_names.get(mailbox_id)
         if name is None:
             name = self._last_names[mailbox_id] = self.by_id(mailbox_id).name
         return name
+
+    def above(self, name: str) -> Mailbox | None:
+        """The nearest mailbox above a name."""
+        with self._database.reading() as connection:
+            return self._above(connection, name)
 
     def by_id(self, mailbox_id: MailboxId) -> Mailbox:
         with self._database.reading() as connection:
@@ -167,15 +171,21 @@ class Mailboxes:
 
     def create(self, name: str, special_use: Collection[str] = (), *, read_only: bool = False) -> Mailbox:
         """A new mailbox; missing ones above it are made too (RFC 9051 §6.3.4). `read_only`: for its owner."""
+        return self.create_below(name, special_use, read_only=read_only)[1][-1]
+
+    def create_below(
+        self, name: str, special_use: Collection[str] = (), *, read_only: bool = False
+    ) -> tuple[Mailbox | None, Sequence[Mailbox]]:
+        """As `create`: the nearest mailbox that was above it before, if any, and all that were made, from the top."""
         name = new_name(name)
 
-        def work(transaction: Transaction) -> Mailbox:
-            names = self._names(transaction)
-            if name in names:
+        def work(transaction: Transaction) -> tuple[Mailbox | None, Sequence[Mailbox]]:
+            if self._has(transaction, name):
                 raise AlreadyExists("There is a mailbox of that name already.")
-            self._make_parents(transaction, name, names)
+            above = self._above(transaction, name)
+            made = self._make_parents(transaction, name, room_for=1)
             self.insert(transaction, name, tuple(special_use), read_only=read_only)
-            return self._named(transaction, name)
+            return above, [self._named(transaction, each) for each in (*made, name)]
 
         return self._told(self._database.write(work))
 
@@ -266,7 +276,8 @@ class Mailboxes:
                 raise NotFound("There is no such mailbox.")
             if only is not None and any(mailbox_id not in only for mailbox_id, _, _ in renamed):
                 raise Conflict
-            staying = self._names(transaction).difference(before for _, before, _ in renamed)
+            going = {before for _, before, _ in renamed}
+            staying = {row[0] for row in _select_names.rows(transaction, account=self._account_id)} - going
             if new in (old, *staying) or any(name in staying for _, _, name in renamed):
                 raise AlreadyExists("There is a mailbox of that name already.")
             if new.startswith(old + "/"):
@@ -276,7 +287,7 @@ class Mailboxes:
                 _set_name.run(transaction, account=self._account_id, mailbox=mailbox_id, renamed=new_name(name))
                 if self._ledger.follower is not None:
                     self._ledger.follower.came(transaction, name)
-            self._make_parents(transaction, new, staying)
+            self._make_parents(transaction, new)
 
         self._told(self._database.write(work))
 
@@ -287,12 +298,15 @@ class Mailboxes:
         rows += _select_inferiors.rows(transaction, account=self._account_id, first=old, last=old + "\0")
         return [(mailbox_id, name, new + name[len(old) :]) for mailbox_id, name in rows]
 
-    def _make_parents(self, transaction: Transaction, name: str, names: Collection[str]) -> None:
-        missing = [parent for parent in parents(name) if parent not in names]
-        if len(names) + len(missing) >= MAILBOXES_MAX:
+    def _make_parents(self, transaction: Transaction, name: str, *, room_for: int = 0) -> Sequence[str]:
+        """The names that were missing above one; `room_for`: how many more are to be made."""
+        missing = [parent for parent in parents(name) if not self._has(transaction, parent)]
+        count = _count_all.one(transaction, account=self._account_id)
+        if (count[0] if count else 0) + len(missing) + room_for > MAILBOXES_MAX:
             raise LimitReached(f"An account has at most {MAILBOXES_MAX} mailboxes.")
         for parent in missing:
             self.insert(transaction, parent)
+        return missing
 
     def keep(self, name: str, days: int) -> Mailbox:
         """How long its messages stay: days, or what `storage.register.folder_rules` calls NEVER and UNSET."""
@@ -365,14 +379,18 @@ class Mailboxes:
         if self._ledger.follower is not None:
             self._ledger.follower.may_go(transaction, mailbox_id, name)
 
-    def _names(self, transaction: Transaction) -> set[str]:
-        return {row[0] for row in _select_names.rows(transaction, account=self._account_id)}
-
     def _named(self, connection: Connection, name: str) -> Mailbox:
         row = _select_by_name.one(connection, account=self._account_id, called=name)
         if row is None:
             raise NotFound("There is no such mailbox.")
         return _mailbox(row)
+
+    def _has(self, connection: Connection, name: str) -> bool:
+        return _select_by_name.one(connection, account=self._account_id, called=name) is not None
+
+    def _above(self, connection: Connection, name: str) -> Mailbox | None:
+        found = [each for each in parents(name) if self._has(connection, each)]
+        return self._named(connection, found[-1]) if found else None
 
 
 def _mailbox(row: Row) -> Mailbox:

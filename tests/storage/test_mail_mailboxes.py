@@ -9,7 +9,7 @@ import pytest
 from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
 from storage.changes import MailboxesChanged
-from storage.errors import AlreadyExists, Conflict, InvalidInput, NotFound, NotPermitted
+from storage.errors import AlreadyExists, Conflict, InvalidInput, LimitReached, NotFound, NotPermitted
 from storage.mail.account import Account, Surroundings
 from storage.mail.messages import NewMessage
 from storage.mail.names import canonical, new_name, parents
@@ -113,6 +113,32 @@ def test_emptying_goes_on_when_the_account_is_opened_again(
     account = place.open()
     place.settle()
     assert not list(account.maildir.names("cur"))
+
+
+def test_create_below_says_what_was_above_and_what_was_made(account: Account) -> None:
+    mailboxes = account.mailboxes
+    above, made = mailboxes.create_below("Work/a/b")
+    assert (above, [each.name for each in made]) == (None, ["Work", "Work/a", "Work/a/b"])
+    assert mailboxes.above("Work/a/c") == made[1]
+    above, made = mailboxes.create_below("inbox/x")
+    assert (above, [each.name for each in made]) == (mailboxes.find("INBOX"), ["INBOX/x"])
+    assert mailboxes.above("Elsewhere/x") is None
+
+
+def test_as_many_as_there_may_be(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parents count, and a full account may still rename what it has."""
+    mailboxes = account.mailboxes
+    monkeypatch.setattr("storage.mail.mailboxes.MAILBOXES_MAX", mailboxes.count() + 2)
+    for refused in ("a/b/c", "a/b/c/d"):
+        with pytest.raises(LimitReached):
+            mailboxes.create(refused)
+    mailboxes.create("a/b")
+    with pytest.raises(LimitReached):
+        mailboxes.create("c")
+    mailboxes.rename("a", "d")
+    with pytest.raises(LimitReached):
+        mailboxes.rename("d/b", "e/b")
+    assert {"d", "d/b"} <= set(names(account))
 
 
 def test_rename_takes_inferiors_along(account: Account) -> None:

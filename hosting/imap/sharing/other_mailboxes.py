@@ -49,7 +49,7 @@ def home_of_new(session: Session, name: str) -> Flow[tuple[Home, str]]:
         raise _refused()
     owner, called = split
     account = yield from places.opened(session, owner)
-    above = _above(account.mailboxes.list(), called)
+    above = account.mailboxes.above(called)
     if above is None or rights.NEEDED["CREATE"] not in owner.rights.get(above.id, ""):
         raise _refused()
     return Home(account, owner), called
@@ -61,22 +61,15 @@ def create(session: Session, home: Home, called: str, uses: tuple[str, ...]) -> 
     shared, tenant_id = session.services.shared, session.user.tenant_id
 
     def work() -> Mailbox:
-        if SEPARATOR not in called:
-            return mailboxes.create(called, uses)
-        before = mailboxes.list()
-        mailbox = mailboxes.create(called, uses)
-        above = _above(before, mailbox.name)
+        above, made = mailboxes.create_below(called, uses)
         if above is not None:
-            there = {each.id for each in before}
-            made = [each for each in mailboxes.list() if _is_on_the_way(each.name, mailbox.name)]
-            made = [each for each in made if each.id not in there]
             try:
                 shared.directory.inherit(tenant_id, owner_id, above.id, [each.id for each in made])
             except CleanmailError:
                 for each in made:
                     mailboxes.delete(each.name, only=each.id)
                 raise
-        return mailbox
+        return made[-1]
 
     mailbox = yield from blocking(work)
     if SEPARATOR in called:
@@ -148,10 +141,6 @@ def _above(mailboxes: Collection[Mailbox], name: str) -> Mailbox | None:
     by_name = {mailbox.name: mailbox for mailbox in mailboxes}
     found = [by_name[above] for above in parents(name) if above in by_name]
     return found[-1] if found else None
-
-
-def _is_on_the_way(name: str, to: str) -> bool:
-    return name == to or to.startswith(name + SEPARATOR)
 
 
 def _refused() -> CleanmailError:
