@@ -48,6 +48,7 @@ def principal_of(fields: Any) -> Principal:
         number(fields, "quota_messages"),
         number(fields, "read_only_from"),
         fields.get("full") is True,
+        number(fields, "until"),
     )
 
 

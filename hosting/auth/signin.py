@@ -93,10 +93,15 @@ class Principal:
     quota_messages: int
     read_only_from: int = 0  # Unix seconds: nothing is stored, changed or sent from then on; 0: no such time
     full: bool = False  # all accounts of the tenant together are above the contract's storage
+    until: int = 0  # Unix seconds: the credential, a token, is good for nothing from then on; 0: no such time
 
     def is_read_only(self, now: float) -> bool:
         """Whether the window before the contract's end has begun."""
         return bool(self.read_only_from) and now >= self.read_only_from
+
+    def has_expired(self, now: float) -> bool:
+        """Whether the credential's time is over: sessions end then."""
+        return bool(self.until) and now >= self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,8 @@ class Authenticator(Protocol):
         ...
 
     def still_valid(self, principal: Principal) -> bool:
-        """False if the credential was changed or revoked, the account or its tenant suspended or ended, or what the
-        contract lets it store is another since.
+        """False if the credential has expired, was changed or revoked, the account or its tenant suspended or ended,
+        or what the contract lets it store is another since.
 
         To be asked after AccountChanged or TenantChanged of the principal's account or tenant, and after a Gap;
         the session ends if it is False. Raises Unavailable.

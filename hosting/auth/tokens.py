@@ -3,8 +3,8 @@
 What he said is remembered for a minute at most, never beyond the token's end; many attempts with one token ask once. He
 is asked before anybody looks at names, so an answer says nothing about who exists here. The account is the one that the
 provider's claim names; a client may name it too, and has to name the same. Each attempt is counted by the throttle,
-under the token itself where no name was given, and leaves one access event. A session lives on when its token ends; it
-ends when the account's password is set anew, and as all sessions do.
+under the token itself where no name was given, and leaves one access event. A session ends with its token, if the
+provider says when that is; when the account's password is set anew; and as all sessions do.
 
 Whoever waits for a provider that is silent holds up a thread of the process that serves him. So after a silence nobody
 asks for some seconds, and then one at a time until the provider speaks again.
@@ -20,7 +20,8 @@ import secrets
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Protocol
 
 from hosting.auth.pool import HashingPool
@@ -34,6 +35,7 @@ TOKEN_MAX = 8192  # characters; AUTH lines have 12,288 octets in base64
 
 _REMEMBERED = 20_000  # tokens
 _THREADS, _WAITING = 8, 256  # questions to the provider at once, and those that wait
+_LATEST = 2**53  # Unix seconds: a token that ends later ends then
 _REST = 5.0  # seconds in which a provider that was silent is not asked
 
 
@@ -186,17 +188,18 @@ class ProviderSignIns:
                 raise AuthenticationFailed
             attempt.abandoned()  # no failure, and whose it was is known only now
             case = theirs
-            principal = self._accept(case)
+            principal = self._accept(case, claims)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
             answer.set_exception(verifier.refused(named, case, error))
         else:
             answer.set_result(principal)
 
-    def _accept(self, case: Case) -> Principal:
+    def _accept(self, case: Case, claims: Claims) -> Principal:
         owner = case.owner
         if owner is None:
             raise AuthenticationFailed
-        return self._verifier.accept(case, owner, TOKEN, owner.account.credential_version)
+        principal = self._verifier.accept(case, owner, TOKEN, owner.account.credential_version)
+        return principal if claims.until is None else replace(principal, until=ceil(min(claims.until, _LATEST)))
 
 
 def _named(sign_in: TokenSignIn, login: str) -> SignIn:

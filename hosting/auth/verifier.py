@@ -113,6 +113,8 @@ class Verifier:
 
     def still_valid(self, principal: Principal) -> bool:
         """See `Authenticator.still_valid`."""
+        if principal.has_expired(self.clock.now()):
+            return False
         try:
             state, version = self._directory.control.tenant_state(principal.tenant_id)
             if state is not State.ACTIVE or version != principal.state_version:

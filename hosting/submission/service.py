@@ -178,11 +178,20 @@ class SubmissionService(SmtpService):
         if not valid:
             server.end(replies.ACCESS_ENDED, after_transaction=False)
 
+    def end_expired(self) -> None:
+        """Ends the sessions whose token has expired, each behind the message that it is at."""
+        now = self._clock.now()
+        for server, session in self.listener.sessions():
+            principal: Principal | None = session.principal
+            if principal is not None and principal.has_expired(now):
+                server.end(replies.ACCESS_ENDED, after_transaction=True)
+
     def _read_feed(self) -> None:
         if self._subscriber is not None:
             self.changed(self._subscriber.drain())
 
     def _look_at_feed(self) -> None:
-        """Each second: that a publisher has fallen silent is seen only by looking."""
+        """Each second: that a publisher has fallen silent, or a token has expired, is seen only by looking."""
         self._read_feed()
+        self.end_expired()
         self._feed_timer = asyncio.get_event_loop().call_later(HEARTBEAT, self._look_at_feed)

@@ -117,7 +117,7 @@ TABLE: Final = (
     Code("CONTACTADMIN", "RFC 5530", proof="test_imap_codes.py::test_a_suspended_account"),
     Code("COPYUID", "RFC 4315", EXAMINING + "C: a COPY 1:2 Drafts\nS: a OK [COPYUID … 1:2 …] …"),
     Code("CORRUPTION", "RFC 5530", proof="test_imap_codes.py::test_a_damaged_file"),
-    Code("EXPIRED", "RFC 5530", never="passwords have no end here; who may not sign in hears what everybody hears"),
+    Code("EXPIRED", "RFC 5530", proof="test_imap_signin.py::test_a_session_ends_with_its_token_rfc_5530_section_3"),
     Code(
         "EXPUNGEISSUED",
         "RFC 5530",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from imap_play import Client, CoreClient
-from imap_server import running_server
-from imap_town import MailTown, new_mail_town
+from imap_play import Client, CoreClient, SocketClient, play
+from imap_server import in_reactor, running_server
+from imap_town import PASSWORD, MailTown, new_mail_town
 from OpenSSL import SSL
 from scram_client import ScramClient
 
@@ -410,13 +410,14 @@ class Provider:
     def __init__(self) -> None:
         self.logins = {"good": ALICE, "bobs": BOB, "strangers": "nobody@far.test"}
         self.asked: list[str] = []
+        self.until: float | None = None
 
     def look_up(self, token: str) -> Claims | None:
         self.asked.append(token)
         if token == "down":
             raise Unavailable(detail="OpenID provider: it cannot be reached")
         login = self.logins.get(token)
-        return Claims(login, None) if login is not None else None
+        return Claims(login, self.until) if login is not None else None
 
 
 @dataclass
@@ -463,6 +464,24 @@ def test_oauthbearer_rfc_7628(tokens: TokenTown, login: str) -> None:
     assert client.receive(1)[0].startswith("a OK [CAPABILITY ")
     assert (client.session.user.login, client.session.user.credential) == (ALICE, "token")
     client.close()
+
+
+def test_a_session_ends_with_its_token_rfc_5530_section_3(tokens: TokenTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    town = tokens.signing.town
+    town.clock.advance(4000)
+    tokens.provider.until = town.clock.now() + 60
+    monkeypatch.setattr(town, "authenticator", tokens.services.authenticator)
+    with running_server(town) as server:
+        of_token, of_password = (SocketClient(server.tls_address, tls=server.client_context) for _ in range(2))
+        play(of_token, f"S: * OK …\nC: a AUTHENTICATE XOAUTH2 {xoauth2('good')}\nS: a OK …\nC: b IDLE\nS: + …")
+        play(of_password, f'S: * OK …\nC: a LOGIN {ALICE} "{PASSWORD}"\nS: a OK …')
+        town.clock.advance(59)
+        in_reactor(server.service.end_silent)
+        play(of_token, "C> DONE\\r\\n\nS: b OK …\nC: c IDLE\nS: + …")
+        town.clock.advance(1)
+        in_reactor(server.service.end_silent)
+        assert of_token.receive_all() == b"* BYE [EXPIRED] The token has expired; sign in with a new one.\r\n"
+        play(of_password, "C: b NOOP\nS: b OK …")
 
 
 def test_xoauth2(tokens: TokenTown) -> None:

@@ -25,17 +25,20 @@ ALICE = "alice@example.test"
 
 
 class Provider:
+    until: float | None = None
+
     def look_up(self, token: str) -> Claims | None:
         if token == "down":
             raise Unavailable(detail="OpenID provider: it cannot be reached")
-        return Claims(ALICE, None) if token.startswith("good") else None
+        return Claims(ALICE, self.until) if token.startswith("good") else None
 
 
 class Place:
     def __init__(self, data: Path) -> None:
         self.town = SubmissionTown(data)
         verifier = self.town.authenticator._verifier
-        self.tokens = ProviderSignIns(verifier, Provider())
+        self.provider = Provider()
+        self.tokens = ProviderSignIns(verifier, self.provider)
         self.town.authenticator = LocalAuth(
             self.town.keys, verifier, offers=Offers(scram_told=True, bearer=BearerOffer("mail")), tokens=self.tokens
         )
@@ -137,6 +140,18 @@ def test_failed_exchanges_are_counted_as_other_sign_ins_are(place: Place, client
 def test_oauthbearer_rfc_7628(client: smtplib.SMTP) -> None:
     assert client.docmd("AUTH", f"OAUTHBEARER {bearer('good')}")[0] == 235
     assert client.docmd("MAIL", f"FROM:<{ALICE}>")[0] == 250
+
+
+def test_a_session_ends_with_its_token(place: Place, client: smtplib.SMTP, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, service = place.town.clock, place.service
+    monkeypatch.setattr(place.provider, "until", clock.now() + 60)
+    assert client.docmd("AUTH", f"OAUTHBEARER {bearer('good-for-a-minute')}")[0] == 235
+    clock.advance(59)
+    service.on_loop(service.service.end_expired)
+    assert client.noop()[0] == 250
+    clock.advance(1)
+    service.on_loop(service.service.end_expired)
+    assert client.getreply() == (421, b"4.7.0 Your access has changed; sign in again")
 
 
 def test_xoauth2(client: smtplib.SMTP) -> None:

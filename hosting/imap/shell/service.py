@@ -358,9 +358,10 @@ class ImapService(Service):
     def end_silent(self, passed: float = 0.0) -> None:
         """Ends connections that have been silent for too long (RFC 9051 §5.4), as if `passed` more seconds had passed.
 
+        So it does those whose token has expired, when the command is done that they are at.
         What was told to end and is still there has a client that doesn't read, or doesn't end TLS: it is cut off.
         """
-        now = time.monotonic() + passed
+        now, today = time.monotonic() + passed, self._services.clock.now()
         for connection in list(self._connections):
             session = connection.session
             if connection.ended and now - connection.ended > _LINGER:
@@ -374,6 +375,8 @@ class ImapService(Service):
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
             elif silent > self._limits.idle_timeout and not connection.busy:
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
+            elif session.principal is not None and session.principal.has_expired(today) and not connection.busy:
+                connection.end(b"[EXPIRED] The token has expired; sign in with a new one.")  # RFC 5530 §3
 
 
 def _selected(connection: Connection) -> Watched | None:
