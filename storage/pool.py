@@ -63,7 +63,8 @@ class AccountPool:
         self._open = open_account
         self._max_open = max_open
         self._changed = Condition()
-        self._places: OrderedDict[Owner, _Place] = OrderedDict()  # the one used longest ago first
+        self._places: dict[Owner, _Place] = {}
+        self._unused: OrderedDict[Owner, _Place] = OrderedDict()  # that nobody holds, the one used longest ago first
         self._expelled: set[tuple[TenantId, AccountId | None]] = set()  # their numbers are never used again
         self._closed = False
 
@@ -89,7 +90,7 @@ class AccountPool:
                     break
                 if place.account is not None:
                     place.users += 1
-                    self._places.move_to_end(owner)
+                    self._unused.pop(owner, None)
                     return place.account
                 self._changed.wait()
             idle = self._idle()
@@ -116,8 +117,11 @@ class AccountPool:
         with self._changed:
             place = self._places[owner]
             place.users -= 1
-            if not place.users and place.closed:
-                del self._places[owner]
+            if not place.users:
+                if place.closed:
+                    del self._places[owner]
+                else:
+                    self._unused[owner] = place
             self._changed.notify_all()
 
     def expel(self, tenant_id: TenantId, account_id: AccountId | None, patience: float) -> None:
@@ -141,6 +145,7 @@ class AccountPool:
                     place.closed = True
                     if not place.users:
                         del self._places[owner]
+                        self._unused.pop(owner, None)
             self._changed.notify_all()
 
     def _expelled_now(self) -> list[Owner]:
@@ -163,7 +168,8 @@ class AccountPool:
         with self._changed:
             self._closed = True
             accounts = [place.account for place in self._places.values() if place.account is not None]
-            self._places = OrderedDict((owner, place) for owner, place in self._places.items() if place.users)
+            self._places = {owner: place for owner, place in self._places.items() if place.users}
+            self._unused.clear()
             self._changed.notify_all()
         for account in accounts:
             account.close()
@@ -179,12 +185,14 @@ class AccountPool:
         """Take out what has to make room; not what still works in the background."""
         found: list[Account] = []
         excess = len(self._places) - self._max_open
-        for owner, place in list(self._places.items()) if excess > 0 else []:
+        for owner, place in (
+            list(self._unused.items()) if excess > 0 else []
+        ):  # not those in use, which may be thousands
             if len(found) >= excess:
                 break
-            if place.account is not None and not place.users and not place.account.is_busy:
+            if place.account is not None and not place.account.is_busy:
                 found.append(place.account)
-                del self._places[owner]
+                del self._places[owner], self._unused[owner]
         return found
 
     def _leave(self, owner: Owner) -> None:
