@@ -340,6 +340,15 @@ class Selected:
             self.uids = self.uids[: self.told] + current[bisect_right(current, self.last_uid) :]
         self.told = len(self.uids)
 
+    def settle_recent(self) -> None:
+        r"""What this session told of as \Recent is so to no session of another process, soon (RFC 3501 §2.3.2)."""
+        if self.recent_told:
+            self.recent_told = False
+            account, mailbox_id = self.account, self.mailbox_id
+            account.background.submit(
+                (account.account_id, "recent", mailbox_id), lambda: account.mailboxes.take_recent(mailbox_id) < 0
+            )
+
     # --- what is told of flags ---
 
     def flag_fetches(self, positions: Sequence[int], *, condstore: bool, rev2: bool) -> list[bytes]:

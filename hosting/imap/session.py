@@ -194,12 +194,8 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the mailbox and the account. May be called twice."""
-        selected = self.selected
-        if selected is not None and selected.recent_told:
-            account, mailboxes, mailbox_id = selected.account, selected.account.mailboxes, selected.mailbox_id
-            account.background.submit(
-                (account.account_id, "recent", mailbox_id), lambda: mailboxes.take_recent(mailbox_id) < 0
-            )
+        if self.selected is not None:
+            self.selected.settle_recent()
         self.deselect()
         self.state = State.ENDED
         listening, self.listening = self.listening, None

@@ -128,6 +128,20 @@ def test_a_delivery_reaches_a_session_in_idle(town: MailTown, server: RunningSer
     play(idle, "S: * 1 EXPUNGE\nC> DONE\\r\\nf NOOP\\r\\n\nS: a OK …\nS: f OK …")
 
 
+def test_what_a_session_at_rest_was_told_of_is_recent_to_no_other_process(town: MailTown, server: RunningServer) -> None:
+    """RFC 3501 §2.3.2: it is kept in the database, not only in the view that sessions of one process share."""
+    client = connect(server, select="INBOX")
+    play(client, "C: a IDLE\nS: + idling")
+    with town.account() as account:
+        inbox = account.mailboxes.find("INBOX")
+        account.messages.append(inbox.id, mail("news"))
+        assert client.receive(2)[1] == "* 1 RECENT"
+        in_reactor(lambda: server.service.end_silent(60))
+        account.background.settle(account.account_id)
+        assert account.mailboxes.recent_from(inbox.id) == inbox.uidnext + 1
+    play(client, "C: DONE\nS: a OK …")
+
+
 def test_commands_behind_idle_wait_for_done(client: SocketClient) -> None:
     play(client, "C> a IDLE\\r\\nDONE\\r\\nb NOOP\\r\\n\nS: + idling\nS: a OK …\nS: b OK …")
 

@@ -370,6 +370,8 @@ class ImapService(Service):
             if silent > _REST:
                 connection.rest()
                 self._awake.pop(connection, None)
+                if session is not None and session.selected is not None:
+                    session.selected.settle_recent()
             if session is None or session.state is State.GREETED:
                 if silent > self._limits.sign_in_timeout:
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
