@@ -128,7 +128,7 @@ def test_a_delivery_reaches_a_session_in_idle(town: MailTown, server: RunningSer
     play(idle, "S: * 1 EXPUNGE\nC> DONE\\r\\nf NOOP\\r\\n\nS: a OK …\nS: f OK …")
 
 
-def test_what_a_session_at_rest_was_told_of_is_recent_to_no_other_process(town: MailTown, server: RunningServer) -> None:
+def test_what_was_told_at_rest_is_recent_to_no_other_process(town: MailTown, server: RunningServer) -> None:
     """RFC 3501 §2.3.2: it is kept in the database, not only in the view that sessions of one process share."""
     client = connect(server, select="INBOX")
     play(client, "C: a IDLE\nS: + idling")
