@@ -133,9 +133,18 @@ class Parts:
         """The same parts under a role's name."""
         return replace(self, role=role)
 
-    def subscribe(self, *, mailboxes: bool = True, queue: bool = False, collections: bool = False) -> Subscriber:
+    def subscribe(
+        self, *, mailboxes: bool = True, queue: bool = False, collections: bool = False, only_watched: bool = False
+    ) -> Subscriber:
         """A place on the change feed, closed with the parts, for accounts and tenants, and what else is asked for."""
-        subscriber = Subscriber(self.data, self.clock, mailboxes=mailboxes, queue=queue, collections=collections)
+        subscriber = Subscriber(
+            self.data,
+            self.clock,
+            mailboxes=mailboxes,
+            queue=queue,
+            collections=collections,
+            only_watched=only_watched,
+        )
         self.subscribers.append(subscriber)
         return subscriber
 

@@ -3,8 +3,8 @@
 A publisher sends each commit's changes to the sockets in run/feed/, as datagrams that carry its name and a running
 number of this receiver's, and a heartbeat each second. It never waits and never fails: what a receiver cannot take yet
 (kernels queue as few as 10 datagrams) is kept for it, the newest of each mailbox and collection, and sent again within
-milliseconds. Changes of mailboxes, of collections and of the queue go only to subscribers that asked for them, so that
-a flag wakes nobody in vain.
+milliseconds. Changes of mailboxes, of collections and of the queue go only to subscribers that asked for them, and
+changes of messages only to those that watch the account (`storage.feed_files`), so that a flag wakes nobody in vain.
 
 A subscriber gets `Gap` when a number is missing, a publisher has fallen silent without a farewell, or a datagram cannot
 be read; then it looks again at whatever it watches. A change only says that something happened; what happened is asked
@@ -21,131 +21,62 @@ import socket
 import struct
 import threading
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from mmap import mmap
 from pathlib import Path
 
+from storage.change_values import (
+    CHANGE,
+    FAREWELL,
+    AccountChanged,
+    AccountEnded,
+    Change,
+    CollectionChanged,
+    Gap,
+    MailboxesChanged,
+    Published,
+    QueueChanged,
+    RightsChanged,
+    TenantChanged,
+    TenantEnded,
+    pack,
+    unpack,
+)
 from storage.clock import Clock
-from storage.collections.values import CollectionId
+from storage.feed_files import SOCKET, Addresses, WatchedAccounts, is_watched, remove, table_of
 from storage.files import durable
 from storage.register import classes
 from storage.register.values import FileClass
-from storage.values import AccountId, MailboxId, ModSeq, TenantId
+from storage.values import AccountId
+
+__all__ = [
+    "AccountChanged",
+    "AccountEnded",
+    "Change",
+    "CollectionChanged",
+    "Gap",
+    "MailboxesChanged",
+    "Published",
+    "Publisher",
+    "QueueChanged",
+    "RightsChanged",
+    "Subscriber",
+    "TenantChanged",
+    "TenantEnded",
+]
 
 HEARTBEAT = 1.0  # seconds between calls of `Publisher.beat`
 SILENCE = 3.5  # seconds without a datagram after which a publisher counts as gone
 
 _HEADER = struct.Struct(">8sQ")  # publisher, number
-_CHANGE = struct.Struct(">BQQQ")
-_IS_FAREWELL = 4
-# how the sockets' names end: what is asked for, and this
-_MAIL, _DAV, _QUEUE, _SOCKET = ".mail", ".dav", ".queue", ".sock"
+_MAIL, _DAV, _QUEUE = ".mail", ".dav", ".queue"  # what is asked for: in the names of sockets
 _DATAGRAM_MAX = 32_768
-_PIECE = (_DATAGRAM_MAX - _HEADER.size) // _CHANGE.size * _CHANGE.size
+_PIECE = (_DATAGRAM_MAX - _HEADER.size) // CHANGE.size * CHANGE.size
 _RECEIVE_BUFFER = 1 << 20
 _KEPT_MAX = 10_000  # changes kept for one receiver; beyond that it has to look again at everything
 _AGAIN = (0.002, 0.05)  # seconds until kept changes are sent again: first, and at most
 _PER_DRAIN = 2_000  # datagrams; more are read when the event loop comes around again
 _SETTLED = 0.05  # seconds: a directory that changed just now may change again within the same tick of its clock
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A mailbox has come to this modseq, or beyond."""
-
-    account_id: AccountId
-    mailbox_id: MailboxId
-    modseq: ModSeq
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxesChanged:
-    """Mailboxes of an account were made, deleted or renamed, or its subscriptions or annotations changed."""
-
-    account_id: AccountId
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionChanged:
-    """A calendar, address book or folder has come to this modseq, or beyond, or its name or colour has changed."""
-
-    account_id: AccountId
-    collection_id: CollectionId
-    modseq: ModSeq
-
-
-@dataclass(frozen=True, slots=True)
-class AccountChanged:
-    """Credentials, state or quota of an account."""
-
-    tenant_id: TenantId
-    account_id: AccountId
-
-
-@dataclass(frozen=True, slots=True)
-class TenantChanged:
-    """The state or the settings of a tenant."""
-
-    tenant_id: TenantId
-
-
-@dataclass(frozen=True, slots=True)
-class RightsChanged:
-    """Who may do what with the mailboxes of an account."""
-
-    tenant_id: TenantId
-    owner_id: AccountId
-
-
-@dataclass(frozen=True, slots=True)
-class TenantEnded:
-    """Its contract is over: let go of all that is open of it, and of its keys. Told again until everybody has."""
-
-    tenant_id: TenantId
-
-
-@dataclass(frozen=True, slots=True)
-class AccountEnded:
-    """It is being deleted: let go of its database. Told again until everybody has."""
-
-    tenant_id: TenantId
-    account_id: AccountId
-
-
-@dataclass(frozen=True, slots=True)
-class QueueChanged:
-    """Something in the queue became due earlier than was known: `Queue.news` tells what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Something may have been missed: look again."""
-
-
-Published = (
-    Change
-    | MailboxesChanged
-    | CollectionChanged
-    | AccountChanged
-    | RightsChanged
-    | TenantChanged
-    | QueueChanged
-    | TenantEnded
-    | AccountEnded
-)
-
-_KINDS: dict[int, type[Published]] = {
-    1: Change,
-    2: AccountChanged,
-    3: TenantChanged,
-    5: QueueChanged,
-    6: TenantEnded,
-    7: AccountEnded,
-    8: CollectionChanged,
-    9: MailboxesChanged,
-    10: RightsChanged,
-}
-_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
 
 class Publisher:
@@ -156,7 +87,7 @@ class Publisher:
         self._clock = clock
         self._name = secrets.token_bytes(8)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._address = _Addresses(self._directory)
+        self._address = Addresses(self._directory)
         self._receivers: dict[str, _Receiver] = {}
         self._known: int | None = None  # when the directory had changed last, as of the last look; None: look again
         self._guard = threading.Lock()
@@ -167,12 +98,11 @@ class Publisher:
 
     def publish(self, *changes: Published) -> None:
         """Tell everybody concerned; never waits, never raises for a receiver's sake."""
-        packed = [(change, _pack(change)) for change in changes]
         with self._guard:
             for receiver in self._look():
-                wanted = [(change, octets) for change, octets in packed if not isinstance(change, receiver.unwanted)]
+                wanted = [change for change in changes if receiver.wants(change)]
                 if wanted:
-                    self._tell(receiver, [change for change, _ in wanted], b"".join(octets for _, octets in wanted))
+                    self._tell(receiver, wanted, b"".join([pack(change) for change in wanted]))
 
     def beat(self) -> None:
         """To be called each second, so that receivers miss nothing for long."""
@@ -192,7 +122,7 @@ class Publisher:
             self._kept.notify()
             for receiver in self._look():
                 if self._send_kept(receiver):
-                    self._send(receiver, _CHANGE.pack(_IS_FAREWELL, 0, 0, 0))
+                    self._send(receiver, CHANGE.pack(FAREWELL, 0, 0, 0))
             self._socket.close()
             self._address.close()
 
@@ -207,8 +137,8 @@ class Publisher:
     def _send_kept(self, receiver: _Receiver) -> bool:
         """Whether nothing is kept for the receiver any more."""
         while receiver.kept:
-            part = list(islice(receiver.kept.values(), _PIECE // _CHANGE.size))
-            if not self._send(receiver, b"".join(_pack(change) for change in part)):
+            part = list(islice(receiver.kept.values(), _PIECE // CHANGE.size))
+            if not self._send(receiver, b"".join(pack(change) for change in part)):
                 return False
             for change in part:
                 receiver.kept.pop(_subject(change), None)
@@ -220,7 +150,7 @@ class Publisher:
             self._socket.sendto(_HEADER.pack(self._name, receiver.number + 1) + body, self._address.of(receiver.name))
         except OSError as error:
             if error.errno == errno.ECONNREFUSED:
-                (self._directory / receiver.name).unlink(missing_ok=True)
+                remove(self._directory / receiver.name)
                 self._known = None
             return error.errno not in (errno.EAGAIN, errno.ENOBUFS)
         receiver.number += 1
@@ -250,8 +180,9 @@ class Publisher:
     def _look(self) -> Collection[_Receiver]:
         changed = os.stat(self._directory).st_mtime_ns
         if changed != self._known:
-            names = [name for name in os.listdir(self._directory) if name.endswith(_SOCKET)]
-            self._receivers = {name: self._receivers.get(name) or _Receiver(name) for name in names}
+            names = [name for name in os.listdir(self._directory) if name.endswith(SOCKET)]
+            known, directory = self._receivers, self._directory
+            self._receivers = {name: known.get(name) or _Receiver(name, table_of(directory / name)) for name in names}
             settled = self._clock.precise() - changed / 1e9 > _SETTLED
             self._known = changed if settled else None
         return self._receivers.values()
@@ -260,19 +191,25 @@ class Publisher:
 class _Receiver:
     """A subscriber as a publisher knows it."""
 
-    __slots__ = ("kept", "name", "number", "unwanted")
+    __slots__ = ("_table", "_unwanted", "kept", "name", "number")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, table: mmap | None) -> None:
         self.name = name
+        self._table = table
         asked = (
             (_MAIL, Change),
             (_MAIL, MailboxesChanged),
             (_DAV, CollectionChanged),
             (_QUEUE, QueueChanged),
         )
-        self.unwanted: tuple[type[Published], ...] = tuple(kind for part, kind in asked if part not in name)
+        self._unwanted: tuple[type[Published], ...] = tuple(kind for part, kind in asked if part not in name)
         self.number = 0  # of the last datagram that it took
         self.kept: dict[Hashable, Published] = {}  # by what they are about: the newest counts
+
+    def wants(self, change: Published) -> bool:
+        if self._table is not None and type(change) is Change and not is_watched(self._table, change.account_id):
+            return False
+        return not isinstance(change, self._unwanted)
 
     def keep(self, changes: Sequence[Published]) -> None:
         for change in changes:
@@ -298,16 +235,27 @@ class Subscriber:
     """One for each process that watches; used by one thread, its event loop's."""
 
     def __init__(
-        self, data: Path, clock: Clock, *, mailboxes: bool = True, queue: bool = False, collections: bool = False
+        self,
+        data: Path,
+        clock: Clock,
+        *,
+        mailboxes: bool = True,
+        queue: bool = False,
+        collections: bool = False,
+        only_watched: bool = False,
     ) -> None:
-        """`mailboxes`, `queue`, `collections`: changes of these too, not of accounts and tenants alone."""
+        """`mailboxes`, `queue`, `collections`: changes of these too, not of accounts and tenants alone.
+
+        `only_watched`: a `Change` only of an account for which `watch` was called.
+        """
         directory = _feed(data)
         self._clock = clock
         asked = (_MAIL if mailboxes else "") + (_QUEUE if queue else "") + (_DAV if collections else "")
-        self._path = directory / (secrets.token_hex(8) + asked + _SOCKET)
+        self._path = directory / (secrets.token_hex(8) + asked + SOCKET)
+        self._watched = WatchedAccounts(self._path) if only_watched else None  # there before the socket is
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        addresses = _Addresses(directory)
+        addresses = Addresses(directory)
         try:
             self._socket.bind(addresses.of(self._path.name))
         finally:
@@ -317,6 +265,15 @@ class Subscriber:
     def fileno(self) -> int:
         """Readable when there is something to drain."""
         return self._socket.fileno()
+
+    def watch(self, account_id: AccountId) -> None:
+        """To be told of it from now on, as often as it is watched; then look at the database."""
+        if self._watched is not None:
+            self._watched.watch(account_id)
+
+    def unwatch(self, account_id: AccountId) -> None:
+        if self._watched is not None:
+            self._watched.unwatch(account_id)
 
     def drain(self) -> list[Published | Gap]:
         """What came since the last call, at most one Gap, and that first. To be called each second in any case."""
@@ -337,6 +294,9 @@ class Subscriber:
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
         self._socket.close()
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
 
     def _take(self, datagram: bytes, now: float, news: dict[Published | Gap, None]) -> bool:
         """One datagram; True if something before it was missed."""
@@ -346,7 +306,7 @@ class Subscriber:
         last, _ = self._last.get(name, (0, 0.0))
         self._last[name] = (number, now)
         try:
-            for change in _unpack(datagram, _HEADER.size):
+            for change in unpack(datagram, _HEADER.size):
                 if change is None:
                     del self._last[name]
                 else:
@@ -356,44 +316,10 @@ class Subscriber:
         return bool(number != last + 1)
 
 
-FILES = (FileClass("run/feed/*", classes.INSTALLATION, "sockets of who listens to changes"),)
+FILES = (FileClass("run/feed/*", classes.INSTALLATION, "sockets of who listens to changes, and of which accounts"),)
 
 
 def _feed(data: Path) -> Path:
     directory = data / "run" / "feed"
     durable.make_directory(directory)
     return directory
-
-
-class _Addresses:
-    """Socket addresses below a directory whose path may be longer than the 107 octets an address takes."""
-
-    def __init__(self, directory: Path) -> None:
-        self._descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def of(self, name: str) -> str:
-        return f"/proc/self/fd/{self._descriptor}/{name}"
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def _pack(change: Published) -> bytes:
-    """The number of its kind, and its ids."""
-    values = [getattr(change, name) for name in type(change).__match_args__]
-    return _CHANGE.pack(_NUMBERS[type(change)], *values, *(0,) * (3 - len(values)))
-
-
-def _unpack(datagram: bytes, position: int) -> Sequence[Published | None]:
-    """None is a farewell. Raises ValueError or struct.error for what is no change."""
-    changes: list[Published | None] = []
-    for start in range(position, len(datagram), _CHANGE.size):
-        number, *values = _CHANGE.unpack_from(datagram, start)
-        if number == _IS_FAREWELL:
-            changes.append(None)
-        elif number in _KINDS:
-            kind = _KINDS[number]
-            changes.append(kind(*values[: len(kind.__match_args__)]))
-        else:
-            raise ValueError("unknown kind of change")
-    return changes

@@ -22,6 +22,7 @@ def make_service(parts: Parts) -> RoleService:
     listeners += [Listener(sock, True) for sock in parts.listeners("imaps")]
     assert parts.authenticator is not None
     counters = Counters()
+    parts.installation.recent.limit = config.imap.recent_messages
     service = ImapService(
         parts.reactor,
         listeners,
@@ -33,7 +34,7 @@ def make_service(parts: Parts) -> RoleService:
         tls_context=context,
         plain_allowed=config.listen.plain_text_sign_in,
         proxies=config.proxies,
-        subscriber=parts.subscribe(),
+        subscriber=parts.subscribe(only_watched=True),
         mailbox_rights=RemoteRights(parts.keys.ask) if isinstance(parts.keys, AuthClient) else None,
     )
 

@@ -28,6 +28,7 @@ from storage.changes import (
 )
 from storage.clock import FixedClock
 from storage.collections.values import CollectionId
+from storage.feed_files import SLOTS
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 
@@ -226,3 +227,33 @@ def test_news_of_the_queue_that_a_full_socket_cannot_take_are_told_once_later(da
     assert set(subscriber.drain()) <= {QueueChanged()}
     publisher.close()
     subscriber.close()
+
+
+def test_changes_of_accounts_that_nobody_watches_are_not_told(data: Path, clock: FixedClock) -> None:
+    watching, everything = Subscriber(data, clock, only_watched=True), Subscriber(data, clock)
+    publisher = Publisher(data, clock)
+    other, alike = Change(AccountId(2), MailboxId(2), ModSeq(1)), Change(AccountId(1 + SLOTS), MailboxId(2), ModSeq(1))
+    publisher.publish(change(1))
+    assert watching.drain() == [] and everything.drain() == [change(1)]
+    watching.watch(AccountId(1))
+    watching.watch(AccountId(1))
+    publisher.publish(change(2), other, alike)
+    assert watching.drain() == [change(2), alike] and everything.drain() == [change(2), other, alike]
+    watching.unwatch(AccountId(1))
+    publisher.publish(other, change(3))
+    assert watching.drain() == [change(3)]
+    watching.unwatch(AccountId(1))
+    publisher.publish(change(4), MailboxesChanged(AccountId(1)))  # of the account itself everybody is told
+    assert watching.drain() == [MailboxesChanged(AccountId(1))]
+    for each in (publisher, watching, everything):
+        each.close()
+    assert list((data / "run" / "feed").iterdir()) == []
+
+
+def test_what_a_dead_receiver_watched_is_removed_with_its_socket(
+    publisher: Publisher, data: Path, subscriber: Subscriber
+) -> None:
+    dead = Subscriber(data, FixedClock(), only_watched=True)
+    dead._socket.close()
+    publisher.beat()
+    assert len(list((data / "run" / "feed").iterdir())) == 1 and subscriber.drain() == []

@@ -59,7 +59,7 @@ def running_server(town: MailTown, *, plain_allowed: bool = False, proxies: Any 
         bound.listen(100)
         bound.setblocking(False)
         sockets.append(bound)
-    subscriber = Subscriber(town.data, town.clock)
+    subscriber = Subscriber(town.data, town.clock, only_watched=True)
     service = ImapService(
         reactor,
         [Listener(sockets[0], False), Listener(sockets[1], True)],

@@ -181,12 +181,20 @@ def _follows(old: str, new: str, renamed: Mapping[str, Mailbox]) -> bool:
     return False
 
 
+class Attention(Protocol):
+    """What this process is told of (`hosting.imap.shell.attention`)."""
+
+    def pay(self, account_id: AccountId, start: Published) -> None: ...
+    def withdraw(self, account_id: AccountId) -> None: ...
+
+
 class Watches:
     """Of one worker."""
 
-    __slots__ = ("_accounts", "_tenants")
+    __slots__ = ("_accounts", "_attention", "_tenants")
 
-    def __init__(self) -> None:
+    def __init__(self, attention: Attention | None = None) -> None:
+        self._attention = attention
         self._accounts: dict[AccountId, Watch] = {}
         self._tenants: dict[TenantId, set[Watcher]] = {}  # whom changes of rights may concern
 
@@ -202,6 +210,8 @@ class Watches:
         """Who watches already an account shares what is known of it; a lease too many is given back."""
         watch = self._accounts.get(account.account_id)
         if watch is None or watch.account is not account:
+            if watch is None and self._attention is not None:
+                self._attention.pay(account.account_id, MailboxesChanged(account.account_id))
             watch = self._accounts[account.account_id] = Watch(account, listing, lease)
         elif lease is not None:
             watch.take_lease(lease)
@@ -212,8 +222,13 @@ class Watches:
         watch.watchers.discard(watcher)
         if not watch.watchers:
             if self._accounts.get(watch.account.account_id) is watch:
-                del self._accounts[watch.account.account_id]
+                self._leave(watch.account.account_id)
             watch.release()
+
+    def _leave(self, account_id: AccountId) -> Watch:
+        if self._attention is not None:
+            self._attention.withdraw(account_id)
+        return self._accounts.pop(account_id)
 
     def follow_rights(self, watcher: Watcher, tenant_id: TenantId) -> None:
         self._tenants.setdefault(tenant_id, set()).add(watcher)
@@ -246,11 +261,11 @@ class Watches:
                     self._look_at_rights(tenant_id)  # an owner may have been suspended, or be back
                 case AccountEnded(tenant_id=tenant_id, account_id=account_id):
                     if account_id in self._accounts:
-                        self._accounts.pop(account_id).release()
+                        self._leave(account_id).release()
                     self._look_at_rights(tenant_id)
                 case TenantEnded(tenant_id=tenant_id):
                     for watch in [each for each in self._accounts.values() if each.account.tenant_id == tenant_id]:
-                        self._accounts.pop(watch.account.account_id).release()
+                        self._leave(watch.account.account_id).release()
                 case Gap():
                     anew.update((id(watch), watch) for watch in self._accounts.values())
         self.wake(touched)

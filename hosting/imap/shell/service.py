@@ -30,13 +30,14 @@ from hosting.auth.signin import Principal, SaslAuthenticator
 from hosting.imap.counters import Counters
 from hosting.imap.effects import Work
 from hosting.imap.limits import Limits
-from hosting.imap.news.watches import Watch
+from hosting.imap.news.watches import Watch, Watches
 from hosting.imap.registry import Registry
 from hosting.imap.rules import RULES
 from hosting.imap.searching.threads import Threads
 from hosting.imap.session import Services, Session, State
 from hosting.imap.sharing.other_users import SharedMailboxes
 from hosting.imap.sharing.sharing_watch import SharingWatch
+from hosting.imap.shell.attention import Attention, Watched, selected
 from hosting.imap.shell.connection import Connection
 from hosting.imap.shell.feed_reader import FeedReader
 from hosting.imap.shell.port_factory import PortFactory
@@ -45,7 +46,7 @@ from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subsc
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
 from storage.installation import Installation
-from storage.values import AccountId, MailboxId
+from storage.values import AccountId, ModSeq
 
 _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
@@ -57,8 +58,6 @@ _WOKEN: Final = 250  # mailboxes that were looked at; then accounts that nobody 
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
 _LINGER: Final = 10.0  # … and otherwise
-
-Watched = tuple[AccountId, MailboxId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,7 @@ class ImapService(Service):
         self._limits = limits
         self.counters = counters
         self._shared = SharedMailboxes(mailbox_rights or DirectoryRights(installation))
+        self._attention = Attention(subscriber, lambda start: self.soon(self._changed, [start]))
         self._services = Services(
             installation=installation,
             authenticator=authenticator,
@@ -106,6 +106,7 @@ class ImapService(Service):
             counters=counters,
             clock=clock,
             rules=RULES,
+            watches=Watches(self._attention),
             threads=Threads(),
             plain_allowed=plain_allowed,
             tls_offered=tls_context is not None,
@@ -219,18 +220,20 @@ class ImapService(Service):
         return self._tls_context
 
     def watch(self, connection: Connection) -> None:
-        key = _selected(connection)
+        key = selected(connection)
         if key == self._watching.get(connection):
             return
         self.unwatch(connection)
         if key is None:
             return
+        self._attention.pay(key[0], Change(*key, ModSeq(0)))
         self._watchers.setdefault(key, set()).add(connection)
         self._watching[connection] = key
 
     def unwatch(self, connection: Connection) -> None:
         key = self._watching.pop(connection, None)
         if key is not None:
+            self._attention.withdraw(key[0])
             watchers = self._watchers[key]
             watchers.discard(connection)
             if not watchers:
@@ -309,7 +312,7 @@ class ImapService(Service):
 
     def _tell(self, key: Watched) -> None:
         """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
-        watchers = [each for each in self._watchers.get(key, ()) if _selected(each) == key]
+        watchers = [each for each in self._watchers.get(key, ()) if selected(each) == key]
         if not watchers:
             return
         try:
@@ -379,12 +382,6 @@ class ImapService(Service):
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
             elif session.principal is not None and session.principal.has_expired(today) and not connection.busy:
                 connection.end(b"[EXPIRED] The token has expired; sign in with a new one.")  # RFC 5530 §3
-
-
-def _selected(connection: Connection) -> Watched | None:
-    """The mailbox that a connection has selected."""
-    selected = connection.session.selected if connection.session is not None else None
-    return None if selected is None else (selected.account.account_id, selected.mailbox_id)
 
 
 def _ignore(_: Any, error: BaseException | None) -> None:
