@@ -22,6 +22,13 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInWork(Work):
+    """Asks the auth role who somebody is: one of a few at a time, so that others have threads (`shell.workers`)."""
+
+    quick: bool = False  # it takes no argon2, by the look of the password
+
+
+@dataclass(frozen=True, slots=True)
 class NextLine:
     """The client's next line, outside the grammar of commands."""
 

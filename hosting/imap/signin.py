@@ -12,13 +12,15 @@ from __future__ import annotations
 import binascii
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import cast
 
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SignIn
 from hosting.imap.commands import Authenticate, Login, StartTls
-from hosting.imap.effects import Flow, Secure, blocking, next_line
+from hosting.imap.effects import Flow, Secure, SignInWork, blocking, next_line
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.session import Session
+from storage.directory.app_passwords import is_generated
 from storage.errors import InvalidInput
 from storage.mail.account import Account
 from storage.mail.quota import Limits
@@ -123,7 +125,8 @@ def _text(octets: bytes) -> str:
 
 def _admit(session: Session, user: str, password: str) -> Flow[None]:
     asked = SignIn("imap", user, password, session.address, session.id)
-    principal = yield from blocking(partial(session.services.authenticator.verify, asked))
+    verify = partial(session.services.authenticator.verify, asked)
+    principal = cast(Principal, (yield SignInWork(verify, quick=is_generated(password))))
     yield from _open(session, principal)
 
 

@@ -81,6 +81,11 @@ _REVOKE = prepare(
 _DELETE = prepare(sql_delete(_table).where(_table.c.account_id == bindparam("id")))
 
 
+def is_generated(password: str) -> bool:
+    """Whether it has the form of an app password, whoever made it up."""
+    return _plain(password) is not None
+
+
 def make_app_password_key(transaction: Transaction) -> None:
     """For a new tenant.db. It stands in the database, since verifiers must outlive a change of the tenant's key."""
     _INSERT_KEY.run(transaction, secret=new_secret().hex())
@@ -145,8 +150,8 @@ class AppPasswords:
 
     def match(self, account_id: AccountId, password: str) -> AppPasswordRow | None:
         """The account's unrevoked app password that this is, whatever protocols it is for."""
-        text = password.replace("-", "").replace(" ", "").lower()
-        if len(text) != _LENGTH or not text.isascii():
+        text = _plain(password)
+        if text is None:
             return None
         with self._database.reading() as connection:
             row = _MATCH.one(connection, id=account_id, hash=self._verifier(account_id, text))
@@ -169,6 +174,12 @@ class AppPasswords:
 
     def _verifier(self, account_id: AccountId, text: str) -> str:
         return keyed_hash(self._key, b"%d\0" % account_id + text.encode()).hex()
+
+
+def _plain(password: str) -> str | None:
+    """As it was generated; None: it has not the length of one."""
+    text = password.replace("-", "").replace(" ", "").lower()
+    return text if len(text) == _LENGTH and text.isascii() else None
 
 
 def _row(row: tuple[Any, ...]) -> AppPasswordRow:

@@ -302,7 +302,7 @@ class Connection(TwistedProtocol):
                 size = 0
                 if isinstance(effect, Work):
                     self._waiting = Work
-                    self._host.run(effect, self._worked)
+                    self._host.run(effect, self.worked)
                     return
                 if isinstance(effect, Secure | Compress | EndCompression):
                     self._change_layer(effect)
@@ -338,7 +338,7 @@ class Connection(TwistedProtocol):
             data = self._wire.pack(data)
         cast(Any, self.transport).write(data)
 
-    def _worked(self, result: Any, error: BaseException | None) -> None:
+    def worked(self, result: Any, error: BaseException | None) -> None:
         """A worker is done; the session goes on in the event loop."""
         self._waiting = None
         flow = self._flow

@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet import defer, task
-from twisted.python.threadpool import ThreadPool
 
 from gateway.smtp.proxy import Network
 from hosting.auth.mailbox_rights import DirectoryRights, RightsDirectory
@@ -42,6 +41,7 @@ from hosting.imap.shell.connection import Connection
 from hosting.imap.shell.feed_reader import FeedReader
 from hosting.imap.shell.port_factory import PortFactory
 from hosting.imap.shell.transport import listen
+from hosting.imap.shell.workers import Done, Workers
 from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subscriber, TenantChanged
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
@@ -52,7 +52,6 @@ _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
 _AWAKE: Final = 50  # compressed connections that may keep their streams, so that many that come at once stay small
-_WORKERS: Final = 12
 _BURST: Final = 0.004  # seconds for which news is told before others are served
 _WOKEN: Final = 250  # mailboxes that were looked at; then accounts that nobody used meanwhile rest again
 _STOP_WITHIN: Final = 10.0
@@ -119,7 +118,7 @@ class ImapService(Service):
         self._telling = False  # the event loop comes back to them
         self._told = 0  # mailboxes since accounts were let rest
         self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
-        self._pool = ThreadPool(1, _WORKERS, "imap")
+        self._workers = Workers(reactor)
         self._ports: list[Any] = []
         self._feed: FeedReader | None = None
         self._sweeping = task.LoopingCall(self.end_silent)
@@ -132,7 +131,7 @@ class ImapService(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._pool.start()
+        self._workers.start()
         for listener in self._listeners:
             factory = PortFactory(self, listener.implicit_tls, self._proxies)
             self._ports.append(listen(self._reactor, listener.socket, factory))
@@ -169,7 +168,7 @@ class ImapService(Service):
             return
         for connection in list(self._connections):
             connection.abort()
-        self._pool.stop()
+        self._workers.stop()
         if self._stopped is not None:
             self._stopped.callback(None)
 
@@ -192,19 +191,11 @@ class ImapService(Service):
         self.counters.connections -= 1
         self._connections.discard(connection)
         self._awake.pop(connection, None)
+        self._workers.leave(connection.worked)
 
-    def run(self, work: Work, done: Callable[[Any, BaseException | None], None]) -> None:
+    def run(self, work: Work, done: Done) -> None:
         """Runs blocking work in a thread; `done` is called in the event loop."""
-        reactor = self._reactor
-
-        def call() -> None:
-            try:
-                result, error = work.run(), None
-            except BaseException as raised:  # noqa: BLE001 - it is thrown into the session, which answers it
-                result, error = None, raised
-            reactor.callFromThread(done, result, error)
-
-        self._pool.callInThread(call)
+        self._workers.run(work, done)
 
     def soon(self, call: Callable[..., Any], *args: Any) -> None:
         self._reactor.callLater(0, call, *args)
@@ -376,7 +367,7 @@ class ImapService(Service):
                 if session is not None and session.selected is not None:
                     session.selected.settle_recent()
             if session is None or session.state is State.GREETED:
-                if silent > self._limits.sign_in_timeout:
+                if silent > self._limits.sign_in_timeout and not connection.busy:
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
             elif silent > self._limits.idle_timeout and not connection.busy:
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")

@@ -1,0 +1,92 @@
+"""The threads in which an IMAP process does what blocks, and the line of those who sign in.
+
+The auth role takes a tenth of a second and more of a core for a password that it has not seen lately. After a restart
+thousands come with one; if each took a thread, everything that those do who are in already would wait for minutes
+behind them. So few sign-ins have a thread at the same time, those with a password that may be argon2's and those with
+one in the form of an app password, which is answered in no time, each in a line of their own. Whose client has gone is
+not asked for.
+
+Confined to the event loop, but for the work itself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.python.threadpool import ThreadPool
+
+from hosting.imap.effects import SignInWork, Work
+from storage.errors import Unavailable
+
+THREADS: Final = 12
+SLOW_AT_ONCE: Final = 4  # sign-ins that have a thread
+QUICK_AT_ONCE: Final = 4
+
+Done = Callable[[Any, BaseException | None], None]
+
+
+class Workers:
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(1, THREADS, "imap")
+        self._slow, self._quick = _Line(SLOW_AT_ONCE), _Line(QUICK_AT_ONCE)
+
+    def start(self) -> None:
+        self._pool.start()
+
+    def stop(self) -> None:
+        """What is being done is finished."""
+        self._pool.stop()
+
+    def run(self, work: Work, done: Done) -> None:
+        """In a thread, a sign-in when its turn has come; `done` is called in the event loop.
+
+        Each sign-in has a `done` of its own.
+        """
+        if isinstance(work, SignInWork):
+            line = self._quick if work.quick else self._slow
+            line.waiting[done] = work
+            self._go_on(line)
+        else:
+            self._run(work, done)
+
+    def leave(self, done: Done) -> None:
+        """The client of a sign-in has gone: if its turn has not come, it never will."""
+        for line in (self._slow, self._quick):
+            if line.waiting.pop(done, None) is not None:
+                done(None, Unavailable())
+
+    def _go_on(self, line: _Line) -> None:
+        while line.waiting and line.running < line.at_once:
+            done, work = line.waiting.popitem(last=False)
+            line.running += 1
+            self._run(work, self._ending(line, done))
+
+    def _ending(self, line: _Line, done: Done) -> Done:
+        def ended(result: Any, error: BaseException | None) -> None:
+            line.running -= 1
+            self._go_on(line)
+            done(result, error)
+
+        return ended
+
+    def _run(self, work: Work, done: Done) -> None:
+        def call() -> None:
+            try:
+                result, error = work.run(), None
+            except BaseException as raised:  # noqa: BLE001 - it is thrown into the session, which answers it
+                result, error = None, raised
+            self._reactor.callFromThread(done, result, error)
+
+        self._pool.callInThread(call)
+
+
+class _Line:
+    __slots__ = ("at_once", "running", "waiting")
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.running = 0
+        self.waiting: OrderedDict[Done, SignInWork] = OrderedDict()  # first come, first served
