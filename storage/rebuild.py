@@ -4,7 +4,8 @@ Each file says which message it is, when it arrived, in which mailbox and with w
 and which header fields were added. What no file knows is lost: later moves, copies and flags, and that a message was
 deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again. Calendars,
 contacts and files stand in the database, large ones in files of their own: what can be read of the old database is
-kept, and the files say the rest. Rights to mailboxes are known by the mailboxes' ids, and taken back.
+kept, and the files say the rest. Annotations stand in the database alone: what can be read of them is kept too. Rights
+to mailboxes are known by the mailboxes' ids, and taken back.
 
 The new database is made beside the old one and takes its place in one step, when it is whole and durable; the old one
 stays as account.db.replaced. Interrupted, nothing has changed, and the next try begins again. Nobody else may have the
@@ -39,6 +40,7 @@ from storage.mail.account import DATABASE, MAILDIR, OBJECTS, Account, Surroundin
 from storage.mail.arrivals import Filed
 from storage.mail.content import content_of
 from storage.mail.names import INBOX
+from storage.mail.salvage import salvage_annotations
 from storage.register import classes
 from storage.register.values import FileClass
 from storage.values import AccountId, MailboxId, TenantId
@@ -59,6 +61,9 @@ class Rebuilt:
     messages: int = 0
     mailboxes: int = 0
     objects: int = 0  # of calendars, address books and folders
+    annotations: int = 0  # that were kept
+    annotations_left_out: int = 0  # since their mailbox is not there any more
+    annotations_read: bool = True  # the old database could be read, so there were no others
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -151,6 +156,7 @@ class _Rebuild:
         try:
             self._salvage(account)
             self._fill(account)
+            self._annotate(account)
         finally:
             account.close()
         if self._replacing is not None:
@@ -186,6 +192,11 @@ class _Rebuild:
             if self._progress is not None:
                 self._progress(done + len(batch), len(found))
         self._report.mailboxes = len(account.mailboxes.list())
+
+    def _annotate(self, account: Account) -> None:
+        salvaged = salvage_annotations(self._root / DATABASE, self._key, account)
+        self._report.annotations, self._report.annotations_left_out = salvaged.kept, salvaged.left_out
+        self._report.annotations_read = salvaged.whole
 
     def _metas(self) -> list[tuple[FileMeta, str]]:
         """What the files say of themselves, in the order in which they arrived, each message once."""

@@ -35,6 +35,13 @@ def check(
             run.output.note(f"{rebuilt.messages} messages were found in the files, in {rebuilt.mailboxes} mailboxes.")
             for name in rebuilt.unreadable:
                 run.output.note(f"The file {name} does not verify under the account's key and was left out.")
+            if rebuilt.annotations or rebuilt.annotations_left_out:
+                run.output.note(
+                    f"{rebuilt.annotations} annotations of mail clients were kept, {rebuilt.annotations_left_out} were "
+                    "left out, since their mailbox is not there any more."
+                )
+            if not rebuilt.annotations_read:
+                run.output.note("The old database could not be read: annotations of mail clients are lost with it.")
             run.output.note("What others might do with its mailboxes has to be set anew ('cleanmail acl').")
         if whose is not None:
             installation = administration.installation

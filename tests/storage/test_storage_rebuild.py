@@ -11,9 +11,10 @@ from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 from storage.check import check_account
 from storage.errors import Unavailable
 from storage.mail.account import DATABASE
+from storage.mail.annotations import SERVER, AnnotationLimits
 from storage.mail.messages import NewMessage
 from storage.rebuild import Rebuilt, rebuild_account
-from storage.values import FLAGGED, SEEN, UID_MAX
+from storage.values import FLAGGED, SEEN, UID_MAX, AccountId, MailboxId
 
 Found = dict[str, list[tuple[bytes, int, tuple[int, int], tuple[str, ...]]]]
 
@@ -78,12 +79,44 @@ def test_an_account_comes_back_from_its_files(place: AccountPlace, damage: str) 
         octets[:100] = bytes(100)
         database.write_bytes(octets)
     place.clock.advance(3600)
-    assert rebuild(place) == Rebuilt(messages=12, mailboxes=8)
+    assert rebuild(place) == Rebuilt(messages=12, mailboxes=8, annotations_read=damage == "whole")
     assert contents(place) == before
     assert list(check_account(place.account, place.incarnation, contents=True)) == []
     # RFC 9051 §2.3.1.1: UIDs are new, so no UIDVALIDITY may be an old one.
     assert not uidvalidities & {mailbox.uidvalidity for mailbox in place.account.mailboxes.list()}
     assert (database.with_name(DATABASE + ".replaced").exists()) == (damage != "lost")
+
+
+@pytest.mark.parametrize("damage", ["whole", "lost", "torn"])
+def test_annotations_follow_their_mailboxes_by_name(place: AccountPlace, damage: str) -> None:
+    """RFC 5464 §3: rows only, so they come from the old database, if that can be read."""
+    fill(place)
+    account, limits = place.account, AnnotationLimits(100, 1 << 20)
+    work, empty = account.mailboxes.find("Work/2024").id, account.mailboxes.create("Empty").id
+    others = (AccountId(ACCOUNT + 1), MailboxId(77))
+    for owner, mailbox, value in ((ACCOUNT, SERVER, b"all"), (ACCOUNT, work, b"red"), (*others, b"theirs")):
+        account.annotations.change(owner, mailbox, {"/private/color": value, "/private/gone": None}, limits)
+    account.annotations.change(ACCOUNT, empty, {"/shared/comment": b"\0\xff"}, limits)
+    account.mailboxes.create("Before")  # so that ids differ afterwards
+    account.close()
+    if damage == "lost":
+        for path in place.root.glob(DATABASE + "*"):
+            path.unlink()
+    elif damage == "torn":
+        (place.root / DATABASE).write_bytes((place.root / DATABASE).read_bytes()[:8192])
+    rebuilt = rebuild_account(place.root, TENANT, ACCOUNT, KEY, place.surroundings)
+    place.open()
+    account = place.account
+    assert rebuilt.annotations_read == (damage == "whole")
+    if damage == "whole":
+        assert (rebuilt.annotations, rebuilt.annotations_left_out) == (3, 1)
+        work = account.mailboxes.find("Work/2024").id
+        assert account.annotations.all() == [
+            (ACCOUNT, SERVER, "/private/color", b"all"),
+            (ACCOUNT, work, "/private/color", b"red"),
+            (*others, "/private/color", b"theirs"),
+        ]
+    assert not list(check_account(account, place.incarnation))
 
 
 def test_a_rebuilt_account_goes_on(place: AccountPlace) -> None:
