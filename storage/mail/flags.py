@@ -120,12 +120,19 @@ class Flags:
         return _Slice([(uid, new, modseq) for uid, _, new in different], modified, rest)
 
     def _masks(self, transaction: Transaction, mailbox_id: MailboxId, change: Change) -> tuple[int, int]:
-        """(keep, bits) of flags & keep | bits."""
+        """Of the change, whose keywords get their bits here."""
         if change.how == "remove":
-            known = self._keywords.known(transaction, mailbox_id, change.keywords)
-            return ~((change.flags | known) & change.only), 0
-        bits = change.flags | self._keywords.defined(transaction, mailbox_id, change.keywords)
-        return (~change.only if change.how == "replace" else -1), bits & change.only
+            bits = self._keywords.known(transaction, mailbox_id, change.keywords)
+        else:
+            bits = self._keywords.defined(transaction, mailbox_id, change.keywords)
+        return masks(change.how, change.flags | bits, change.only)
+
+
+def masks(how: How, bits: int, only: int) -> tuple[int, int]:
+    """(keep, bits) of flags & keep | bits."""
+    if how == "remove":
+        return ~(bits & only), 0
+    return (~only if how == "replace" else -1), bits & only
 
 
 def _lose_keywords(different: Sequence[tuple[int, int, int]]) -> bool:

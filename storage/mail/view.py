@@ -13,7 +13,7 @@ Raises: Gone (the mailbox was deleted). Standards: RFC 9051 §2.3.1, RFC 7162 §
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from storage.mail.columns import Columns, first_without, from_snapshot, without
 from storage.mail.ledger import Delta
 from storage.mail.snapshots import Picture
 from storage.mail.view_rows import MailboxState, ViewRows
-from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId
+from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId, UidSet
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
 _PENDING_MAX = 200  # transactions of this process that wait for a refresh
@@ -262,6 +262,17 @@ class MailboxView:
                 self.keywords = self._rows.keywords(connection, self.mailbox_id)
 
     # What changed
+
+    def would_change(self, uids: UidSet, keep: int, bits: int) -> bool:
+        """Whether flags & keep | bits makes a difference to any of these messages, as far as is known here."""
+        mine, flags = self.uids, self.flags
+        for first, last in uids.ranges:
+            at = bisect_left(mine, first)
+            end = at + 1 if first == last else bisect_right(mine, last, at)
+            for old in flags[at:end]:
+                if old & keep | bits != old:
+                    return True
+        return False
 
     def changes_since(self, modseq: int) -> Changes:
         """From the log, or from the database if that goes back further; nothing before `expunged_horizon` is known."""

@@ -15,7 +15,10 @@ import pytest
 from imap_play import CoreClient, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from storage.database.lockfile import LockFile, lock_path
+from storage.installation import Installation
 from storage.mail.messages import NewMessage
+from storage.values import SEEN, UidSet
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +206,29 @@ def test_nothing_is_told_between_commands(town: MailTown) -> None:
     pair.one.look()
     assert pair.one.receive(0)[-1] == "* 1 EXPUNGE"
     play(pair.one, "C: DONE\nS: b OK …")
+    pair.close()
+
+
+def test_setting_again_what_is_set_waits_for_no_writer(town: MailTown) -> None:
+    """It is answered while another process writes, and keeps its modseq; but not by a view that is behind."""
+    pair = Pair(town, gone="9")
+    one, elsewhere = pair.one, Installation(town.data, town.keys, town.clock)
+    told = pair.said(one, "UID STORE 1,3 +FLAGS (\\Seen)")
+    before = one.session.mailbox.view.highest_modseq
+    with elsewhere.account(*town.accounts["alice@example.test"]) as account:
+        lock = LockFile(lock_path(account.database.path))
+        lock.write(0)
+        try:
+            for change in ("+FLAGS (\\Seen)", "-FLAGS (\\Flagged)", "FLAGS (\\Seen)"):
+                assert pair.said(one, f"UID STORE 1,3 {change}") == told  # RFC 9051 §6.4.6: it is told all the same
+        finally:
+            lock.close()
+        box = one.session.mailbox.mailbox_id
+        account.messages.store(box, UidSet.of([3]), "remove", SEEN)
+        assert pair.said(one, "UID STORE 1,3 +FLAGS (\\Seen)") == told
+        modseqs = [row[0] for row in account.messages.fetch_rows(box, 1, 3, ("modseq",))]
+        assert (modseqs[0], modseqs[2]) == (before, before + 2)
+    elsewhere.close()
     pair.close()
 
 
