@@ -55,6 +55,8 @@ namespace inbox {{
   separator = /
 }}
 service imap-login {{
+  # one process for each connection over TLS, for as long as it lasts; by default 100
+  process_limit = 2000
   process_min_avail = 2
   client_limit = 2000
   inet_listener imap {{
