@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Sequence
 
 from storage.database.prepared import Row
+from storage.mail.answers import Answers
 from storage.mail.snapshots import COLUMNS
 from storage.mail.view_rows import ViewRows
 from storage.values import MailboxId
@@ -17,12 +18,13 @@ _SLICE = 5000  # rows for which the read connection is held
 class Columns:
     """Arrays aligned with the first `len(columns)` UIDs of a view."""
 
-    __slots__ = ("internal_dates", "internal_zones", "message_ids", "sent_dates", "sizes")
+    __slots__ = ("answers", "internal_dates", "internal_zones", "message_ids", "sent_dates", "sizes")
 
     def __init__(self, arrays: Sequence[array[int]] = ()) -> None:
         (self.message_ids, self.sizes, self.internal_dates, self.sent_dates, self.internal_zones) = arrays or [
             array(code) for code in COLUMNS
         ]
+        self.answers = Answers()  # to what was asked about the messages that are here
 
     def __len__(self) -> int:
         return len(self.message_ids)
@@ -84,6 +86,20 @@ def without(values: array[int], positions: Sequence[int]) -> array[int]:
         start = position + 1
     kept += values[start:]
     return kept
+
+
+def marks(flags: array[int], bit: int, *, present: bool) -> bytes:
+    """For each entry an octet, 1 where its `bit` is set (or is not, as `present` says), else 0: some calls of C."""
+    octet, shift = divmod(bit.bit_length() - 1, 8)
+    at = octet if sys.byteorder == "little" else flags.itemsize - 1 - octet
+    return flags.tobytes()[at :: flags.itemsize].translate(_MARKS[shift, present])
+
+
+_MARKS = {
+    (shift, present): bytes((value >> shift & 1) ^ (not present) for value in range(256))
+    for shift in range(8)
+    for present in (False, True)
+}
 
 
 def first_without(flags: array[int], bit: int) -> int:

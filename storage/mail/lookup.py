@@ -1,7 +1,7 @@
 """One text search over the messages of an account, in steps that a session runs one after the other.
 
 A step reads one range of the index or one slice of texts, in about 10 ms at most; when `step` has returned True,
-`matches` holds exactly the messages that contain the needle. What the index cannot narrow (needles under three
+`matches` are exactly the messages that contain the needle. What the index cannot narrow (needles under three
 characters, messages that are not indexed yet) is verified text by text, so nothing is ever missed. Messages are
 immutable: what was verified once is remembered.
 
@@ -18,14 +18,17 @@ from threading import Lock
 from storage.database.database import Database
 from storage.mail import trigrams
 from storage.mail.search_text import SearchTexts, unpack_all
+from storage.mail.sought import Sought
 from storage.mail.trigrams import FieldName, Part, searchable
 from storage.mime.casemap import casemap
 
-RANGE = 10_000  # message ids whose index entries one step reads
+RANGE = 10_000  # message ids whose index entries one step reads …
+RANGE_MAX, RARE = 80_000, 300  # … and of short fields four times as many after a step that found few, up to so many
 SLICE = 100  # texts that the first step verifies; the next ones as many as have about SLICE_OCTETS packed
 SLICE_MIN, SLICE_MAX, SLICE_OCTETS = 8, 400, 400_000
 FIELDS_SLICE = 1000  # short fields that one step verifies
 FILES = 8  # messages that one step reads from their files
+MANY_CANDIDATES = 150  # from so many on a header field's name is looked for, too: it costs as much as verifying them
 FEW = 16  # so few messages are verified without asking the index
 
 _FIELDS: dict[str, FieldName] = {"subject": "subject", "from": "from_", "to": "to_", "cc": "cc", "bcc": "bcc"}
@@ -51,7 +54,7 @@ class Question:
 
     @property
     def narrowing(self) -> list[str]:
-        """What the index is asked for; empty if it cannot help."""
+        """What the index is asked for, the needle first; empty if it cannot help."""
         needles = [self.needle, f"{self.name}:"] if self.name else [self.needle]
         return [needle for needle in needles if trigrams.can_narrow(needle)]
 
@@ -120,8 +123,8 @@ class Lookup:
     """The messages among some that answer a question with yes."""
 
     __slots__ = (
-        "_among", "_database", "_pending", "_question", "_ranges", "_slice", "_started", "_test", "_texts",
-        "_unindexed", "_verified", "matches",
+        "_among", "_database", "_pending", "_question", "_rest", "_slice", "_started", "_test", "_texts",
+        "_unindexed", "_verified", "_width", "found",
     )  # fmt: skip
 
     def __init__(
@@ -131,7 +134,7 @@ class Lookup:
         verified: Verified,
         unindexed: Callable[[], Collection[int]],
         question: Question,
-        among: Collection[int],
+        among: Sought,
     ) -> None:
         self._database = database
         self._texts = texts
@@ -139,61 +142,74 @@ class Lookup:
         self._unindexed = unindexed
         self._question = question
         self._test = question.test()
-        self._among = frozenset(among)
+        self._among = among
         self._started = False
-        self._ranges: list[tuple[int, int]] = []  # of the index, still to be asked
+        self._rest = range(0)  # of the index, still to be asked
+        self._width = RANGE  # of it at a time
         self._pending: list[int] = []  # to be verified, in descending order once the index has been asked
         self._slice = SLICE
-        self.matches: set[int] = set()
+        self.found: set[int] = set()  # message ids that match; others that match, but are not sought, may be there, too
+
+    @property
+    def matches(self) -> set[int]:
+        """The messages that match. `Sought.positions` of `found` is the shorter way."""
+        return self._among.common(self.found)
 
     def step(self) -> bool:
         """Do one slice of the work. True: `matches` is complete."""
         if not self._started:
             self._started = True
             self._begin()
-        if self._ranges:
-            self._narrow(*self._ranges.pop())
-            if not self._ranges:
+        if self._rest:
+            part, self._rest = self._rest[: self._width], self._rest[self._width :]
+            self._narrow(part)
+            if not self._rest:
                 self._recall()
-        if not self._ranges and self._pending:
+        if not self._rest and self._pending:
             self._verify()
-        return not self._ranges and not self._pending
+        return not self._rest and not self._pending
 
     def _begin(self) -> None:
         if len(self._among) > FEW and self._question.narrowing:
-            low, high = min(self._among), max(self._among)
-            self._ranges = [(first, min(first + RANGE - 1, high)) for first in range(low, high + 1, RANGE)]
+            low, high = self._among.bounds
+            self._rest = range(low, high + 1)
             # Read before the index is asked: a message that is indexed in between is verified, not missed.
-            self._pending = list(self._among.intersection(self._unindexed()))
+            self._pending = list(self._among.common(set(self._unindexed())))
         else:
             self._pending = list(self._among)
             self._recall()
 
-    def _narrow(self, first: int, last: int) -> None:
-        question = self._question
+    def _narrow(self, ids: range) -> None:
+        question, first, last = self._question, ids[0], ids[-1]
         with self._database.reading() as connection:
             if question.field is not None:
                 found = trigrams.with_field(connection, question.field, question.needle, first, last)
+                if len(found) <= RARE:
+                    self._width = min(4 * self._width, RANGE_MAX)
+                else:
+                    self._width = RANGE
             else:
-                found = trigrams.may_contain(connection, question.part, question.narrowing, first, last)
-        found &= self._among
+                needle, *others = question.narrowing
+                found = trigrams.may_contain(connection, question.part, [needle], first, last)
+                if others and len(found) > MANY_CANDIDATES:
+                    found &= trigrams.may_contain(connection, question.part, others, first, last)
         if question.is_exact:
-            self.matches |= found
+            self.found |= found
         else:
-            self._pending.extend(found)
+            self._pending.extend(self._among.common(found))
 
     def _recall(self) -> None:
         """Answer what was verified before; put the rest in the order of the rows."""
         known = self._verified.known(self._question, self._pending)
-        self.matches.update(message_id for message_id, answer in known.items() if answer)
-        self._pending = sorted(set(self._pending).difference(known, self.matches), reverse=True)
+        self.found.update(message_id for message_id, answer in known.items() if answer)
+        self._pending = sorted(set(self._pending).difference(known, self.found), reverse=True)
 
     def _verify(self) -> None:
         count = FIELDS_SLICE if self._question.field else self._slice
         message_ids = self._pending[-count:]
         answers = self._field_answers(message_ids) if self._question.field else self._part_answers(message_ids)
         self._verified.learn(self._question, answers)
-        self.matches.update(message_id for message_id, answer in answers.items() if answer)
+        self.found.update(message_id for message_id, answer in answers.items() if answer)
         self._pending[-count:] = [message_id for message_id in message_ids if message_id not in answers]
 
     def _field_answers(self, message_ids: list[int]) -> dict[int, bool]:

@@ -10,7 +10,7 @@ and marks its trigrams, which stay in the segments until the merges begun `PURGE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
@@ -21,6 +21,7 @@ from storage.errors import Corrupt
 from storage.mail import trigrams
 from storage.mail.lookup import Lookup, Question, Verified
 from storage.mail.search_text import Packed, SearchTexts, pack
+from storage.mail.sought import Sought
 from storage.schema.account import forgotten, info, message
 from storage.values import AccountId, MessageId
 
@@ -74,8 +75,8 @@ class SearchIndex:
         self._verified = Verified()
         self._may_merge = False
 
-    def lookup(self, key: str, needle: str, among: Collection[int], name: str = "") -> Lookup:
-        """A search for `needle` among message ids. Keys: subject from to cc bcc body text; header with a field's name.
+    def lookup(self, key: str, needle: str, among: Sought, name: str = "") -> Lookup:
+        """A search for `needle` among messages. Keys: subject from to cc bcc body text; header with a field's name.
 
         The empty needle is in every text; with header it asks whether the field is there (RFC 9051 §6.4.4).
         """

@@ -18,6 +18,7 @@ from storage.errors import Gone
 from storage.mail import lookup as lookups
 from storage.mail.lookup import Question, Verified
 from storage.mail.search_index import PURGE_AFTER, SearchIndex
+from storage.mail.sought import Sought
 from storage.mail.trigrams import CONDENSED_FROM, condensed, searchable
 from storage.mime.casemap import casemap
 from storage.mime.message import read_message
@@ -92,7 +93,7 @@ class Box:
             pass
 
     def search(self, key: str, needle: str, name: str = "") -> set[int]:
-        lookup = self.index.lookup(key, needle, self.messages.keys(), name)
+        lookup = self.index.lookup(key, needle, Sought.of(self.messages), name)
         while not lookup.step():
             pass
         return lookup.matches
@@ -167,7 +168,7 @@ def test_only_the_messages_asked_about(box: Box) -> None:
         box.add(b"Subject: alike %d\r\n\r\nalike text\r\n" % number)
     box.fill_index()
     for key in ("subject", "body"):
-        lookup = box.index.lookup(key, "alike", range(1, 61, 3))
+        lookup = box.index.lookup(key, "alike", Sought.of(range(1, 61, 3)))
         while not lookup.step():
             pass
         assert lookup.matches == set(range(1, 61, 3))
@@ -187,12 +188,12 @@ def test_candidates_are_verified_in_slices_and_remembered(box: Box) -> None:
     for number in range(3 * lookups.SLICE):
         box.add(b"Subject: x\r\n\r\n%s\r\n" % (b"abcde" if number % 3 else b"abc bcd cde"))
     box.fill_index()
-    lookup = box.index.lookup("body", "abcde", box.messages)
+    lookup = box.index.lookup("body", "abcde", Sought.of(box.messages))
     assert not lookup.step()  # more candidates than one step verifies
     while not lookup.step():
         pass
     assert len(lookup.matches) == 2 * lookups.SLICE
-    again = box.index.lookup("body", "abcde", box.messages)
+    again = box.index.lookup("body", "abcde", Sought.of(box.messages))
     assert again.step()
     assert again.matches == lookup.matches
 

@@ -7,15 +7,20 @@ RFC 7162 §3.1.10 (MODSEQ), RFC 7377 §2.1 (correlators).
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from hosting.imap.effects import Flow
 from hosting.imap.encode import quoted
 from hosting.imap.searching.search_commands import Partial
 from hosting.imap.selected import Selected
+from storage.mail.answers import CHUNK, decimals
 
 _SLICE = 10_000  # numbers that are written before others are served
+_FEW = 100  # numbers that are not worth another way of writing them
+_SOME = 20  # chunks that are written before others are served
 _SILENT = frozenset({"SAVE"})  # with nothing else, no response is sent (RFC 5182 §2.1)
 
 
@@ -43,7 +48,10 @@ def names(selected: Selected, positions: Sequence[int], by_uid: bool) -> Sequenc
         return selected.uids[positions[0] : positions[-1] + 1]
     if by_uid:
         uids = selected.uids
-        return [uids[at] for at in positions]
+        if len(positions) < _FEW:
+            return [uids[at] for at in positions]
+        found: Sequence[int] = itemgetter(*positions)(uids)  # one call of C
+        return found
     return [at + 1 for at in positions]
 
 
@@ -62,14 +70,39 @@ def listed(numbers: Sequence[int]) -> Flow[bytes]:
     """Numbers with a space before each."""
     parts: list[bytes] = []
     for start in range(0, len(numbers), _SLICE):
-        text = str(list(numbers[start : start + _SLICE]))  # "[1, 2]", a third faster than joining
-        parts.append(b" " + text[1:-1].replace(",", "").encode("ascii"))
+        parts.append(decimals(numbers[start : start + _SLICE]))
         yield b""  # others are served between slices
     return b"".join(parts)
 
 
-def as_set(numbers: Sequence[int]) -> Flow[bytes]:
+def listed_uids(selected: Selected, positions: Sequence[int]) -> Flow[bytes]:
+    """The same of the UIDs at ascending positions; of long stretches without a gap the text is remembered."""
+    view, uids = selected.view, selected.uids
+    if len(positions) < _FEW or selected.stale or view.columns_missing > _FEW:
+        return (yield from listed((yield from named(selected, positions, by_uid=True))))
+    answers = view.columns().answers
+    parts: list[bytes] = []
+    at, count, others = 0, len(positions), 0
+    while at < count:
+        position = positions[at]
+        end = (position // CHUNK + 1) * CHUNK
+        if at + CHUNK <= count and positions[at + CHUNK - 1] == position + CHUNK - 1 == end - 1:
+            parts.append(answers.whole_text(uids, position // CHUNK))
+            at += CHUNK
+        else:
+            behind = bisect_left(positions, end, at, min(count, at + CHUNK))
+            parts.append(decimals(names(selected, positions[at:behind], by_uid=True)))
+            at = behind
+        others += 1
+        if not others % _SOME:
+            yield b""  # others are served between slices
+    return b"".join(parts)
+
+
+def as_set(numbers: Sequence[int], *, ascending: bool = False) -> Flow[bytes]:
     """A set in the order of its numbers: ranges only upwards (RFC 5267 §3.2). NIL if there are none."""
+    if ascending and numbers and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return _range(numbers[0], numbers[-1]).encode("ascii")
     texts: list[str] = []
     first, last = 0, -1  # the range that may go on
     for start in range(0, len(numbers), _SLICE):
@@ -136,7 +169,7 @@ def response(
         if "MAX" in returned:
             words.append(b"MAX %d" % all_names[-1])
         if "ALL" in returned:
-            words.append(b"ALL " + (yield from as_set(all_names)))
+            words.append(b"ALL " + (yield from as_set(all_names, ascending=not results.is_sorted)))
     if partial is not None:
         told = window(told, partial)
         shown = yield from as_set(window(all_names, partial))

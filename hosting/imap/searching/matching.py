@@ -1,43 +1,49 @@
 """Finds the messages that match a search key, among those that the client was told of.
 
-The tree is walked with a list of positions that every key narrows: cheap keys (flags, numbers, dates, sizes) first,
-text last and only among what is left. Text goes to the index in steps, the first of them inline; the rest are Work.
+The tree is walked with a list of positions that every key narrows: what is known already and what an index answers
+first, then flags, numbers, dates and sizes, other text last and only among what is left. Text goes to the index in
+steps, the first of them inline; the rest are Work. What messages' unchanging content decides (text, dates, sizes) is
+remembered with the columns of the view (storage.mail.answers), and looked for again among later messages only.
 
 Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6203 (FUZZY), RFC 7162 §3.1.5, RFC 8474 §6.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import compress
-from typing import Final, Protocol
+from typing import Final
 
 from hosting.imap import commands as c
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.searching import relevance
+from hosting.imap.searching import dates, relevance
 from hosting.imap.searching import search_commands as sc
+from hosting.imap.searching.by_position import Column, marked, values_of
+from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.savedate import find as saved_then
 from hosting.imap.selected import Selected
-from storage.mime.dates import parse_date
+from storage.mail.answers import joined
+from storage.mail.columns import marks
+from storage.mail.sought import Sought
+from storage.mail.trigrams import TRIGRAM
 
-_DAY = 86400
-_ZONES = 15 * 3600  # no zone is further from UTC
-_ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
-_ROWS = 250
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
 _MANY = 50_000  # messages whose texts are looked for by a worker from the first step on
 _SLICE = 16_000  # positions that a cheap key looks at before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
+_LASTING: Final = (sc.TextKey, sc.DateKey, sc.SizeKey)  # a message answers them the same way for ever
+_BY_ID: Final = "positions by message id"  # an order that is remembered
+_UNORDERED = 2000  # messages that arrived after such an order was made, and are looked at one by one
 _OF_COLUMNS: Final = (sc.TextKey, sc.DateKey, sc.SizeKey, sc.WithinKey)
 _OF_VIEW: Final = (
     sc.FlagKey, sc.KeywordKey, sc.RecentKey, sc.NumbersKey, sc.ModSeqKey, sc.SizeKey, sc.WithinKey,
 )  # fmt: skip
 _COST: Final[dict[type[sc.Key], int]] = {
     sc.FuzzyKey: 10, sc.TextKey: 9, sc.ObjectKey: 6, sc.SavedKey: 6, sc.EitherKey: 5, sc.NotKey: 4, sc.AllKeys: 3,
+    sc.DateKey: 1, sc.SizeKey: 1, sc.WithinKey: 1,
 }  # fmt: skip
 
 
@@ -67,26 +73,6 @@ def uses_columns(key: sc.Key) -> bool:
     return isinstance(key, _OF_COLUMNS)
 
 
-class Column(Protocol):
-    def __getitem__(self, position: int, /) -> int: ...
-
-
-class _Moved:
-    """A column of the view, by positions of a client that was not told of an expunge yet; 0 for what is gone."""
-
-    __slots__ = ("_column", "_current", "_mine")
-
-    def __init__(self, column: Sequence[int], mine: Sequence[int], current: Sequence[int]) -> None:
-        self._column = column
-        self._mine = mine
-        self._current = current
-
-    def __getitem__(self, position: int) -> int:
-        uid, current = self._mine[position], self._current
-        at = bisect_left(current, uid)
-        return self._column[at] if at < len(current) and current[at] == uid else 0
-
-
 class Matcher:
     """One search over a mailbox. `now` is the time for YOUNGER and OLDER; `scoring` fills `scores` for FUZZY keys."""
 
@@ -102,10 +88,7 @@ class Matcher:
         self._sets: dict[tuple[c.SequenceSet, bool], Sequence[int]] = {}
 
     def _values(self, column: Sequence[int]) -> Column:
-        """A column of the view as it is now, by the client's positions: messages may go while a search works."""
-        if not self._selected.stale:
-            return column
-        return _Moved(column, self._selected.uids, self._view.uids)
+        return values_of(self._selected, column)
 
     @property
     def scores(self) -> dict[int, int]:
@@ -134,6 +117,44 @@ class Matcher:
             return among
         if uses_columns(key):
             yield from self._columns_ready()
+        if isinstance(key, _LASTING) and not self._selected.stale:
+            return (yield from self._lasting(key, among))
+        return (yield from self._looked_through(key, among))
+
+    def _lasting(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        """What is known of messages looked through before; only those behind them are looked at."""
+        selected, columns = self._selected, self._view.columns()
+        known, told = columns.answers.get(key), selected.told
+        whole = len(among) == told
+        if known is None and not whole:
+            return (yield from self._looked_through(key, among))
+        if known is None or known.count < told:
+            behind = range(known.count if known else 0, told)
+            if not whole and len(behind) > len(among):
+                return (yield from self._looked_through(key, among))
+            found = yield from self._looked_through(key, behind)
+            if known:
+                found = joined(known.positions, found)
+            if selected.stale or self._view.columns() is not columns:  # messages have left meanwhile
+                return _common(among, found)
+            known = columns.answers.put(key, told, found)
+        return _common(among, known.up_to(told))
+
+    def _price(self, key: sc.Key, count: int) -> int:
+        """What is asked first costs least: what is known or an index answers, of many messages."""
+        if isinstance(key, _LASTING) and count > _MANY_COLUMNS and not self._selected.stale:
+            if self._view.columns_missing <= _MANY_COLUMNS and self._view.columns().answers.get(key) is not None:
+                return -2
+            if isinstance(key, sc.TextKey) and key.field in _SHORT and len(key.needle) >= TRIGRAM:
+                return -1
+        return _COST.get(type(key), 0)
+
+    def _looked_through(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
+        if isinstance(key, sc.AllKeys):
+            count = len(among)
+            for one in sorted(key.keys, key=lambda each: self._price(each, count)):
+                among = yield from self._narrow(one, among)
+            return among
         if of_view(key):
             size = _SLICE // 4 if self._selected.stale else _SLICE  # positions are looked up one by one then
             if len(among) <= size:
@@ -144,16 +165,12 @@ class Matcher:
                 yield b""  # others are served between slices
             return among if len(kept) == len(among) else kept
         match key:
-            case sc.AllKeys(keys):
-                for one in sorted(keys, key=_cost):
-                    among = yield from self._narrow(one, among)
-                return among
             case sc.NotKey(inner):
                 found = set((yield from self._narrow(inner, among)))
                 yield b""
                 return [at for at in among if at not in found]
             case sc.EitherKey():
-                left, right = sorted((key.left, key.right), key=_cost)
+                left, right = sorted((key.left, key.right), key=lambda each: self._price(each, len(among)))
                 first = set((yield from self._narrow(left, among)))
                 rest = [at for at in among if at not in first]
                 second = set((yield from self._narrow(right, rest)))
@@ -164,7 +181,7 @@ class Matcher:
             case sc.TextKey():
                 return (yield from self._text(key, among))
             case sc.DateKey():
-                return (yield from self._sent(key, among))
+                return (yield from dates.sent(self._selected, key, among))
             case sc.ObjectKey():
                 return (yield from self._object(key, among))
             case sc.SavedKey():
@@ -198,6 +215,8 @@ class Matcher:
                 for one in keys:
                     among = self._cheap(one, among)
                 return among
+            case sc.NotKey(sc.FlagKey(bit, is_set)):
+                return self._cheap(sc.FlagKey(bit, not is_set), among)
             case sc.NotKey(inner):
                 found = set(self._cheap(inner, among))
                 return [at for at in among if at not in found]
@@ -205,6 +224,8 @@ class Matcher:
                 first, second = set(self._cheap(left, among)), set(self._cheap(right, among))
                 return [at for at in among if at in first or at in second]
             case sc.FlagKey(bit, is_set):
+                if isinstance(among, range) and not selected.stale:
+                    return marked(among, marks(view.flags[among.start : among.stop], bit, present=is_set))
                 flags = self._values(view.flags)
                 if is_set:
                     return [at for at in among if flags[at] & bit]
@@ -229,13 +250,11 @@ class Matcher:
                 if larger:
                     return [at for at in among if sizes[at] > size]
                 return [at for at in among if sizes[at] < size]
-            case sc.DateKey(kind, day):
-                columns = view.columns()  # the day that INTERNALDATE shows, in its own zone (RFC 9051 §6.4.4)
-                dates, zones = self._values(columns.internal_dates), self._values(columns.internal_zones)
-                return [at for at in among if _compares(kind, (dates[at] + zones[at] * 60) // _DAY, day)]
+            case sc.DateKey():
+                return dates.arrived(selected, key, among)
             case sc.WithinKey(younger, seconds):
-                dates, since = self._values(view.columns().internal_dates), self._now - seconds
-                return [at for at in among if (dates[at] >= since) is younger]
+                arrived, since = self._values(view.columns().internal_dates), self._now - seconds
+                return [at for at in among if (arrived[at] >= since) is younger]
         raise TypeError(type(key).__name__)
 
     def _positions(self, numbers: c.SequenceSet, by_uid: bool) -> Sequence[int]:
@@ -254,51 +273,41 @@ class Matcher:
                 return among
             field, name = "header", key.field  # an empty needle: the field is there at all
         if ids is column and isinstance(among, range):
-            wanted = column[among.start : among.stop]
+            order = (yield from self._by_id()) if len(among) > _UNORDERED and len(among) == self._selected.told else ()
+            sought = Sought(column[among.start : among.stop], order)
         else:
             wanted = array("Q")
             for start in range(0, len(among), _SLICE):
                 wanted.extend([ids[at] for at in among[start : start + _SLICE]])
                 yield b""  # others are served between slices
-        lookup = self._selected.account.index.lookup(field, key.needle, wanted, name)
-        finished = lookup.step() if len(wanted) <= _MANY else (yield from blocking(lookup.step))
+            sought = Sought(wanted)
+        lookup = self._selected.account.index.lookup(field, key.needle, sought, name)
+        finished = lookup.step() if len(sought) <= _MANY else (yield from blocking(lookup.step))
         while not finished:
             finished = yield from blocking(lookup.step)
             if self._progress is not None:
                 yield self._progress.told()
+        if sought.is_rare(len(lookup.found)):
+            return sought.positions(lookup.found)
         found: list[int] = []
         for start in range(0, len(among), _SLICE):
             part = slice(start, start + _SLICE)
-            found += compress(among[part], map(lookup.matches.__contains__, wanted[part]))
+            found += compress(among[part], map(lookup.found.__contains__, sought.ids[part]))
             yield b""  # others are served between slices
         return found
 
-    def _sent(self, key: sc.DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
-        """By the date as it was written: near midnight the zone decides, and the envelope is asked."""
-        dates = self._values(self._view.columns().sent_dates)
-        clear: set[int] = set()
-        unclear: list[int] = []
-        for at in among:
-            low, high = (dates[at] - _ZONES) // _DAY, (dates[at] + _ZONES) // _DAY
-            answers = {_compares(key.kind, day, key.day) for day in range(low, high + 1)}
-            if len(answers) == 2:
-                unclear.append(at)
-            elif answers.pop():
-                clear.add(at)
-        messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
-        for start in range(0, len(unclear), _ROWS):
-            part = unclear[start : start + _ROWS]
-            first, last = uids[part[0]], uids[part[-1]]
-            if last - first > 4 * _ROWS:
-                rows = []
-                for at in part:
-                    rows += messages.fetch_rows(mailbox_id, uids[at], uids[at], ("uid", "envelope"))
-            else:
-                rows = messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"))
-            envelopes: dict[int, bytes] = {row[0]: row[1] for row in rows}
-            clear.update(at for at in part if _sent_on(key, envelopes.get(uids[at], b""), dates[at]))
-            yield b""  # others are served between slices
-        return [at for at in among if at in clear]
+    def _by_id(self) -> Flow[Sequence[int]]:
+        """The positions of all messages, or all but those that came last, by their message ids."""
+        columns, told = self._view.columns(), self._selected.told
+        known = columns.answers.get(_BY_ID)
+        if known is not None and known.count <= told <= known.count + _UNORDERED:
+            return known.positions
+        ids = columns.message_ids
+        start = known.positions if known is not None and known.count <= told else range(0)
+        order = yield from blocking(lambda: stable([*start, *range(len(start), told)], ids.__getitem__))
+        if self._selected.stale or self._view.columns() is not columns:
+            return ()
+        return columns.answers.put(_BY_ID, told, order).positions
 
     def _object(self, key: sc.ObjectKey, among: Sequence[int]) -> Flow[Sequence[int]]:
         messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
@@ -312,29 +321,16 @@ class Matcher:
         return [at for at in among if uids[at] in found]
 
 
-def _cost(key: sc.Key) -> int:
-    return _COST.get(type(key), 0)
-
-
 def _common(among: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
     """What two ascending sequences have in common."""
-    if not among:
+    if not among or positions is among:
         return among
     if isinstance(positions, range):
         if positions.start <= among[0] and among[-1] < positions.stop:
             return among
         return [at for at in among if at in positions]
-    wanted = set(positions[bisect_left(positions, among[0]) : bisect_right(positions, among[-1])])
+    part = slice(bisect_left(positions, among[0]), bisect_right(positions, among[-1]))
+    if isinstance(among, range):
+        return positions if part == slice(0, len(positions)) else positions[part]
+    wanted = set(positions[part])
     return [at for at in among if at in wanted]
-
-
-def _compares(kind: str, day: int, wanted: int) -> bool:
-    if kind == "BEFORE":
-        return day < wanted
-    return day == wanted if kind == "ON" else day >= wanted
-
-
-def _sent_on(key: sc.DateKey, envelope: bytes, sent: int) -> bool:
-    match = _ENVELOPE_DATE.match(envelope)
-    written = parse_date(match[1]) if match else None
-    return _compares(key.kind, written.local_day if written else sent // _DAY, key.day)

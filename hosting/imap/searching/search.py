@@ -179,7 +179,11 @@ def asks_modseq(key: sc.Key) -> bool:
 
 def _response(word: bytes, results: Results) -> Flow[bytes]:
     """SEARCH and SORT as RFC 3501 and RFC 5256 have them."""
-    text = yield from esearch.listed((yield from esearch.named(results.selected, results.order, results.by_uid)))
+    selected, order = results.selected, results.order
+    if results.by_uid and not results.is_sorted:
+        text = yield from esearch.listed_uids(selected, order)
+    else:
+        text = yield from esearch.listed((yield from esearch.named(selected, order, results.by_uid)))
     if text and results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
         text += b" (MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found)
     return b"* %b%b\r\n" % (word, text)

@@ -25,6 +25,7 @@ _ROWS: Final = {"FROM": "sort_from", "TO": "sort_to", "CC": "sort_cc", "SUBJECT"
 _DISPLAY: Final = {"DISPLAYFROM": 0, "DISPLAYTO": 3}  # address lists of an envelope: from, sender, reply-to, to
 _SLICE = 1000
 _LOOKED_AT = 8000  # positions between two looks at other connections
+_REMEMBERED = 500  # messages whose order is worth it
 _MANY = 5000  # messages whose order is made by a worker
 
 _NSTRING = rb'(?:"((?:[^"\\]|\\.)*+)"|NIL|\{(\d+)\}\r\n)'
@@ -34,9 +35,40 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 def ordered(
     selected: Selected, order: Order, found: Sequence[int], scores: Mapping[int, int], progress: Progress
-) -> Flow[list[int]]:
-    """The positions `found` (ascending) in the order asked for."""
-    result = list(found)
+) -> Flow[Sequence[int]]:
+    """The positions `found` (ascending) in the order asked for; that of a whole mailbox is remembered."""
+    told, view = selected.told, selected.view
+    if selected.stale or len(found) < _REMEMBERED or 2 * len(found) < told or "RELEVANCY" in dict(order):
+        return (yield from _sorted(selected, order, found, found, scores, progress))
+    yield from _columns_ready(selected)
+    columns = view.columns()
+    known = columns.answers.get(order)
+    if known is None or known.count != told:
+        if len(found) != told:
+            return (yield from _sorted(selected, order, found, found, scores, progress))
+        # Those that arrived since stand behind the others: that is nearly the new order, which sorts in linear time.
+        before = known.positions if known is not None and known.count < told else range(0)
+        nearly = [*before, *range(len(before), told)]
+        result = yield from _sorted(selected, order, found, nearly, scores, progress)
+        if selected.uids is view.uids and view.columns() is columns:  # no message has left meanwhile
+            columns.answers.put(order, told, result)
+        return result
+    if len(found) == told:
+        return known.positions
+    wanted = set(found)
+    return [at for at in known.positions if at in wanted]
+
+
+def _sorted(
+    selected: Selected,
+    order: Order,
+    found: Sequence[int],
+    before: Sequence[int],
+    scores: Mapping[int, int],
+    progress: Progress,
+) -> Flow[Sequence[int]]:
+    """`found` in the order asked for; equal ones stay as they stand in `before`, the same positions."""
+    result = list(before)
     for key, reverse in reversed(order):  # stable sorts, the least important first
         value = yield from values(selected, key, found, scores, progress)
         if len(result) <= _MANY:
@@ -46,6 +78,11 @@ def ordered(
                 lambda value=value, reverse=reverse, result=result: stable(result, value, reverse=reverse)  # type: ignore[misc]
             )
     return result
+
+
+def _columns_ready(selected: Selected) -> Flow[None]:
+    if selected.view.columns_missing > _SLICE:
+        yield from blocking(selected.view.prepare_columns)
 
 
 def values(
@@ -67,8 +104,7 @@ def values(
             yield b""  # others are served between slices
         return texts.__getitem__
     view = selected.view
-    if view.columns_missing > _SLICE:
-        yield from blocking(view.prepare_columns)
+    yield from _columns_ready(selected)
     columns = view.columns()
     column = {"ARRIVAL": columns.internal_dates, "DATE": columns.sent_dates, "SIZE": columns.sizes}[key]
     if not selected.stale:
