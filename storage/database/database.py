@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -77,7 +76,7 @@ class Database:
         self._wrote = False  # since somebody looked, see `rest`
 
         self._guard = threading.Lock()  # of the four below
-        self._waiting: deque[Work[Any]] = deque()
+        self._waiting: list[Work[Any]] = []
         self._led = False
         self._leader = 0  # identity of the thread that carries out a batch
         self._closed = False
@@ -239,7 +238,7 @@ class Database:
         """Carry out all that wait; `own` is the first of them."""
         with self._guard:
             batch = [work for work in self._waiting if work.action is not None]
-            self._waiting = deque(work for work in self._waiting if work.action is None)
+            self._waiting = [work for work in self._waiting if work.action is None]
         left: list[Work[Any]] = []
         try:
             lock_file = self._ready()
@@ -254,7 +253,7 @@ class Database:
                 raise
         finally:
             with self._guard:
-                self._waiting.extendleft(reversed(left))
+                self._waiting[:0] = left
             self._hand_over()
             done = batch[: len(batch) - len(left)]
             for work in done:

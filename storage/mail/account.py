@@ -111,6 +111,42 @@ class Surroundings:
 
 
 class Account:
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_dying",
+        "_dying_collections",
+        "_feed",
+        "_removals",
+        "account_id",
+        "annotations",
+        "arrivals",
+        "background",
+        "birthdays",
+        "collections",
+        "database",
+        "feeds",
+        "index",
+        "key",
+        "ledger",
+        "locks",
+        "mailboxes",
+        "maildir",
+        "messages",
+        "note_settling",
+        "notes",
+        "objects",
+        "octets",
+        "opinions",
+        "properties",
+        "recent",
+        "root",
+        "tenant_id",
+        "threads",
+        "transfers",
+        "views",
+    )
+
     def __init__(
         self, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings
     ) -> None:

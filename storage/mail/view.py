@@ -101,7 +101,7 @@ class MailboxView:
         self._columns: Columns | None = None
         self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
         self._pending: dict[int, Delta] = {}
-        self._log: deque[_Entry] = deque()
+        self._log: deque[_Entry] | tuple[()] = ()  # a deque from the first change on: an empty one takes 760 octets
         self._log_size = 0
         self._since_snapshot = 0
         self._unseen = (-1, 0)  # as of which modseq, and the answer of `first_unseen`
@@ -298,12 +298,15 @@ class MailboxView:
         return Changes([uid for uid in changed if uid <= last], vanished)
 
     def _note(self, modseq: int, changed: array[int], vanished: array[int]) -> None:
-        entry = _Entry(self._log[-1].modseq if self._log else self.highest_modseq, modseq, changed, vanished)
-        self._log.append(entry)
+        log = self._log
+        if not isinstance(log, deque):
+            log = self._log = deque()
+        entry = _Entry(log[-1].modseq if log else self.highest_modseq, modseq, changed, vanished)
+        log.append(entry)
         self._log_size += len(entry) + 1
         self._since_snapshot += len(entry)
-        while self._log_size > _LOG_MAX and len(self._log) > 1:
-            self._log_size -= len(self._log.popleft()) + 1
+        while self._log_size > _LOG_MAX and len(log) > 1:
+            self._log_size -= len(log.popleft()) + 1
 
     # Sizes and dates
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from threading import Lock
 from weakref import WeakValueDictionary
 
@@ -25,7 +24,7 @@ class Views:
         self._background = background
         self._lock = Lock()
         self._views: WeakValueDictionary[MailboxId, MailboxView] = WeakValueDictionary()
-        self._kept: deque[MailboxView] = deque(maxlen=_KEPT)
+        self._kept: list[MailboxView] = []
 
     def loaded(self, mailbox_id: MailboxId) -> MailboxView | None:
         """The view, if it is in memory; as it is, so call its `refresh`."""
@@ -44,7 +43,7 @@ class Views:
                 view = self._views.setdefault(mailbox_id, view)
         with self._lock:
             if view not in self._kept:
-                self._kept.append(view)
+                self._kept = [*self._kept, view][-_KEPT:]
         return view
 
     def tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
