@@ -193,7 +193,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("UNSELECT", "RFC 3691", "§2", (_OFFERED + _UNSELECT, _SELECT)),
     Row("UIDPLUS", "RFC 4315", "§2, §3", (_MOVING,)),
     Row(
-        "UIDONLY", "RFC 9586", "§3", (_SWITCHES + "expunges (RFC 9586 §3.3, §3.4)", _SWITCHES + "test_uid_only"),
+        "UIDONLY", "RFC 9586", "§3", (_SWITCHES + "expunges (RFC 9586 §3.4)", _SWITCHES + "test_uid_only"),
         enables=("uid_only",), switch="uid_only",
     ),
     Row("MOVE", "RFC 6851", "§3", (_MOVING,)),

@@ -173,7 +173,7 @@ TABLE: Final = (
     said("TRYCREATE", "RFC 9051", ("a APPEND missing {3+}\r\nabc", "a NO [TRYCREATE] ")),
     Code("UIDNEXT", "RFC 9051", SELECTING),
     Code("UIDNOTSTICKY", "RFC 4315", never="UIDs are never given twice"),
-    Code("UIDREQUIRED", "RFC 9586", proof="test_imap_switches.py::numbers are refused (RFC 9586 §3.1)"),
+    Code("UIDREQUIRED", "RFC 9586", proof="test_imap_switches.py::numbers are refused (RFC 9586 §3, §3.2)"),
     Code("UIDVALIDITY", "RFC 9051", SELECTING),
     Code("UNAVAILABLE", "RFC 5530", proof="test_imap_signin.py::test_provider_that_is_down_is_no_wrong_password"),
     Code("UNDEFINED-FILTER", "RFC 5466", SELECTING + "C: a SEARCH FILTER none\nS: a NO [UNDEFINED-FILTER none] …"),

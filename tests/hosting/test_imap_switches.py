@@ -54,7 +54,7 @@ def test_off_by_default(tmp_path: Path) -> None:
 # --- UIDONLY ---
 
 UID_ONLY = {
-    "responses (RFC 9586 §3.2)": r"""
+    "responses (RFC 9586 §3.3)": r"""
     C: a UID FETCH 2:3 FLAGS
     S: * 2 UIDFETCH (FLAGS (\Recent))
     S: * 3 UIDFETCH (FLAGS (\Recent))
@@ -84,7 +84,7 @@ UID_ONLY = {
     S: * 2 UIDFETCH (FLAGS (\Recent) MODSEQ (…))
     S: h OK …
     """,
-    "numbers are refused (RFC 9586 §3.1)": r"""
+    "numbers are refused (RFC 9586 §3, §3.2)": r"""
     C: a FETCH 1 FLAGS
     S: a BAD [UIDREQUIRED] …
     C: b STORE 1 +FLAGS (\Seen)
@@ -120,7 +120,7 @@ UID_ONLY = {
     C: n SELECT INBOX (QRESYNC (1 1 1:3 (1 1)))
     S: n BAD [UIDREQUIRED] …
     """,
-    "expunges (RFC 9586 §3.3, §3.4)": r"""
+    "expunges (RFC 9586 §3.4)": r"""
     C: a UID STORE 1,4 +FLAGS.SILENT (\Deleted)
     S: a OK …
     C: b UID EXPUNGE 4
@@ -166,7 +166,7 @@ def test_uid_only_after_select(town: MailTown) -> None:
 
 
 def test_uid_only_hears_of_others(town: MailTown) -> None:
-    """RFC 9586 §3.2, §3.4: in news, in IDLE, and when resynchronising; no [UNSEEN n] at SELECT."""
+    """RFC 9586 §3.6, §3.7: in news, in IDLE, and when resynchronising; no [UNSEEN n] at SELECT."""
     one, other = client(town, "ENABLE UIDONLY", "SELECT INBOX"), client(town, "SELECT INBOX")
     other.send(b"a STORE 1 +FLAGS.SILENT (\\Deleted)\r\nb STORE 3 +FLAGS.SILENT (\\Seen)\r\nc EXPUNGE\r\n")
     play(

@@ -171,7 +171,7 @@ class Plan:
         peeks: bool = True,
     ) -> Plan:
         reads = [writer for writer in writers if writer.reads_message]
-        head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("  # RFC 9586 §3.2
+        head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("  # RFC 9586 §3.3
         needs = tuple(dict.fromkeys(name for writer in writers for name in writer.needs))
         read = ("uid", *needs)
         return cls(

@@ -79,7 +79,7 @@ def _opening(session: Session, selected: Selected, mailbox: Mailbox) -> bytes:
     else:
         lines.append(b"* %d RECENT\r\n" % selected.recent)
         unseen = view.first_unseen()
-        if unseen and not selected.uid_only:  # it is a number (RFC 9586 §3)
+        if unseen and not selected.uid_only:  # it is a number (RFC 9586 §3.6)
             lines.append(b"* OK [UNSEEN %d] First unseen.\r\n" % unseen)
     lines.append(
         b"* OK [UIDVALIDITY %d] UIDs valid.\r\n* OK [UIDNEXT %d] Next UID.\r\n* OK [HIGHESTMODSEQ %d] Highest.\r\n"
