@@ -22,7 +22,7 @@ from storage.background import Background
 from storage.clock import Clock
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
-from storage.errors import CleanmailError
+from storage.errors import CleanmailError, NotFound
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
@@ -114,8 +114,11 @@ class Arrivals:
         *,
         many: bool = False,
         by_server: bool = False,
+        sure: bool = True,
     ) -> list[Appended]:
         """All of them in one commit, or none. `mailbox` is the name that the files will remember.
+
+        It may be another one by now; not with `sure` false: then NotFound is raised.
 
         `messages` may be made one after the other: each is let go of when its file is written, and what is raised in
         between leaves nothing of those before.
@@ -132,13 +135,15 @@ class Arrivals:
         except Exception:
             self.drop(filed)
             raise
-        return self.commit(mailbox_id, filed, by_server=by_server)
+        return self.commit(mailbox_id, filed, by_server=by_server, called=None if sure else mailbox)
 
-    def commit(self, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False) -> list[Appended]:
+    def commit(
+        self, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False, called: str | None = None
+    ) -> list[Appended]:
         """The rows of messages whose files were written by `file`, or none and no files."""
         try:
             appended = self._ledger.database.write(
-                lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server)
+                lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server, called=called)
             )
         except Exception:  # an interrupt may come after the commit: it leaves the files alone
             self.drop(filed)
@@ -221,9 +226,18 @@ class Arrivals:
         )
 
     def insert(
-        self, transaction: Transaction, mailbox_id: MailboxId, filed: Sequence[Filed], *, by_server: bool = False
+        self,
+        transaction: Transaction,
+        mailbox_id: MailboxId,
+        filed: Sequence[Filed],
+        *,
+        by_server: bool = False,
+        called: str | None = None,
     ) -> list[Appended]:
-        """The rows of messages whose files are linked; the directory is fsynced before the commit."""
+        """The rows of messages whose files are linked; the directory is fsynced before the commit.
+
+        `called`: NotFound if the mailbox is not called so.
+        """
         maildir = self._maildir
         transaction.before_commit(maildir.sync_new, key=("new", maildir.path))
         flags = array(
@@ -241,6 +255,8 @@ class Arrivals:
             octets=octets,
             by_server=by_server,
         )
+        if called is not None and position.name != called:
+            raise NotFound("There is no such mailbox.")
         if not by_server:
             self._ledger.charge(transaction, octets, count, overrun=all(each.overrun for each in filed))
         uids = array("I", range(position.first_uid, position.first_uid + count))

@@ -37,11 +37,7 @@ Result = TypeVar("Result")
 
 FIRST_MAILBOXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (INBOX, ()),
-    ("Sent", ("\\Sent",)),
-    ("Drafts", ("\\Drafts",)),
-    ("Junk", ("\\Junk",)),
-    ("Trash", ("\\Trash",)),
-    ("Archive", ("\\Archive",)),
+    *((name, ("\\" + name,)) for name in ("Sent", "Drafts", "Junk", "Trash", "Archive")),
 )
 
 _columns = tuple(column for column in mailbox.columns if column.name != "reserved_modseq")
@@ -122,6 +118,7 @@ class Mailboxes:
         self._dying = dying
         self._clock = clock
         self._last_names: dict[MailboxId, str] = {}
+        self._last_found: Mailbox | None = None
 
     # Looking
 
@@ -139,16 +136,20 @@ class Mailboxes:
 
     def find(self, name: str) -> Mailbox:
         with self._database.reading() as connection:
-            found = self._named(connection, canonical(name))
+            found = self._last_found = self._named(connection, canonical(name))
         self._last_names[found.id] = found.name
         return found
 
+    def remembered(self, name: str) -> Mailbox | None:
+        """As it was when it was found, if it was found last: it may be another's name by now, or nobody's."""
+        last = self._last_found
+        return last if last is not None and last.name == name else None
+
     def last_name(self, mailbox_id: MailboxId) -> str:
         """The name under which it was found last: for a file to remember, not to find it by."""
-        name = self._last_names.get(mailbox_id)
-        if name is None:
-            name = self._last_names[mailbox_id] = self.by_id(mailbox_id).name
-        return name
+        if mailbox_id not in self._last_names:
+            self._last_names[mailbox_id] = self.by_id(mailbox_id).name
+        return self._last_names[mailbox_id]
 
     def above(self, name: str) -> Mailbox | None:
         """The nearest mailbox above a name."""

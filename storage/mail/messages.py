@@ -68,11 +68,20 @@ class Messages:
         return self.append_many(mailbox_id, [new])[0]
 
     def append_many(
-        self, mailbox_id: MailboxId, messages: Iterable[NewMessage], *, many: bool = False, by_server: bool = False
+        self,
+        mailbox_id: MailboxId,
+        messages: Iterable[NewMessage],
+        *,
+        many: bool = False,
+        by_server: bool = False,
+        called: str | None = None,
     ) -> list[Appended]:
-        """All of them or none, in one commit; durable on return. `many`, `by_server`: see `Arrivals.append`."""
-        name = self._mailboxes.last_name(mailbox_id)
-        return self._arrivals.append(mailbox_id, name, messages, many=many, by_server=by_server)
+        """All of them or none, in one commit; durable on return. `many`, `by_server`: see `Arrivals.append`.
+
+        `called`: NotFound if the mailbox has another name when its rows are written.
+        """
+        name = called or self._mailboxes.last_name(mailbox_id)
+        return self._arrivals.append(mailbox_id, name, messages, many=many, by_server=by_server, sure=called is None)
 
     def replace(self, mailbox_id: MailboxId, uid: int, target_id: MailboxId, new: NewMessage) -> Appended:
         """`new` in the target instead of a message: both in one commit, durable on return. Raises Gone."""

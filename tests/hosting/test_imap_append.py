@@ -17,7 +17,9 @@ from imap_server import running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.limits import Limits
+from storage.background import Background
 from storage.logs.access import AccessType
+from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits as Quota
 from storage.values import KEYWORDS_PER_MAILBOX
 
@@ -803,3 +805,24 @@ def test_binary_takes_the_sections_that_body_takes(place: Place) -> None:
         "BINARY.SIZE[TEXT] 21 BINARY[1.HEADER] {15}\r\nSubject: In\r\n\r\n"
         " BINARY[HEADER.FIELDS (Subject)]<0> {9}\r\nSubject: )\r\nc OK Fetched."
     )
+
+
+def test_a_mailbox_that_another_process_renamed_takes_nothing_under_its_old_name(place: Place) -> None:
+    """RFC 9051 §6.3.12: where a mailbox was found before says nothing of where it is now."""
+    one = place.client("b CREATE A")
+    with place.town.account(place.address) as own:
+        surroundings = Surroundings(place.town.clock, "elsewhere", Background())
+        other = Account.open(own.root, own.tenant_id, own.account_id, own.key, surroundings)
+    assert send(one, b"c APPEND A " + literal(b"x"))[-1].startswith("c OK [APPENDUID ")
+    other.mailboxes.rename("A", "B")
+    assert send(one, b"d APPEND A " + literal(b"y"))[-1].startswith("d NO [TRYCREATE] ")
+    assert send(one, b"e APPEND A CATENATE (URL nowhere)")[-1].startswith("e NO [TRYCREATE] ")
+    other.mailboxes.create("A")
+    assert send(one, b"f APPEND A " + literal(b"z"))[-1].startswith("f OK [APPENDUID ")
+    assert send(one, b"g APPEND A CATENATE (URL nowhere)")[-1].startswith("g NO [BADURL nowhere] ")
+    assert other.mailboxes.find("A").messages == other.mailboxes.find("B").messages == 1
+    other.mailboxes.delete("A")
+    assert send(one, b"h APPEND A " + literal(b"y"))[-1].startswith("h NO [TRYCREATE] ")
+    other.background.settle()
+    assert place.files() == 3, "what was not stored left no file"
+    other.close()

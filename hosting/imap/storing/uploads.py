@@ -24,6 +24,7 @@ from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from hosting.imap.sharing import rights
 from hosting.imap.sharing.opening import record_opening
+from hosting.imap.sharing.other_users import PREFIX
 from hosting.imap.storing import urls
 from hosting.imap.storing.append_commands import Text, Upload, Url
 from hosting.imap.storing.append_grammar import MOST_PARTS
@@ -31,6 +32,7 @@ from hosting.imap.storing.urls import BadUrl, MessageUrl
 from storage.errors import NotFound, NotPermitted, OverQuota, TooLarge
 from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Appended, NewMessage
+from storage.mail.names import canonical
 from storage.mime.binary import without_binary
 from storage.mime.normalise import to_crlf
 
@@ -83,6 +85,16 @@ def destination(session: Session, name: str) -> Flow[Place]:
     if place.mailbox.read_only:
         raise NotPermitted(READ_ONLY)
     return place
+
+
+def remembered(session: Session, name: str) -> Place | None:
+    """The mailbox as it was found last: whether it is still there, and called so, is found out when it is written to.
+
+    To ask beforehand takes a tenth of what the loop does for an APPEND, since each commit has made the pages stale.
+    """
+    name = canonical(name)
+    mailbox = None if name.startswith(PREFIX) else session.mail.mailboxes.remembered(name)
+    return None if mailbox is None or mailbox.read_only else Place(session.mail, mailbox, name)
 
 
 def require_space(session: Session) -> None:
