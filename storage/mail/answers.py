@@ -11,7 +11,6 @@ Bounded: some octets for each message of the mailbox; what was asked for longest
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +27,6 @@ class Answer:
 
     count: int
     positions: Sequence[int]
-
-    def up_to(self, count: int) -> Sequence[int]:
-        """Those among the first `count`; only of positions that ascend."""
-        if count >= self.count:
-            return self.positions
-        return self.positions[: bisect_left(self.positions, count)]
 
 
 class Answers:

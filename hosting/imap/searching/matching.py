@@ -138,7 +138,7 @@ class Matcher:
             if selected.stale or self._view.columns() is not columns:  # messages have left meanwhile
                 return _common(among, found)
             known = columns.answers.put(key, told, found)
-        return _common(among, known.up_to(told))
+        return _common(among, known.positions)  # of more messages than were told of, maybe
 
     def _price(self, key: sc.Key, count: int) -> int:
         """What is asked first costs least: what is known or an index answers, of many messages."""

@@ -155,7 +155,7 @@ def _prepare(session: Session, key: sc.Key, by_uid: bool) -> Flow[bool]:
     selected = session.mailbox
     if session.news_overdue:
         selected.refresh()
-        yield session.news(expunges=by_uid, arrivals=True)
+        yield from session.news(expunges=by_uid, arrivals=True)
         session.looked()
     with_modseq = asks_modseq(key)
     if with_modseq and not session.condstore:
