@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 import ssl
@@ -14,8 +15,9 @@ import peers
 _SECONDS = 1800.0
 
 
+@functools.cache
 def untrusting() -> ssl.SSLContext:
-    """TLS towards a throwaway certificate."""
+    """TLS towards a throwaway certificate. One for all: making it reads what the system trusts, some 20 ms."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -25,10 +27,22 @@ def untrusting() -> ssl.SSLContext:
 class Imap:
     """One connection, signed in."""
 
-    def __init__(self, server: peers.Server, *, tls: bool, user: str = "", source: str = "127.0.0.1") -> None:
-        """`source`: the loopback address that it comes from, since servers limit connections from one."""
+    def __init__(
+        self,
+        server: peers.Server,
+        *,
+        tls: bool,
+        user: str = "",
+        password: str = peers.PASSWORD,
+        source: str = "127.0.0.1",
+        patience: float = _SECONDS,
+    ) -> None:
+        """`source`: the loopback address that it comes from, since servers limit connections from one.
+
+        `patience`: seconds that it waits for anything.
+        """
         port = server.tls_port if tls else server.port
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), _SECONDS, (source, 0))
+        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), patience, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             self.socket = untrusting().wrap_socket(self.socket)
@@ -36,7 +50,7 @@ class Imap:
         self._deflate: Any = None
         self._tags = 0
         self.line()
-        self.command(b"LOGIN %b %b" % ((user or server.user).encode(), peers.PASSWORD.encode()))
+        self.command(b"LOGIN %b %b" % ((user or server.user).encode(), password.encode()))
 
     def send(self, octets: bytes) -> None:
         if self._deflate is not None:

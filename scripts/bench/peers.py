@@ -168,10 +168,13 @@ def wait_until_quiet(pid: int, seconds: float = 60) -> None:
 
 
 @contextlib.contextmanager
-def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Server]:
+def cleanmail(
+    folder: Path, users: int, *, plain: bool = True, app_passwords: Path | None = None, main_passwords: int = 0
+) -> Iterator[Server]:
     """Cleanmail as `scripts/serve` starts it, with `users` more accounts; `plain` takes passwords without TLS.
 
-    In a folder that it was in before, with the mail of then.
+    In a folder that it was in before, with the mail of then. With `app_passwords` the accounts are many, and have
+    nothing but what is written to this table (`many_accounts.py`); `main_passwords` of them have the benchmark's too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     offset = free_offset()
@@ -185,7 +188,9 @@ def cleanmail(folder: Path, users: int, *, plain: bool = True) -> Iterator[Serve
         )  # fmt: skip
     try:
         wait_for_port(offset + 143, process, 300)
-        if not known:
+        if app_passwords is not None:
+            provision_many(data, users, app_passwords, main_passwords)
+        elif not known:
             provision(data, [f"u{n}@example.test" for n in range(1, users + 1)])
         yield Server(
             "cleanmail", offset + 143, offset + 993, process.pid, "alice@example.test", "u%d@example.test", data
@@ -302,6 +307,21 @@ def provision(data: Path, addresses: list[str]) -> None:
         sys.exit(f"The accounts could not be made: {done.stderr.strip()}")
 
 
+def provision_many(data: Path, count: int, table: Path, main_passwords: int = 0) -> None:
+    """As many accounts of the demo tenant at least, each with a line `address TAB app password` in `table`.
+
+    The first `main_passwords` of them have the benchmark's password, too.
+    """
+    python = Path(cleanmail_command()).with_name("python")
+    script = Path(__file__).with_name("many_accounts.py")
+    # -P: or Python would take the queue.py that is here for its own.
+    command: list[str | Path] = [python, "-P", script, "--data", data, "--count", str(count), "--table", table]
+    if main_passwords:
+        command += ["--main-passwords", str(main_passwords), "--password", PASSWORD]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit("The accounts could not be made.")
+
+
 def administer(data: Path, *command: str, stdin: str = "") -> str:
     """Runs `cleanmail` on the running installation; its output."""
     done = subprocess.run(
@@ -374,9 +394,22 @@ def cpu_seconds(pid: int) -> float:
 
 def proportional_kib(pid: int) -> int:
     """Memory of a process and everything below it, in KiB; what several share is divided among them."""
-    total = 0
-    for each in processes(pid):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total
+    return sum(proportional_kib_of(each) for each in processes(pid))
+
+
+def proportional_kib_of(pid: int) -> int:
+    """Likewise of this process alone; 0 if it is gone."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return 0
+
+
+def title(pid: int) -> str:
+    """What a process is: the role of a worker of Cleanmail, else the program's name."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        if "hosting.roles" in words:
+            return words[words.index("hosting.roles") + 1]
+        return Path(words[0]).name
+    return "ended"
