@@ -30,6 +30,18 @@ _FILLED_BY_ONE = 10_000  # messages that the load generator appends on one conne
 _BATCH = 50  # messages of one APPEND where the server takes several
 _FILLERS = 4
 _CATCH_UP = 3600.0  # seconds
+_SEARCHES = (
+    ("search_to", b'TO "zzzteana"'),
+    ("search_bcc", b'BCC "list"'),
+    ("search_list_id", b'HEADER List-Id "fork"'),
+    ("search_x_mailer", b'HEADER X-Mailer "Outlook"'),
+    ("search_in_reply_to", b'HEADER In-Reply-To "<20020822103543.A5580@localhost>"'),
+    ("search_from_since", b'FROM "john" SINCE 1-Jan-2020'),
+    ("search_unseen_subject", b'UNSEEN SUBJECT "meeting"'),
+    ("search_sent_since", b"SENTSINCE 1-Sep-2002"),
+)
+_WORDS = (b"free", b"perl", b"razor", b"money", b"kernel")
+_NAMES = (b"mary", b"peter", b"dave", b"mark", b"paul")
 _COLD = (  # in this order on one connection to a server that was just started
     ("cold_select", b"SELECT bench"),
     ("cold_fetch_flags", b"UID FETCH 1:* (FLAGS)"),
@@ -61,6 +73,28 @@ def warm(server: peers.Server, a: argparse.Namespace, scenarios: str, messages: 
             spent = now
     if process.returncode:
         print(f"The load generator failed on {server.name}; its rows up to there count.", file=sys.stderr)
+
+
+def searches(server: peers.Server, a: argparse.Namespace, messages: int) -> Iterator[Row]:
+    """Searches that the load generator does not have, as it measures: the median of some runs of one command.
+
+    Where a row has several commands each is asked once: nobody has looked for these words before.
+    """
+    connection = Imap(server, tls=a.tls)
+    connection.command(b"SELECT bench")
+    listed = connection.command(b"FETCH 1:%d (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])" % min(messages, 1000))
+    ids = re.findall(rb"(?i)\nmessage-id:\s*(<[^>\s\"]+>)", listed)
+    for name, commands in (
+        *((name, [command] * a.repeat) for name, command in _SEARCHES),
+        ("search_message_id", [b'HEADER Message-ID "%b"' % each for each in ids[:: len(ids) // 5][: a.repeat]]),
+        ("search_new_subjects", [b'SUBJECT "%b"' % word for word in _WORDS[: a.repeat]]),
+        ("search_new_senders", [b'FROM "%b"' % word for word in _NAMES[: a.repeat]]),
+    ):
+        spent = peers.cpu_seconds(server.pid)
+        seconds = statistics.median([connection.timed(b"UID SEARCH " + command) for command in commands])
+        cpu = (peers.cpu_seconds(server.pid) - spent) / len(commands)
+        yield {"scenario": name, "n": messages, "seconds": seconds, "rate": messages / seconds, "cpu": cpu}
+    connection.close()
 
 
 def fill(server: peers.Server, a: argparse.Namespace, messages: int) -> Iterator[Row]:
