@@ -38,6 +38,7 @@ from storage.directory.tenant import Tenant
 from storage.errors import AlreadyExists, Busy, CleanmailError, Gone, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
+from storage.files.recent import Recent
 from storage.filter.counts import Counts
 from storage.keys.source import KeySource
 from storage.leases import TenantLease
@@ -104,6 +105,7 @@ class Installation:
         self._held: set[tuple[TenantId, AccountId]] = set()  # accounts whose keys this process was given, open or not
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
+        self.recent = Recent()  # messages that were read lately; who serves people says how much is kept
         self._resting = 0  # accounts without connections, when they were last counted
 
     @classmethod
@@ -225,7 +227,14 @@ class Installation:
     def _surroundings(self) -> Surroundings:
         return self._once(
             "surroundings",
-            lambda: Surroundings(self.clock, self.incarnation.name, self.background, self._publish, self._checkpointer),
+            lambda: Surroundings(
+                self.clock,
+                self.incarnation.name,
+                self.background,
+                self._publish,
+                self._checkpointer,
+                recent=self.recent,
+            ),
         )
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
@@ -266,7 +275,8 @@ class Installation:
         They stay open as they are, whoever holds them: sessions that wait cost no page cache and no descriptors. Every
         process does this each few seconds, in a thread of its own, since closing may write.
         """
-        resting = sum(account.database.rest() for account in self._accounts.opened())
+        resting = sum(account.rest() for account in self._accounts.opened())
+        self.recent.age(self.clock.monotonic())
         if resting - self._resting >= _MANY_RESTED:
             heap.give_back()
         self._resting = resting

@@ -28,6 +28,8 @@ class Limits:
     annotations: int = field(default=100, metadata={"least": 10})  # values beside one mailbox, and beside the account
     # all values of an account; each counts 1 KiB besides
     annotation_octets: int = field(default=4 * 1024 * 1024, metadata={"least": 1024})
+    # of messages that were read within a minute, kept in the memory of each process for who reads them again; 0: none
+    recent_messages: int = field(default=16 * 1024 * 1024, metadata={"least": 0})
     comment: str = ""  # what clients may show about this server: its entry /shared/comment
     admin: str = ""  # how whoever runs it is reached, a mailto:, tel: or https: address: its entry /shared/admin
     # what programs are not told of, since they use it badly: the beginning of the name they give in ID, and the words,

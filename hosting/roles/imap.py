@@ -22,6 +22,7 @@ def make_service(parts: Parts) -> RoleService:
     listeners += [Listener(sock, True) for sock in parts.listeners("imaps")]
     assert parts.authenticator is not None
     counters = Counters()
+    parts.installation.recent.limit = config.imap.recent_messages
     service = ImapService(
         parts.reactor,
         listeners,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +38,7 @@ from storage.database.migrations import Schema, new_tables
 from storage.errors import CleanmailError
 from storage.files import durable
 from storage.files.maildir import Maildir
+from storage.files.recent import Recent, Shelf
 from storage.keys.sealing import Key
 from storage.mail import ledger as ledgers
 from storage.mail.annotations import Annotations
@@ -108,6 +109,7 @@ class Surroundings:
     publish: Callable[..., None] | None = None  # of the change feed; None: nobody else is told of changes
     checkpointer: Checkpointer | None = None
     boot: str = ""  # which start of the machine this is; "" asks the kernel
+    recent: Recent = field(default_factory=Recent)  # messages that were read lately
 
 
 class Account:
@@ -167,6 +169,7 @@ class Account:
             checkpointer=surroundings.checkpointer,
         )
         self.maildir = Maildir(root / MAILDIR)
+        self.recent = Shelf(surroundings.recent)
         self._compose(surroundings)
 
     def _compose(self, surroundings: Surroundings) -> None:
@@ -174,14 +177,14 @@ class Account:
         self.ledger = Ledger(database, account_id, self._tell)
         self.threads = Threads(account_id, self.key)
         keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
-        self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, background)
+        self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, self.recent, background)
         self._dying = DyingMailboxes(self.ledger, keywords, memberships, tombstones, self._removals, background)
         self.opinions = Opinions(database, account_id, keywords, clock)
         transfers = Transfers(self.ledger, keywords, memberships, self._removals, self.opinions, clock)
         self.arrivals = Arrivals(
             self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
         )
-        reading = Reading(database, account_id, self.maildir, self.key)
+        reading = Reading(database, account_id, self.maildir, self.key, self.recent)
         self.annotations = Annotations(database, account_id, self.tell_mailboxes)
         self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock, self.tell_mailboxes)
         self.messages = Messages(
@@ -315,8 +318,16 @@ class Account:
         """Whether something is left to be done in the background."""
         return self.background.has(self.account_id)
 
+    def rest(self) -> bool:
+        """See `Database.rest`; of an account that rests no message is kept in memory."""
+        rests = self.database.rest()
+        if rests:
+            self.recent.clear()
+        return rests
+
     def close(self) -> None:
         """Background work in progress is finished first. May be called again."""
+        self.recent.close()
         self.background.settle(self.account_id)
         self.database.close()
         closed, self._closed = self._closed, None

@@ -17,6 +17,7 @@ from storage.database.prepared import Prepared, Row, prepare
 from storage.errors import Corrupt, Gone, NotFound
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
+from storage.files.recent import Shelf
 from storage.keys.sealing import Key
 from storage.mail.content import TABLES
 from storage.mail.ledger import LIVE
@@ -92,11 +93,12 @@ def _slice(columns: tuple[str, ...]) -> Prepared:
 class Reading:
     """The messages of one account, as they are read."""
 
-    def __init__(self, database: Database, account_id: AccountId, maildir: Maildir, key: Key) -> None:
+    def __init__(self, database: Database, account_id: AccountId, maildir: Maildir, key: Key, recent: Shelf) -> None:
         self._database = database
         self._account_id = account_id
         self._maildir = maildir
         self._key = key
+        self._recent = recent
 
     def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
         """Columns of membership, message and the content tables, by UID."""
@@ -105,15 +107,24 @@ class Reading:
             return statement.rows(connection, account=self._account_id, mailbox=mailbox_id, first=first, last=last)
 
     def read(self, message_id: MessageId, file: str) -> bytes:
-        """All octets of a message."""
+        """All octets of a message whose row was just read; once more, if somebody reads it soon after."""
+        recent = self._recent
+        octets = recent.get(file)
+        if octets is None:
+            removals = recent.removals
+            octets = self._read(message_id, file)
+            recent.put(file, octets, removals)
+        return octets
+
+    def _read(self, message_id: MessageId, file: str) -> bytes:
         try:
             return self._maildir.read_message(file, self._key)
         except NotFound:
             raise self._missing(message_id) from None
 
     def read_message(self, message_id: MessageId) -> bytes:
-        """All octets of a message that is known by its id alone."""
-        return self.read(message_id, self._file(message_id))
+        """All octets of a message that is known by its id alone, from its file."""
+        return self._read(message_id, self._file(message_id))
 
     def read_file(self, message_id: MessageId) -> tuple[FileMeta, bytes]:
         """What the file of a message says about itself, and the message without the added header fields."""

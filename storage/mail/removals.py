@@ -12,6 +12,7 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
@@ -22,6 +23,7 @@ from storage.database.prepared import Row, prepare
 from storage.errors import Unavailable
 from storage.files.durable import fsync_directory
 from storage.files.maildir import Maildir
+from storage.files.recent import Shelf
 from storage.mail.content import delete_content
 from storage.mail.ledger import Delta, Ledger, Position
 from storage.mail.memberships import Memberships, is_unbroken, rest_of
@@ -69,12 +71,14 @@ class Removals:
         memberships: Memberships,
         tombstones: Tombstones,
         maildir: Maildir,
+        recent: Shelf,
         background: Background,
     ) -> None:
         self._ledger = ledger
         self._memberships = memberships
         self._tombstones = tombstones
         self._maildir = maildir
+        self._recent = recent
         self._background = background
         self._new_tombstones: dict[MailboxId, int] = {}
 
@@ -168,6 +172,7 @@ class Removals:
         _insert_unlink.run_many(transaction, [{"account_id": account_id, "file": row[1]} for row in dying])
         delete_content(transaction, account_id, ids)
         _delete_messages.run(transaction, account=account_id, ids=ids)
+        transaction.after_commit(partial(self._recent.drop, [row[1] for row in dying]))
         transaction.after_commit(self.schedule)
 
     def schedule(self) -> None:
@@ -194,6 +199,7 @@ class Removals:
         for name in names:
             self._maildir.remove(name)
         if names:
+            self._recent.drop(names)  # once more: one may have been read in between
             fsync_directory(self._maildir.path / "cur")  # before the rows go that would remove them again
             rows = [{"account": account_id, "name": name} for name in names]
             self._ledger.database.write(lambda transaction: _delete_unlink.run_many(transaction, rows), durable=False)
