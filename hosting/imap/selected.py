@@ -5,7 +5,11 @@ otherwise. `Selected` keeps that picture over the shared view: arrays in UID ord
 to the client, and the news that it was not told yet. `uids`, `told` and the numbers change only in `tell`.
 
 The shared view appends to its arrays in place and replaces them when messages go. So between an expunge and the moment
-it may be told, `uids` is the older array and flags are looked up by UID.
+it may be told, `uids` is the older array and flags are looked up by UID. Which messages are gone is not kept: it is
+what `uids` has and the view has not.
+
+Of few changes their UIDs are noted; of many only the modseq after which they lie, and `telling` looks for them
+when they are told, in pieces between which others are served.
 
 `told_modseq` never exceeds what the client knows: a client that resynchronises from it misses nothing (RFC 7162
 §3.1.1).
@@ -17,18 +21,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from hosting.imap.commands import STAR, SequenceSet
+from hosting.imap.commands import SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
-from hosting.imap.replies import Bad, MailboxGone
+from hosting.imap.positions import found, missing, number_spans, uid_spans, within
+from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
 from storage.errors import Gone
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _NO_UIDS: Sequence[int] = ()
+_FEW = 1000  # changes that are noted one by one, and told in one piece; more are told in pieces of so many
+_LOOKED_AT = 4000  # messages that are looked at before others are served
 
 
 class Selected:
@@ -36,10 +43,10 @@ class Selected:
 
     __slots__ = (
         "_changed",
+        "_changed_after",
         "_floor",
         "_keywords_told",
         "_synced",
-        "_vanished",
         "account",
         "flag_texts",
         "mailbox_id",
@@ -76,8 +83,8 @@ class Selected:
         self._keywords_told = len(view.keywords)
         self._synced = view.highest_modseq  # changes up to here are told, or noted below
         self._floor = self._synced  # everything up to here is told
-        self._changed: set[int] | None = None
-        self._vanished: set[int] | None = None
+        self._changed: set[int] | None = None  # UIDs of messages whose flags are to be told
+        self._changed_after: int | None = None  # … and of all whose modseqs are higher than this
 
     # --- numbers ---
 
@@ -117,52 +124,19 @@ class Selected:
     def positions(self, numbers: SequenceSet, by_uid: bool, *, lenient: bool = False) -> Sequence[int]:
         """The positions in `uids` that a set of the client means, ascending.
 
-        Raises Bad for a message number beyond the last, except as one end of a range with "*" (RFC 9051 §9,
-        seq-number); `lenient`: such a number means no message.
+        Raises Bad for a message number beyond the last (RFC 9051 §9, seq-number); `lenient`: it means no message.
         """
         if numbers.saved:
             return self.positions_of(self.saved)
-        told = self.told
         if by_uid:
-            spans = self._uid_spans(numbers)
+            spans = uid_spans(self.uids, self.told, numbers.ranges)
         else:
-            spans = []
-            for low, high in numbers.ranges:
-                if not told or (STAR not in (low, high) and max(low, high) > told):
-                    if not lenient:
-                        raise Bad("There is no message with that number.")
-                    if not told or min(low, high) > told:
-                        continue
-                first, last = sorted((min(low or told, told), min(high or told, told)))
-                spans.append((first - 1, last))
-        if len(spans) == 1:
-            return range(*spans[0])
-        if all(end - start <= 1 for start, end in spans):
-            return sorted({start for start, end in spans if start < end})
-        merged = UidSet.of_ranges((start, end - 1) for start, end in spans if start < end)
-        return list(merged)
-
-    def _uid_spans(self, numbers: SequenceSet) -> list[tuple[int, int]]:
-        uids, told, last = self.uids, self.told, self.last_uid
-        spans = []
-        for low, high in numbers.ranges:
-            low, high = low or last, high or last  # noqa: PLW2901
-            if low > high:
-                low, high = high, low  # noqa: PLW2901
-            start = bisect_left(uids, low, 0, told)
-            spans.append((start, bisect_right(uids, high, start, told)))
-        return spans
+            spans = number_spans(self.told, numbers.ranges, lenient=lenient)
+        return within(spans)
 
     def positions_of(self, uids: Collection[int]) -> list[int]:
         """Positions of the UIDs that the client was told of, ascending."""
-        mine, told = self.uids, self.told
-        found = []
-        at = 0
-        for uid in sorted(uids):
-            at = bisect_left(mine, uid, at, told)
-            if at < told and mine[at] == uid:
-                found.append(at)
-        return found
+        return found(self.uids, self.told, sorted(uids))
 
     def view_positions(self, positions: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Positions that still exist, in `uids` and in the view's arrays side by side."""
@@ -187,7 +161,7 @@ class Selected:
         self.absorb()
 
     def absorb(self, own_modseqs: Collection[int] = ()) -> None:
-        """Notes what the view knows beyond what was noted; changes of `own_modseqs` are told by who made them."""
+        """Notes what the view knows beyond what was noted; few changes of `own_modseqs` are told by who made them."""
         view = self.view
         if view.highest_modseq == self._synced:
             return
@@ -195,49 +169,32 @@ class Selected:
             self._synced = view.highest_modseq
             self._settle()
             return
-        changes = view.changes_since(self._synced)
-        last = self.last_uid
-        if changes.vanished:
-            gone = {uid for uid in changes.vanished if uid <= last and self._knows(uid)}
-            if gone:
-                self._vanished = gone if self._vanished is None else self._vanished | gone
-                if self._changed:
-                    self._changed -= gone
-        if changes.changed:
-            modseqs, uids = view.modseqs, view.uids
+        changed = view.lately_changed(self._synced, _FEW)
+        if changed is None:
+            self._changed_after = self._synced if self._changed_after is None else self._changed_after
+        elif changed:
+            modseqs, uids, last = view.modseqs, view.uids, self.last_uid
             news = {
                 uid
-                for uid in changes.changed
-                if uid <= last and not (own_modseqs and modseqs[bisect_left(uids, uid)] in own_modseqs)
+                for uid in changed
+                if uid <= last
+                and not (own_modseqs and (at := bisect_left(uids, uid)) < len(uids) and modseqs[at] in own_modseqs)
             }
             if news:
                 self._changed = news if self._changed is None else self._changed | news
         self._synced = view.highest_modseq
-        if self.stale:
-            self._vanished = self._all_vanished()
-            if not self._vanished:  # only messages went that the client never heard of
-                self._rebase()
+        if self.stale and not self.has_vanished:  # only messages went that the client never heard of
+            self._rebase(view.uids)
         self._settle()
 
     def others_wrote(self, own_modseqs: Collection[int]) -> bool:
         """Whether the view knows changes that were not noted yet and are not of `own_modseqs`."""
         return len(own_modseqs) != self.view.highest_modseq - self._synced
 
-    def _all_vanished(self) -> set[int] | None:
-        """The noted ones; all by comparison, if tombstones were dropped before this session looked."""
-        remaining = bisect_right(self.view.uids, self.last_uid)
-        if self.told - len(self._vanished or ()) == remaining:
-            return self._vanished
-        return set(self.uids[: self.told]).difference(self.view.uids)
-
-    def _rebase(self) -> None:
+    def _rebase(self, current: array[int]) -> None:
         last = self.last_uid
-        self.uids = self.view.uids
-        self.told = bisect_right(self.uids, last)
-
-    def _knows(self, uid: int) -> bool:
-        at = bisect_left(self.uids, uid, 0, self.told)
-        return at < self.told and self.uids[at] == uid
+        self.uids = current
+        self.told = bisect_right(current, last)
 
     @property
     def has_arrivals(self) -> bool:
@@ -247,20 +204,24 @@ class Selected:
     @property
     def has_changed(self) -> bool:
         """Flags changed that the client was not told of."""
-        return bool(self._changed)
+        return bool(self._changed) or self._changed_after is not None
 
     @property
     def has_vanished(self) -> bool:
-        return bool(self._vanished)
+        """Messages are gone that the client still counts."""
+        return self.stale and self.told > bisect_right(self.view.uids, self.last_uid)
 
-    @property
-    def untold_gone(self) -> Collection[int]:
-        """UIDs of messages that the client still counts."""
-        return self._vanished or ()
+    def _vanished(self, current: Sequence[int]) -> Iterator[Sequence[int]]:
+        return missing(self.uids, self.told, current, _LOOKED_AT)
+
+    def _uids_at(self, positions: Sequence[int]) -> Sequence[int]:
+        if isinstance(positions, range):
+            return self.uids[positions.start : positions.stop]
+        return [self.uids[position] for position in positions]
 
     @property
     def has_news(self) -> bool:
-        return bool(self._changed or self._vanished) or self.has_arrivals
+        return self.has_changed or self.has_vanished or self.has_arrivals
 
     @property
     def may_tell(self) -> bool:
@@ -277,55 +238,99 @@ class Selected:
 
     def forget_news_of(self, uids: Collection[int]) -> None:
         """The client learns of these messages' flags by another way."""
-        if self._changed:
+        if len(uids) == self.told:
+            self._forget_changes()
+        elif self._changed:
             self._changed.difference_update(uids)
-            self._settle()
+        self._settle()
 
     def forget_news_at(self, positions: Sequence[int]) -> None:
         """The same, by ascending positions."""
-        if not self._changed or not positions:
+        if not positions:
             return
         uids = self.uids
-        if isinstance(positions, range):
+        if len(positions) == self.told:
+            self._forget_changes()
+        elif self._changed and isinstance(positions, range):
             first, last = uids[positions[0]], uids[positions[-1]]
             self._changed = {uid for uid in self._changed if not first <= uid <= last}
-        else:
+        elif self._changed:
             self._changed.difference_update([uids[position] for position in positions])
         self._settle()
 
-    def tell(
-        self, *, expunges: bool, arrivals: bool, qresync: bool, condstore: bool, rev2: bool, flags: bool = True
-    ) -> bytes:
-        """The untagged responses for what is new, as far as this moment allows (RFC 9051 §7.5.1)."""
-        parts: list[bytes] = []
-        if self._vanished and expunges:
-            parts.append(self._tell_vanished(qresync))
+    def telling(
+        self,
+        expunges: bool,
+        arrivals: bool,
+        flags: bool,
+        leaving: Callable[[Sequence[int]], bytes] | None = None,
+        *,
+        qresync: bool,
+        condstore: bool,
+        rev2: bool,
+    ) -> Iterator[bytes]:
+        """The untagged responses for what is new, as far as this moment allows (RFC 9051 §7.5.1).
+
+        In pieces; what happens meanwhile is told the next time. `leaving`: what is told before messages are gone.
+        """
+        current = self.view.uids  # what is not there is told; the view may lose more before that is done
+        if expunges and self.has_vanished:
+            if leaving is not None:
+                for part in self._vanished(current):
+                    yield leaving(self._uids_at(part))
+            yield from self._tell_vanished(qresync, current)
         if arrivals and self.has_arrivals:
             self._take_arrivals()
-            parts.append(b"* %d EXISTS\r\n" % self.told)
+            yield b"* %d EXISTS\r\n" % self.told
             if not rev2:
-                parts.append(b"* %d RECENT\r\n" % self.recent)
+                yield b"* %d RECENT\r\n" % self.recent
         if self.has_new_keywords:
-            parts.append(self.flags_response())
-        if self._changed and flags:
-            parts += self.flag_fetches(self.positions_of(self._changed), condstore=condstore, rev2=rev2)
-            self._changed = None
-        if parts:
-            self._settle()
-        return b"".join(parts)
+            yield self.flags_response()
+        if flags and self._changed_after is not None:
+            yield from self._tell_changed(self._changed_after, condstore, rev2)
+        elif flags and self._changed:
+            positions = self.positions_of(self._changed)
+            self._forget_changes()
+            yield from self._tell_flags(positions, condstore, rev2)
+        self._settle()
 
-    def _tell_vanished(self, qresync: bool) -> bytes:
-        vanished = self._vanished or set()
-        self._vanished = None
-        if qresync or self.uid_only:
-            text = b"* VANISHED %b\r\n" % uid_set(vanished)
-        else:
-            numbers = (position + 1 - gone for gone, position in enumerate(self.positions_of(vanished)))
-            text = b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
-        if self.saved:
-            self.saved = array("I", [uid for uid in self.saved if uid not in vanished])
-        self._rebase()
-        return text
+    def _tell_changed(self, after: int, condstore: bool, rev2: bool) -> Iterator[bytes]:
+        noted = self._changed or ()
+        self._forget_changes()
+        for start in range(0, self.told, _LOOKED_AT):
+            mine, current = self.view_positions(range(start, min(start + _LOOKED_AT, self.told)))
+            uids, modseqs = self.uids, self.view.modseqs
+            changed = [
+                position
+                for position, at in zip(mine, current, strict=True)
+                if modseqs[at] > after or (noted and uids[position] in noted)
+            ]
+            yield b""  # others are served between slices
+            yield from self._tell_flags(changed, condstore, rev2)
+
+    def _tell_flags(self, positions: Sequence[int], condstore: bool, rev2: bool) -> Iterator[bytes]:
+        for start in range(0, len(positions), _FEW):
+            if self.has_new_keywords:  # defined meanwhile (RFC 9051 §7.3.5)
+                yield self.flags_response()
+            part = positions[start : start + _FEW]
+            yield b"".join(self.flag_fetches(part, condstore=condstore, rev2=rev2))
+
+    def _forget_changes(self) -> None:
+        self._changed = self._changed_after = None
+
+    def _tell_vanished(self, qresync: bool, current: array[int]) -> Iterator[bytes]:
+        """What is not in `current` any more; that is the picture then."""
+        gone = 0
+        for part in self._vanished(current):
+            if qresync or self.uid_only:
+                yield b"* VANISHED %b\r\n" % uid_set(self._uids_at(part))
+            elif isinstance(part, range):  # neighbours: each has the number of the first
+                yield b"* %d EXPUNGE\r\n" % (part.start + 1 - gone) * len(part)
+            else:
+                numbers = (position + 1 - before for before, position in enumerate(part, gone))
+                yield b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
+            gone += len(part)
+        self._rebase(current)
 
     def _take_arrivals(self) -> None:
         current, first, claimed = self.view.uids, self.last_uid + 1, self.view.recent_claimed

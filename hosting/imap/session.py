@@ -263,34 +263,29 @@ class Session:
     def news_overdue(self) -> bool:
         return self.services.clock.monotonic() - self.looked_at >= _NEWS_OVERDUE
 
-    def news(self, *, expunges: bool, arrivals: bool, flags: bool = True) -> bytes:
-        """What is to be told of the selected mailbox now; with an updated search new messages, too (RFC 5267 §4.3)."""
-        selected = self.selected
+    def news(self, *, expunges: bool, arrivals: bool, flags: bool = True) -> Flow[None]:
+        """Tells what is new in the selected mailbox; with an updated search new messages, too (RFC 5267 §4.3)."""
+        selected, contexts = self.selected, self.contexts
         if selected is None:
-            return b""
+            return
         selected.absorb()
-        contexts = self.contexts
-        if contexts is not None:
-            leaving = contexts.leaving(selected.untold_gone) if expunges else b""
-        elif not selected.may_tell:
-            return b""
-        told = selected.tell(
-            expunges=expunges,
-            arrivals=arrivals or (contexts is not None and self.listening is None),
-            flags=flags,
-            qresync=self.qresync,
-            condstore=self.condstore,
-            rev2=self.rev2,
+        if contexts is None and not selected.may_tell:
+            return
+        arrivals = arrivals or (contexts is not None and self.listening is None)
+        leaving = contexts.leaving if contexts is not None else None
+        yield from selected.telling(
+            expunges, arrivals, flags, leaving, qresync=self.qresync, condstore=self.condstore, rev2=self.rev2
         )
-        return told if contexts is None else leaving + told + contexts.updates()
+        if contexts is not None:
+            yield contexts.updates()
 
     def tell(self, *, expunges: bool, arrivals: bool) -> Flow[None]:
         """Tells what is new, as far as the client did not say by NOTIFY what it wants to know."""
         yield self._annotations()
         if self.listening is not None:
             yield from self.listening.tell(expunges=expunges, arrivals=arrivals)
-        elif told := self.news(expunges=expunges, arrivals=arrivals):
-            yield told
+        else:
+            yield from self.news(expunges=expunges, arrivals=arrivals)
         if self.contexts is not None:
             yield from self.contexts.ready()
 
@@ -308,7 +303,7 @@ class Session:
         if self.listening is not None:
             yield from self.listening.tell_result(arrivals=self.tell_arrivals)
         else:
-            yield self.news(expunges=True, arrivals=self.tell_arrivals)
+            yield from self.news(expunges=True, arrivals=self.tell_arrivals)
 
     def unsolicited(self) -> Handling | None:
         """What is to be told between commands; None: nothing (RFC 5465 §3.1)."""
@@ -368,7 +363,6 @@ class Session:
         if self.others is not None:
             self.others.let_go(but=self.selected.account if self.selected is not None else None)
         news = rule.news(command)
-        told = b""
         if news is not News.NONE:
             if self.annotation_news is not None:
                 yield self._annotations()
@@ -376,12 +370,10 @@ class Session:
             if self.listening is not None:
                 yield from self.listening.tell(expunges=expunges, arrivals=arrivals)
             else:
-                told = self.news(expunges=expunges, arrivals=arrivals)
+                yield from self.news(expunges=expunges, arrivals=arrivals)
             if self.contexts is not None:
-                yield told
-                told = b""
                 yield from self.contexts.ready()
-        yield b"%b%b %b\r\n" % (told, tag, answer)
+        yield b"%b %b\r\n" % (tag, answer)
 
     def _look_again(self, command: Command) -> Flow[None]:
         """Before news are told. Whatever comes of it, the command is done; the next that looks says what is wrong."""

@@ -292,6 +292,19 @@ class MailboxView:
         changed.difference_update(vanished)
         return Changes(sorted(changed), vanished)
 
+    def lately_changed(self, modseq: int, most: int) -> set[int] | None:
+        """UIDs that arrived or changed since then, gone ones too; None: more than `most`, or too long ago to know."""
+        changed: set[int] = set()
+        count = 0
+        for entry in reversed(self._log):
+            count += len(entry.changed)
+            if count > most:
+                return None
+            changed.update(entry.changed)
+            if entry.since <= modseq:
+                return changed if entry.since == modseq else None
+        return None
+
     def _changes_from_rows(self, modseq: int) -> Changes:
         changed, vanished = self._rows.uids_changed_since(self.mailbox_id, modseq, self.highest_modseq)
         last = self.uids[-1] if self.uids else 0

@@ -297,7 +297,7 @@ class Listener:
         if selected is None:
             return
         last = selected.last_uid
-        yield session.news(
+        yield from session.news(
             expunges=expunges and bool(wanted & EXPUNGE),
             arrivals=arrivals and bool(wanted & NEW or session.tell_arrivals),
             flags=bool(wanted & FLAGS),

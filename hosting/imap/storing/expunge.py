@@ -35,7 +35,7 @@ def expunge(session: Session, _: bytes, command: Expunge) -> Flow[bytes]:
 
     yield from blocking(work)
     selected.refresh()
-    yield session.news(expunges=True, arrivals=False)
+    yield from session.news(expunges=True, arrivals=False)
     if session.qresync:
         return b"[HIGHESTMODSEQ %d] Expunged." % selected.told_modseq
     return b"Expunged."

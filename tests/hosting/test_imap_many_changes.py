@@ -1,0 +1,163 @@
+r"""What others did to thousands of messages is told in pieces, between which others are served, and comes out whole.
+
+RFC 9051 §7.5.1 (EXPUNGE), §7.5.2 (FETCH nobody asked for); RFC 7162 §3.2.10 (VANISHED).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from imap_play import CoreClient
+from imap_town import PASSWORD, MailTown, mail
+
+from hosting.imap.decoder import Frame
+from hosting.imap.positions import missing
+
+_COUNT = 9000
+_PIECE = 4000  # messages that one step may look at, or tell to be gone
+_LINES = 1000  # … and whose flags it may tell
+
+
+class Counting(CoreClient):
+    """How many untagged responses each step of a command told."""
+
+    steps: list[int]
+
+    def do(self, command: str) -> list[str]:
+        self.decoder.feed(f"x {command}\r\n".encode())
+        frame = self.decoder.next_frame()
+        assert isinstance(frame, Frame)
+        self.steps, lines, value = [], [], None
+        flow = self.session.respond(frame)
+        try:
+            while True:
+                effect: Any = flow.send(value)
+                value = None if isinstance(effect, bytes) else effect.run()
+                if isinstance(effect, bytes):
+                    told = effect.decode("ascii").split("\r\n")[:-1]
+                    self.steps.append(len(told))
+                    lines += told
+        except StopIteration:
+            return lines
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailTown]:
+    town = MailTown(tmp_path_factory.mktemp("many"))
+    first = client(town)
+    first.send(b"a CREATE full\r\nb APPEND full {%d+}\r\n%b\r\nc SELECT full\r\n" % (len(mail()), mail()))
+    have = 1
+    while have < _COUNT:
+        more = min(have, _COUNT - have)
+        first.send(b"d COPY 1:%d full\r\n" % more)
+        have += more
+    first.close()
+    yield town
+    town.close()
+
+
+def client(town: MailTown, enable: str = "") -> Counting:
+    new = Counting(town.services)
+    new.send(f'a LOGIN alice@example.test "{PASSWORD}"\r\n'.encode())
+    if enable:
+        new.do(f"ENABLE {enable}")
+    return new
+
+
+@pytest.fixture
+def full(town: MailTown) -> str:
+    """A mailbox of so many messages that a test may empty."""
+    copier = client(town)
+    for command in ("CREATE copy", "SELECT full", "COPY 1:* copy"):
+        copier.do(command)
+    copier.close()
+    return "copy"
+
+
+@pytest.fixture(autouse=True)
+def _without_copies(town: MailTown) -> Iterator[None]:
+    yield
+    cleaner = client(town)
+    cleaner.do("DELETE copy")
+    cleaner.close()
+
+
+def test_flags_that_others_changed_are_told_in_pieces(town: MailTown) -> None:
+    writer, reader = client(town), client(town, "CONDSTORE")
+    for each in (writer, reader):
+        each.do("SELECT full")
+    writer.do("UID STORE 5:* +FLAGS.SILENT (\\Flagged kw)")
+    lines = reader.do("NOOP")
+    told = [line for line in lines if " FETCH " in line]
+    assert [int(line.split()[1]) for line in told] == list(range(5, _COUNT + 1))
+    assert all("\\Flagged kw" in line and "MODSEQ" in line for line in told)
+    assert max(reader.steps) <= _LINES
+    assert lines.index(next(line for line in lines if " FLAGS (" in line and "kw" in line)) < lines.index(told[0])
+    assert reader.do("NOOP") == ["x OK Done."]
+    for each in (writer, reader):
+        each.close()
+
+
+def test_whoever_fetches_all_flags_is_not_told_them_again(town: MailTown) -> None:
+    writer, reader = client(town), client(town)
+    for each in (writer, reader):
+        each.do("SELECT full")
+    writer.do("UID STORE 1:* +FLAGS.SILENT (\\Answered)")
+    reader.session.mailbox.refresh()
+    assert sum("\\Answered" in line for line in reader.do("UID FETCH 1:* (FLAGS)")) == _COUNT
+    assert reader.do("NOOP") == ["x OK Done."]
+    for each in (writer, reader):
+        each.close()
+
+
+def test_ones_own_silent_store_hides_nothing_of_others(town: MailTown) -> None:
+    writer, reader = client(town), client(town)
+    for each in (writer, reader):
+        each.do("SELECT full")
+    writer.do("UID STORE 1:* -FLAGS.SILENT (\\Answered)")
+    writer.do("UID STORE 1:* +FLAGS.SILENT (\\Draft)")
+    lines = reader.do("UID STORE 7 +FLAGS.SILENT (\\Deleted)")
+    assert sum("\\Draft" in line for line in lines) == _COUNT
+    assert any(line.startswith("* 7 FETCH") and "\\Draft" in line and "\\Deleted" in line for line in lines)
+    reader.do("UID STORE 7 -FLAGS.SILENT (\\Deleted)")
+    for each in (writer, reader):
+        each.close()
+
+
+@pytest.mark.parametrize("enable", ["", "QRESYNC"])
+def test_messages_that_others_expunged_are_told_in_pieces(town: MailTown, full: str, enable: str) -> None:
+    writer, reader = client(town), client(town, enable)
+    for each in (writer, reader):
+        each.do(f"SELECT {full}")
+    writer.do("UID STORE 2:4000,4002:6000,7000 +FLAGS.SILENT (\\Deleted)")
+    writer.do("EXPUNGE")
+    before = [line for line in reader.do("FETCH 1:10 (UID)") if "EXPUNGE" in line or "VANISHED" in line]
+    assert before == []  # never inside the answer to a command by message numbers
+    numbers = list(range(1, _COUNT + 1))
+    for line in reader.do("NOOP"):
+        if match := re.fullmatch(r"\* (\d+) EXPUNGE", line):
+            del numbers[int(match[1]) - 1]
+        elif match := re.fullmatch(r"\* VANISHED ([\d:,]+)", line):
+            for part in match[1].split(","):
+                low, _, high = part.partition(":")
+                gone = set(range(int(low), int(high or low) + 1))
+                numbers = [uid for uid in numbers if uid not in gone]
+    assert numbers == [1, 4001, *range(6001, 7000), *range(7001, _COUNT + 1)]
+    assert list(reader.session.mailbox.uids[: reader.session.mailbox.told]) == numbers
+    assert max(reader.steps) <= _PIECE
+    for each in (writer, reader):
+        each.close()
+
+
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(1, 20))
+def test_missing_finds_what_is_gone_and_nothing_else(had: set[int], lost: set[int], size: int) -> None:
+    uids = sorted(had)
+    current = sorted((had - lost) | {70, 71})
+    parts = list(missing(uids, len(uids), current, size))
+    assert [uids[at] for part in parts for at in part] == sorted(had & lost)
+    assert all(0 < len(part) <= size for part in parts)
