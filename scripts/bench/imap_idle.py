@@ -170,10 +170,12 @@ def idle(server: peers.Server, a: argparse.Namespace, message: bytes, passwords:
     print(f"{'memory of a connection':32}{each:10,.1f} KiB   all processes {sum(after.values()) / 1024:,.0f} MiB")
     for name in after:
         print(f"{'  ' + name:32}{before.get(name, 0) / 1024:10,.1f} MiB before{after[name] / 1024:10,.1f} MiB after")
-    spent, started = peers.cpu_seconds(server.pid), time.monotonic()
+    spent, started = processor(server), time.monotonic()
     time.sleep(WATCHED)
-    busy = (peers.cpu_seconds(server.pid) - spent) / (time.monotonic() - started)
-    print(f"{'processor while all wait':32}{busy * 100:10,.2f} %")
+    now, passed = processor(server), time.monotonic() - started
+    busy = {name: (now[name] - spent.get(name, 0.0)) / passed * 100 for name in now}
+    most = ", ".join(f"{name} {busy[name]:.2f}" for name in sorted(busy, key=busy.__getitem__, reverse=True)[:4])
+    print(f"{'processor while all wait':32}{sum(busy.values()):10,.2f} %   {most}")
     one = next(iter(clients.held))
     writer, waking = clients.connect(one), Waking(message)
     for _ in range(DELIVERIES):
@@ -199,6 +201,14 @@ def memory(server: peers.Server) -> dict[str, int]:
     found: dict[str, int] = {}
     for pid in peers.processes(server.pid):
         found[peers.title(pid)] = found.get(peers.title(pid), 0) + peers.proportional_kib_of(pid)
+    return found
+
+
+def processor(server: peers.Server) -> dict[str, float]:
+    """Seconds of processor of the server's processes, by what they are."""
+    found: dict[str, float] = {}
+    for pid in peers.processes(server.pid):
+        found[peers.title(pid)] = found.get(peers.title(pid), 0.0) + peers.cpu_seconds_of(pid)
     return found
 
 

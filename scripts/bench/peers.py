@@ -381,14 +381,18 @@ def processes(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """The processor time of a process and everything below it, of what ended meanwhile too."""
+    return sum(cpu_seconds_of(each) for each in processes(pid))
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Likewise of this process alone, and of its children that ended."""
     tick = os.sysconf("SC_CLK_TCK")
     total = 0.0
-    for each in processes(pid):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[13]) + int(fields[14])) / tick  # of children that ended
-            for thread in Path(f"/proc/{each}/task").iterdir():
-                total += int((thread / "schedstat").read_text().split()[0]) / 1e9
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[13]) + int(fields[14])) / tick  # of children that ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            total += int((thread / "schedstat").read_text().split()[0]) / 1e9
     return total
 
 
