@@ -8,7 +8,7 @@ once and kept with the view's columns; what arrived behind it is looked at one b
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 _DENSE = 16  # one found among so many: all are looked at, which costs less for each
@@ -17,11 +17,12 @@ _DENSE = 16  # one found among so many: all are looked at, which costs less for 
 class Sought:
     """`ids` by position; `order`: the first positions, those with the least ids first (a range: the ids ascend)."""
 
-    __slots__ = ("_order", "ids")
+    __slots__ = ("_all", "_order", "ids")
 
     def __init__(self, ids: Sequence[int], order: Sequence[int] = ()) -> None:
         self.ids = ids
         self._order = order
+        self._all: frozenset[int] | None = None
 
     @classmethod
     def of(cls, ids: Iterable[int]) -> Sought:
@@ -47,11 +48,21 @@ class Sought:
         return bool(self._order) and count * _DENSE < len(self.ids)
 
     def common(self, found: set[int]) -> set[int]:
-        """Those of `found` that are among these."""
-        if not self.is_rare(len(found)):
-            return found.intersection(self.ids)
-        ids = self.ids
-        return {ids[at] for at in self.positions(found)}
+        """Those of `found` that are among these: in steps, so each looks only between the least and the greatest."""
+        ids, order = self.ids, self._order
+        if not order:
+            if self._all is None:
+                self._all = frozenset(ids)
+            return found & self._all
+        if not found:
+            return found
+        ordered, low, high = len(order), min(found), max(found)
+        if isinstance(order, range):
+            between: Iterable[int] = ids[bisect_left(ids, low, 0, ordered) : bisect_right(ids, high, 0, ordered)]
+        else:
+            first = bisect_left(order, low, key=ids.__getitem__)
+            between = [ids[at] for at in order[first : bisect_right(order, high, key=ids.__getitem__)]]
+        return found.intersection(between) | found.intersection(ids[ordered:])
 
     def positions(self, found: set[int]) -> list[int]:
         """Ascending positions of the messages found; one may stand in a mailbox twice."""

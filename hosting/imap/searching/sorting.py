@@ -55,8 +55,11 @@ def ordered(
         return result
     if len(found) == told:
         return known.positions
-    wanted = set(found)
-    return [at for at in known.positions if at in wanted]
+    wanted, kept = set(found), []
+    for start in range(0, told, _LOOKED_AT):
+        kept += [at for at in known.positions[start : start + _LOOKED_AT] if at in wanted]
+        yield b""  # others are served between slices
+    return kept
 
 
 def _sorted(
