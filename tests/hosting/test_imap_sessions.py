@@ -232,6 +232,27 @@ def test_setting_again_what_is_set_waits_for_no_writer(town: MailTown) -> None:
     pair.close()
 
 
+def test_each_message_is_recent_in_one_session_only(town: MailTown) -> None:
+    r"""RFC 3501 §2.3.2: \Recent of all messages at once is what it is of each."""
+    pair = Pair(town, gone="9")
+    for looks in (pair.one, pair.one, pair.other, pair.one, pair.other, pair.other, pair.one):
+        with town.account() as account:
+            account.messages.append(pair.one.session.mailbox.mailbox_id, mail())
+        pair.said(looks, "NOOP")
+    told = {}
+    for client in (pair.one, pair.other):
+        pair.said(client, "NOOP")
+        assert len(client.session.mailbox.taken.ranges) > 1
+        alone = [pair.said(client, f"FETCH {number} (FLAGS)")[0] for number in range(1, 13)]
+        for numbers in ("1:*", "*:5", "1,6:9,11", "7:8"):
+            several = pair.said(client, f"FETCH {numbers} (FLAGS)")[:-1]
+            assert set(several) <= set(alone)
+        told[client] = {number for number, line in enumerate(alone, 1) if "\\Recent" in line}
+    assert not told[pair.one] & told[pair.other]
+    assert told[pair.one] | told[pair.other] >= set(range(6, 13))
+    pair.close()
+
+
 def test_pipelined_commands_by_number_mean_what_the_client_saw(town: MailTown) -> None:
     """RFC 9051 §5.5: numbers of commands that were sent together are those of the same picture."""
     pair = Pair(town)

@@ -9,7 +9,7 @@ RFC 8514 (SAVEDATE), RFC 8970 (PREVIEW).
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -85,14 +85,19 @@ def _uids(part: Slice) -> Column:
 def _flags(part: Slice) -> tuple[Column]:
     selected = part.selected
     bits = part.of_view(selected.view.flags)
-    texts = selected.flag_texts
-    if part.rev2 or not selected.recent:
+    texts, uids, first = selected.flag_texts, _uids(part), selected.recent_from
+    if part.rev2 or not uids or uids[-1] < first:
         return ([texts[value] for value in bits],)
-    if selected.taken:
-        recent, is_recent = selected.recent_texts, selected.is_recent
-        return ([(recent if is_recent(uid) else texts)[value] for uid, value in zip(_uids(part), bits, strict=True)],)
-    old, recent_texts = bisect_left(_uids(part), selected.recent_from), selected.recent_texts
-    return ([texts[value] for value in bits[:old]] + [recent_texts[value] for value in bits[old:]],)
+    recent_texts, taken = selected.recent_texts, selected.taken.ranges
+    if len(taken) > len(uids):
+        is_recent = selected.is_recent
+        return ([(recent_texts if is_recent(uid) else texts)[value] for uid, value in zip(uids, bits, strict=True)],)
+    old = bisect_left(uids, first)
+    told = [texts[value] for value in bits[:old]] + [recent_texts[value] for value in bits[old:]]
+    for low, high in taken:  # spans, since asking for each message takes longer than all the rest of a FETCH of flags
+        start, end = bisect_left(uids, low), bisect_right(uids, high)
+        told[start:end] = [texts[value] for value in bits[start:end]]
+    return (told,)
 
 
 def _sizes(part: Slice) -> tuple[Column]:
