@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from imap_play import SocketClient, play
 from imap_server import RunningServer, running_server
 from imap_town import PASSWORD, MailTown, new_mail_town
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from hosting.imap.shell.transport import Tls
 from hosting.roles import epoll
+from hosting.tls import ReloadableContext, make_self_signed
 
 
 @pytest.fixture
@@ -58,6 +66,61 @@ def test_octets_come_in_order_to_a_client_that_reads_late(server: RunningServer,
         assert octets == texts[number] and client.receive(1) == [")"]
     play(client, "S: e OK …\nS: f OK …")
     client.close()
+
+
+class Collector(Protocol):
+    """What a connection's program is given, piece by piece."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
+def test_records_come_whole_in_order_and_at_once_however_they_are_cut(tmp_path: Path) -> None:
+    """RFC 8446 §5.1: where records end is nothing that the octets of a socket say."""
+    make_self_signed(tmp_path, ["localhost"])
+    context: Any = ReloadableContext(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    make: Any = Tls
+    got, transport = Collector(), StringTransport()
+    server = make(TLSMemoryBIOFactory(context, False, Factory()), got, True)
+    server.makeConnection(transport)
+    came, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem")).wrap_bio(
+        came, sent, server_hostname="localhost"
+    )
+    random, expected = Random(5), b""
+
+    def to_server(cut: bool) -> None:
+        octets = sent.read()
+        while octets:
+            size = random.randrange(1, random.choice([4, 60, 40_000])) if cut else len(octets)
+            server.dataReceived(octets[:size])
+            octets = octets[size:]
+
+    for _ in range(4):
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        to_server(cut=True)
+        came.write(transport.value())
+        transport.clear()
+    for number in range(300):
+        octets = b"%d " % number + bytes(random.randrange(random.choice([20, 20, 40_000])))
+        client.write(octets)
+        expected += octets
+        if random.randrange(4):
+            to_server(cut=not random.randrange(3))
+            assert b"".join(got.pieces) == expected
+    to_server(cut=False)
+    client.write(b"last")
+    to_server(cut=False)
+    assert b"".join(got.pieces) == expected + b"last" and got.pieces[-1] == b"last"
+    with suppress(ssl.SSLWantReadError):
+        client.unwrap()
+    assert not transport.disconnecting
+    to_server(cut=False)
+    assert transport.disconnecting
 
 
 class Readable:

@@ -28,10 +28,47 @@ from zope.interface import directlyProvides
 
 _RECORD = 16 * 1024  # octets of a TLS record (RFC 8446 §5.1); OpenSSL's buffer grows no further, and is kept
 _SEALED = 2 * _RECORD
+_HEADER = 5  # octets before a record's content: its type, a version, the content's length
+_DATA = 23  # application_data
 
 
 class Tls(TLSMemoryBIOProtocol):
-    """TLS between a connection and its socket: all records of one write go to the socket together."""
+    """TLS between a connection and its socket: all records of one write go to the socket together.
+
+    What arrives is mostly one whole record, a command: then OpenSSL is asked for it once. Twisted asks until it hears
+    that there is no more, and whether there is something to be sent, which takes two exceptions of OpenSSL.
+    """
+
+    _missing = 0  # octets of a record that began to arrive
+    _head = b""  # the beginning of one, too short to tell its length
+
+    def dataReceived(self, data: bytes) -> None:
+        twisted: Any = self
+        if self._missing or self._head or not twisted._handshakeDone or not _is_one_record(data):
+            self._follow(data)
+            TLSMemoryBIOProtocol.dataReceived(self, data)
+            return
+        if twisted._lostTLSConnection or twisted._appSendBuffer:
+            TLSMemoryBIOProtocol.dataReceived(self, data)
+            return
+        connection = twisted._tlsConnection
+        connection.bio_write(data)
+        try:
+            octets = connection.recv(_RECORD)
+        except Error:  # a closing, or what belongs to TLS itself
+            twisted._flushReceiveBIO()
+            return
+        if not twisted._aborted:
+            twisted.wrappedProtocol.dataReceived(octets)
+
+    def _follow(self, data: bytes) -> None:
+        """Notes where in a record the octets that arrived end (RFC 8446 §5.1)."""
+        octets = self._head + data if self._head else data
+        at, size = self._missing, len(octets)
+        while at + _HEADER <= size:
+            at += _HEADER + int.from_bytes(octets[at + 3 : at + _HEADER], "big")
+        self._head = octets[at:]
+        self._missing = max(0, at - size)
 
     def _write(self, octets: bytes) -> None:
         twisted: Any = self
@@ -111,6 +148,11 @@ class Port(tcp.Port):
 
 
 _make_tls: Any = Tls  # Twisted's constructors have no types
+
+
+def _is_one_record(data: bytes) -> bool:
+    """One TLS record of a program's data, from its first octet to its last."""
+    return data[0] == _DATA and len(data) == _HEADER + int.from_bytes(data[3:_HEADER], "big")
 
 
 def listen(reactor: Any, listening: socket.socket, factory: Factory) -> Any:
