@@ -210,6 +210,8 @@ class Rounds(Service):
                 # Somebody has come back to it: they go first, and what is left follows when it is quiet again.
                 if account_id in self._waiting and account_id not in self._overdue:
                     break
+            while not (self._stopping or self._waiting) and account.index.renew():
+                pass  # texts of an earlier version, as long as nobody's new mail waits
             self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
 
     def _learn(self, tenant_id: TenantId, account_id: AccountId) -> None:

@@ -4,6 +4,9 @@
 left; each call is one short transaction, so that flags and arrivals wait some 10 ms. A crash between loses nothing:
 what no commit marked as indexed is indexed again.
 
+Texts that an earlier version read out of messages otherwise are renewed in the background too (`renew`): every message
+is read once more, and what differs is indexed anew. Until then it is found by what that version read.
+
 Erasure: deleting a message row notes its id in the same commit (a trigger). The next `work` deletes its searchable text
 and marks its trigrams, which stay in the segments until the merges begun `PURGE_AFTER` seconds later are done.
 """
@@ -29,15 +32,28 @@ BATCH = 10  # messages indexed in one transaction …
 BATCH_CHARACTERS = 60_000  # … unless they are long
 FORGET_BATCH = 50
 MERGE_PAGES = 100  # of 4 KB, written in one transaction
+_NO_FIELDS = ("",) * len(trigrams.FIELDS)
 PURGE_AFTER = 6 * 3600  # seconds from the first deletion to the merge that removes its trigrams from the file
 
-_FORGOTTEN_SINCE = "search_forgotten_since"  # a row of `info`
+TEXTS = 2  # of what is read out of messages (`storage.mime.text`); raised when that changes: 2, names of attachments
+
+_FORGOTTEN_SINCE = "search_forgotten_since"  # rows of `info`
+_TEXTS_ARE = "search_texts"
+_RENEWED_TO = "search_renewed_to"
 
 _is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
 _unindexed = prepare(select(message.c.message_id).where(_is_unindexed))
 _next_unindexed = prepare(
     select(message.c.message_id).where(_is_unindexed).order_by(message.c.message_id).limit(bindparam("limit"))
 )
+_is_indexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(True))
+_next_indexed = prepare(
+    select(message.c.message_id)
+    .where(_is_indexed, message.c.message_id > bindparam("after"))
+    .order_by(message.c.message_id)
+    .limit(bindparam("limit"))
+)
+_still_indexed = prepare(select(message.c.message_id).where(_is_indexed, message.c.message_id == bindparam("id")))
 _count_unindexed = prepare(select(func.count()).select_from(message).where(_is_unindexed))
 _mark_indexed = prepare(
     update(message)
@@ -111,17 +127,53 @@ class SearchIndex:
             characters += batch[message_id].size
             if characters > BATCH_CHARACTERS:
                 break
-        no_fields = ("",) * len(trigrams.FIELDS)
 
         def insert_all(transaction: Transaction) -> None:
             for message_id, packed in batch.items():
                 if _mark_indexed.run(transaction, owner=self._account_id, id=message_id):  # it is still there
-                    trigrams.insert(transaction, message_id, fields.get(message_id, no_fields), packed.indexed)
+                    trigrams.insert(transaction, message_id, fields.get(message_id, _NO_FIELDS), packed.indexed)
                     self._texts.keep(transaction, message_id, packed)
 
         if batch:
             self._database.write(insert_all, durable=False)
         return len(batch)
+
+    def renew(self) -> bool:
+        """Read the next messages again if their texts are of an earlier version. False: none is left."""
+        with self._database.reading() as connection:
+            if self._get(connection, _TEXTS_ARE) == str(TEXTS):
+                return False
+            after = int(self._get(connection, _RENEWED_TO) or 0)
+            rows = _next_indexed.rows(connection, account_id=self._account_id, after=after, limit=BATCH)
+            message_ids = [row[0] for row in rows]
+            fields = self._texts.fields(connection, message_ids)
+            kept = self._texts.kept(connection, message_ids)
+        anew: dict[int, Packed] = {}
+        for message_id in message_ids:
+            after = message_id
+            texts = self._texts.from_file(message_id)
+            if texts is not None and texts != kept.get(message_id):
+                anew[message_id] = pack(texts)
+                if sum(packed.size for packed in anew.values()) > BATCH_CHARACTERS:
+                    break
+
+        def replace(transaction: Transaction) -> None:
+            there = [each for each in anew if _still_indexed.one(transaction, account_id=self._account_id, id=each)]
+            self._texts.forget(transaction, there)
+            trigrams.forget(transaction, there)
+            for message_id in there:
+                trigrams.insert(transaction, message_id, fields.get(message_id, _NO_FIELDS), anew[message_id].indexed)
+                self._texts.keep(transaction, message_id, anew[message_id])
+            if there and self._get(transaction, _FORGOTTEN_SINCE) is None:
+                self._set(transaction, _FORGOTTEN_SINCE, str(self._clock.now()))
+            self._set(transaction, _RENEWED_TO, str(after) if message_ids else None)
+            if not message_ids:
+                self._set(transaction, _TEXTS_ARE, str(TEXTS))
+
+        self._database.write(replace, durable=False)
+        if anew:
+            self._verified = Verified()  # what it knows is of the texts before
+        return bool(message_ids)
 
     def forget_batch(self) -> int:
         """Delete the texts of deleted messages and mark their trigrams; how many messages, 0 when none is left."""

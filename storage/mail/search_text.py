@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import zstandard
@@ -85,6 +86,11 @@ class SearchTexts:
             return _both_parts.rows(connection, **wanted)
         return _one_part.rows(connection, part=int(part), **wanted)
 
+    def kept(self, connection: Connection, message_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Both parts of messages that have their rows; not of those whose rows cannot be read."""
+        parts = [dict(_readable(self.packed(connection, part, message_ids))) for part in Part]
+        return {each: (parts[0][each], parts[1][each]) for each in message_ids if all(each in part for part in parts)}
+
     def from_file(self, message_id: int) -> tuple[str, str] | None:
         """Both parts read from the message itself; None if it is gone or cannot be read (`storage.check` tells)."""
         try:
@@ -115,6 +121,13 @@ def pack(texts: tuple[str, str]) -> Packed:
     compressor = zstandard.ZstdCompressor(level=3)
     indexed = (condensed(texts[0]), condensed(texts[1]))
     return Packed(indexed, (compressor.compress(texts[0].encode()), compressor.compress(texts[1].encode())))
+
+
+def _readable(rows: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, str]]:
+    for row in rows:
+        with suppress(Corrupt):
+            [(message_id, octets)] = unpack_all([row])
+            yield message_id, octets.decode("utf-8", "replace")
 
 
 def unpack_all(rows: Iterable[tuple[int, bytes]]) -> Iterable[tuple[int, bytes]]:

@@ -282,6 +282,34 @@ def test_a_message_deleted_before_it_was_indexed_leaves_nothing_to_forget(box: B
     assert box.index.index_batch() == 0
 
 
+def test_texts_of_an_earlier_version_are_renewed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read otherwise is found by what is read now, through the index too; once, and going on where it was."""
+    monkeypatch.setattr("storage.mail.search_index.BATCH", 2)
+    monkeypatch.setattr(lookups, "FEW", 0)
+    same, other, gone, unreadable = (box.add(octets) for octets in (*MAIL, MAIL[0]))
+    box.fill_index()
+    before = box.rows(f"SELECT rowid, text FROM search_text WHERE message_id = {same}")
+    box.messages[other] = b"Subject: x\r\n\r\nentirely other words\r\n"
+    assert box.index.renew()
+    box.index = SearchIndex(box.database, ACCOUNT, box.read, box.clock)
+    box.delete(gone)
+    octets = box.messages.pop(unreadable)
+    while box.index.renew():
+        box.index.work()
+    box.messages[unreadable] = octets
+    assert box.search("body", "other words") == {other}
+    assert box.search("body", "viagra") == set()
+    assert box.search("subject", "straße") == {other}  # a field as it was when it arrived
+    assert box.search("body", "kernel") == {same, unreadable}
+    assert box.rows(f"SELECT rowid, text FROM search_text WHERE message_id = {same}") == before
+    reads = box.reads
+    assert not box.index.renew()
+    assert box.reads == reads
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    assert box.index.verify()
+
+
 def test_a_long_message_ends_a_batch(box: Box) -> None:
     for _ in range(3):
         box.add(b"Subject: x\r\n\r\n" + b"x" * (CONDENSED_FROM - 100) + b"\r\n")
