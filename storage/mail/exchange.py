@@ -4,6 +4,9 @@ In slices: each call of `Crossing.go_on` reads and writes files for a bounded ti
 that others are served in between. All rows are committed together at the end, so it is all or nothing (RFC 9051
 §6.4.7), whatever happens in between: files without rows go with `abandon`, or are swept when the process has died.
 
+So there is a most, by what is kept in memory until that commit: some 15,000 messages (`MOST_KEPT`). With several
+commits a failure would leave a part behind. A client is told NO [LIMIT] and copies in parts, each all or nothing.
+
 Raises: NotFound, OverQuota, LimitReached, Gone (expunged meanwhile), Unavailable.
 """
 
