@@ -12,8 +12,6 @@ Standards: RFC 5322 §2.2, RFC 9051 §6.4.5.1 (HEADER.FIELDS).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 FIELDS_MAX = 100_000
@@ -44,7 +42,7 @@ class Field(NamedTuple):
 class Header:
     """The fields of one header inside `data`. `end` is where the body starts; `is_cut`: there may be further fields."""
 
-    __slots__ = ("_first", "data", "end", "fields", "is_cut", "start")
+    __slots__ = ("_first", "_joined", "data", "end", "fields", "is_cut", "start")
 
     def __init__(self, data: bytes, start: int, end: int, fields: list[Field], *, is_cut: bool = False) -> None:
         self.data = data
@@ -53,6 +51,7 @@ class Header:
         self.fields = fields
         self.is_cut = is_cut
         self._first: dict[bytes, Field] | None = None
+        self._joined: dict[bytes, bytes] = {}
 
     def first(self, name: bytes) -> Field | None:
         """The first field called `name` (lower case)."""
@@ -70,11 +69,19 @@ class Header:
         field = self.first(name)
         return None if field is None else unfold(self.data[field.value : field.end])
 
-    def values(self, name: bytes) -> Iterator[bytes]:
+    def values(self, name: bytes) -> list[bytes]:
         """The unfolded values of the first `SAME_MAX` fields called `name`, in order."""
-        if self.first(name) is not None:
-            for field in islice((field for field in self.fields if field.name == name), SAME_MAX):
-                yield unfold(self.data[field.value : field.end])
+        if self.first(name) is None:
+            return []
+        same = [field for field in self.fields if field.name == name]
+        return [unfold(self.data[field.value : field.end]) for field in same[:SAME_MAX]]
+
+    def joined(self, name: bytes) -> bytes:
+        """The same as one list (RFC 5322 §4.5.3). Several who read a message ask for it."""
+        text = self._joined.get(name)
+        if text is None:
+            text = self._joined[name] = b", ".join(self.values(name))
+        return text
 
 
 def unfold(raw: bytes) -> bytes:

@@ -77,12 +77,12 @@ def body(root: Part) -> bytes:
 
 def _one_line(value: bytes) -> bytes:
     """Text for people: a tab or a run of blanks, as folding leaves them, is one space."""
-    return _BLANKS.sub(b" ", value)
+    return _BLANKS.sub(b" ", value) if b"\t" in value or b"  " in value else value
 
 
 def _addresses(header: Header, name: bytes, absent: bytes = b"NIL") -> bytes:
     """The addresses of a field; several fields are one list (RFC 5322 §4.5.3)."""
-    addresses = parse_addresses(b", ".join(header.values(name)))
+    addresses = parse_addresses(header.joined(name))
     return b"(%b)" % b"".join([_address(address) for address in addresses]) if addresses else absent
 
 

@@ -50,7 +50,7 @@ class SearchText:
 
 def decoded_field(header: Header, name: bytes) -> str:
     """The decoded values of all fields called `name`, as written, with a comma between them."""
-    return decode_words(b", ".join(header.values(name))[:FIELD_MAX])
+    return decode_words(header.joined(name)[:FIELD_MAX])
 
 
 def address_field(header: Header, name: bytes) -> str:
