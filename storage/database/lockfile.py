@@ -34,8 +34,8 @@ class LockFile:
     __slots__ = ("_borrowed", "_descriptor", "_path")
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = _open(path)
+        self._path = str(path)
+        self._descriptor = _open(self._path)
         self._borrowed = -1  # a second descriptor, on which another thread waited for us
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class LockFile:
 class _Waiter:
     """One wait for the writer's lock on a descriptor and a thread of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._descriptor = _open(path)
         self._guard = threading.Lock()
         self._settled = threading.Event()
@@ -131,7 +131,7 @@ class _Waiter:
         self._settled.set()
 
 
-def _open(path: Path) -> int:
+def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -32,7 +32,7 @@ from storage.register.values import FileClass
 
 T = TypeVar("T")
 
-_FOLDERS = ("tmp", "new", "cur")
+_FOLDERS = _TMP, _NEW, _CUR = ("tmp", "new", "cur")
 
 
 FILES = tuple(
@@ -42,11 +42,23 @@ FILES = tuple(
 
 
 class Maildir:
-    __slots__ = ("_cur", "_new", "_tmp", "path")
+    __slots__ = ("_cur", "_root")  # few: every open account has two of these
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._tmp, self._new, self._cur = (f"{path}/{folder}/" for folder in _FOLDERS)
+        self._root = str(path)
+        self._cur = f"{path}/{_CUR}/"  # kept, since reading a message asks for it
+
+    @property
+    def path(self) -> Path:
+        return Path(self._root)
+
+    @property
+    def _tmp(self) -> str:
+        return f"{self._root}/{_TMP}/"
+
+    @property
+    def _new(self) -> str:
+        return f"{self._root}/{_NEW}/"
 
     def create(self) -> None:
         """Make what is missing of its folders, durably."""
