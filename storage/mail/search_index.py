@@ -40,6 +40,7 @@ TEXTS = 2  # of what is read out of messages (`storage.mime.text`); raised when 
 _FORGOTTEN_SINCE = "search_forgotten_since"  # rows of `info`
 _TEXTS_ARE = "search_texts"
 _RENEWED_TO = "search_renewed_to"
+_RENEWED = "renewed"
 
 _is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
 _unindexed = prepare(select(message.c.message_id).where(_is_unindexed))
@@ -89,6 +90,7 @@ class SearchIndex:
         self._clock = clock
         self._texts = SearchTexts(account_id, read)
         self._verified = Verified()
+        self._as_of = ""  # what `texts_as_of` said last
         self._may_merge = False
 
     def lookup(self, key: str, needle: str, among: Sought, name: str = "") -> Lookup:
@@ -97,7 +99,18 @@ class SearchIndex:
         The empty needle is in every text; with header it asks whether the field is there (RFC 9051 §6.4.4).
         """
         question = Question.of(key, needle, name)
+        self.texts_as_of()  # forgets what was verified in other texts
         return Lookup(self._database, self._texts, self._verified, self._unindexed_ids, question, among)
+
+    def texts_as_of(self) -> str:
+        """Another word after any process has renewed texts: until then what was found in them stays true."""
+        if self._as_of != _RENEWED:
+            with self._database.reading() as connection:
+                renewed = self._get(connection, _TEXTS_ARE) == str(TEXTS)
+                as_of = _RENEWED if renewed else self._get(connection, _RENEWED_TO) or "0"
+            if as_of != self._as_of:
+                self._as_of, self._verified = as_of, Verified()
+        return self._as_of
 
     def unindexed(self) -> int:
         """How many messages wait to be indexed."""
@@ -171,8 +184,6 @@ class SearchIndex:
                 self._set(transaction, _TEXTS_ARE, str(TEXTS))
 
         self._database.write(replace, durable=False)
-        if anew:
-            self._verified = Verified()  # what it knows is of the texts before
         return bool(message_ids)
 
     def forget_batch(self) -> int:

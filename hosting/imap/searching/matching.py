@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import compress
 from typing import Final
 
@@ -124,7 +124,8 @@ class Matcher:
     def _lasting(self, key: sc.Key, among: Sequence[int]) -> Flow[Sequence[int]]:
         """What is known of messages looked through before; only those behind them are looked at."""
         selected, columns = self._selected, self._view.columns()
-        known, told = columns.answers.get(key), selected.told
+        asked, told = self._asked(key), selected.told
+        known = columns.answers.get(asked)
         whole = len(among) == told
         if known is None and not whole:
             return (yield from self._looked_through(key, among))
@@ -137,13 +138,20 @@ class Matcher:
                 found = joined(known.positions, found)
             if selected.stale or self._view.columns() is not columns:  # messages have left meanwhile
                 return _common(among, found)
-            known = columns.answers.put(key, told, found)
+            known = columns.answers.put(asked, told, found)
         return _common(among, known.positions)  # of more messages than were told of, maybe
+
+    def _asked(self, key: sc.Key) -> Hashable:
+        """What an answer is remembered by."""
+        return (key, self._selected.account.index.texts_as_of()) if isinstance(key, sc.TextKey) else key
 
     def _price(self, key: sc.Key, count: int) -> int:
         """What is asked first costs least: what is known or an index answers, of many messages."""
         if isinstance(key, _LASTING) and count > _MANY_COLUMNS and not self._selected.stale:
-            if self._view.columns_missing <= _MANY_COLUMNS and self._view.columns().answers.get(key) is not None:
+            if (
+                self._view.columns_missing <= _MANY_COLUMNS
+                and self._view.columns().answers.get(self._asked(key)) is not None
+            ):
                 return -2
             if isinstance(key, sc.TextKey) and key.field in _SHORT and len(key.needle) >= TRIGRAM:
                 return -1
