@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from storage.errors import CleanmailError, NotFound, Unavailable
+from storage.errors import CleanmailError, NotFound, StorageFull, Unavailable
 from storage.files import durable
 from storage.files.format import read_all, read_message, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
@@ -74,6 +74,24 @@ class Maildir:
 
     def write(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes]) -> None:
         """Put the message into tmp/; when it raises, nothing is left there. Durable after `sync` or `sync_all`."""
+        os.close(self._written(name, key, meta, data))
+
+    def put(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes], *, at_once: bool = True) -> None:
+        """`write` and `link`, and with `at_once` `sync`, opening the file but once."""
+        descriptor = self._written(name, key, meta, data)
+        try:
+            self.link(name)
+            if at_once:
+                durable.fsync_file(descriptor)
+        except StorageFull:
+            with suppress(CleanmailError):
+                self.remove(name)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _written(self, name: str, key: Key, meta: FileMeta, data: bytes | Iterable[bytes]) -> int:
+        """A new file in tmp/, whole and still open."""
         path = self._tmp + name
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -82,12 +100,12 @@ class Maildir:
         try:
             write_file(descriptor, name, key, meta, data)
         except BaseException as error:
+            os.close(descriptor)
             os.unlink(path)
             if isinstance(error, OSError):
                 raise durable.translated(error) from None
             raise
-        finally:
-            os.close(descriptor)
+        return descriptor
 
     def link(self, name: str) -> None:
         """tmp/ → new/; the name is durable after `sync_new`."""

@@ -205,10 +205,7 @@ class Arrivals:
             kept.prefix,
             new.internal_zone,
         )
-        self._maildir.write(name, self._key, meta, new.data)
-        self._maildir.link(name)
-        if at_once:
-            self._maildir.sync(name)
+        self._maildir.put(name, self._key, meta, new.data, at_once=at_once)
         return Filed(
             message_id,
             name,

@@ -358,7 +358,11 @@ def test_no_space_at_fsync_of_a_new_file_is_an_error_only(maildir: Maildir, monk
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StorageFull):
         maildir.sync("name")
+    with pytest.raises(StorageFull):
+        maildir.put("name", KEY, META, TEXT)
     assert where(maildir) == {"tmp": [], "new": [], "cur": []}
+    maildir.put("name", KEY, META, TEXT, at_once=False)
+    assert where(maildir)["new"] == ["name"] and maildir.read("name", KEY) == (META, TEXT)
 
 
 def test_write_file_replaces_in_one_step(tmp_path: Path) -> None:
