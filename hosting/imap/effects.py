@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 Result = TypeVar("Result")
@@ -21,11 +22,19 @@ class Work:
     run: Callable[[], Any]
 
 
+class Proof(Enum):
+    """By what somebody signs in, as far as it says what the answer waits for."""
+
+    PASSWORD = auto()  # argon2
+    QUICK = auto()  # nothing: an app password by its form, or SCRAM
+    TOKEN = auto()  # an OpenID provider
+
+
 @dataclass(frozen=True, slots=True)
 class SignInWork(Work):
     """Asks the auth role who somebody is: one of a few at a time, so that others have threads (`shell.workers`)."""
 
-    quick: bool = False  # it takes no argon2, by the look of the password
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)

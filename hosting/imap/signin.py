@@ -17,7 +17,7 @@ from typing import cast
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SignIn
 from hosting.imap.commands import Authenticate, Login, StartTls
-from hosting.imap.effects import Flow, Secure, SignInWork, blocking, next_line
+from hosting.imap.effects import Flow, Proof, Secure, SignInWork, blocking, next_line
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.session import Session
 from storage.directory.app_passwords import is_generated
@@ -91,6 +91,7 @@ def _exchange(session: Session, command: Authenticate) -> Flow[Principal]:
     """Challenges and responses, as long as the mechanism wants."""
     client = sasl.Client("imap", session.address, session.id, session.channel)
     exchange = sasl.begin(command.mechanism, session.services.authenticator, client)
+    proof = Proof.QUICK if command.mechanism.startswith("SCRAM") else Proof.TOKEN
     line, challenge = command.initial, b""
     while True:
         if line is None:
@@ -98,7 +99,7 @@ def _exchange(session: Session, command: Authenticate) -> Flow[Principal]:
             line = yield from next_line()
         said = _decoded(line)
         try:
-            step = yield from blocking(partial(exchange.respond, said))
+            step = cast("Principal | bytes", (yield SignInWork(partial(exchange.respond, said), proof)))
         except InvalidInput as error:
             raise Bad(error.public) from None
         if isinstance(step, Principal):
@@ -126,7 +127,7 @@ def _text(octets: bytes) -> str:
 def _admit(session: Session, user: str, password: str) -> Flow[None]:
     asked = SignIn("imap", user, password, session.address, session.id)
     verify = partial(session.services.authenticator.verify, asked)
-    principal = cast(Principal, (yield SignInWork(verify, quick=is_generated(password))))
+    principal = cast(Principal, (yield SignInWork(verify, Proof.QUICK if is_generated(password) else Proof.PASSWORD)))
     yield from _open(session, principal)
 
 

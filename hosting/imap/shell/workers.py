@@ -2,9 +2,8 @@
 
 The auth role takes a tenth of a second and more of a core for a password that it has not seen lately. After a restart
 thousands come with one; if each took a thread, everything that those do who are in already would wait for minutes
-behind them. So few sign-ins have a thread at the same time, those with a password that may be argon2's and those with
-one in the form of an app password, which is answered in no time, each in a line of their own. Whose client has gone is
-not asked for.
+behind them. So few sign-ins have a thread at the same time; what is answered in no time has a line of its own, and what
+waits for an OpenID provider, too. Whose client has gone is not asked for.
 
 Confined to the event loop, but for the work itself.
 """
@@ -17,12 +16,11 @@ from typing import Any, Final
 
 from twisted.python.threadpool import ThreadPool
 
-from hosting.imap.effects import SignInWork, Work
+from hosting.imap.effects import Proof, SignInWork, Work
 from storage.errors import Unavailable
 
 THREADS: Final = 12
-SLOW_AT_ONCE: Final = 4  # sign-ins that have a thread
-QUICK_AT_ONCE: Final = 4
+AT_ONCE: Final = 3  # sign-ins of each line that have a thread
 
 Done = Callable[[Any, BaseException | None], None]
 
@@ -31,7 +29,7 @@ class Workers:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(1, THREADS, "imap")
-        self._slow, self._quick = _Line(SLOW_AT_ONCE), _Line(QUICK_AT_ONCE)
+        self._lines = {proof: _Line() for proof in Proof}
 
     def start(self) -> None:
         self._pool.start()
@@ -46,7 +44,7 @@ class Workers:
         Each sign-in has a `done` of its own.
         """
         if isinstance(work, SignInWork):
-            line = self._quick if work.quick else self._slow
+            line = self._lines[work.proof]
             line.waiting[done] = work
             self._go_on(line)
         else:
@@ -54,12 +52,12 @@ class Workers:
 
     def leave(self, done: Done) -> None:
         """The client of a sign-in has gone: if its turn has not come, it never will."""
-        for line in (self._slow, self._quick):
+        for line in self._lines.values():
             if line.waiting.pop(done, None) is not None:
                 done(None, Unavailable())
 
     def _go_on(self, line: _Line) -> None:
-        while line.waiting and line.running < line.at_once:
+        while line.waiting and line.running < AT_ONCE:
             done, work = line.waiting.popitem(last=False)
             line.running += 1
             self._run(work, self._ending(line, done))
@@ -84,9 +82,8 @@ class Workers:
 
 
 class _Line:
-    __slots__ = ("at_once", "running", "waiting")
+    __slots__ = ("running", "waiting")
 
-    def __init__(self, at_once: int) -> None:
-        self.at_once = at_once
+    def __init__(self) -> None:
         self.running = 0
         self.waiting: OrderedDict[Done, SignInWork] = OrderedDict()  # first come, first served
