@@ -170,7 +170,7 @@ def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
 def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
     """Sends all responses; the number of messages that were found gone."""
     selected, messages = session.mailbox, session.mailbox.account.messages
-    if plan.reads_columns:
+    if plan.reads_columns and selected.view.columns_missing:
         yield from session.columns_ready()
     gone = 0
     for asked in _slices(selected, positions, plan):
@@ -189,7 +189,7 @@ def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
 
 
 def _size(part: Slice) -> int:
-    return part.of_view(part.selected.view.columns().sizes)[0] if part.positions else 0
+    return part.selected.view.columns().sizes[part.current[0]] if part.positions else 0
 
 
 def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterable[Sequence[int]]:
@@ -217,6 +217,12 @@ def _read_rows(part: Slice, plan: Plan) -> None:
     selected = part.selected
     part.columns = plan.columns
     uids, read = selected.uids, part.messages.fetch_rows
+    if len(part.positions) == 1:
+        uid = uids[part.positions[0]]
+        part.rows = read(selected.mailbox_id, uid, uid, plan.read)
+        if not part.rows:
+            part.positions = part.current = ()
+        return
     rows: list[tuple[object, ...]] = []
     for first, last in _stretches(part.positions):
         rows += read(selected.mailbox_id, uids[first], uids[last], plan.read)
