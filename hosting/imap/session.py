@@ -342,7 +342,8 @@ class Session:
             done = yield from rule.run(self, tag, command)
             if done is None:
                 return
-            yield from self._look_again(command)
+            if self.contexts is not None or self.listening is not None:
+                yield from self._look_again(command)
             answer = b"OK " + done
         except replies.MailboxGone:
             self.close()
