@@ -7,8 +7,9 @@ Standards: RFC 9051 §9 (seq-number, sequence-set).
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from hosting.imap.commands import STAR
 from hosting.imap.replies import Bad
@@ -16,6 +17,7 @@ from storage.values import UidSet
 
 Ranges = Sequence[tuple[int, int]]
 Span = tuple[int, int]  # of positions, without its end
+_BLOCK = 1000  # UIDs that are compared in one step
 
 
 def uid_spans(uids: Sequence[int], told: int, ranges: Ranges) -> list[Span]:
@@ -54,15 +56,64 @@ def within(spans: Sequence[Span]) -> Sequence[int]:
     return list(merged)
 
 
-def found(uids: Sequence[int], told: int, wanted: Iterable[int]) -> list[int]:
-    """Positions of those of ascending UIDs that the client was told of."""
-    positions = []
+def found(uids: array[int], told: int, wanted: Sequence[int]) -> list[int]:
+    """Positions of those of ascending UIDs that the client was told of. Neighbours are found together."""
+    positions: list[int] = []
     at = 0
-    for uid in wanted:
-        at = bisect_left(uids, uid, at, told)
-        if at < told and uids[at] == uid:
-            positions.append(at)
+    for start in range(0, len(wanted), _BLOCK):
+        block = wanted[start : start + _BLOCK]
+        at = bisect_left(uids, block[0], at, told)
+        end = at + len(block)
+        if end <= told and uids[end - 1] == block[-1] and uids[at:end].tolist() == list(block):
+            positions += range(at, end)
+            continue
+        for uid in block:
+            at = bisect_left(uids, uid, at, told)
+            if at < told and uids[at] == uid:
+                positions.append(at)
     return positions
+
+
+def runs(uids: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int]]:
+    """UID ranges over consecutive positions; UIDs between two messages that both are meant belong to nobody."""
+    if isinstance(positions, range):
+        return [(uids[positions[0]], uids[positions[-1]])] if positions else []
+    ranges: list[tuple[int, int]] = []
+    first = previous = -2
+    for position in positions:
+        if position != previous + 1:
+            if first >= 0:
+                ranges.append((uids[first], uids[previous]))
+            first = position
+        previous = position
+    if first >= 0:
+        ranges.append((uids[first], uids[previous]))
+    return ranges
+
+
+def surviving(
+    uids: Sequence[int], positions: Sequence[int], current: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Those of ascending positions whose messages `current` has, and their positions there."""
+    if not positions:
+        return positions, positions
+    start = bisect_left(current, uids[positions[0]])
+    end = bisect_right(current, uids[positions[-1]], start)
+    if isinstance(positions, range):  # then nothing else can be in between
+        now = range(start, end)
+        if len(now) == len(positions):
+            return positions, now
+        present = set(current[start:end])
+        return [position for position in positions if uids[position] in present], now
+    kept, places = [], []
+    at = start
+    for position in positions:
+        uid = uids[position]
+        at = bisect_left(current, uid, at, end)
+        if at < end and current[at] == uid:
+            kept.append(position)
+            places.append(at)
+    return kept, places
 
 
 def missing(uids: Sequence[int], told: int, current: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from hosting.imap.commands import SequenceSet
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
-from hosting.imap.positions import found, missing, number_spans, uid_spans, within
+from hosting.imap.positions import found, missing, number_spans, surviving, uid_spans, within
 from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
 from storage.errors import Gone
@@ -142,13 +142,7 @@ class Selected:
         """Positions that still exist, in `uids` and in the view's arrays side by side."""
         if not self.stale:
             return positions, positions
-        current, kept, found = self.view.uids, [], []
-        for position in positions:
-            at = bisect_left(current, self.uids[position])
-            if at < len(current) and current[at] == self.uids[position]:
-                kept.append(position)
-                found.append(at)
-        return kept, found
+        return surviving(self.uids, positions, self.view.uids)
 
     # --- news ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
+from itertools import compress
 
 from storage.database.prepared import Row
 from storage.mail.answers import Answers
@@ -76,15 +77,17 @@ def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Co
 
 def without(values: array[int], positions: Sequence[int]) -> array[int]:
     """A new array without what stands at ascending positions."""
-    kept = array(values.typecode)
-    start = 0
+    if not positions or positions[0] >= len(values):
+        return values[:]
+    first, last = positions[0], positions[-1]
+    if last - first == len(positions) - 1:  # neighbours
+        return values[:first] + values[last + 1 :]
+    stays = bytearray(b"\1") * (last + 1 - first)
     for position in positions:
-        if position >= len(values):
-            break
-        if position > start:
-            kept += values[start:position]
-        start = position + 1
-    kept += values[start:]
+        stays[position - first] = 0
+    kept = values[:first]
+    kept.extend(compress(values[first : last + 1], stays))
+    kept += values[last + 1 :]
     return kept
 
 

@@ -140,14 +140,13 @@ class MailboxView:
 
         Of works that shared a commit each tells its own change, in any order: what stands before it may be missing yet.
         """
-        delta = self._pending.pop(self.highest_modseq + 1, None)
-        while delta is not None:
-            self._take(delta)
-            last = self.uids[-1] if self.uids else 0
-            self._move_to(
-                MailboxState(delta.modseq, max(self.uidnext, last + 1), self.uidvalidity, self.expunged_horizon)
-            )
-            delta = self._pending.pop(self.highest_modseq + 1, None)
+        deltas: list[Delta] = []
+        while (delta := self._pending.pop(self.highest_modseq + 1 + len(deltas), None)) is not None:
+            deltas.append(delta)
+        if deltas:
+            self._take_all(deltas)
+            uidnext = max([self.uidnext, *(delta.uids[-1] + 1 for delta in deltas if len(delta.uids))])
+            self._move_to(MailboxState(deltas[-1].modseq, uidnext, self.uidvalidity, self.expunged_horizon))
         return self.highest_modseq >= modseq
 
     def tell(self, delta: Delta) -> None:
@@ -160,10 +159,26 @@ class MailboxView:
         pending, first, last = self._pending, self.highest_modseq + 1, state.highest_modseq
         if last - first >= len(pending) or any(modseq not in pending for modseq in range(first, last + 1)):
             return False
-        for modseq in range(first, last + 1):
-            self._take(pending.pop(modseq))
+        self._take_all([pending.pop(modseq) for modseq in range(first, last + 1)])
         self._move_to(state)
         return True
+
+    def _take_all(self, deltas: Sequence[Delta]) -> None:
+        """In their order; what only went is taken out together, since each time all arrays are made anew."""
+        gone = array("I")
+        for delta in deltas:
+            if len(delta.vanished) and not len(delta.uids):
+                gone += delta.vanished
+                self._note(delta.modseq, delta.uids, delta.vanished)
+                continue
+            self._remove_all(gone)
+            gone = array("I")
+            self._take(delta)
+        self._remove_all(gone)
+
+    def _remove_all(self, vanished: array[int]) -> None:
+        if vanished:
+            self._remove(array("I", sorted(vanished)))
 
     def _take(self, delta: Delta) -> None:
         if delta.vanished:
@@ -237,11 +252,15 @@ class MailboxView:
 
     def _remove(self, vanished: array[int]) -> None:
         """Ascending UIDs leave; those that the view never had are passed over."""
-        uids, positions, at = self.uids, [], 0
-        for uid in vanished:
-            at = bisect_left(uids, uid, at)
-            if at < len(uids) and uids[at] == uid:
-                positions.append(at)
+        uids = self.uids
+        at, count = bisect_left(uids, vanished[0]), len(vanished)
+        positions: Sequence[int]
+        if uids[at : at + count] == vanished:
+            positions = range(at, at + count)
+        else:
+            gone = set(vanished)
+            end = bisect_right(uids, vanished[-1], at)
+            positions = [position for position, uid in enumerate(uids[at:end], at) if uid in gone]
         if not positions:
             return
         self.uids = without(uids, positions)
@@ -304,6 +323,17 @@ class MailboxView:
             if entry.since <= modseq:
                 return changed if entry.since == modseq else None
         return None
+
+    def vanished_since(self, modseq: int) -> list[int]:
+        """UIDs that left it; nothing before `expunged_horizon` is known."""
+        vanished: list[int] = []
+        for entry in reversed(self._log):
+            vanished += entry.vanished
+            if entry.since == modseq:
+                return vanished
+            if entry.since < modseq:
+                break
+        return self._rows.vanished_since(self.mailbox_id, modseq, self.highest_modseq)
 
     def _changes_from_rows(self, modseq: int) -> Changes:
         changed, vanished = self._rows.uids_changed_since(self.mailbox_id, modseq, self.highest_modseq)

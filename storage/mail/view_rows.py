@@ -102,6 +102,10 @@ class ViewRows:
             rows = _changed_uids.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
             return sorted(row[0] for row in rows), self._tombstones.between(connection, mailbox_id, modseq, highest)
 
+    def vanished_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> list[int]:
+        with self.database.snapshot() as connection:
+            return self._tombstones.between(connection, mailbox_id, modseq, highest)
+
     def everything(self, connection: Connection, mailbox_id: MailboxId) -> list[array[int]]:
         """UIDs, flags and modseqs of all messages, from the rows."""
         rows = _all.rows(connection, account=self._account_id, mailbox=mailbox_id)

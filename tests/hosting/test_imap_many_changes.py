@@ -6,17 +6,19 @@ RFC 9051 §7.5.1 (EXPUNGE), §7.5.2 (FETCH nobody asked for); RFC 7162 §3.2.10 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imap_play import CoreClient
 from imap_town import PASSWORD, MailTown, mail
 
 from hosting.imap.decoder import Frame
-from hosting.imap.positions import missing
+from hosting.imap.positions import found, missing, runs, surviving
+from storage.mail.columns import without
 
 _COUNT = 9000
 _PIECE = 4000  # messages that one step may look at, or tell to be gone
@@ -154,6 +156,7 @@ def test_messages_that_others_expunged_are_told_in_pieces(town: MailTown, full: 
         each.close()
 
 
+@settings(max_examples=60)
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(1, 20))
 def test_missing_finds_what_is_gone_and_nothing_else(had: set[int], lost: set[int], size: int) -> None:
     uids = sorted(had)
@@ -161,3 +164,73 @@ def test_missing_finds_what_is_gone_and_nothing_else(had: set[int], lost: set[in
     parts = list(missing(uids, len(uids), current, size))
     assert [uids[at] for part in parts for at in part] == sorted(had & lost)
     assert all(0 < len(part) <= size for part in parts)
+
+
+_UIDS = st.sets(st.integers(1, 60))
+
+
+@settings(max_examples=60)
+@given(_UIDS, _UIDS, st.integers(0, 60), st.integers(0, 60), st.booleans())
+def test_what_survives_is_found_by_range_and_by_list(
+    had: set[int], lost: set[int], low: int, high: int, as_list: bool
+) -> None:
+    uids = sorted(had)
+    current = array("I", sorted((had - lost) | {70, 71}))
+    positions = range(min(low, len(uids)), min(high, len(uids)))
+    mine, now = surviving(uids, list(positions) if as_list else positions, current)
+    assert list(mine) == [at for at in positions if uids[at] not in lost]
+    assert [current[at] for at in now] == [uids[at] for at in mine]
+
+
+@settings(max_examples=60)
+@given(_UIDS, _UIDS, st.integers(0, 60))
+def test_positions_are_found_of_what_was_told_alone(had: set[int], wanted: set[int], told: int) -> None:
+    uids = array("I", sorted(had))
+    told = min(told, len(uids))
+    assert found(uids, told, sorted(wanted)) == [at for at in range(told) if uids[at] in wanted]
+
+
+@settings(max_examples=60)
+@given(_UIDS, _UIDS)
+def test_runs_mean_the_positions_and_no_others(had: set[int], wanted: set[int]) -> None:
+    uids = sorted(had)
+    positions = [at for at, uid in enumerate(uids) if uid in wanted]
+    ranges = runs(uids, positions)
+    assert [at for at, uid in enumerate(uids) if any(low <= uid <= high for low, high in ranges)] == positions
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 9), max_size=40), st.sets(st.integers(0, 45)))
+def test_without_leaves_out_what_stands_there_and_nothing_else(values: list[int], positions: set[int]) -> None:
+    kept = without(array("I", values), sorted(positions))
+    assert list(kept) == [value for at, value in enumerate(values) if at not in positions]
+
+
+def test_many_expunges_of_ones_own_make_the_arrays_anew_once(town: MailTown, full: str) -> None:
+    """Each transaction takes out a thousand; the view takes in all of them in one go, also after arrivals."""
+    writer = client(town)
+    writer.do(f"SELECT {full}")
+    view = writer.session.mailbox.view
+    writer.do("UID STORE 1:8000 +FLAGS.SILENT (\\Deleted)")
+    before = view.generation
+    writer.do("EXPUNGE")
+    assert view.generation == before + 1
+    assert list(view.uids) == list(range(8001, _COUNT + 1))
+    assert len(view.flags) == len(view.modseqs) == _COUNT - 8000
+    writer.close()
+
+
+def test_resynchronisation_tells_in_pieces(town: MailTown, full: str) -> None:
+    """RFC 7162 §3.2.5."""
+    writer, reader = client(town), client(town, "QRESYNC")
+    writer.do(f"SELECT {full}")
+    writer.do("UID STORE 3,5:6000 +FLAGS.SILENT (\\Deleted)")
+    writer.do("EXPUNGE")
+    writer.do("UID STORE 6001:7500 +FLAGS.SILENT (\\Flagged)")
+    lines = reader.do(f"SELECT {full} (QRESYNC ({writer.session.mailbox.view.uidvalidity} 1))")
+    assert [line for line in lines if "VANISHED" in line] == ["* VANISHED (EARLIER) 3,5:6000"]
+    told = [int(match[1]) for line in lines if (match := re.search(r"FETCH \(UID (\d+) ", line))]
+    assert told == [1, 2, 4, *range(6001, _COUNT + 1)]
+    assert max(reader.steps) <= _LINES
+    for each in (writer, reader):
+        each.close()

@@ -27,6 +27,8 @@ from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
 from storage.values import UidSet
 
+_SLICE = 1000  # messages that are looked at before others are served
+
 
 def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
     if command.resync is not None and not session.qresync:
@@ -101,17 +103,15 @@ def _resynchronise(selected: Selected, resync: Resync, *, rev2: bool) -> Flow[No
         gone = UidSet(tuple((max(low, known_to + 1), high) for low, high in gone.ranges if high > known_to))
     if gone:
         yield b"* VANISHED (EARLIER) %b\r\n" % str(gone).encode("ascii")
-    positions = changed_since(view, resync.modseq, selected.positions(SequenceSet(asked.ranges), by_uid=True))
-    for start in range(0, len(positions), 1000):
-        yield b"".join(selected.flag_fetches(positions[start : start + 1000], condstore=True, rev2=rev2))
-
-
-def changed_since(view: MailboxView, modseq: int, positions: Sequence[int]) -> Sequence[int]:
-    """Those of `positions` (of the view's arrays) that changed after `modseq`."""
-    if modseq >= view.highest_modseq:
-        return ()
-    modseqs = view.modseqs
-    return [position for position in positions if modseqs[position] > modseq]
+    if resync.modseq >= view.highest_modseq:
+        return
+    positions = selected.positions(SequenceSet(asked.ranges), by_uid=True)
+    for start in range(0, len(positions), _SLICE):
+        mine, current = selected.view_positions(positions[start : start + _SLICE])  # others may expunge meanwhile
+        modseqs = view.modseqs
+        changed = [at for at, now in zip(mine, current, strict=True) if modseqs[now] > resync.modseq]
+        yield b"".join(selected.flag_fetches(changed, condstore=True, rev2=rev2))
+        yield b""  # others are served between slices
 
 
 def vanished_since(view: MailboxView, modseq: int, asked: UidSet) -> UidSet:
@@ -119,15 +119,21 @@ def vanished_since(view: MailboxView, modseq: int, asked: UidSet) -> UidSet:
     if modseq >= view.highest_modseq:
         return UidSet()
     if modseq >= view.expunged_horizon:
-        return UidSet.of(uid for uid in view.changes_since(modseq).vanished if uid in asked)
+        return UidSet.of(uid for uid in view.vanished_since(modseq) if uid in asked)
     uids = view.uids
     absent: list[tuple[int, int]] = []
     for low, high in asked.ranges:
         first, last = low, min(high, view.uidnext - 1)
-        for at in range(bisect_left(uids, low), bisect_right(uids, last)):
-            if uids[at] > first:
-                absent.append((first, uids[at] - 1))
-            first = uids[at] + 1
+        end = bisect_right(uids, last)
+        for start in range(bisect_left(uids, low), end, _SLICE):
+            part = uids[start : min(start + _SLICE, end)]
+            if part[0] == first and part[-1] - first == len(part) - 1:  # none is absent here
+                first = part[-1] + 1
+                continue
+            for uid in part:
+                if uid > first:
+                    absent.append((first, uid - 1))
+                first = uid + 1
         if first <= last:
             absent.append((first, last))
     return UidSet.of_ranges(absent)

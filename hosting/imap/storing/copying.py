@@ -13,6 +13,7 @@ from hosting.imap import places
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
+from hosting.imap.positions import runs
 from hosting.imap.replies import Refused
 from hosting.imap.searching.progress import Progress
 from hosting.imap.session import Session
@@ -21,6 +22,8 @@ from storage.errors import NotFound, NotPermitted, OverQuota
 from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Copied, Crossing
 from storage.values import UidSet
+
+_FEW = 1000  # pairs of UIDs that are written in the event loop
 
 
 def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
@@ -38,7 +41,7 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
     if target.read_only:
         raise NotPermitted(READ_ONLY)
     positions = selected.positions(command.numbers, command.by_uid)
-    uids = UidSet.of(selected.uids[position] for position in positions)
+    uids = UidSet.of_ranges(runs(selected.uids, positions))
     if not uids:
         return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
     only, here = rights.flag_mask(place.rights), account.messages
@@ -59,7 +62,9 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
     selected.refresh()
     if place.account is account and target.id == selected.mailbox_id:
         session.brings(frozenset(uid for _source, uid in copied.pairs))
-    code = _copyuid(copied) if "r" in place.rights else b""  # RFC 4315 §3: who may not open it is not told its UIDs
+    code = b""
+    if "r" in place.rights:  # RFC 4315 §3: who may not open it is not told its UIDs
+        code = _copyuid(copied) if len(copied.pairs) <= _FEW else (yield from blocking(lambda: _copyuid(copied)))
     if not command.move:
         return code + b"Copied."
     # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.

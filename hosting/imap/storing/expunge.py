@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hosting.imap.commands import Expunge
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.positions import runs
 from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from hosting.imap.sharing import rights
@@ -26,7 +27,7 @@ def expunge(session: Session, _: bytes, command: Expunge) -> Flow[bytes]:
     if command.uids is None:
         uids = UidSet(((1, selected.last_uid),))
     else:
-        uids = UidSet.of(selected.uids[position] for position in selected.positions(command.uids, by_uid=True))
+        uids = UidSet.of_ranges(runs(selected.uids, selected.positions(command.uids, by_uid=True)))
         if not uids:
             return b"Expunged."
 

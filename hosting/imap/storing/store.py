@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hosting.imap.commands import Flags, Store
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import uid_set
+from hosting.imap.positions import runs
 from hosting.imap.replies import Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
@@ -42,7 +43,7 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
             return b"Nothing to store."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     uids = selected.uids
-    wanted = UidSet.of_ranges(_runs(uids, existing))
+    wanted = UidSet.of_ranges(runs(uids, existing))
     stored = yield from change_flags(
         session, wanted, command.how, command.flags, command.unchanged_since, silent=command.silent
     )
@@ -145,19 +146,3 @@ def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *
             )
         else:
             yield b"".join(selected.flag_fetches(part, condstore=session.condstore, rev2=session.rev2))
-
-
-def _runs(uids: Sequence[int], positions: Sequence[int]) -> list[tuple[int, int]]:
-    """UID ranges over consecutive positions; UIDs between two messages that both are meant belong to nobody."""
-    if isinstance(positions, range):
-        return [(uids[positions[0]], uids[positions[-1]])]
-    runs: list[tuple[int, int]] = []
-    start = previous = -2
-    for position in positions:
-        if position != previous + 1:
-            if start >= 0:
-                runs.append((uids[start], uids[previous]))
-            start = position
-        previous = position
-    runs.append((uids[start], uids[previous]))
-    return runs
