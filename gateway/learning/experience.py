@@ -52,7 +52,7 @@ def subjects_of(prefix: bytes) -> tuple[Subject, ...]:
     """The same of a message that was delivered, by the fields that we put in front of it then."""
     header = read_header(prefix)
     results = [value.decode("ascii", "replace") for value in header.values(b"authentication-results")]
-    received = next(header.values(b"received"), b"")
+    received = header.value(b"received") or b""
     client = _CLIENT.match(" ".join(received.decode("ascii", "replace").split()))
     return subjects(results[:1], client[1] if client else "")
 

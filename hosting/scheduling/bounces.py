@@ -35,7 +35,7 @@ def envelope_id(collection_id: CollectionId, object_id: ObjectId) -> str:
 
 def bounced(message: bytes) -> Bounced | None:
     """None: it is no such report."""
-    if next(read_header(message).values(b"received"), None) is not None:
+    if read_header(message).value(b"received") is not None:
         return None
     for part in walk(read_message(message).root):
         if part.media_type == b"message" and part.subtype in {b"delivery-status", b"global-delivery-status"}:
@@ -45,13 +45,13 @@ def bounced(message: bytes) -> Bounced | None:
 
 def _read(status: bytes) -> Bounced | None:
     first, *recipients = (read_header(block + b"\r\n\r\n") for block in status.split(b"\r\n\r\n"))
-    said = next(first.values(b"original-envelope-id"), b"").decode("ascii", "replace").strip()
+    said = (first.value(b"original-envelope-id") or b"").decode("ascii", "replace").strip()
     found = _ENVELOPE.match(said)
     if found is None:
         return None
     users = []
     for each in recipients:
-        address = next(each.values(b"final-recipient"), b"").decode("utf-8", "replace").partition(";")[2].strip()
-        if next(each.values(b"action"), b"").strip().lower() == b"failed" and address:
+        address = (each.value(b"final-recipient") or b"").decode("utf-8", "replace").partition(";")[2].strip()
+        if (each.value(b"action") or b"").strip().lower() == b"failed" and address:
             users.append(calendar_user(f"mailto:{address}"))
     return Bounced(CollectionId(int(found[1])), ObjectId(int(found[2])), tuple(users))

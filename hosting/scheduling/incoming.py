@@ -177,7 +177,7 @@ def authentic_sender(message: bytes, hostname: str) -> EmailAddress | None:
         results = value.decode("ascii", "replace")
         if results.partition(";")[0].strip().lower() == hostname:
             return author if _dmarc_passed(results, author) else None
-    return author if _was_submitted(next(header.values(b"received"), b""), hostname) else None
+    return author if _was_submitted(header.value(b"received") or b"", hostname) else None
 
 
 def _dmarc_passed(results: str, author: EmailAddress) -> bool:

@@ -62,8 +62,8 @@ def read_submitted_header(data: bytes) -> Header:
 
 def claimed_senders(header: Header) -> tuple[EmailAddress, ...]:
     """Every address in From and Sender. Raises Refused if there is no From, or one that leaves doubt."""
-    from_fields = list(header.values(b"from"))
-    sender_fields = list(header.values(b"sender"))
+    from_fields = header.values(b"from")
+    sender_fields = header.values(b"sender")
     if not from_fields:
         raise Refused(NO_FROM)
     if len(from_fields) > 1 or len(sender_fields) > 1:
@@ -77,9 +77,9 @@ def claimed_senders(header: Header) -> tuple[EmailAddress, ...]:
 
 def is_by_hand(header: Header) -> bool:
     """Whether a person sent it: no vacation notice, no read receipt or other report (RFC 3834 §5, RFC 8098 §3)."""
-    automatic = next(header.values(b"auto-submitted"), b"no").partition(b";")[0].strip().lower()
-    kind = next(header.values(b"content-type"), b"").partition(b";")[0].strip().lower()
-    return automatic == b"no" and kind != b"multipart/report"
+    automatic = header.value(b"auto-submitted")
+    kind = (header.value(b"content-type") or b"").partition(b";")[0].strip().lower()
+    return (automatic is None or automatic.partition(b";")[0].strip().lower() == b"no") and kind != b"multipart/report"
 
 
 def _addresses_in(value: bytes) -> list[EmailAddress]:
