@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from sqlalchemy import PrimaryKeyConstraint, types
-from sqlalchemy.dialects.sqlite.base import SQLiteDDLCompiler, SQLiteDialect, SQLiteTypeCompiler
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDDLCompiler, SQLiteDialect, SQLiteTypeCompiler
 
 from storage.database.opening import BUSY_TIMEOUT, SMALL_CACHE, Driver, Error, connect
 from storage.keys.sealing import derive
@@ -42,8 +42,22 @@ class _Definitions(SQLiteDDLCompiler):
         return str(super().visit_primary_key_constraint(constraint, **kw))  # type: ignore[no-untyped-call]
 
 
+class _Statements(SQLiteCompiler):
+    def limit_clause(self, select: Any, **kw: Any) -> str:
+        """A limit that is known stands in the statement: what is bound there has SQLite prepare it anew each time."""
+        parts = []
+        for word, clause in (("LIMIT", select._limit_clause), ("OFFSET", select._offset_clause)):
+            if clause is not None:
+                value = getattr(clause, "effective_value", None)
+                parts.append(f" {word} {self.process(clause, **kw) if value is None else int(value)}")
+        if select._limit_clause is None:
+            parts.insert(0, " LIMIT -1")
+        return "\n" + "".join(parts)
+
+
 class Dialect(SQLiteDialect):
     supports_statement_cache = False
+    statement_compiler = _Statements
     type_compiler_cls = _Types
     ddl_compiler = _Definitions
 

@@ -30,9 +30,7 @@ _has_bits = membership.c.flags.op("&")(bindparam("bits")) != 0
 
 _uid_list = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
 
-_flags_in_range = prepare(
-    select(*_flag_columns).where(*_in_mailbox, _in_range).order_by(membership.c.uid).limit(bindparam("most"))
-)
+_flags_in_range = prepare(select(*_flag_columns).where(*_in_mailbox, _in_range).order_by(membership.c.uid).limit(ROWS))
 _flags_in_list = prepare(
     select(*_flag_columns).where(*_in_mailbox, membership.c.uid.in_(_uid_list)).order_by(membership.c.uid)
 )
@@ -42,7 +40,7 @@ _full_in_range = {
         .select_from(_with_message)
         .where(*_in_mailbox, _in_range, *((_has_bits,) if marked else ()))
         .order_by(membership.c.uid)
-        .limit(bindparam("most"))
+        .limit(ROWS)
     )
     for marked in (False, True)
 }
@@ -82,7 +80,7 @@ class Memberships:
         if isinstance(piece, list):
             return _flags_in_list.rows(connection, **scope, uids=json.dumps(piece))
         first, last = piece
-        return _flags_in_range.rows(connection, **scope, first=first, last=last, most=ROWS)
+        return _flags_in_range.rows(connection, **scope, first=first, last=last)
 
     def full(self, connection: Connection, mailbox_id: MailboxId, uids: UidSet, *, having: int = 0) -> list[Row]:
         """(uid, flags, message id, size) of the first slice of a set; of those that have some of the flags `having`."""
@@ -94,7 +92,7 @@ class Memberships:
         if isinstance(piece, list):
             return _full_in_list[marked].rows(connection, **scope, uids=json.dumps(piece))
         first, last = piece
-        return _full_in_range[marked].rows(connection, **scope, first=first, last=last, most=ROWS)
+        return _full_in_range[marked].rows(connection, **scope, first=first, last=last)
 
     def set_flags(
         self,

@@ -106,6 +106,9 @@ def test_a_prepared_statement_gives_rows(database: Database) -> None:
         assert prepare(text("SELECT :a + :b, :a")).rows(connection, a=1, b=2) == [(3, 1)]
         paged = prepare(select(thing.c.number).where(thing.c.number > 1).order_by(thing.c.number).limit(1))
         assert paged.rows(connection) == [(2,)]
+        assert "?" not in paged.sql.split("LIMIT")[1]  # bound, it would have SQLite prepare the statement each time
+        later = prepare(select(thing.c.number).order_by(thing.c.number).limit(2).offset(bindparam("skip")))
+        assert later.rows(connection, skip=1) == [(2,), (3,)]
 
 
 @pytest.mark.parametrize("wrong", [{}, {"which": 1, "other": 2}, {"other": 1}])
