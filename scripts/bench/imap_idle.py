@@ -170,10 +170,10 @@ def idle(server: peers.Server, a: argparse.Namespace, message: bytes, passwords:
     print(f"{'memory of a connection':32}{each:10,.1f} KiB   all processes {sum(after.values()) / 1024:,.0f} MiB")
     for name in after:
         print(f"{'  ' + name:32}{before.get(name, 0) / 1024:10,.1f} MiB before{after[name] / 1024:10,.1f} MiB after")
-    spent, started = processor(server), time.monotonic()
+    earlier, started = processor(server), time.monotonic()
     time.sleep(WATCHED)
     now, passed = processor(server), time.monotonic() - started
-    busy = {name: (now[name] - spent.get(name, 0.0)) / passed * 100 for name in now}
+    busy = {name: (now[name] - earlier.get(name, 0.0)) / passed * 100 for name in now}
     most = ", ".join(f"{name} {busy[name]:.2f}" for name in sorted(busy, key=busy.__getitem__, reverse=True)[:4])
     print(f"{'processor while all wait':32}{sum(busy.values()):10,.2f} %   {most}")
     one = next(iter(clients.held))

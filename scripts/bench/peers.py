@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from process_costs import (  # noqa: F401 - the benchmarks ask for them here
+from process_costs import (
     cpu_seconds,
     cpu_seconds_of,
     processes,
@@ -28,6 +28,9 @@ from process_costs import (  # noqa: F401 - the benchmarks ask for them here
     proportional_kib_of,
     title,
 )
+
+# What the benchmarks ask for here besides what is defined here.
+__all__ = ["cpu_seconds", "cpu_seconds_of", "processes", "proportional_kib", "proportional_kib_of", "title"]
 
 PASSWORD = "correct-horse-battery"
 RELAYED, PARKED, KEPT = "relayed.test", "parked.test", "kept.test"  # where the mail of each domain goes
