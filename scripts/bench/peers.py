@@ -81,6 +81,8 @@ service imap-login {{
 }}
 service imap {{
   process_limit = 2000
+  # a mailbox of 200,000 messages takes more than the 256 MB that it may use by default
+  vsz_limit = 2 G
 }}
 service anvil {{
   client_limit = 5000
