@@ -20,10 +20,9 @@ def capability(session: Session, _: bytes, __: Capability) -> Flow[bytes]:
 
 def noop(session: Session, _: bytes, __: Noop | Check) -> Flow[bytes]:
     """Looks for news; the answer tells of them."""
-    yield from ()
     session.looked()
     if session.selected is not None:
-        session.selected.refresh()
+        yield from session.selected.refreshing()
     return b"Done."
 
 
@@ -77,7 +76,7 @@ def idle(session: Session, _: bytes, __: Idle) -> Flow[bytes]:
     counters.idle += 1
     try:
         if session.selected is not None:
-            session.selected.refresh()
+            yield from session.selected.refreshing()
         yield b"+ idling\r\n"
         yield from session.tell(expunges=True, arrivals=True)
         while (line := (yield from news_or_line())) is None:

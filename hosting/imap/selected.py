@@ -24,6 +24,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from hosting.imap.commands import SequenceSet
+from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
 from hosting.imap.positions import found, missing, number_spans, surviving, uid_spans, within
@@ -31,6 +32,7 @@ from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
 from storage.errors import Gone
 from storage.mail.view import MailboxView
+from storage.mail.view_rows import FarBehind
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _NO_UIDS: Sequence[int] = ()
@@ -154,6 +156,17 @@ class Selected:
             raise MailboxGone from None
         self.absorb()
 
+    def refreshing(self) -> Flow[None]:
+        """`refresh`; very many changes of another process are read by a worker."""
+        try:
+            self.view.refresh(patient=True)
+        except FarBehind:
+            yield from blocking(self.view.prepare_changes)
+            self.view.refresh()
+        except Gone:
+            raise MailboxGone from None
+        self.absorb()
+
     def absorb(self, own_modseqs: Collection[int] = ()) -> None:
         """Notes what the view knows beyond what was noted; few changes of `own_modseqs` are told by who made them."""
         view = self.view
@@ -192,8 +205,7 @@ class Selected:
 
     @property
     def has_arrivals(self) -> bool:
-        current = self.view.uids
-        return bool(current) and current[-1] > self.last_uid
+        return bool(self.view.uids) and self.view.uids[-1] > self.last_uid
 
     @property
     def has_changed(self) -> bool:
@@ -209,8 +221,6 @@ class Selected:
         return missing(self.uids, self.told, current, _LOOKED_AT)
 
     def _uids_at(self, positions: Sequence[int]) -> Sequence[int]:
-        if isinstance(positions, range):
-            return self.uids[positions.start : positions.stop]
         return [self.uids[position] for position in positions]
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress
 
@@ -73,6 +74,23 @@ def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Co
         if old != uids[: len(old)]:
             return Columns()
     return columns
+
+
+def overwrite(old: tuple[array[int], ...], new: tuple[array[int], ...]) -> None:
+    """Flags and modseqs by UID, both given as (UIDs, flags, modseqs), by UID: `old` gets what `new` says of its own."""
+    uids, changed = old[0], new[0]
+    if not changed:
+        return
+    at, count = bisect_left(uids, changed[0]), len(changed)
+    if uids[at : at + count] == changed:  # neighbours
+        for values, others in zip(old[1:], new[1:], strict=True):
+            values[at : at + count] = others[:count]
+        return
+    flags, modseqs = old[1:]
+    for uid, bits, modseq in zip(changed, *new[1:], strict=False):
+        at = bisect_left(uids, uid, at)
+        if at < len(uids) and uids[at] == uid:
+            flags[at], modseqs[at] = bits, modseq
 
 
 def without(values: array[int], positions: Sequence[int]) -> array[int]:

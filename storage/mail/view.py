@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from storage.mail.columns import Columns, first_without, from_snapshot, without
+from storage.mail.columns import Columns, first_without, from_snapshot, overwrite, without
 from storage.mail.ledger import Delta
 from storage.mail.snapshots import Picture
-from storage.mail.view_rows import MailboxState, ViewRows
+from storage.mail.view_rows import Changed, FarBehind, MailboxState, ViewRows
 from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId, UidSet
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
 _PENDING_MAX = 200  # transactions of this process that wait for a refresh
+_FAR = 20  # transactions of other processes that are read in the event loop
 _STALE = 2000  # changes after which a new snapshot is due, or a twentieth of the messages
 
 
@@ -55,6 +56,7 @@ class _Entry:
 class MailboxView:
     __slots__ = (
         "__weakref__",
+        "_ahead",
         "_columns",
         "_data_version",
         "_log",
@@ -100,6 +102,7 @@ class MailboxView:
         self._data_version = -1  # of the database, when this was up to date
         self._columns: Columns | None = None
         self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
+        self._ahead: tuple[int, Changed | None] | None = None  # read on another thread: what changed after a modseq
         self._pending: dict[int, Delta] = {}
         self._log: deque[_Entry] | tuple[()] = ()  # a deque from the first change on: an empty one takes 760 octets
         self._log_size = 0
@@ -117,8 +120,8 @@ class MailboxView:
 
     # Bringing it up to date
 
-    def refresh(self) -> bool:
-        """Take in what was committed since; False if nothing was."""
+    def refresh(self, *, patient: bool = False) -> bool:
+        """Take in what was committed since; False if nothing was. `patient`: raises FarBehind rather than take long."""
         database = self._rows.database
         version = database.data_version()  # before the state is read: what is committed in between is seen later
         if version == self._data_version:
@@ -129,7 +132,10 @@ class MailboxView:
             self._data_version = version
             return False
         if not self._take_pending(state):
-            self._read_changes()
+            if patient and state.highest_modseq - self.highest_modseq > _FAR:
+                raise FarBehind
+            while self.highest_modseq < state.highest_modseq:  # what was read ahead may be of a while ago
+                self._read_changes()
         self._data_version = version
         if self._since_snapshot > max(_STALE, len(self.uids) // 20):
             self.save_snapshot()
@@ -187,26 +193,30 @@ class MailboxView:
         self._learn_keywords(delta.flags)
         self._note(delta.modseq, delta.uids, delta.vanished)
 
+    def prepare_changes(self) -> None:
+        """Read what others wrote on another thread, so that `refresh` need not."""
+        modseq = self.highest_modseq
+        self._ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq)
+
     def _read_changes(self) -> None:
-        found = self._rows.changed_since(self.mailbox_id, self.highest_modseq)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self.highest_modseq:
+            found = ahead[1]
+        else:
+            found = self._rows.changed_since(self.mailbox_id, self.highest_modseq)
         if found is None:
             self._read_anew()
             return
         vanished = array("I", sorted(found.vanished))
         if vanished:
             self._remove(vanished)
-        uids, flags, modseqs = self.uids, self.flags, self.modseqs
-        last = uids[-1] if uids else 0
-        for uid, bits, modseq in found.rows:
-            if uid > last:
-                uids.append(uid)
-                flags.append(bits)
-                modseqs.append(modseq)
-            else:
-                at = bisect_left(uids, uid)
-                flags[at], modseqs[at] = bits, modseq
-        self._learn_keywords(row[1] for row in found.rows)
-        self._note(found.state.highest_modseq, array("I", [row[0] for row in found.rows]), vanished)
+        known = bisect_right(found.uids, self.uids[-1]) if self.uids else 0
+        overwrite((self.uids, self.flags, self.modseqs), (found.uids[:known], found.flags, found.modseqs))
+        self.uids.extend(found.uids[known:])
+        self.flags.extend(found.flags[known:])
+        self.modseqs.extend(found.modseqs[known:])
+        self._learn_keywords(found.flags)
+        self._note(found.state.highest_modseq, found.uids, vanished)
         self._move_to(found.state)
 
     def _read_anew(self) -> None:
@@ -240,15 +250,7 @@ class MailboxView:
             flags.extend(new_flags)
             modseqs.extend(array("Q", (modseq,)) * count)
             return
-        at = bisect_left(uids, changed[0])
-        if count > 1 and uids[at : at + count] == changed:
-            flags[at : at + count] = new_flags
-            modseqs[at : at + count] = array("Q", (modseq,)) * count
-            return
-        for uid, bits in zip(changed, new_flags, strict=True):
-            at = bisect_left(uids, uid, at)
-            if at < len(uids) and uids[at] == uid:
-                flags[at], modseqs[at] = bits, modseq
+        overwrite((uids, flags, modseqs), (changed, new_flags, array("Q", (modseq,)) * count))
 
     def _remove(self, vanished: array[int]) -> None:
         """Ascending UIDs leave; those that the view never had are passed over."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 
 from storage.database.database import Connection, Database
 from storage.database.prepared import Row, prepare
@@ -24,11 +24,14 @@ _state = prepare(
         mailbox.c.name >= LIVE,
     )
 )
+_SLICE = 4000  # rows that are put into arrays in one go: that keeps the interpreter, and so the event loop
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
 _narrow = select(membership.c.uid, membership.c.flags, membership.c.modseq).where(*_in_mailbox)
-_all = prepare(_narrow.order_by(membership.c.uid))
-# Without ORDER BY: SQLite would rather read the whole mailbox by UID than sort what the index by modseq gives.
-_changed = prepare(_narrow.where(membership.c.modseq > bindparam("after")))
+_all = prepare(_narrow.where(membership.c.uid > bindparam("after")).order_by(membership.c.uid).limit(_SLICE))
+# By an expression: SQLite would rather read the whole mailbox by UID than sort what the index by modseq gives.
+_changed = prepare(
+    _narrow.where(membership.c.modseq > bindparam("after")).order_by((membership.c.uid + literal_column("0")).desc())
+)
 _changed_uids = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")))
 _columns = prepare(
     select(
@@ -51,6 +54,10 @@ _columns = prepare(
 )
 
 
+class FarBehind(Exception):  # noqa: N818
+    """Another process wrote so much that it should be read on another thread (`MailboxView.prepare_changes`)."""
+
+
 class MailboxState(NamedTuple):
     highest_modseq: int
     uidnext: int
@@ -62,7 +69,9 @@ class Changed(NamedTuple):
     """What became of a mailbox since a modseq."""
 
     state: MailboxState
-    rows: list[Row]  # uid, flags, modseq; by uid
+    uids: array[int]  # ascending
+    flags: array[int]
+    modseqs: array[int]
     vanished: list[int]
 
 
@@ -92,9 +101,15 @@ class ViewRows:
             state = self.state(connection, mailbox_id)
             if modseq < state.expunged_horizon:
                 return None
-            rows = sorted(_changed.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq))
+            rows = _changed.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
             vanished = self._tombstones.between(connection, mailbox_id, modseq, state.highest_modseq)
-            return Changed(state, rows, vanished)
+            arrays = _no_rows()
+            while rows:  # in slices, from the end on; they are let go of in slices, too
+                part = rows[-_SLICE:]
+                del rows[-_SLICE:]
+                part.reverse()
+                _append(arrays, part)
+            return Changed(state, *arrays, vanished)
 
     def uids_changed_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> tuple[list[int], list[int]]:
         """UIDs that are there and changed after `modseq`, and UIDs that were expunged after it up to `highest`."""
@@ -108,12 +123,28 @@ class ViewRows:
 
     def everything(self, connection: Connection, mailbox_id: MailboxId) -> list[array[int]]:
         """UIDs, flags and modseqs of all messages, from the rows."""
-        rows = _all.rows(connection, account=self._account_id, mailbox=mailbox_id)
-        if not rows:
-            return [array("I"), array("Q"), array("Q")]
-        uids, flags, modseqs = zip(*rows, strict=True)
-        return [array("I", uids), array("Q", flags), array("Q", modseqs)]
+        arrays = _no_rows()
+        uids = arrays[0]
+        more = True
+        while more:
+            scope = {"account": self._account_id, "mailbox": mailbox_id, "after": uids[-1] if uids else 0}
+            rows = _all.rows(connection, **scope)
+            _append(arrays, rows)
+            more = len(rows) == _SLICE
+        return list(arrays)
 
     def columns(self, connection: Connection, mailbox_id: MailboxId, after: int, most: int) -> list[Row]:
         """(uid, message id, size, internal date, sent date, zone) of messages after a UID."""
         return _columns.rows(connection, account=self._account_id, mailbox=mailbox_id, after=after, most=most)
+
+
+_Arrays = tuple["array[int]", "array[int]", "array[int]"]
+
+
+def _no_rows() -> _Arrays:
+    return array("I"), array("Q"), array("Q")
+
+
+def _append(arrays: _Arrays, rows: list[Row]) -> None:
+    for values, read in zip(arrays, zip(*rows, strict=True), strict=False):
+        values.extend(read)

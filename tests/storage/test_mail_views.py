@@ -106,6 +106,28 @@ def test_what_another_process_did_is_read(place: AccountPlace, account: Account,
     account.close()
 
 
+def test_very_much_that_another_process_did_is_read_on_another_thread(
+    place: AccountPlace, account: Account, inbox: MailboxId
+) -> None:
+    fill(account, inbox, 6)
+    view = account.views.load(inbox)
+    other = place.open()
+    for turn in range(21):
+        other.messages.store(inbox, UidSet.of([1, 2 + turn % 3]), "remove" if turn % 2 else "add", FLAGGED)
+    fill(other, inbox, 2)
+    with pytest.raises(view_rows.FarBehind):
+        view.refresh(patient=True)
+    view.prepare_changes()
+    other.messages.store(inbox, UidSet.of([8]), "add", SEEN)  # after it was read
+    other.messages.expunge(inbox, UidSet.of([5]), only_deleted=False)
+    assert view.refresh(patient=False)
+    assert list(view.uids) == [1, 2, 3, 4, 6, 7, 8]
+    assert list(view.flags) == [FLAGGED, FLAGGED, 0, FLAGGED, 0, 0, SEEN]
+    assert view.highest_modseq == other.mailboxes.by_id(inbox).highest_modseq
+    assert not view.refresh(patient=True)
+    account.close()
+
+
 def test_changes_between_two_refreshes_come_from_the_rows(account: Account, inbox: MailboxId) -> None:
     fill(account, inbox, 3)
     view = account.views.load(inbox)

@@ -25,6 +25,7 @@ from storage.errors import Unavailable
 from storage.mail.ledger import READ_ONLY as KEPT_BY_SERVER
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
+from storage.mail.view_rows import FarBehind
 from storage.values import UidSet
 
 _SLICE = 1000  # messages that are looked at before others are served
@@ -48,7 +49,11 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     if not place.is_own:  # nobody looks after a session that selects while the right is taken away
         places.check((yield from places.shared(session)).rights(account.account_id, mailbox.id), "r")
-    view.refresh()
+    try:
+        view.refresh(patient=True)
+    except FarBehind:
+        yield from blocking(view.prepare_changes)
+        view.refresh()
     recent_from = max(recent_from, view.recent_claimed + 1)
     if takes_recent and view.uids:
         view.recent_claimed = max(view.recent_claimed, view.uids[-1])

@@ -154,7 +154,7 @@ def _prepare(session: Session, key: sc.Key, by_uid: bool) -> Flow[bool]:
     """News that are due, and CONDSTORE if the key asks for modseqs; whether it does."""
     selected = session.mailbox
     if session.news_overdue:
-        selected.refresh()
+        yield from selected.refreshing()
         yield from session.news(expunges=by_uid, arrivals=True)
         session.looked()
     with_modseq = asks_modseq(key)

@@ -108,13 +108,18 @@ def values(
         return texts.__getitem__
     view = selected.view
     yield from _columns_ready(selected)
-    columns = view.columns()
-    column = {"ARRIVAL": columns.internal_dates, "DATE": columns.sent_dates, "SIZE": columns.sizes}[key]
+    attribute = {"ARRIVAL": "internal_dates", "DATE": "sent_dates", "SIZE": "sizes"}[key]
+    column: Sequence[int] = getattr(view.columns(), attribute)
     if not selected.stale:
         return column.__getitem__
-    mine, current = selected.view_positions(found)
-    numbers = dict.fromkeys(found, 0)
-    numbers.update((position, column[at]) for position, at in zip(mine, current, strict=True))
+    numbers: dict[int, int] = {}
+    for start in range(0, len(found), _LOOKED_AT // 4):
+        part = found[start : start + _LOOKED_AT // 4]
+        numbers.update(dict.fromkeys(part, 0))
+        mine, current = selected.view_positions(part)
+        column = getattr(view.columns(), attribute)  # messages may go meanwhile, and the columns be others
+        numbers.update((position, column[at]) for position, at in zip(mine, current, strict=True))
+        yield b""  # others are served between slices
     return numbers.__getitem__
 
 
