@@ -280,8 +280,7 @@ class Selected:
         current = self.view.uids  # what is not there is told; the view may lose more before that is done
         if expunges and self.has_vanished:
             if leaving is not None:
-                for part in self._vanished(current):
-                    yield leaving(self._uids_at(part))
+                yield from (leaving(self._uids_at(part)) for part in self._vanished(current))
             yield from self._tell_vanished(qresync, current)
         if arrivals and self.has_arrivals:
             self._take_arrivals()
@@ -333,6 +332,7 @@ class Selected:
             else:
                 numbers = (position + 1 - before for before, position in enumerate(part, gone))
                 yield b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers])
+            yield b""  # others are served between slices: VANISHED is too short to make room for them
             gone += len(part)
         self._rebase(current)
 
