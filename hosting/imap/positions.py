@@ -18,6 +18,7 @@ from storage.values import UidSet
 Ranges = Sequence[tuple[int, int]]
 Span = tuple[int, int]  # of positions, without its end
 _BLOCK = 1000  # UIDs that are compared in one step
+_DENSE = 10  # times as many that are rather gone through than searched
 
 
 def uid_spans(uids: Sequence[int], told: int, ranges: Ranges) -> list[Span]:
@@ -66,6 +67,12 @@ def found(uids: array[int], told: int, wanted: Sequence[int]) -> list[int]:
         end = at + len(block)
         if end <= told and uids[end - 1] == block[-1] and uids[at:end].tolist() == list(block):
             positions += range(at, end)
+            continue
+        stop = bisect_right(uids, block[-1], at, told)
+        if stop - at <= _DENSE * len(block):
+            among = set(block)
+            positions += [position for position, uid in enumerate(uids[at:stop], at) if uid in among]
+            at = stop
             continue
         for uid in block:
             at = bisect_left(uids, uid, at, told)

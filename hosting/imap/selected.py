@@ -23,8 +23,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import SequenceSet
-from hosting.imap.effects import Flow, blocking
+from hosting.imap.effects import Flow
 from hosting.imap.encode import SYSTEM_FLAGS, FlagTexts, uid_set
 from hosting.imap.place import Place
 from hosting.imap.positions import found, missing, number_spans, surviving, uid_spans, within
@@ -32,7 +33,6 @@ from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
 from storage.errors import Gone
 from storage.mail.view import MailboxView
-from storage.mail.view_rows import FarBehind
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _NO_UIDS: Sequence[int] = ()
@@ -159,10 +159,7 @@ class Selected:
     def refreshing(self) -> Flow[None]:
         """`refresh`; very many changes of another process are read by a worker."""
         try:
-            self.view.refresh(patient=True)
-        except FarBehind:
-            yield from blocking(self.view.prepare_changes)
-            self.view.refresh()
+            yield from caught_up(self.view)
         except Gone:
             raise MailboxGone from None
         self.absorb()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from hosting.imap import encode, places
+from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.replies import Bad, printable
@@ -25,7 +26,6 @@ from storage.errors import Unavailable
 from storage.mail.ledger import READ_ONLY as KEPT_BY_SERVER
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
-from storage.mail.view_rows import FarBehind
 from storage.values import UidSet
 
 _SLICE = 1000  # messages that are looked at before others are served
@@ -49,11 +49,7 @@ def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
             recent_from = yield from blocking(lambda: account.mailboxes.take_recent(mailbox.id))
     if not place.is_own:  # nobody looks after a session that selects while the right is taken away
         places.check((yield from places.shared(session)).rights(account.account_id, mailbox.id), "r")
-    try:
-        view.refresh(patient=True)
-    except FarBehind:
-        yield from blocking(view.prepare_changes)
-        view.refresh()
+    yield from caught_up(view)
     recent_from = max(recent_from, view.recent_claimed + 1)
     if takes_recent and view.uids:
         view.recent_claimed = max(view.recent_claimed, view.uids[-1])

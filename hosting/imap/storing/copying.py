@@ -59,7 +59,7 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
         if command.by_uid:
             return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
-    selected.refresh()
+    yield from selected.refreshing()
     if place.account is account and target.id == selected.mailbox_id:
         session.brings(frozenset(uid for _source, uid in copied.pairs))
     code = b""

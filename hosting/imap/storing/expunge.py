@@ -35,7 +35,7 @@ def expunge(session: Session, _: bytes, command: Expunge) -> Flow[bytes]:
         return messages.expunge(selected.mailbox_id, uids, only_deleted=True)
 
     yield from blocking(work)
-    selected.refresh()
+    yield from selected.refreshing()
     yield from session.news(expunges=True, arrivals=False)
     if session.qresync:
         return b"[HIGHESTMODSEQ %d] Expunged." % selected.told_modseq

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import Flags, Store
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import uid_set
@@ -109,7 +110,7 @@ def change_flags(
     else:
         stored, own_modseqs = yield from blocking(work)
     if not (stored.changed and selected.view.take_own(stored.modseq)):
-        selected.view.refresh()
+        yield from caught_up(selected.view)
     selected.absorb(() if silent and selected.others_wrote(own_modseqs) else own_modseqs)
     return stored
 
