@@ -275,8 +275,8 @@ class Installation:
         They stay open as they are, whoever holds them: sessions that wait cost no page cache and no descriptors. Every
         process does this each few seconds, in a thread of its own, since closing may write.
         """
+        self.recent.age(self.clock.monotonic())  # first: whatever becomes of the connections
         resting = sum(account.rest() for account in self._accounts.opened())
-        self.recent.age(self.clock.monotonic())
         if resting - self._resting >= _MANY_RESTED:
             heap.give_back()
         self._resting = resting

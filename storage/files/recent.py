@@ -98,15 +98,15 @@ class Shelf:
     def get(self, name: str) -> bytes | None:
         """The message in the file of this name, if it was kept."""
         recent = self._recent
-        entry = recent._entries.get(name)
-        if entry is None or entry.shelf is not self:
+        if name not in self.names:
             return None
-        entry.turn = recent._turn
-        try:
+        with recent._guard:  # `age` and `put` look at the first entry, which must not change its place meanwhile
+            entry = recent._entries.get(name)
+            if entry is None or entry.shelf is not self:
+                return None
+            entry.turn = recent._turn
             recent._entries.move_to_end(name)
-        except KeyError:  # it went meanwhile
-            return None
-        return entry.octets
+            return entry.octets
 
     def put(self, name: str, octets: bytes, removals: int) -> None:
         """Keeps a message that was read, if it is one to be kept; not if some were removed since: it may be of these.

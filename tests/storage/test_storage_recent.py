@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from threading import Thread
 
 import pytest
 from imap_town import MailTown, new_mail_town
@@ -89,6 +90,22 @@ def test_what_is_read_while_messages_are_removed_is_not_kept() -> None:
     shelf.drop(["a"])
     shelf.put("a", b"read from a file that is removed", removals)
     assert shelf.get("a") is None
+
+
+def test_nothing_changes_its_place_while_another_thread_looks_for_the_oldest() -> None:
+    """An OrderedDict that changes between two of its steps ends an iteration with RuntimeError."""
+    recent = Recent(20_000)
+    shelf = Shelf(recent)
+    shelf.put("a", b"a", shelf.removals)
+    shelf.put("b", b"b", shelf.removals)
+    reading = Thread(target=shelf.get, args=("a",))
+    with recent._guard:
+        oldest = iter(recent._entries)
+        reading.start()
+        reading.join(0.05)
+        assert next(oldest) == "a"
+    reading.join()
+    assert list(recent._entries) == ["b", "a"]
 
 
 @pytest.fixture(scope="module")
