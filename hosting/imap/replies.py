@@ -11,6 +11,7 @@ from typing import Final
 from storage import errors
 
 UNEXPECTED: Final = b"NO [SERVERBUG] The command failed on our side; try again later."
+EXPIRED: Final = b"[EXPIRED] The token has expired; sign in with a new one."  # RFC 5530 §3
 
 # The most specific class that is listed counts.
 _CODES: Final[dict[type[errors.CleanmailError], bytes]] = {

@@ -330,6 +330,10 @@ class Session:
             self.bad_commands += 1
             yield b"%b BAD This command is not possible in this state.\r\n" % tag
             return
+        if self.principal is not None and self.principal.has_expired(self.services.clock.now()):
+            self.close()
+            yield b"%b NO %b\r\n* BYE %b\r\n" % (tag, replies.EXPIRED, replies.EXPIRED)
+            return
         self.bad_commands = 0
         self.tell_arrivals, self.own_arrivals = False, ()
         try:

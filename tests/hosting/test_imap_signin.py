@@ -484,6 +484,34 @@ def test_a_session_ends_with_its_token_rfc_5530_section_3(tokens: TokenTown, mon
         play(of_password, "C: b NOOP\nS: b OK …")
 
 
+def test_no_command_begins_with_a_token_that_has_expired_and_none_is_cut(
+    tokens: TokenTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 5530 §3: whoever always has a command at work, or reads slowly, is told when that is done."""
+    town = tokens.signing.town
+    town.clock.advance(4000)
+    tokens.provider.until = town.clock.now() + 60
+    monkeypatch.setattr(town, "authenticator", tokens.services.authenticator)
+    octets = b"Subject: x\r\n\r\n" + (b"x" * 998 + b"\r\n") * 200
+    told = b"[EXPIRED] The token has expired; sign in with a new one.\r\n"
+    with running_server(town) as server:
+        client = SocketClient(server.tls_address, tls=server.client_context)
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        play(client, f"S: * OK …\nC: a AUTHENTICATE XOAUTH2 {xoauth2('good')}\nS: a OK …")
+        client.send(b"b APPEND INBOX {%d+}\r\n%b\r\n" % (len(octets), octets))
+        play(client, "S: b OK …\nC: c SELECT INBOX")
+        client.until("c")
+        client.send(b"d FETCH 1 (%b)\r\n" % b" ".join(b"BODY[]<%d.200000>" % start for start in range(40)))
+        while not in_reactor(lambda: any(each._full for each in server.service._connections)):
+            pass  # until what the client does not read has filled its socket
+        town.clock.advance(60)
+        in_reactor(server.service.end_silent)
+        client.send(b"e NOOP\r\n")
+        got = client.receive_all()
+        assert got.partition(b"\r\nd OK ")[2].partition(b"\r\n")[2] == b"e NO " + told + b"* BYE " + told
+        assert got.count(b"x" * 900) >= 40 * 199  # all of the answer
+
+
 def test_xoauth2(tokens: TokenTown) -> None:
     """RFC 7628 §3 in the form that was there before: the server asks first, with nothing."""
     client = tokens.client()

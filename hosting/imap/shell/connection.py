@@ -90,10 +90,7 @@ class Connection(TwistedProtocol):
         if not self._implicit_tls:  # else when TLS is active: what can be offered depends on it
             transport.write(session.greeting())
         if octets:
-            if self._implicit_tls:
-                transport.protocol.dataReceived(octets)
-            else:
-                self.dataReceived(octets)
+            (transport.protocol if self._implicit_tls else self).dataReceived(octets)
 
     def handshakeCompleted(self) -> None:
         """TLS is active, and with it there is something that a sign-in can be bound to."""
@@ -148,6 +145,11 @@ class Connection(TwistedProtocol):
         """A command is being worked on; IDLE is not one, nor one whose client does not read."""
         return self._flow is not None and (self._waiting is Work or (self._waiting is None and not self._full))
 
+    @property
+    def between(self) -> bool:
+        """No command is at work, however slowly its client reads; IDLE is none."""
+        return self._flow is None or self._waiting is News
+
     # --- input ---
 
     def dataReceived(self, data: bytes) -> None:
@@ -184,8 +186,7 @@ class Connection(TwistedProtocol):
 
     def _next_command(self) -> None:
         wire, session = self._wire, self.session
-        assert wire is not None
-        assert session is not None
+        assert wire is not None and session is not None
         until = time.perf_counter() + _BURST
         while self._flow is None and not self._ending and not self._full:
             late = time.perf_counter() > until
@@ -260,7 +261,7 @@ class Connection(TwistedProtocol):
 
     def rest(self) -> None:
         """Nothing was heard for a while."""
-        if self._wire is not None and (self._flow is None or self._waiting is News):
+        if self._wire is not None and self.between:
             self._wire.rest()
 
     # --- running a command ---

@@ -31,6 +31,7 @@ from hosting.imap.effects import Work
 from hosting.imap.limits import Limits
 from hosting.imap.news.watches import Watch, Watches
 from hosting.imap.registry import Registry
+from hosting.imap.replies import EXPIRED
 from hosting.imap.rules import RULES
 from hosting.imap.searching.threads import Threads
 from hosting.imap.session import Services, Session, State
@@ -352,7 +353,7 @@ class ImapService(Service):
     def end_silent(self, passed: float = 0.0) -> None:
         """Ends connections that have been silent for too long (RFC 9051 §5.4), as if `passed` more seconds had passed.
 
-        So it does those whose token has expired, when the command is done that they are at.
+        So it does those whose token has expired; of one that is at a command the next is refused (`Session.respond`).
         What was told to end and is still there has a client that doesn't read, or doesn't end TLS: it is cut off.
         """
         now, today = time.monotonic() + passed, self._services.clock.now()
@@ -371,8 +372,8 @@ class ImapService(Service):
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
             elif silent > self._limits.idle_timeout and not connection.busy:
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
-            elif session.principal is not None and session.principal.has_expired(today) and not connection.busy:
-                connection.end(b"[EXPIRED] The token has expired; sign in with a new one.")  # RFC 5530 §3
+            elif connection.between and session.principal is not None and session.principal.has_expired(today):
+                connection.end(EXPIRED)
 
 
 def _ignore(_: Any, error: BaseException | None) -> None:
