@@ -142,6 +142,29 @@ def test_what_was_told_at_rest_is_recent_to_no_other_process(town: MailTown, ser
     play(client, "C: DONE\nS: a OK …")
 
 
+def test_what_comes_while_idle_begins_is_told_where_others_watch_the_account(
+    town: MailTown, server: RunningServer
+) -> None:
+    """RFC 2177: the feed told of it before this session could be told, and not again since."""
+    clients = [connect(server, select=name) for name in ("INBOX", "Sent")]
+    for client in clients:
+        play(client, "C: a IDLE\nS: + idling")
+    service = server.service
+    with town.account() as account:
+        sent = account.mailboxes.find("Sent")
+
+        def commit_between() -> None:
+            [connection] = [each for each, key in service._watching.items() if key == (account.account_id, sent.id)]
+            service.unwatch(connection)
+            account.messages.append(sent.id, mail("news"))
+            assert service._subscriber is not None
+            service._changed(service._subscriber.drain())  # type: ignore[arg-type]
+            service.watch(connection)
+
+        in_reactor(commit_between)
+    assert clients[1].receive(1) == ["* 1 EXISTS"]
+
+
 def test_commands_behind_idle_wait_for_done(client: SocketClient) -> None:
     play(client, "C> a IDLE\\r\\nDONE\\r\\nb NOOP\\r\\n\nS: + idling\nS: a OK …\nS: b OK …")
 

@@ -10,7 +10,7 @@ Standards: RFC 5465 §5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -184,7 +184,9 @@ def _follows(old: str, new: str, renamed: Mapping[str, Mailbox]) -> bool:
 class Attention(Protocol):
     """What this process is told of (`hosting.imap.shell.attention`)."""
 
-    def pay(self, account_id: AccountId, start: Published) -> None: ...
+    look: Callable[[Published], None]
+
+    def pay(self, account_id: AccountId) -> None: ...
     def withdraw(self, account_id: AccountId) -> None: ...
 
 
@@ -210,8 +212,10 @@ class Watches:
         """Who watches already an account shares what is known of it; a lease too many is given back."""
         watch = self._accounts.get(account.account_id)
         if watch is None or watch.account is not account:
-            if watch is None and self._attention is not None:
-                self._attention.pay(account.account_id, MailboxesChanged(account.account_id))
+            if self._attention is not None:
+                if watch is None:
+                    self._attention.pay(account.account_id)
+                self._attention.look(MailboxesChanged(account.account_id))  # the listing is of a while ago
             watch = self._accounts[account.account_id] = Watch(account, listing, lease)
         elif lease is not None:
             watch.take_lease(lease)

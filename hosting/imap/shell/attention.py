@@ -1,8 +1,8 @@
 """Which accounts this process is told of by the change feed: those of sessions in IDLE, or that asked for NOTIFY.
 
 Of other accounts nobody here would be told anything, so their commits wake nobody (`storage.feed_files`). Whoever
-begins to pay attention to an account gets one change for a start, which has him look at the database: what was
-committed between his last look and the first change that he is told of is found then.
+begins to pay attention looks at the database once more afterwards, also where others paid it already: what was
+committed after his last look, and told before he was among those who are told, is found then.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ Watched = tuple[AccountId, MailboxId]
 
 
 class Attention:
-    """Confined to the event loop. `begin` is called with the change for a start; it is told in the next turn."""
+    """Confined to the event loop. `look` has a change told in the next turn, as if it had just been made."""
 
-    def __init__(self, subscriber: Subscriber | None, begin: Callable[[Published], None]) -> None:
+    def __init__(self, subscriber: Subscriber | None, look: Callable[[Published], None]) -> None:
         self._subscriber = subscriber
-        self._begin = begin
+        self.look = look
         self._paid: Counter[AccountId] = Counter()
 
-    def pay(self, account_id: AccountId, start: Published) -> None:
+    def pay(self, account_id: AccountId) -> None:
         self._paid[account_id] += 1
         if self._paid[account_id] == 1 and self._subscriber is not None:
             self._subscriber.watch(account_id)
-            self._begin(start)
 
     def withdraw(self, account_id: AccountId) -> None:
         self._paid[account_id] -= 1

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subsc
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
 from storage.installation import Installation
-from storage.values import AccountId, ModSeq
+from storage.values import AccountId
 
 _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
@@ -96,7 +96,7 @@ class ImapService(Service):
         self._limits = limits
         self.counters = counters
         self._shared = SharedMailboxes(mailbox_rights or DirectoryRights(installation))
-        self._attention = Attention(subscriber, lambda start: self.soon(self._changed, [start]))
+        self._attention = Attention(subscriber, lambda change: self.soon(self._changed, [change]))
         self._services = Services(
             installation=installation,
             authenticator=authenticator,
@@ -218,9 +218,10 @@ class ImapService(Service):
         self.unwatch(connection)
         if key is None:
             return
-        self._attention.pay(key[0], Change(*key, ModSeq(0)))
+        self._attention.pay(key[0])
         self._watchers.setdefault(key, set()).add(connection)
         self._watching[connection] = key
+        self.soon(self._look, connection, key)
 
     def unwatch(self, connection: Connection) -> None:
         key = self._watching.pop(connection, None)
@@ -291,7 +292,7 @@ class ImapService(Service):
         while self._due:
             key = next(iter(self._due))
             del self._due[key]
-            self._tell(key)
+            self._tell(key, self._watchers.get(key, ()))
             self._told += 1
             if self._told >= _WOKEN:
                 self._told = 0
@@ -302,9 +303,14 @@ class ImapService(Service):
         if self._telling:
             self.soon(self._tell_due)
 
-    def _tell(self, key: Watched) -> None:
+    def _look(self, connection: Connection, key: Watched) -> None:
+        """It has begun to watch; what was committed before that was told to others, if to anybody."""
+        if self._watching.get(connection) == key:
+            self._tell(key, [connection])
+
+    def _tell(self, key: Watched, watchers: Iterable[Connection]) -> None:
         """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
-        watchers = [each for each in self._watchers.get(key, ()) if selected(each) == key]
+        watchers = [each for each in watchers if selected(each) == key]
         if not watchers:
             return
         try:
