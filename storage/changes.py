@@ -21,6 +21,7 @@ import socket
 import struct
 import threading
 from collections.abc import Collection, Hashable, Sequence
+from contextlib import suppress
 from itertools import islice
 from mmap import mmap
 from pathlib import Path
@@ -43,6 +44,7 @@ from storage.change_values import (
     unpack,
 )
 from storage.clock import Clock
+from storage.errors import StorageFull
 from storage.feed_files import SOCKET, Addresses, WatchedAccounts, is_watched, remove, table_of
 from storage.files import durable
 from storage.register import classes
@@ -246,13 +248,16 @@ class Subscriber:
     ) -> None:
         """`mailboxes`, `queue`, `collections`: changes of these too, not of accounts and tenants alone.
 
-        `only_watched`: a `Change` only of an account for which `watch` was called.
+        `only_watched`: a `Change` only of an account for which `watch` was called; of all where the disk is full.
         """
         directory = _feed(data)
         self._clock = clock
         asked = (_MAIL if mailboxes else "") + (_QUEUE if queue else "") + (_DAV if collections else "")
         self._path = directory / (secrets.token_hex(8) + asked + SOCKET)
-        self._watched = WatchedAccounts(self._path) if only_watched else None  # there before the socket is
+        self._watched: WatchedAccounts | None = None
+        if only_watched:
+            with suppress(StorageFull):
+                self._watched = WatchedAccounts(self._path)  # there before the socket is
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         addresses = Addresses(directory)

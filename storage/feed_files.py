@@ -37,13 +37,16 @@ class Addresses:
 
 
 class WatchedAccounts:
-    """The table of one subscriber, for itself. An account may be watched several times."""
+    """The table of one subscriber, for itself. An account may be watched several times. Raises StorageFull."""
 
     def __init__(self, socket: Path) -> None:
         self._path = socket.with_suffix(TABLE)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, SLOTS)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise durable.translated(error) from None
+        try:
+            os.posix_fallocate(descriptor, 0, SLOTS)  # else the first octet on a full disk ends the process (SIGBUS)
             self._table = mmap.mmap(descriptor, SLOTS)
         except OSError as error:
             self._path.unlink()
@@ -70,14 +73,14 @@ class WatchedAccounts:
 
 
 def table_of(socket: Path) -> mmap.mmap | None:
-    """The table beside a socket, for who publishes; None: its subscriber watches all accounts."""
+    """The table beside a socket, for who publishes; None: its subscriber watches all accounts, or so it is told."""
     try:
         descriptor = os.open(socket.with_suffix(TABLE), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:  # there is none, or no descriptor is left: whoever commits must not fail for it
         return None
     try:
         return mmap.mmap(descriptor, SLOTS, prot=mmap.PROT_READ)
-    except (OSError, ValueError):  # it is being removed, or no memory is left: then everything is told
+    except (OSError, ValueError):
         return None
     finally:
         os.close(descriptor)
@@ -88,6 +91,6 @@ def is_watched(table: mmap.mmap, account_id: AccountId) -> bool:
 
 
 def remove(socket: Path) -> None:
-    """What a dead subscriber left behind."""
-    socket.unlink(missing_ok=True)
+    """What a dead subscriber left behind; the socket last, since by it the rest is found."""
     socket.with_suffix(TABLE).unlink(missing_ok=True)
+    socket.unlink(missing_ok=True)

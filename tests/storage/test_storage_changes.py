@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -257,3 +258,23 @@ def test_what_a_dead_receiver_watched_is_removed_with_its_socket(
     dead._socket.close()
     publisher.beat()
     assert len(list((data / "run" / "feed").iterdir())) == 1 and subscriber.drain() == []
+
+
+def test_a_full_disk_ends_nobody_who_watches(data: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has its room on the disk from the start; a subscriber for which there is none is told of everything."""
+    watching = Subscriber(data, clock, only_watched=True)
+    [table] = (data / "run" / "feed").glob("*.watched")
+    assert table.stat().st_blocks * 512 >= SLOTS
+    watching.close()
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    subscriber, publisher = Subscriber(data, clock, only_watched=True), Publisher(data, clock)
+    subscriber.watch(AccountId(2))
+    publisher.publish(change(1))
+    assert subscriber.drain() == [change(1)]
+    publisher.close()
+    subscriber.close()
+    assert list((data / "run" / "feed").iterdir()) == []
