@@ -42,6 +42,7 @@ from storage.files.recent import Recent, Shelf
 from storage.keys.sealing import Key
 from storage.mail import ledger as ledgers
 from storage.mail.annotations import Annotations
+from storage.mail.answers import Remembered
 from storage.mail.arrivals import Arrivals
 from storage.mail.dying import DyingMailboxes
 from storage.mail.exchange import Exchange
@@ -110,6 +111,7 @@ class Surroundings:
     checkpointer: Checkpointer | None = None
     boot: str = ""  # which start of the machine this is; "" asks the kernel
     recent: Recent = field(default_factory=Recent)  # messages that were read lately
+    remembered: Remembered = field(default_factory=Remembered)  # what searches found
 
 
 class Account:
@@ -197,7 +199,8 @@ class Account:
             reading,
             Replacements(self.ledger, memberships, self.arrivals, self._removals),
         )
-        self.views = Views(account_id, ViewRows(database, account_id, keywords, tombstones), background)
+        rows = ViewRows(database, account_id, keywords, tombstones, surroundings.remembered)
+        self.views = Views(account_id, rows, background)
         self.index = SearchIndex(database, account_id, reading.read_message, clock)
         self._compose_collections(surroundings)
         self._compose_notes(keywords, memberships, surroundings)
@@ -319,15 +322,21 @@ class Account:
         return self.background.has(self.account_id)
 
     def rest(self) -> bool:
-        """See `Database.rest`; of an account that rests no message is kept in memory."""
+        """See `Database.rest`; of an account that rests neither messages nor answers are kept in memory."""
         rests = self.database.rest()
         if rests:
             self.recent.clear()
+            self._forget_answers()
         return rests
+
+    def _forget_answers(self) -> None:
+        self.views.forget_answers()
+        self.index.forget_answers()
 
     def close(self) -> None:
         """Background work in progress is finished first. May be called again."""
         self.recent.close()
+        self._forget_answers()
         self.background.settle(self.account_id)
         self.database.close()
         closed, self._closed = self._closed, None

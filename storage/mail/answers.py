@@ -5,19 +5,25 @@ messages were looked through, and only those behind them are still to be looked 
 when messages leave, positions mean others, the columns are replaced, and this begins anew. What depends on flags, on
 the time of day or on a session has no place here.
 
-Bounded: some octets for each message of the mailbox; what was asked for longest ago is forgotten first.
+Bounded twice: some octets for each message of the mailbox, where what was asked for longest ago is forgotten first; and
+for all views of a process together, where a view that was asked longest ago forgets everything. What was asked holds
+words of people, so nothing is remembered of an account that rests.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from threading import Lock
+from weakref import ref
 
 _EACH = 12  # octets for each message: as much as three answers that name all of them in an order of their own …
 _LEAST = 4096  # … and for small mailboxes
 _ENTRIES = 32
-_OVERHEAD = 200  # octets of an entry beside its positions
+_OVERHEAD = 200  # octets of an entry beside its positions and what was asked
+_ALL = 32 * 1024 * 1024  # octets of all views of a process
 CHUNK = 1000  # UIDs of one text
 
 
@@ -29,50 +35,110 @@ class Answer:
     positions: Sequence[int]
 
 
+class Remembered:
+    """What the views of a process remember together: not more than `most` octets."""
+
+    __slots__ = ("_most", "_views", "guard", "octets")
+
+    def __init__(self, most: int = _ALL) -> None:
+        self._most = most
+        self._views: OrderedDict[int, ref[Answers]] = OrderedDict()  # the one that was asked longest ago first
+        self.guard = Lock()  # of all answers: a view is its thread's, but accounts rest on another
+        self.octets = 0  # with those of views that have ended, until room is needed
+
+    def used(self, answers: Answers, more: int) -> None:
+        """They were asked, and have so many octets more than before. To be called with the guard."""
+        self._views[id(answers)] = ref(answers)
+        self._views.move_to_end(id(answers))
+        self.octets += more
+        if self.octets > self._most:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """To three quarters, so that it is not to be done again at once: it looks at every view."""
+        there = [answers for each in self._views.values() if (answers := each()) is not None]
+        self._views = OrderedDict((id(answers), ref(answers)) for answers in there)
+        self.octets = sum(answers.octets for answers in there)
+        for answers in there:
+            if self.octets <= self._most * 3 // 4:
+                break
+            answers.forget()
+
+    def left(self, answers: Answers, octets: int) -> None:
+        """They have forgotten everything. To be called with the guard."""
+        self._views.pop(id(answers), None)
+        self.octets -= octets
+
+
 class Answers:
-    """Of one view, confined to its thread."""
+    """Of one view, asked by its thread."""
 
-    __slots__ = ("_known", "_octets", "_texts")
+    __slots__ = ("__weakref__", "_known", "_octets", "_texts", "_written", "among")
 
-    def __init__(self) -> None:
+    def __init__(self, among: Remembered) -> None:
+        self.among = among
         self._known: dict[Hashable, Answer] = {}
         self._octets = 0
         self._texts: dict[int, bytes] = {}
+        self._written = 0  # octets of these
+
+    @property
+    def octets(self) -> int:
+        return self._octets + self._written
 
     def get(self, asked: Hashable) -> Answer | None:
-        answer = self._known.get(asked)
-        if answer is not None:
-            del self._known[asked]
-            self._known[asked] = answer  # asked for last
-        return answer
+        if asked not in self._known:
+            return None
+        with self.among.guard:
+            answer = self._known.pop(asked, None)
+            if answer is not None:
+                self._known[asked] = answer  # asked for last
+                self.among.used(self, 0)
+            return answer
 
     def put(self, asked: Hashable, count: int, positions: Sequence[int]) -> Answer:
-        """Keeps what was found among the first `count`; returns it."""
-        self._drop(asked)
+        """Keeps what was found among the first `count`, if there is room for it; returns it."""
         answer = Answer(count, _packed(positions))
-        self._known[asked] = answer
-        self._octets += _size(answer)
-        room = max(_LEAST, _EACH * count)
-        while self._octets > room or len(self._known) > _ENTRIES:
-            self._drop(next(iter(self._known)))
+        room, size = max(_LEAST, _EACH * count), _size(asked, answer)
+        with self.among.guard:
+            before = self._octets
+            self._drop(asked)
+            if size <= room:
+                self._known[asked] = answer
+                self._octets += size
+            while self._octets > room or len(self._known) > _ENTRIES:
+                self._drop(next(iter(self._known)))
+            self.among.used(self, self._octets - before)
         return answer
 
     def _drop(self, asked: Hashable) -> None:
         dropped = self._known.pop(asked, None)
         if dropped is not None:
-            self._octets -= _size(dropped)
+            self._octets -= _size(asked, dropped)
 
     def clear(self) -> None:
+        """Nothing is remembered; any thread may call."""
+        if self._known or self._texts:
+            with self.among.guard:
+                self.forget()
+
+    def forget(self) -> None:
+        """The same, to be called with the guard."""
+        self.among.left(self, self.octets)
         self._known.clear()
         self._texts.clear()
-        self._octets = 0
+        self._octets = self._written = 0
 
     def whole_text(self, uids: array[int], number: int) -> bytes:
         """The UIDs of one whole chunk as " 7 8 9"."""
         text = self._texts.get(number)
         if text is None:
             start = number * CHUNK
-            text = self._texts[number] = decimals(uids[start : start + CHUNK])
+            text = decimals(uids[start : start + CHUNK])
+            with self.among.guard:
+                self._texts[number] = text
+                self._written += len(text)
+                self.among.used(self, len(text))
         return text
 
 
@@ -99,6 +165,6 @@ def _packed(positions: Sequence[int]) -> Sequence[int]:
     return positions if isinstance(positions, array) else array("I", positions)
 
 
-def _size(answer: Answer) -> int:
+def _size(asked: Hashable, answer: Answer) -> int:
     positions = answer.positions
-    return _OVERHEAD + (positions.itemsize * len(positions) if isinstance(positions, array) else 0)
+    return _OVERHEAD + len(repr(asked)) + (positions.itemsize * len(positions) if isinstance(positions, array) else 0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import compress
 
 from storage.database.prepared import Row
-from storage.mail.answers import Answers
+from storage.mail.answers import Answers, Remembered
 from storage.mail.snapshots import COLUMNS
 from storage.mail.view_rows import ViewRows
 from storage.values import MailboxId
@@ -22,11 +22,11 @@ class Columns:
 
     __slots__ = ("answers", "internal_dates", "internal_zones", "message_ids", "sent_dates", "sizes")
 
-    def __init__(self, arrays: Sequence[array[int]] = ()) -> None:
+    def __init__(self, remembered: Remembered, arrays: Sequence[array[int]] = ()) -> None:
         (self.message_ids, self.sizes, self.internal_dates, self.sent_dates, self.internal_zones) = arrays or [
             array(code) for code in COLUMNS
         ]
-        self.answers = Answers()  # to what was asked about the messages that are here
+        self.answers = Answers(remembered)  # to what was asked about the messages that are here
 
     def __len__(self) -> int:
         return len(self.message_ids)
@@ -37,7 +37,7 @@ class Columns:
 
     def without(self, positions: Sequence[int]) -> Columns:
         """Without the messages at ascending positions."""
-        return Columns([without(values, positions) for values in self.arrays])
+        return Columns(self.answers.among, [without(values, positions) for values in self.arrays])
 
     def extend(self, rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> None:
         """Read what is missing for `uids`. A message that is gone meanwhile has zeros."""
@@ -64,15 +64,15 @@ def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Co
     with rows.database.reading() as connection:
         kept = rows.snapshots.columns(connection, mailbox_id)
     if kept is None:
-        return Columns()
+        return Columns(rows.remembered)
     old, arrays = kept
-    columns = Columns(arrays)
+    columns = Columns(rows.remembered, arrays)
     if old != uids[: len(old)]:
         present = set(uids)
         gone = [position for position, uid in enumerate(old) if uid not in present]
         old, columns = without(old, gone), columns.without(gone)
         if old != uids[: len(old)]:
-            return Columns()
+            return Columns(rows.remembered)
     return columns
 
 

@@ -30,6 +30,7 @@ FIELDS_SLICE = 1000  # short fields that one step verifies
 FILES = 8  # messages that one step reads from their files
 MANY_CANDIDATES = 150  # from so many on a header field's name is looked for, too: it costs as much as verifying them
 FEW = 16  # so few messages are verified without asking the index
+_CHARACTERS = 80  # of a needle that take as much memory as one answer that is remembered
 
 _FIELDS: dict[str, FieldName] = {"subject": "subject", "from": "from_", "to": "to_", "cc": "cc", "bcc": "bcc"}
 _PARTS = {"body": Part.BODY, "header": Part.HEADER, "text": None}
@@ -57,6 +58,11 @@ class Question:
         """What the index is asked for, the needle first; empty if it cannot help."""
         needles = [self.needle, f"{self.name}:"] if self.name else [self.needle]
         return [needle for needle in needles if trigrams.can_narrow(needle)]
+
+    @property
+    def weight(self) -> int:
+        """What remembering it takes, in answers: a needle may have 64 KB."""
+        return (len(self.needle) + len(self.name)) // _CHARACTERS
 
     @property
     def is_exact(self) -> bool:
@@ -109,14 +115,24 @@ class Verified:
 
     def learn(self, question: Question, answers: dict[int, bool]) -> None:
         with self._lock:
-            kept = self._answers.setdefault(question, {})
+            kept = self._answers.get(question)
+            if kept is None:
+                kept = self._answers[question] = {}
+                self._count += question.weight
             self._count -= len(kept)
             kept.update(answers)
             self._count += len(kept)
             self._answers.move_to_end(question)
             while self._count > self._answers_max:
-                _, dropped = self._answers.popitem(last=False)
-                self._count -= len(dropped)
+                forgotten, dropped = self._answers.popitem(last=False)
+                self._count -= len(dropped) + forgotten.weight
+
+    def forget(self) -> None:
+        """Everything; any thread may call."""
+        if self._answers:
+            with self._lock:
+                self._answers.clear()
+                self._count = 0
 
 
 class Lookup:

@@ -112,6 +112,10 @@ class SearchIndex:
                 self._as_of, self._verified = as_of, Verified()
         return self._as_of
 
+    def forget_answers(self) -> None:
+        """Nothing that was searched for is remembered; a search under way ends as it would have."""
+        self._verified.forget()
+
     def unindexed(self) -> int:
         """How many messages wait to be indexed."""
         with self._database.reading() as connection:

@@ -376,6 +376,12 @@ class MailboxView:
         """How many messages `columns` would read rows of."""
         return len(self.uids) - len(self._columns) if self._columns is not None else len(self.uids)
 
+    def forget_answers(self) -> None:
+        """What was searched for is remembered no longer; any thread may call."""
+        columns = self._columns
+        if columns is not None:
+            columns.answers.clear()
+
     def prepare_columns(self) -> None:
         """Read them on another thread, so that `columns` need not."""
         generation, uids = self.generation, self.uids[:]

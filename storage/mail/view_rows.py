@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, literal_column, select
 from storage.database.database import Connection, Database
 from storage.database.prepared import Row, prepare
 from storage.errors import Gone
+from storage.mail.answers import Remembered
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE
 from storage.mail.snapshots import Snapshots
@@ -78,8 +79,16 @@ class Changed(NamedTuple):
 class ViewRows:
     """Reads for the views of one account."""
 
-    def __init__(self, database: Database, account_id: AccountId, keywords: Keywords, tombstones: Tombstones) -> None:
+    def __init__(
+        self,
+        database: Database,
+        account_id: AccountId,
+        keywords: Keywords,
+        tombstones: Tombstones,
+        remembered: Remembered,
+    ) -> None:
         self.database = database
+        self.remembered = remembered  # what all views share the room for answers by
         self.snapshots = Snapshots(database, account_id)
         self._account_id = account_id
         self._keywords = keywords

@@ -52,6 +52,13 @@ class Views:
         if view is not None:
             view.tell(delta)
 
+    def forget_answers(self) -> None:
+        """Nothing that was searched for is remembered."""
+        with self._lock:
+            views = list(self._views.values())
+        for view in views:
+            view.forget_answers()
+
     def _read(self, mailbox_id: MailboxId) -> MailboxView:
         with self._rows.database.snapshot() as connection:
             state = self._rows.state(connection, mailbox_id)

@@ -20,7 +20,7 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 from hosting.imap.searching import esearch, matching, sorting
 from storage.installation import Installation
 from storage.mail import answers, lookup, sought
-from storage.mail.answers import Answers, joined
+from storage.mail.answers import Answers, Remembered, joined
 from storage.mail.columns import marks
 from storage.mail.sought import Sought
 from storage.values import FLAGGED, SEEN, UidSet
@@ -135,7 +135,7 @@ def test_answers_are_those_of_a_plain_look(tmp_path: Path, seed: int) -> None:
 
 
 def test_memory_is_bounded_and_forgets_what_was_asked_longest_ago() -> None:
-    kept = Answers()
+    kept = Answers(Remembered())
     for number in range(100):
         kept.put(number, 1000, array("I", range(1, 1000, 2)))
         kept.get(0)
