@@ -177,9 +177,9 @@ class AppPasswords:
 
 
 def _plain(password: str) -> str | None:
-    """As it was generated; None: it has not the length of one."""
+    """As it was generated; None: it has not the form of one."""
     text = password.replace("-", "").replace(" ", "").lower()
-    return text if len(text) == _LENGTH and text.isascii() else None
+    return text if len(text) == _LENGTH and set(text).issubset(_ALPHABET) else None
 
 
 def _row(row: tuple[Any, ...]) -> AppPasswordRow:

@@ -10,7 +10,7 @@ import pytest
 from directory_premises import Town, new_town
 
 from storage.changes import AccountChanged
-from storage.directory.app_passwords import PER_ACCOUNT
+from storage.directory.app_passwords import PER_ACCOUNT, is_generated
 from storage.directory.rows import State
 from storage.directory.tenant import Tenant
 from storage.errors import (
@@ -202,9 +202,10 @@ class TestAppPasswords:
         passwords = town.premises.tenant(acme).app_passwords
         assert len(text.replace("-", "")) == 28
         for typed in (text, text.upper(), text.replace("-", ""), text.replace("-", " ")):
-            assert passwords.match(account_id, typed) == row
+            assert passwords.match(account_id, typed) == row and is_generated(typed)
         for typed in ("", text[:-1], text + "a", "\udcff" * 28, "\u00e4" * 28):
-            assert passwords.match(account_id, typed) is None
+            assert passwords.match(account_id, typed) is None and not is_generated(typed)
+        assert not is_generated("correct horse battery staples ok")  # 28 letters, but a person's
         assert passwords.match(bob, text) is None
         assert (row.allows("imap"), row.allows("submission")) == (True, False)
 
