@@ -185,9 +185,9 @@ class AccountPool:
         """Take out what has to make room; not what still works in the background."""
         found: list[Account] = []
         excess = len(self._places) - self._max_open
-        for owner, place in (
-            list(self._unused.items()) if excess > 0 else []
-        ):  # not those in use, which may be thousands
+        if excess <= 0:
+            return found
+        for owner, place in list(self._unused.items()):  # not those in use, which may be thousands
             if len(found) >= excess:
                 break
             if place.account is not None and not place.account.is_busy:
