@@ -32,14 +32,14 @@ BATCH = 10  # messages indexed in one transaction …
 BATCH_CHARACTERS = 60_000  # … unless they are long
 FORGET_BATCH = 50
 MERGE_PAGES = 100  # of 4 KB, written in one transaction
-_NO_FIELDS = ("",) * len(trigrams.FIELDS)
 PURGE_AFTER = 6 * 3600  # seconds from the first deletion to the merge that removes its trigrams from the file
+_NO_FIELDS = ("",) * len(trigrams.FIELDS)
 
 TEXTS = 2  # of what is read out of messages (`storage.mime.text`); raised when that changes: 2, names of attachments
 
 _FORGOTTEN_SINCE = "search_forgotten_since"  # rows of `info`
 _TEXTS_ARE = "search_texts"
-_RENEWED_TO = "search_renewed_to"
+_RENEWED_TO = "search_renewed_to"  # for which of TEXTS, and up to which message
 _RENEWED = "renewed"
 
 _is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
@@ -106,7 +106,7 @@ class SearchIndex:
         """Another word after any process has renewed texts: until then what was found in them stays true."""
         if self._as_of != _RENEWED:
             with self._database.reading() as connection:
-                renewed = self._get(connection, _TEXTS_ARE) == str(TEXTS)
+                renewed = self.is_renewed()
                 as_of = _RENEWED if renewed else self._get(connection, _RENEWED_TO) or "0"
             if as_of != self._as_of:
                 self._as_of, self._verified = as_of, Verified()
@@ -155,12 +155,20 @@ class SearchIndex:
             self._database.write(insert_all, durable=False)
         return len(batch)
 
+    def is_renewed(self) -> bool:
+        """Whether no text is of an earlier version."""
+        with self._database.reading() as connection:
+            return self._get(connection, _TEXTS_ARE) == str(TEXTS)
+
     def renew(self) -> bool:
         """Read the next messages again if their texts are of an earlier version. False: none is left."""
+        if self._may_merge:  # as in `work`
+            self._may_merge = self.merge()
+            return True
         with self._database.reading() as connection:
             if self._get(connection, _TEXTS_ARE) == str(TEXTS):
                 return False
-            after = int(self._get(connection, _RENEWED_TO) or 0)
+            after = self._renewed_to(connection)
             rows = _next_indexed.rows(connection, account_id=self._account_id, after=after, limit=BATCH)
             message_ids = [row[0] for row in rows]
             fields = self._texts.fields(connection, message_ids)
@@ -183,12 +191,18 @@ class SearchIndex:
                 self._texts.keep(transaction, message_id, anew[message_id])
             if there and self._get(transaction, _FORGOTTEN_SINCE) is None:
                 self._set(transaction, _FORGOTTEN_SINCE, str(self._clock.now()))
-            self._set(transaction, _RENEWED_TO, str(after) if message_ids else None)
+            self._set(transaction, _RENEWED_TO, f"{TEXTS} {after}" if message_ids else None)
             if not message_ids:
                 self._set(transaction, _TEXTS_ARE, str(TEXTS))
 
         self._database.write(replace, durable=False)
+        self._may_merge = bool(anew)
         return bool(message_ids)
+
+    def _renewed_to(self, connection: Connection) -> int:
+        """Up to which message; 0 also if it is one up to which another version came."""
+        of, _, after = (self._get(connection, _RENEWED_TO) or "").partition(" ")
+        return int(after) if of == str(TEXTS) else 0
 
     def forget_batch(self) -> int:
         """Delete the texts of deleted messages and mark their trigrams; how many messages, 0 when none is left."""

@@ -17,7 +17,7 @@ from storage.database.migrations import Schema
 from storage.errors import Gone
 from storage.mail import lookup as lookups
 from storage.mail.lookup import Question, Verified
-from storage.mail.search_index import PURGE_AFTER, SearchIndex
+from storage.mail.search_index import PURGE_AFTER, TEXTS, SearchIndex
 from storage.mail.sought import Sought
 from storage.mail.trigrams import CONDENSED_FROM, condensed, searchable
 from storage.mime.casemap import casemap
@@ -312,6 +312,33 @@ def test_texts_of_an_earlier_version_are_renewed(box: Box, monkeypatch: pytest.M
     box.clock.advance(PURGE_AFTER)
     box.fill_index()
     assert box.index.verify()
+
+
+def test_texts_change_again_before_all_are_renewed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the renewal before came to says nothing about this one."""
+    monkeypatch.setattr("storage.mail.search_index.BATCH", 1)
+    first, second = box.add(MAIL[0]), box.add(MAIL[1])
+    box.fill_index()
+    assert box.index.renew()
+    monkeypatch.setattr("storage.mail.search_index.TEXTS", TEXTS + 1)
+    for message_id in (first, second):
+        box.messages[message_id] = b"Subject: x\r\n\r\nentirely other words\r\n"
+    while box.index.renew():
+        pass
+    assert box.search("body", "other words") == {first, second}
+    assert not box.index.renew()
+
+
+def test_segments_are_merged_while_texts_are_renewed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else searches would have each batch to look at, and once in 200 one would merge them all at once."""
+    monkeypatch.setattr("storage.mail.search_index.BATCH", 1)
+    for number in range(40):
+        box.messages[box.add(b"Subject: x\r\n\r\nwords\r\n")] = b"Subject: x\r\n\r\nother words %d\r\n" % number
+    box.fill_index()
+    box.write("UPDATE search_text SET text = x''")  # nobody can read it, so all of it is read anew
+    while box.index.renew():
+        [(segments,)] = box.rows("SELECT count(DISTINCT segid) FROM search_parts_idx")
+        assert segments < 16
 
 
 def test_a_long_message_ends_a_batch(box: Box) -> None:
