@@ -6,8 +6,8 @@ in the feed (once a minute at most, since every run of the command line is a new
 account is looked at; merges of the index must go on where nothing arrives. After its index an account's opinions of
 spam are learned from (`hosting.learning_round`), and invitations in its mail are worked on
 (`hosting.scheduling_round`); calendars elsewhere are fetched beside it (`hosting.feed_round`). The sweep looks at every
-account at the start and whenever a worker was killed. Both run in one thread, an account at a time, so that one core at
-most is taken from people who wait.
+account at the start and whenever a worker was killed. Texts that an earlier version read are renewed behind all that.
+All of it runs in one thread, an account at a time, so that one core at most is taken from people who wait.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class Rounds(Service):
         self._owners: dict[AccountId, TenantId] = {}
         self._waiting: dict[AccountId, _Wish] = {}
         self._overdue: set[AccountId] = set()
+        self._to_renew: dict[AccountId, None] = {}  # accounts with texts of an earlier version; the last goes first
         self._everybody = True
         self._sweep_wanted = True
         self._stopping = False
@@ -175,7 +176,7 @@ class Rounds(Service):
         if isinstance(result, Failure):
             log_failure(log, "a round failed", result)
             self._everybody = True
-        if self._waiting or self._everybody or self._sweep_wanted:
+        if self._is_wanted():
             self._soon()
 
     # In the thread
@@ -194,6 +195,7 @@ class Rounds(Service):
                 self._guarded("learning from", tenant_id, account_id, self._learn)
                 self._guarded("scheduling for", tenant_id, account_id, self._schedule)
                 self._guarded("feeds of", tenant_id, account_id, self.feeds.work)
+        self._renew_texts()
 
     def _accounts(self) -> Iterator[tuple[AccountId, TenantId]]:
         installation = self._parts.installation
@@ -210,9 +212,30 @@ class Rounds(Service):
                 # Somebody has come back to it: they go first, and what is left follows when it is quiet again.
                 if account_id in self._waiting and account_id not in self._overdue:
                     break
-            while not (self._stopping or self._waiting) and account.index.renew():
-                pass  # texts of an earlier version, as long as nobody's new mail waits
+            if not account.index.is_renewed():
+                self._to_renew[account_id] = None
             self._parts.metrics.indexed.inc(max(before - account.index.unindexed(), 0))
+
+    def _renew_texts(self) -> None:
+        """A piece at least of what an earlier version read out of messages, and more as long as nothing else waits."""
+        while self._to_renew and not self._stopping:
+            account_id, _ = self._to_renew.popitem()
+            tenant_id = self._owners.get(account_id)
+            if tenant_id is not None:
+                self._guarded("renewing texts of", tenant_id, account_id, self._renew)
+            if self._is_wanted():
+                return
+
+    def _renew(self, tenant_id: TenantId, account_id: AccountId) -> None:
+        with self._parts.installation.account(tenant_id, account_id) as account:
+            while account.index.renew():
+                if self._stopping or self._is_wanted():
+                    self._to_renew[account_id] = None  # the next to be gone on with
+                    return
+
+    def _is_wanted(self) -> bool:
+        """Whether there is something for the next round."""
+        return bool(self._waiting or self._everybody or self._sweep_wanted)
 
     def _learn(self, tenant_id: TenantId, account_id: AccountId) -> None:
         self._learning.learn(tenant_id, account_id, lambda: self._stopping)
