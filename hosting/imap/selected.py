@@ -237,12 +237,14 @@ class Selected:
         if not self.has_news:
             self._floor = self._synced
 
-    def forget_news_of(self, uids: Collection[int]) -> None:
-        """The client learns of these messages' flags by another way."""
+    def forget_news_of(self, uids: Sequence[int]) -> None:
+        """The client learns of these messages' flags, ascending UIDs, by another way."""
         if len(uids) == self.told:
             self._forget_changes()
         elif self._changed:
-            self._changed.difference_update(uids)
+            self._changed = {
+                uid for uid in self._changed if (at := bisect_left(uids, uid)) == len(uids) or uids[at] != uid
+            }
         self._settle()
 
     def forget_news_at(self, positions: Sequence[int]) -> None:

@@ -55,7 +55,7 @@ class Flags:
     def store(self, mailbox_id: MailboxId, uids: UidSet, change: Change) -> Stored:
         """All of `uids`, in as many transactions as it takes."""
         changed: list[tuple[int, int, int]] = []
-        modified: list[int] = []
+        modified: list[tuple[int, int]] = []
         while uids:
             asked = uids
 
@@ -64,9 +64,9 @@ class Flags:
 
             part = self._ledger.write_flags(work)
             changed += part.changed
-            modified += part.modified
+            modified += UidSet.of(part.modified).ranges  # of one slice at a time: sorting all holds up other threads
             uids = part.rest
-        return _stored(changed, modified)
+        return _stored(changed, UidSet.of_ranges(modified))
 
     def store_now(self, mailbox_id: MailboxId, uids: UidSet, change: Change) -> Stored:
         """At once or not at all: raises Busy where it would wait, or take more than one transaction."""
@@ -80,7 +80,7 @@ class Flags:
             part = self._ledger.database.write_now(work)
         except BlockUsedUp:
             raise Busy from None
-        return _stored(part.changed, part.modified)
+        return _stored(part.changed, UidSet.of(part.modified))
 
     def _store(
         self, transaction: Transaction, mailbox_id: MailboxId, uids: UidSet, change: Change, durable: bool
@@ -140,5 +140,5 @@ def _lose_keywords(different: Sequence[tuple[int, int, int]]) -> bool:
     return any(old & ~new & KEYWORD_BITS for _, old, new in different)
 
 
-def _stored(changed: list[tuple[int, int, int]], modified: list[int]) -> Stored:
-    return Stored(UidSet.of(modified), changed, changed[-1][2] if changed else 0)
+def _stored(changed: list[tuple[int, int, int]], modified: UidSet) -> Stored:
+    return Stored(modified, changed, changed[-1][2] if changed else 0)

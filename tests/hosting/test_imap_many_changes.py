@@ -29,6 +29,7 @@ class Counting(CoreClient):
     """How many untagged responses each step of a command told."""
 
     steps: list[int]
+    works = 0  # calls of workers so far
 
     def do(self, command: str) -> list[str]:
         self.decoder.feed(f"x {command}\r\n".encode())
@@ -40,6 +41,7 @@ class Counting(CoreClient):
             while True:
                 effect: Any = flow.send(value)
                 value = None if isinstance(effect, bytes) else effect.run()
+                self.works += not isinstance(effect, bytes)
                 if isinstance(effect, bytes):
                     told = effect.decode("ascii").split("\r\n")[:-1]
                     self.steps.append(len(told))
@@ -155,6 +157,42 @@ def test_messages_that_others_expunged_are_told_in_pieces(town: MailTown, full: 
     assert reader.steps.count(0) >= 2  # places at which others may go first
     for each in (writer, reader):
         each.close()
+
+
+def test_store_of_what_a_search_saved_and_of_what_is_gone_looks_at_it_in_slices(town: MailTown, full: str) -> None:
+    writer, storer = client(town), client(town, "CONDSTORE")
+    for each in (writer, storer):
+        each.do(f"SELECT {full}")
+    storer.do("UID SEARCH RETURN (SAVE) 1:8500")
+    writer.do("UID STORE 2 +FLAGS.SILENT (\\Deleted)")
+    writer.do("EXPUNGE")
+    lines = storer.do("UID STORE $ +FLAGS.SILENT (kept)")
+    told = [int(match[1]) for line in lines if (match := re.search(r"\(UID (\d+) MODSEQ \(\d+\)\)", line))]
+    assert told == [1, *range(3, 8501)]
+    slices = -(-8500 // 4000)
+    assert storer.steps.count(0) >= 3 * slices  # positions of "$", those that are there, and their UIDs
+    assert max(storer.steps) <= _LINES
+    for each in (writer, storer):
+        each.close()
+
+
+@pytest.mark.parametrize("by_uid", ["", "UID "])
+def test_what_fails_unchangedsince_is_named_by_a_worker(town: MailTown, full: str, by_uid: str) -> None:
+    """RFC 7162 §3.1.3 (MODIFIED)."""
+    writer = client(town, "CONDSTORE")
+    writer.do(f"SELECT {full}")
+    writer.do("UID STORE 3 +FLAGS.SILENT (\\Deleted)")
+    writer.do("EXPUNGE")
+    since = writer.session.mailbox.view.highest_modseq
+    writer.do("STORE 2:8000 +FLAGS.SILENT (late)")
+    works = writer.works
+    lines = writer.do(f"{by_uid}STORE 1:* (UNCHANGEDSINCE {since}) +FLAGS (\\Answered)")
+    assert f"[MODIFIED {'2,4:8001' if by_uid else '2:8000'}]" in lines[-1]
+    told = [int(match[1]) for line in lines if (match := re.search(r"UID (\d+) FLAGS", line))]
+    assert told == [1, *range(8002, _COUNT + 1)]
+    assert writer.works == works + 2
+    assert max(writer.steps) <= _LINES
+    writer.close()
 
 
 @settings(max_examples=60)

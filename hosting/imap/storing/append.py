@@ -16,7 +16,7 @@ from hosting.imap.replies import Refused
 from hosting.imap.session import Session
 from hosting.imap.storing import uploads
 from hosting.imap.storing.append_commands import Append
-from storage.errors import CleanmailError
+from storage.errors import CleanmailError, NotFound
 from storage.mail.messages import Appended
 
 _TOGETHER = 50  # from so many messages on their files are brought to the disk all at once
@@ -28,7 +28,9 @@ def append(session: Session, _: bytes, command: Append) -> Flow[bytes]:
     if place is not None:
         try:
             appended = yield from _stored(session, command, place, called=place.mailbox.name)
-        except (CleanmailError, Refused):  # nothing was: that there is no such mailbox comes before everything else
+        except NotFound:  # nothing was stored: what the name means now is looked for
+            pass
+        except (CleanmailError, Refused):  # nor here: that there is no such mailbox comes before everything else
             found = yield from uploads.destination(session, command.mailbox)
             if found.mailbox.id == place.mailbox.id:
                 raise

@@ -5,13 +5,16 @@ Standards: RFC 9051 §6.4.6, RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED), RFC 21
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import Flags, Store
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.encode import uid_set
-from hosting.imap.positions import runs
+from hosting.imap.encode import ordered_set
+from hosting.imap.locating import located, still_there, uids_at
+from hosting.imap.positions import found
 from hosting.imap.replies import Refused
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
@@ -25,6 +28,22 @@ from storage.values import UidSet
 
 _AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
 _SLICE = 1000  # responses between two looks at other connections
+_NONE = UidSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a STORE did, in few octets for each message, since the event loop lets go of it."""
+
+    modified: UidSet  # what failed UNCHANGEDSINCE
+    uids: Sequence[int]  # of messages whose flags are different now, ascending
+    modseqs: frozenset[int]  # that they got
+    modseq: int  # of the last transaction; 0 if nothing changed
+
+    @classmethod
+    def by(cls, stored: Stored) -> Changed:
+        modseqs = frozenset([modseq for _uid, _flags, modseq in stored.changed])
+        return cls(stored.modified, array("I", [uid for uid, _, _ in stored.changed]), modseqs, stored.modseq)
 
 
 def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
@@ -34,42 +53,45 @@ def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
     if command.unchanged_since is not None and not session.condstore:
         session.condstore = True
         yield b"* OK [HIGHESTMODSEQ %d] Highest.\r\n" % selected.told_modseq
-    positions = selected.positions(command.numbers, command.by_uid)
+    positions = yield from located(selected, command.numbers, command.by_uid)
     if not positions:
         return b"Nothing to store."
-    existing, _at = selected.view_positions(positions)
+    existing = yield from still_there(selected, positions)
     gone = len(positions) - len(existing)
     if not existing:
         if command.by_uid:
             return b"Nothing to store."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
-    uids = selected.uids
-    wanted = UidSet.of_ranges(runs(uids, existing))
+    wanted = yield from uids_at(selected, existing)
     stored = yield from change_flags(
         session, wanted, command.how, command.flags, command.unchanged_since, silent=command.silent
     )
     if selected.has_new_keywords:
         yield selected.flags_response()
-    if not command.silent and selected.has_changed:
-        selected.forget_news_of({uid for uid, _flags, _modseq in stored.changed})
     if not command.silent:  # what was so already is told too: the client learns the flags it asked to set
-        told: Sequence[int] = existing
-        if stored.modified:
-            told = [at for at in existing if uids[at] not in stored.modified]
-        yield from tell_flags(session, selected, told, silent=False)
+        if selected.has_changed:
+            selected.forget_news_of(stored.uids)
+        yield from tell_flags(session, selected, existing, silent=False, but=stored.modified)
     elif session.condstore:
-        answered = {uid for uid, _flags, _modseq in stored.changed}
-        yield from tell_flags(session, selected, selected.positions_of(answered), silent=True)
+        for start in range(0, len(stored.uids), _SLICE):
+            answered = selected.positions_of(stored.uids[start : start + _SLICE])
+            yield from tell_flags(session, selected, answered, silent=True)
     if stored.modified:
-        modified = (
-            uid_set(stored.modified)
-            if command.by_uid
-            else uid_set(position + 1 for position in selected.positions_of(list(stored.modified)))
-        )
+        modified = yield from _named(selected, stored.modified, command.by_uid)
         return b"[MODIFIED %b] Some were changed by others first." % modified
     if gone and not (command.by_uid or command.silent):  # RFC 2180 §4.2.1
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Stored."
+
+
+def _named(selected: Selected, uids: UidSet, by_uid: bool) -> Flow[bytes]:
+    """A set of UIDs, or of the message numbers that they have; of many it is written by a worker."""
+    mine, told = selected.uids, selected.told
+
+    def work() -> bytes:
+        return ordered_set(uids if by_uid else (at + 1 for at in found(mine, told, list(uids))))
+
+    return work() if len(uids) <= _SLICE else (yield from blocking(work))
 
 
 def change_flags(
@@ -80,7 +102,7 @@ def change_flags(
     unchanged_since: int | None = None,
     *,
     silent: bool = False,
-) -> Flow[Stored]:
+) -> Flow[Changed]:
     """Stores, brings the view up to date, and leaves the session's own change out of its news.
 
     `silent`: the client will not be told the flags; so it is told where others changed the same messages meanwhile.
@@ -94,24 +116,22 @@ def change_flags(
         flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
     if unchanged_since is None and not flags.keywords and _is_so_already(selected.view, uids, how, flags.system, only):
         selected.absorb()
-        return Stored(UidSet(), [], 0)
+        return Changed(UidSet(), (), frozenset(), 0)
     asked = (selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
 
-    def work() -> tuple[Stored, frozenset[int]]:
-        stored = messages.store(*asked, only=only)
-        return stored, _modseqs(stored)
+    def work() -> Changed:
+        return Changed.by(messages.store(*asked, only=only))
 
     if len(uids) <= _AT_ONCE:
         try:
-            stored = messages.store_now(*asked, only=only)
-            own_modseqs = _modseqs(stored)
+            stored = Changed.by(messages.store_now(*asked, only=only))
         except Busy:
-            stored, own_modseqs = yield from blocking(work)
+            stored = yield from blocking(work)
     else:
-        stored, own_modseqs = yield from blocking(work)
-    if not (stored.changed and selected.view.take_own(stored.modseq)):
+        stored = yield from blocking(work)
+    if not (stored.uids and selected.view.take_own(stored.modseq)):
         yield from caught_up(selected.view)
-    selected.absorb(() if silent and selected.others_wrote(own_modseqs) else own_modseqs)
+    selected.absorb(() if silent and selected.others_wrote(stored.modseqs) else stored.modseqs)
     return stored
 
 
@@ -129,13 +149,15 @@ def _is_so_already(view: MailboxView, uids: UidSet, how: How, flags: int, only: 
     return not view.would_change(uids, keep, bits)
 
 
-def _modseqs(stored: Stored) -> frozenset[int]:
-    return frozenset([modseq for _uid, _flags, modseq in stored.changed])
-
-
-def tell_flags(session: Session, selected: Selected, positions: Sequence[int], *, silent: bool) -> Flow[None]:
+def tell_flags(
+    session: Session, selected: Selected, positions: Sequence[int], *, silent: bool, but: UidSet = _NONE
+) -> Flow[None]:
+    """`silent`: modseqs alone. `but`: not of these."""
     for start in range(0, len(positions), _SLICE):
         part = positions[start : start + _SLICE]
+        if but:
+            uids = selected.uids
+            part = [at for at in part if uids[at] not in but]
         if silent:
             mine, current = selected.view_positions(part)
             modseqs, uids, uid_only = selected.view.modseqs, selected.uids, selected.uid_only
