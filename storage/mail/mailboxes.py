@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import bindparam, func, insert, select, update
 
 from storage.clock import Clock
 from storage.database.database import Connection, Transaction
@@ -28,8 +27,9 @@ from storage.mail.dying import DyingMailboxes
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import BLOCK, LIVE, READ_ONLY, Ledger
 from storage.mail.names import INBOX, below, canonical, new_name, parents
+from storage.mail.subscriptions import delete_subscription, insert_subscription, subscribed_names
 from storage.mail.transfers import Transfers
-from storage.schema.account import mailbox, subscription
+from storage.schema.account import mailbox
 from storage.values import UID_MAX, AccountId, MailboxId, UidSet
 
 MAILBOXES_MAX = 10_000
@@ -62,13 +62,6 @@ _set_use = prepare(update(mailbox).where(*_by_id).values(special_use=bindparam("
 _set_keep_days = prepare(update(mailbox).where(*_by_id).values(keep_days=bindparam("days")))
 _select_recent = prepare(select(mailbox.c.recent_uid, mailbox.c.uidnext).where(*_by_id))
 _take_recent = prepare(update(mailbox).where(*_by_id).values(recent_uid=mailbox.c.uidnext))
-_subscriptions = prepare(select(subscription.c.name).where(subscription.c.account_id == bindparam("account")))
-_subscribe = prepare(upsert(subscription).on_conflict_do_nothing())
-_unsubscribe = prepare(
-    delete(subscription).where(
-        subscription.c.account_id == bindparam("account"), subscription.c.name == bindparam("called")
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +316,7 @@ class Mailboxes:
 
     def subscriptions(self) -> set[str]:
         with self._database.reading() as connection:
-            return {row[0] for row in _subscriptions.rows(connection, account=self._account_id)}
+            return subscribed_names(connection, self._account_id)
 
     def subscribe(self, name: str) -> None:
         """A name may be subscribed before its mailbox exists and after it is gone (RFC 9051 §6.3.7)."""
@@ -331,16 +324,12 @@ class Mailboxes:
         self._told(self._database.write(lambda transaction: self.insert_subscription(transaction, name)))
 
     def insert_subscription(self, transaction: Transaction, name: str) -> None:
-        _subscribe.run(transaction, account_id=self._account_id, name=name)
+        insert_subscription(transaction, self._account_id, name)
 
     def unsubscribe(self, name: str) -> None:
         """That it was not subscribed is no error."""
         name = canonical(name)
-
-        def work(transaction: Transaction) -> None:
-            _unsubscribe.run(transaction, account=self._account_id, called=name)
-
-        self._told(self._database.write(work))
+        self._told(self._database.write(lambda work: delete_subscription(work, self._account_id, name)))
 
     # Recent messages (RFC 3501 §2.3.2)
 
