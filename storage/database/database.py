@@ -26,8 +26,9 @@ from storage.database.checkpointer import Checkpointer
 from storage.database.creation import create_file
 from storage.database.driver import SMALL_CACHE, Driver, Error, connect, database_key
 from storage.database.errors import Busy, translated
-from storage.database.lockfile import LockFile, lock_path
-from storage.database.migrations import Schema, migrate, needs_migration
+from storage.database.leasing import open_leased
+from storage.database.lockfile import LockFile
+from storage.database.migrations import Schema
 from storage.database.prepared import Connection
 from storage.database.reader import Reader
 from storage.errors import NotFound, Unavailable
@@ -319,32 +320,11 @@ class Database:
                 raise NotFound("There is no such database.")
             if self._lock_file is not None:
                 return self._connect_only()
-            lock_file = LockFile(lock_path(self.path))
-            try:
-                lock_file.share(PATIENCE)
-                driver = self._connect_only()
-                if _needs_migration(driver, self._schema):
-                    driver.close()
-                    lock_file.unshare()
-                    with lock_file.exclusively(PATIENCE):
-                        self._migrate()
-                    driver = self._connect_only()
-            except BaseException:
-                lock_file.close()
-                raise
-            self._lock_file = lock_file
+            driver, self._lock_file = open_leased(self.path, self._schema, self._connect_only, PATIENCE)
             return driver
 
     def _connect_only(self) -> Driver:
         return connect(self.path, self._key, cache=self._cache, autocheckpoint=self._checkpointer is None)
-
-    def _migrate(self) -> None:
-        driver = self._connect_only()
-        try:
-            if needs_migration(driver, self._schema):  # another process may have done it meanwhile
-                migrate(driver, self._schema)
-        finally:
-            driver.close()
 
     def checkpoint(self) -> None:
         """Move the log's pages into the file, as far as no reader needs them; nobody waits for it meanwhile."""
@@ -396,11 +376,3 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable(detail="database is closed")
-
-
-def _needs_migration(driver: Driver, schema: Schema) -> bool:
-    try:
-        return needs_migration(driver, schema)
-    except BaseException:
-        driver.close()
-        raise
