@@ -16,8 +16,11 @@ from imap_play import CoreClient, SocketClient, play
 from imap_server import running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from hosting.imap.decoder import Frame
+from hosting.imap.effects import Work
 from hosting.imap.limits import Limits
 from storage.background import Background
+from storage.errors import NotFound
 from storage.logs.access import AccessType
 from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits as Quota
@@ -826,3 +829,23 @@ def test_a_mailbox_that_another_process_renamed_takes_nothing_under_its_old_name
     other.background.settle()
     assert place.files() == 3, "what was not stored left no file"
     other.close()
+
+
+def test_a_mailbox_that_is_renamed_and_back_while_it_is_written_to_takes_the_message(place: Place) -> None:
+    one = place.client("b CREATE A")
+    assert send(one, b"c APPEND A " + literal(b"x"))[-1].startswith("c OK [APPENDUID ")
+    one.decoder.feed(b"d APPEND A " + literal(b"y") + b"\r\n")
+    frame = one.decoder.next_frame()
+    assert isinstance(frame, Frame)
+    flow = one.session.respond(frame)
+    work = next(flow)
+    assert isinstance(work, Work)
+    with place.town.account(place.address) as account:
+        account.mailboxes.rename("A", "B")
+        with pytest.raises(NotFound) as refused:
+            work.run()
+        account.mailboxes.rename("B", "A")
+    again = flow.throw(refused.value)
+    assert isinstance(again, Work)
+    answer = flow.send(again.run())
+    assert isinstance(answer, bytes) and answer.startswith(b"d OK [APPENDUID ")
