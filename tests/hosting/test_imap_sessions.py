@@ -18,7 +18,8 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 from storage.database.lockfile import LockFile, lock_path
 from storage.installation import Installation
 from storage.mail.messages import NewMessage
-from storage.values import SEEN, UidSet
+from storage.mail.view import MailboxView
+from storage.values import FLAGGED, SEEN, UidSet
 
 
 @pytest.fixture(scope="module")
@@ -275,4 +276,23 @@ def test_highestmodseq_waits_for_what_was_not_told(town: MailTown) -> None:
     assert closed and now and validity and int(closed[1]) < int(now[1])
     lines = pair.said(pair.one, f"SELECT BOX (QRESYNC ({validity[1]} {closed[1]} 1:5))")
     assert "* VANISHED (EARLIER) 2,4" in lines
+    pair.close()
+
+
+def test_a_store_that_changes_nothing_has_many_changes_of_others_read_by_a_worker(
+    town: MailTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[MailboxView] = []
+    prepare = MailboxView.prepare_changes
+    monkeypatch.setattr(MailboxView, "prepare_changes", lambda view: (read.append(view), prepare(view)))
+    pair = Pair(town, gone="5")
+    pair.said(pair.one, "STORE 1 +FLAGS (\\Seen)")
+    mailbox_id = pair.one.session.mailbox.mailbox_id
+    other = Installation(town.data, town.keys, town.clock)
+    with other.account(*town.accounts["alice@example.test"]) as theirs:
+        for how in ("add", "remove") * 12:
+            theirs.messages.store(mailbox_id, UidSet.of([2]), how, FLAGGED, (), None)
+    assert pair.said(pair.one, "STORE 1 +FLAGS.SILENT (\\Seen)") == ["* 2 FETCH (UID 2 FLAGS ())", "a OK Stored."]
+    assert read == [pair.one.session.mailbox.view]
+    other.close()
     pair.close()

@@ -46,6 +46,9 @@ class Changed:
         return cls(stored.modified, array("I", [uid for uid, _, _ in stored.changed]), modseqs, stored.modseq)
 
 
+_NOTHING = Changed(UidSet(), (), frozenset(), 0)
+
+
 def store(session: Session, _: bytes, command: Store) -> Flow[bytes]:
     selected = session.mailbox
     if selected.read_only:
@@ -114,9 +117,10 @@ def change_flags(
         if not rights.is_storable(selected.rights, how, flags.system, flags.keywords):
             raise NotPermitted("The owner of the mailbox does not let you change these flags.")
         flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
-    if unchanged_since is None and not flags.keywords and _is_so_already(selected.view, uids, how, flags.system, only):
-        selected.absorb()
-        return Changed(UidSet(), (), frozenset(), 0)
+    if unchanged_since is None and not flags.keywords and len(uids) <= _AT_ONCE:
+        if (yield from _is_so_already(selected.view, uids, *masks(how, flags.system, only))):
+            selected.absorb()
+            return _NOTHING
     asked = (selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
 
     def work() -> Changed:
@@ -135,17 +139,14 @@ def change_flags(
     return stored
 
 
-def _is_so_already(view: MailboxView, uids: UidSet, how: How, flags: int, only: int) -> bool:
+def _is_so_already(view: MailboxView, uids: UidSet, keep: int, bits: int) -> Flow[bool]:
     """Whether nothing is to be written: the view says so, and says so still when it is up to date.
 
     Clients set again what they set before: that costs a look into memory, and no writer's lock.
     """
-    if len(uids) > _AT_ONCE:
-        return False
-    keep, bits = masks(how, flags, only)
     if view.would_change(uids, keep, bits):
         return False
-    view.refresh()
+    yield from caught_up(view)
     return not view.would_change(uids, keep, bits)
 
 
