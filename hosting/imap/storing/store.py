@@ -117,10 +117,10 @@ def change_flags(
         if not rights.is_storable(selected.rights, how, flags.system, flags.keywords):
             raise NotPermitted("The owner of the mailbox does not let you change these flags.")
         flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
-    if unchanged_since is None and not flags.keywords and len(uids) <= _AT_ONCE:
-        if (yield from _is_so_already(selected.view, uids, *masks(how, flags.system, only))):
-            selected.absorb()
-            return _NOTHING
+    may_be_so = unchanged_since is None and not flags.keywords and len(uids) <= _AT_ONCE
+    if may_be_so and (yield from _is_so_already(selected.view, uids, *masks(how, flags.system, only))):
+        selected.absorb()
+        return _NOTHING
     asked = (selected.mailbox_id, uids, how, flags.system, flags.keywords, unchanged_since)
 
     def work() -> Changed:
