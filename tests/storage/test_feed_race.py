@@ -38,6 +38,13 @@ publisher.close()
 """
 
 
+def pause(chance: random.Random) -> None:
+    """Up to a tenth of a millisecond, which no sleep is short enough for."""
+    until = time.perf_counter() + chance.random() * 1e-4
+    while time.perf_counter() < until:
+        pass
+
+
 def test_nothing_is_missed_between_looking_and_watching(tmp_path: Path) -> None:
     committed = os.open(tmp_path / "committed", os.O_RDWR | os.O_CREAT, 0o600)
     subscriber = Subscriber(tmp_path, SystemClock(), only_watched=True)
@@ -51,12 +58,11 @@ def test_nothing_is_missed_between_looking_and_watching(tmp_path: Path) -> None:
                 subscriber.unwatch(ACCOUNT)
                 watching = False
             other.stdin.write(b".")
-            until = time.perf_counter() + chance.random() * 1e-4
-            while time.perf_counter() < until:
-                pass
+            pause(chance)
             if not watching:
                 subscriber.watch(ACCOUNT)
                 watching = True
+                pause(chance)
                 known = int.from_bytes(os.pread(committed, 8, 0))
             assert other.stdout.read(1) == b"."
             news = subscriber.drain()
