@@ -22,6 +22,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 
 from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import SequenceSet
@@ -31,7 +32,7 @@ from hosting.imap.place import Place
 from hosting.imap.positions import found, missing, number_spans, surviving, uid_spans, within
 from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
-from storage.errors import Gone
+from storage.errors import Gone, NotFound
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
@@ -352,10 +353,11 @@ class Selected:
         r"""What this session told of as \Recent is so to no session of another process, soon (RFC 3501 §2.3.2)."""
         if self.recent_told:
             self.recent_told = False
-            account, mailbox_id = self.account, self.mailbox_id
-            account.background.submit(
-                (account.account_id, "recent", mailbox_id), lambda: account.mailboxes.take_recent(mailbox_id) < 0
-            )
+            self.account.background.submit((self.account.account_id, "recent", self.mailbox_id), self._take_recent)
+
+    def _take_recent(self) -> None:
+        with suppress(NotFound):  # it was deleted meanwhile
+            self.account.mailboxes.take_recent(self.mailbox_id)
 
     # --- what is told of flags ---
 

@@ -296,3 +296,16 @@ def test_a_store_that_changes_nothing_has_many_changes_of_others_read_by_a_worke
     assert read == [pair.one.session.mailbox.view]
     other.close()
     pair.close()
+
+
+def test_a_session_that_ends_after_its_mailbox_was_deleted_warns_nobody(
+    town: MailTown, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = Pair(town, gone="5")
+    with town.account() as account:
+        account.messages.append(pair.one.session.mailbox.mailbox_id, mail())
+        assert "* 5 EXISTS" in pair.said(pair.one, "NOOP") + pair.said(pair.other, "NOOP")
+        account.mailboxes.delete(pair.box)
+        pair.close()
+        account.background.settle(account.account_id)
+    assert not caplog.records
