@@ -191,26 +191,26 @@ def cleanmail(
     nothing but what is written to this table (`many_accounts.py`); `main_passwords` of them have the benchmark's too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    offset = free_offset()
-    data = folder / "data"
-    known = (folder / "accounts.csv").exists()
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--demo-password", PASSWORD,
-             *(["--plain"] if plain else [])],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=_environment(),
-        )  # fmt: skip
-    try:
-        wait_for_port(offset + 143, process, 300)
-        if app_passwords is not None:
-            provision_many(data, users, app_passwords, main_passwords)
-        elif not known:
-            provision(data, [f"u{n}@example.test" for n in range(1, users + 1)])
-        yield Server(
-            "cleanmail", offset + 143, offset + 993, process.pid, "alice@example.test", "u%d@example.test", data
-        )
-    finally:
-        end(process)
+    with free_offset() as offset:
+        data = folder / "data"
+        known = (folder / "accounts.csv").exists()
+        with (folder / "serve.log").open("wb") as log:
+            process = subprocess.Popen(
+                [ROOT / "scripts" / "serve", "--data", data, "--port-offset", str(offset), "--demo-password", PASSWORD,
+                 *(["--plain"] if plain else [])],
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=_environment(),
+            )  # fmt: skip
+        try:
+            wait_for_port(offset + 143, process, 300)
+            if app_passwords is not None:
+                provision_many(data, users, app_passwords, main_passwords)
+            elif not known:
+                provision(data, [f"u{n}@example.test" for n in range(1, users + 1)])
+            yield Server(
+                "cleanmail", offset + 143, offset + 993, process.pid, "alice@example.test", "u%d@example.test", data
+            )
+        finally:
+            end(process)
 
 
 POSTFIX = """\
@@ -355,15 +355,23 @@ def cleanmail_command() -> str:
     return "cleanmail"
 
 
-def free_offset() -> int:
-    """A port offset whose IMAP, IMAPS and submission ports are free."""
+@contextlib.contextmanager
+def free_offset() -> Iterator[int]:
+    """A port offset whose IMAP, IMAPS and submission ports are free.
+
+    Meanwhile no other benchmark of this machine is given it: both would speak with the server that listens first, and
+    each would find the other's mailboxes.
+    """
     for offset in range(21000, 60000, 1000):
-        try:
-            for port in (143, 993, 587, 465, 25, 443):
-                socket.create_server(("127.0.0.1", offset + port)).close()
-        except OSError:
-            continue
-        return offset
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0cleanmail-bench-{offset}")  # the kernel forgets the name with the process
+                for port in (143, 993, 587, 465, 25, 443):
+                    socket.create_server(("127.0.0.1", offset + port)).close()
+            except OSError:
+                continue
+            yield offset
+            return
     sys.exit("No free range of ports was found on 127.0.0.1.")
 
 
