@@ -97,3 +97,14 @@ def test_whose_client_has_gone_is_not_asked_for(town: Town) -> None:
     while len(town.told) < len(ends) - 1:
         town.loop.turn()
     assert set(town.told) == set(ends) - {last} and last not in town.asked
+
+
+def test_who_waits_when_the_server_stops_is_told_so(town: Town) -> None:
+    for number in range(AT_ONCE + 2):
+        town.sign_in(str(number))
+    town.workers.refuse_waiting()
+    assert [type(told) for told in town.told.values()] == [Unavailable, Unavailable]
+    town.answers.set()
+    for _ in range(AT_ONCE):
+        town.loop.turn()
+    assert sorted(town.asked) == [str(number) for number in range(AT_ONCE)]

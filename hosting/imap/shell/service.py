@@ -159,6 +159,7 @@ class ImapService(Service):
         return stopped
 
     def _wait_for_commands(self, until: float) -> None:
+        self._workers.refuse_waiting()
         for connection in list(self._connections):
             if not connection.busy:
                 connection.end(b"[UNAVAILABLE] The server is shutting down.")

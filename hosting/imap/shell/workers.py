@@ -56,6 +56,13 @@ class Workers:
             if line.waiting.pop(done, None) is not None:
                 done(None, Unavailable())
 
+    def refuse_waiting(self) -> None:
+        """The server is about to stop: the turn of who waits to sign in will not come."""
+        for line in self._lines.values():
+            waiting, line.waiting = line.waiting, OrderedDict()
+            for done in waiting:
+                done(None, Unavailable())
+
     def _go_on(self, line: _Line) -> None:
         while line.waiting and line.running < AT_ONCE:
             done, work = line.waiting.popitem(last=False)
