@@ -196,7 +196,8 @@ class MailboxView:
     def prepare_changes(self) -> None:
         """Read what others wrote on another thread, so that `refresh` need not."""
         modseq = self.highest_modseq
-        self._ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq)
+        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq)
+        self._ahead = ahead if self.highest_modseq == modseq else None  # others may have brought it up to date
 
     def _read_changes(self) -> None:
         ahead, self._ahead = self._ahead, None
@@ -235,6 +236,7 @@ class MailboxView:
 
     def _move_to(self, state: MailboxState) -> None:
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
+        self._ahead = None
         if self._pending:
             for modseq in list(self._pending):  # other threads put more into it
                 if modseq <= state.highest_modseq:

@@ -125,6 +125,9 @@ def test_very_much_that_another_process_did_is_read_on_another_thread(
     assert list(view.flags) == [FLAGGED, FLAGGED, 0, FLAGGED, 0, 0, SEEN]
     assert view.highest_modseq == other.mailboxes.by_id(inbox).highest_modseq
     assert not view.refresh(patient=True)
+    view.prepare_changes()
+    account.messages.store(inbox, UidSet.of([8]), "remove", SEEN)
+    assert view.refresh() and view._ahead is None  # what nobody needs any more is not kept
     account.close()
 
 
