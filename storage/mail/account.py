@@ -264,6 +264,7 @@ class Account:
                 self.mailboxes.insert(transaction, name, special_use)
                 self.mailboxes.insert_subscription(transaction, name)
             make_defaults(transaction, self.account_id, self.collections)
+            self.index.begin(transaction)
 
         return fill
 

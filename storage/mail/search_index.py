@@ -93,6 +93,10 @@ class SearchIndex:
         self._as_of = ""  # what `texts_as_of` said last
         self._may_merge = False
 
+    def begin(self, transaction: Transaction) -> None:
+        """The account is new: no text is of an earlier version."""
+        self._set(transaction, _TEXTS_ARE, str(TEXTS))
+
     def lookup(self, key: str, needle: str, among: Sought, name: str = "") -> Lookup:
         """A search for `needle` among messages. Keys: subject from to cc bcc body text; header with a field's name.
 

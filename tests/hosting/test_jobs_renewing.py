@@ -14,6 +14,7 @@ from hosting.config import Config
 from hosting.metrics import Metrics
 from hosting.roles.jobs import Rounds
 from storage.changes import Change
+from storage.mail.search_index import TEXTS
 from storage.values import AccountId, MailboxId, ModSeq
 
 PEOPLE = ("alice@example.test", "bob@example.test")
@@ -44,6 +45,8 @@ def test_texts_are_renewed_behind_everything_else(tmp_path: Path, monkeypatch: p
         rounds = Rounds(parts)
         for address in PEOPLE:
             fill(town, address, 5)
+        assert renewed(town) == [True, True]  # they are new
+        monkeypatch.setattr("storage.mail.search_index.TEXTS", TEXTS + 1)
         rounds._everybody = rounds._sweep_wanted = False
         owner = town.accounts[PEOPLE[0]][1]
         # There is always new mail, somebody else's; all the same it comes to an end.
