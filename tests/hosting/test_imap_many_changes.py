@@ -18,6 +18,7 @@ from imap_town import PASSWORD, MailTown, mail
 
 from hosting.imap.decoder import Frame
 from hosting.imap.positions import found, missing, runs, surviving
+from hosting.imap.searching import esearch, matching, merging
 from storage.mail.columns import without
 
 _COUNT = 9000
@@ -193,6 +194,60 @@ def test_what_fails_unchangedsince_is_named_by_a_worker(town: MailTown, full: st
     assert writer.works == works + 2
     assert max(writer.steps) <= _LINES
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("search", "answer", "slices"),
+    [
+        ("UID SEARCH RETURN (RELEVANCY COUNT) FUZZY SUBJECT hello", f"COUNT {_COUNT} RELEVANCY (100 ", 9),
+        ("UID SEARCH RETURN (COUNT) MODSEQ 1", f"COUNT {_COUNT} MODSEQ ", 3),
+        ("UID SEARCH RETURN (COUNT) NOT SUBJECT hello", "COUNT 0", 3),
+        ("UID SEARCH RETURN (COUNT) NOT OR UID 1:10 FROM nobody", f"COUNT {_COUNT - 10}", 2),
+        ("UID SEARCH RETURN (SAVE COUNT) NOT UID 3", f"COUNT {_COUNT - 1}", 6),
+        ("UID SEARCH RETURN (COUNT) $ UID 1:9", "COUNT 8", 3),
+    ],
+)
+def test_searches_that_find_very_many_look_at_them_in_slices(
+    town: MailTown, search: str, answer: str, slices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((matching, "_SLICE"), (matching, "_SCORED"), (merging, "_SLICE"), (esearch, "_SLICE")):
+        monkeypatch.setattr(module, name, 4000)
+    searcher = client(town, "CONDSTORE")
+    searcher.do("SELECT full")
+    searcher.do("UID SEARCH RETURN (SAVE) NOT UID 3")
+    lines = searcher.do(search)
+    assert answer in next(line for line in lines if line.startswith("* ESEARCH"))
+    assert searcher.steps.count(0) >= slices
+    searcher.close()
+
+
+def test_a_search_that_is_updated_looks_at_what_others_changed_in_slices(town: MailTown, full: str) -> None:
+    """RFC 5267 §4.3: flags of very many, then very many that arrive, of which some have been changed since."""
+    writer, reader = client(town), client(town)
+    for each in (writer, reader):
+        each.do(f"SELECT {full}")
+    begun = reader.do("UID SEARCH RETURN (UPDATE COUNT) UNKEYWORD updated")
+    assert any(f"COUNT {_COUNT}" in line for line in begun)
+    writer.do("UID STORE 5:8000 +FLAGS.SILENT (updated)")
+    assert _updates(reader.do("NOOP")) == {"REMOVEFROM": set(range(5, 8001)), "ADDTO": set()}
+    assert max(reader.steps) <= _LINES
+    assert reader.steps.count(0) >= 2 * (_COUNT // 2000)
+    writer.do(f"UID COPY 1:6000 {full}")
+    writer.do("UID STORE 7 -FLAGS.SILENT (updated)")
+    added = {7, *(_COUNT + uid for uid in range(1, 5))}
+    assert _updates(reader.do("NOOP")) == {"REMOVEFROM": set(), "ADDTO": added}
+    assert _updates(reader.do("NOOP")) == {"REMOVEFROM": set(), "ADDTO": set()}
+    for each in (writer, reader):
+        each.close()
+
+
+def _updates(lines: list[str]) -> dict[str, set[int]]:
+    told: dict[str, set[int]] = {"ADDTO": set(), "REMOVEFROM": set()}
+    for kind, text in re.findall(r"(ADDTO|REMOVEFROM) \(0 ([\d:,]+)\)", "\n".join(lines)):
+        for part in text.split(","):
+            low, _, high = part.partition(":")
+            told[kind] |= set(range(int(low), int(high or low) + 1))
+    return told
 
 
 @settings(max_examples=60)

@@ -29,7 +29,6 @@ from hosting.imap.searching.ordering import stable
 from hosting.imap.selected import Selected
 from storage.clock import Clock
 from storage.errors import CleanmailError, Unavailable
-from storage.values import UID_MAX
 
 _log = logging.getLogger(__name__)
 CONTEXTS: Final = 20  # of one session
@@ -37,12 +36,15 @@ RESULTS: Final = 500_000  # of all contexts of a session
 SORTED: Final = 50_000  # of one that is sorted: each change is told with its position
 _INLINE = 16  # messages whose texts are looked at in the event loop
 _AT_ONCE = 2000  # messages whose flags, numbers and dates are looked at before others are served
+_NONE: Final = 1 << 64  # above every modseq and UID
 
 
 class Context:
     """One search whose results are kept up to date."""
 
     __slots__ = (
+        "after",
+        "behind",
         "by_uid",
         "correlators",
         "costly",
@@ -63,6 +65,7 @@ class Context:
         by_uid: bool,
         found: Sequence[int],
         order: sorting.Order,
+        sequence: Sequence[int],
         correlators: bytes,
         items: tuple[c.FetchItem, ...],
         examined: int,
@@ -74,15 +77,21 @@ class Context:
         self.key = key
         self.by_uid = by_uid
         self.costly = bool(order) or not of_view(key)
-        self.members = array("I", sorted(found))  # UIDs that match, ascending
+        self.members = array("I", found)  # UIDs that match, ascending
         self.order = order
-        self.sequence = array("I", found) if order else None  # the same in the order asked for
-        self.pending: frozenset[int] = frozenset()  # UIDs that are still to be looked at
+        self.sequence = array("I", sequence) if order else None  # the same in the order asked for
+        self.pending: frozenset[int] = frozenset()  # UIDs that are still to be looked at …
+        self.after = self.behind = _NONE  # … and, of very many, those with higher modseqs, and higher UIDs
 
     @property
     def at_once(self) -> int:
         """How many messages are looked at before others are served."""
         return _INLINE if self.costly else _AT_ONCE
+
+    @property
+    def is_much(self) -> bool:
+        """More waits than is known one by one."""
+        return min(self.after, self.behind) < _NONE
 
     def __len__(self) -> int:
         return len(self.members) * (2 if self.order else 1)
@@ -130,11 +139,15 @@ class Contexts:
         by_uid: bool,
         found: Sequence[int],
         order: sorting.Order = (),
+        sequence: Sequence[int] = (),
         correlators: bytes = b"",
         items: tuple[c.FetchItem, ...] = (),
     ) -> None:
-        """`found`: the UIDs of the results, in order; `items`: to be fetched of new messages that join them."""
-        context = Context(tag, key, by_uid, found, order, correlators, items, self._selected.last_uid)
+        """`found`: the UIDs of the results, ascending; `sequence`: the same in their order, if they have one.
+
+        `items`: to be fetched of new messages that join them.
+        """
+        context = Context(tag, key, by_uid, found, order, sequence, correlators, items, self._selected.last_uid)
         if self._kept:
             self._note_changes()
         else:
@@ -155,17 +168,35 @@ class Contexts:
         """What `updates` left because it is much, in pieces, texts by a worker; to be called after the news."""
         self._note_changes()
         for context in list(self._kept.values()):
-            if len(context.pending) <= context.at_once:
-                continue
-            pending, context.pending = context.pending, frozenset()
-            waiting = yield from blocking(lambda pending=pending: stable(list(pending), int))  # type: ignore[misc]
-            for start in range(0, len(waiting), _AT_ONCE):
-                yield (yield from self._settled(context, waiting[start : start + _AT_ONCE]))
+            if context.is_much:
+                yield from self._settle_all(context)
+            elif len(context.pending) > context.at_once:
+                pending, context.pending = context.pending, frozenset()
+                waiting = yield from blocking(lambda pending=pending: stable(list(pending), int))  # type: ignore[misc]
+                for start in range(0, len(waiting), _AT_ONCE):
+                    positions = self._selected.positions_of(waiting[start : start + _AT_ONCE])
+                    yield (yield from self._settled(context, positions))
         if self._joined:
             try:
                 yield from self._tell_joined()
             except CleanmailError as error:  # the client was told of the messages, and may fetch them itself
                 _log.warning("messages that joined a search could not be read: %s", type(error).__name__)
+
+    def _settle_all(self, context: Context) -> Flow[None]:
+        """Goes through all messages for those that wait."""
+        selected, pending, after, behind = self._selected, context.pending, context.after, context.behind
+        context.pending, context.after, context.behind = frozenset(), _NONE, _NONE
+        for start in range(0, selected.told, _AT_ONCE):
+            mine, current = selected.view_positions(range(start, min(start + _AT_ONCE, selected.told)))
+            uids, modseqs = selected.uids, selected.view.modseqs
+            waiting = [
+                position
+                for position, at in zip(mine, current, strict=True)
+                if modseqs[at] > after or uids[position] > behind or uids[position] in pending
+            ]
+            yield b""  # others are served between slices
+            if waiting:
+                yield (yield from self._settled(context, waiting))
 
     def take_joined(self) -> dict[int, tuple[c.FetchItem, ...]]:
         """By UID what is to be fetched of new messages that joined searches; it counts as told."""
@@ -177,9 +208,9 @@ class Contexts:
         self._note_changes()
         texts = []
         for context in self._kept.values():
-            if 0 < len(context.pending) <= context.at_once:
+            if 0 < len(context.pending) <= context.at_once and not context.is_much:
                 pending, context.pending = context.pending, frozenset()
-                texts.append(_run(self._settled(context, pending)))
+                texts.append(_run(self._settled(context, self._selected.positions_of(pending))))
         return b"".join(texts)
 
     # --- how it is found out ---
@@ -188,27 +219,36 @@ class Contexts:
         """What changed among the messages that the client was told of waits to be looked at."""
         selected, view = self._selected, self._selected.view
         fresh: set[int] = set()
+        after = behind = _NONE
         if view.highest_modseq != self._synced:
             last = min(self._last, selected.last_uid)
-            fresh.update(uid for uid in view.changes_since(self._synced).changed if uid <= last)
+            changed = view.lately_changed(self._synced, _AT_ONCE)
+            if changed is None:
+                after = self._synced
+            else:
+                fresh.update(uid for uid in changed if uid <= last)
             self._synced = view.highest_modseq
         if selected.last_uid > self._last:
             start = bisect_left(selected.uids, self._last + 1, 0, selected.told)
-            fresh.update(selected.uids[start : selected.told])
+            if selected.told - start > _AT_ONCE:
+                behind = self._last
+            else:
+                fresh.update(selected.uids[start : selected.told])
             self._last = selected.last_uid
-        if fresh:
-            shared = frozenset(fresh)
-            for context in self._kept.values():
+        shared = frozenset(fresh)
+        for context in self._kept.values():
+            context.after, context.behind = min(context.after, after), min(context.behind, behind)
+            if shared:
                 context.pending = context.pending | shared if context.pending else shared
 
-    def _settled(self, context: Context, pending: Collection[int]) -> Flow[bytes]:
-        """Decides about messages; the response that tells of it."""
+    def _settled(self, context: Context, pending: Sequence[int]) -> Flow[bytes]:
+        """Decides about messages, by ascending positions; the response that tells of it."""
         selected = self._selected
-        positions, _current = selected.view_positions(selected.positions_of(pending))
+        positions, _current = selected.view_positions(pending)
         try:
             found = set((yield from Matcher(selected, self._clock.now()).find(context.key, positions)))
         except Unavailable:
-            context.pending = context.pending.union(pending)
+            context.pending = context.pending.union([selected.uids[at] for at in positions])
             return b""
         uids = selected.uids
         joining = [uids[at] for at in positions if at in found and not context.has(uids[at])]
@@ -217,7 +257,7 @@ class Contexts:
             for uid in joining:
                 if uid > context.examined:  # not for flags that changed (RFC 5465 §7)
                     self._joined[uid] = tuple(dict.fromkeys((*self._joined.get(uid, ()), *context.items)))
-        context.examined = max(context.examined, max(pending, default=0))
+        context.examined = max(context.examined, uids[pending[-1]] if pending else 0)
         if context.order and joining:
             parts = self._told(context, [], parting)
             try:
@@ -332,48 +372,6 @@ def _part(members: array[int], parting: Sequence[int], gone: Collection[int]) ->
     """Takes ascending UIDs out, `gone` as a set."""
     low, high = bisect_left(members, parting[0]), bisect_right(members, parting[-1])
     members[low:high] = array("I", [uid for uid in members[low:high] if uid not in gone])
-
-
-def fixed(key: sc.Key, selected: Selected) -> sc.Key:
-    """The key with the messages that its numbers mean now (RFC 5267 §4.3); UIDs may go on to what arrives."""
-    match key:
-        case sc.NumbersKey(numbers, by_uid):
-            if by_uid and not numbers.saved:
-                return sc.NumbersKey(c.SequenceSet(_open(numbers.ranges, selected.last_uid)), True)
-            uids = [selected.uids[at] for at in selected.positions(numbers, by_uid, lenient=True)]
-            return sc.NumbersKey(c.SequenceSet(_ranges(uids)), by_uid=True) if uids else sc.NotKey(sc.AllKeys())
-        case sc.AllKeys(keys):
-            return sc.AllKeys(tuple(fixed(one, selected) for one in keys))
-        case sc.NotKey(inner):
-            return sc.NotKey(fixed(inner, selected))
-        case sc.EitherKey(left, right):
-            return sc.EitherKey(fixed(left, selected), fixed(right, selected))
-        case sc.FuzzyKey(inner):
-            return sc.FuzzyKey(fixed(inner, selected))
-    return key
-
-
-def _open(ranges: Iterable[tuple[int, int]], last: int) -> tuple[tuple[int, int], ...]:
-    """ "5:*" has no end; "*" alone is the last message of now."""
-    opened = []
-    for low, high in ranges:
-        if low == high == c.STAR:
-            opened.append((max(1, last), max(1, last)))
-        elif c.STAR in (low, high):
-            opened.append((min(low or high, last or UID_MAX), UID_MAX))
-        else:
-            opened.append((low, high))
-    return tuple(opened)
-
-
-def _ranges(uids: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
-    for uid in uids:
-        if found and found[-1][1] == uid - 1:
-            found[-1] = (found[-1][0], uid)
-        else:
-            found.append((uid, uid))
-    return tuple(found)
 
 
 def _run(flow: Flow[bytes]) -> bytes:

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from hosting.imap.effects import Flow
+from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import quoted
+from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.search_commands import Partial
 from hosting.imap.selected import Selected
 from storage.mail.answers import CHUNK, decimals
 
 _SLICE = 10_000  # numbers that are written before others are served
+_LOOKED_AT = 4000  # messages that are looked at before others are served
 _FEW = 100  # numbers that are not worth another way of writing them
 _SOME = 20  # chunks that are written before others are served
 _SILENT = frozenset({"SAVE"})  # with nothing else, no response is sent (RFC 5182 §2.1)
@@ -133,23 +135,40 @@ def window(results: Sequence[int], partial: Partial) -> Sequence[int]:
     return results[max(0, count + first) : max(0, count + last + 1)]
 
 
-def to_save(results: Results, returned: frozenset[str], partial: Partial | None) -> Sequence[int]:
+def to_save(results: Results, returned: frozenset[str], partial: Partial | None) -> Flow[Sequence[int]]:
     """The positions that "$" names afterwards (RFC 5182 §2.1, RFC 9394 §3.2)."""
     found, order = results.found, results.order
     if not found or returned & {"ALL", "COUNT"} or not (returned & {"MIN", "MAX"} or partial):
         return found
-    kept = set(window(order, partial)) if partial else set()
-    if "MIN" in returned:
-        kept.add(order[0])
-    if "MAX" in returned:
-        kept.add(order[-1])
-    return sorted(kept)
+    ends = [order[0]] * ("MIN" in returned) + [order[-1]] * ("MAX" in returned)
+    part = window(order, partial) if partial else ()
+    if len(part) <= _SLICE:
+        return sorted({*part, *ends})
+    return (yield from blocking(lambda: stable(list({*part, *ends}), int)))
 
 
-def highest_modseq(selected: Selected, positions: Sequence[int]) -> int:
-    _mine, current = selected.view_positions(positions)
-    modseqs = selected.view.modseqs
-    return max((modseqs[at] for at in current), default=0)
+def saved(results: Results, returned: frozenset[str], partial: Partial | None) -> Flow[array[int]]:
+    """What "$" is afterwards: their UIDs."""
+    positions = yield from to_save(results, returned, partial)
+    uids = yield from named(results.selected, positions, by_uid=True)
+    return uids if isinstance(uids, array) else array("I", uids)
+
+
+def highest_modseq(selected: Selected, positions: Sequence[int]) -> Flow[int]:
+    highest = 0
+    for start in range(0, len(positions), _LOOKED_AT):
+        _mine, current = selected.view_positions(positions[start : start + _LOOKED_AT])
+        highest = max(highest, max(map(selected.view.modseqs.__getitem__, current), default=0))
+        yield b""  # others are served between slices
+    return highest
+
+
+def _relevancies(positions: Sequence[int], scores: Mapping[int, int]) -> Flow[bytes]:
+    numbers = array("B")
+    for start in range(0, len(positions), _LOOKED_AT):
+        numbers.extend([scores.get(at, 100) for at in positions[start : start + _LOOKED_AT]])
+        yield b""  # others are served between slices
+    return (yield from listed(numbers))[1:]
 
 
 def response(
@@ -179,8 +198,9 @@ def response(
     if "COUNT" in returned:
         words.append(b"COUNT %d" % len(all_names))
     if results.with_modseq and results.found:
-        highest = highest_modseq(results.selected, to_save(results, returned, partial))
+        examined = yield from to_save(results, returned, partial)
+        highest = yield from highest_modseq(results.selected, examined)
         words.append(b"MODSEQ %d" % highest)
     if "RELEVANCY" in returned and told:
-        words.append(b"RELEVANCY (%b)" % b" ".join([b"%d" % results.scores.get(at, 100) for at in told]))
+        words.append(b"RELEVANCY (%b)" % (yield from _relevancies(told, results.scores)))
     return b" ".join(words) + b"\r\n"

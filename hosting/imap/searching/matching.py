@@ -11,16 +11,17 @@ Standards: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (RECENT), RFC 5032 (WITHIN), RFC 6
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Final
 
 from hosting.imap import commands as c
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.locating import located
 from hosting.imap.searching import dates, relevance
 from hosting.imap.searching import search_commands as sc
 from hosting.imap.searching.by_position import Column, marked, values_of
+from hosting.imap.searching.merging import common, either, within, without
 from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.savedate import find as saved_then
@@ -33,6 +34,7 @@ from storage.mail.trigrams import TRIGRAM
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
 _MANY = 50_000  # messages whose texts are looked for by a worker from the first step on
 _SLICE = 16_000  # positions that a cheap key looks at before others are served
+_SCORED = 4000  # positions whose scores are noted before others are served
 _SHORT: Final = frozenset({"subject", "from", "to", "cc", "bcc"})
 _LASTING: Final = (sc.TextKey, sc.DateKey, sc.SizeKey)  # a message answers them the same way for ever
 _BY_ID: Final = "positions by message id"  # an order that is remembered
@@ -73,6 +75,22 @@ def uses_columns(key: sc.Key) -> bool:
     return isinstance(key, _OF_COLUMNS)
 
 
+def saved_sets(key: sc.Key) -> Iterator[tuple[c.SequenceSet, bool]]:
+    """The sets of messages below it that are "$"."""
+    match key:
+        case sc.NumbersKey(numbers, by_uid):
+            if numbers.saved:
+                yield numbers, by_uid
+        case sc.AllKeys(keys):
+            for one in keys:
+                yield from saved_sets(one)
+        case sc.NotKey(inner):
+            yield from saved_sets(inner)
+        case sc.EitherKey(left, right):
+            yield from saved_sets(left)
+            yield from saved_sets(right)
+
+
 class Matcher:
     """One search over a mailbox. `now` is the time for YOUNGER and OLDER; `scoring` fills `scores` for FUZZY keys."""
 
@@ -84,16 +102,16 @@ class Matcher:
         self._now = int(now)
         self._progress = progress
         self._scoring = scoring
-        self._scores: dict[int, list[int]] = {}
+        self._scores = relevance.Scores(selected.told if scoring else 0)
         self._sets: dict[tuple[c.SequenceSet, bool], Sequence[int]] = {}
 
     def _values(self, column: Sequence[int]) -> Column:
         return values_of(self._selected, column)
 
     @property
-    def scores(self) -> dict[int, int]:
+    def scores(self) -> Mapping[int, int]:
         """How well positions match what was asked for loosely, from 1 to 100 (RFC 6203 §4)."""
-        return {at: sum(each) // len(each) for at, each in self._scores.items()}
+        return self._scores
 
     def find(self, key: sc.Key, among: Sequence[int] | None = None) -> Flow[Sequence[int]]:
         """Ascending positions of the messages that match, of all or of some (ascending, too)."""
@@ -137,9 +155,9 @@ class Matcher:
             if known:
                 found = joined(known.positions, found)
             if selected.stale or self._view.columns() is not columns:  # messages have left meanwhile
-                return _common(among, found)
+                return (yield from common(among, found))
             known = columns.answers.put(asked, told, found)
-        return _common(among, known.positions)  # of more messages than were told of, maybe
+        return (yield from common(among, known.positions))  # of more messages than were told of, maybe
 
     def _asked(self, key: sc.Key) -> Hashable:
         """What an answer is remembered by."""
@@ -164,6 +182,7 @@ class Matcher:
                 among = yield from self._narrow(one, among)
             return among
         if of_view(key):
+            yield from self._sets_ready(key)
             size = _SLICE // 4 if self._selected.stale else _SLICE  # positions are looked up one by one then
             if len(among) <= size:
                 return self._cheap(key, among)
@@ -174,16 +193,13 @@ class Matcher:
             return among if len(kept) == len(among) else kept
         match key:
             case sc.NotKey(inner):
-                found = set((yield from self._narrow(inner, among)))
-                yield b""
-                return [at for at in among if at not in found]
+                return (yield from without(among, (yield from self._narrow(inner, among))))
             case sc.EitherKey():
                 left, right = sorted((key.left, key.right), key=lambda each: self._price(each, len(among)))
-                first = set((yield from self._narrow(left, among)))
-                rest = [at for at in among if at not in first]
-                second = set((yield from self._narrow(right, rest)))
-                yield b""
-                return [at for at in among if at in first or at in second]
+                first = yield from self._narrow(left, among)
+                rest = yield from without(among, first)
+                second = yield from self._narrow(right, rest)
+                return (yield from either(among, first, second))
             case sc.FuzzyKey(inner):
                 return (yield from self._fuzzy(inner, among))
             case sc.TextKey():
@@ -203,17 +219,24 @@ class Matcher:
         looked_at = False
         for text in relevance.texts(key):
             looked_at = True
-            best: dict[int, int] = {}
+            best = bytearray(self._selected.told)
             near = found
             for closer, score in relevance.levels(text):
                 near = yield from self._narrow(closer, near)
-                best.update(dict.fromkeys(near, score))
-            for at, score in best.items():
-                self._scores.setdefault(at, []).append(score)
+                for start in range(0, len(near), _SCORED):
+                    for at in near[start : start + _SCORED]:
+                        best[at] = score
+                    yield b""  # others are served between slices
+            yield from self._score(found, best.__getitem__)
         if not looked_at:
-            for at in found:
-                self._scores.setdefault(at, []).append(relevance.EXACT)
+            yield from self._score(found, lambda _: relevance.EXACT)
         return found
+
+    def _score(self, found: Sequence[int], score: Callable[[int], int]) -> Flow[None]:
+        for start in range(0, len(found), _SCORED):
+            part = found[start : start + _SCORED]
+            self._scores.add(part, map(score, part))
+            yield b""  # others are served between slices
 
     def _cheap(self, key: sc.Key, among: Sequence[int]) -> Sequence[int]:
         """For keys that the view alone decides."""
@@ -249,7 +272,7 @@ class Matcher:
                     return [at for at in among if not is_recent(uids[at])]
                 return [at for at in among if is_recent(uids[at]) and (kind == "RECENT" or not flags[at] & 1)]
             case sc.NumbersKey(numbers, by_uid):
-                return _common(among, self._positions(numbers, by_uid))
+                return within(among, self._positions(numbers, by_uid))
             case sc.ModSeqKey(modseq):
                 modseqs = self._values(view.modseqs)
                 return [at for at in among if modseqs[at] >= modseq]
@@ -264,6 +287,12 @@ class Matcher:
                 arrived, since = self._values(view.columns().internal_dates), self._now - seconds
                 return [at for at in among if (arrived[at] >= since) is younger]
         raise TypeError(type(key).__name__)
+
+    def _sets_ready(self, key: sc.Key) -> Flow[None]:
+        """Finds out what "$" means of very many messages."""
+        for numbers, by_uid in saved_sets(key) if len(self._selected.saved) > _SLICE else ():
+            if (numbers, by_uid) not in self._sets:
+                self._sets[numbers, by_uid] = yield from located(self._selected, numbers, by_uid, lenient=True)
 
     def _positions(self, numbers: c.SequenceSet, by_uid: bool) -> Sequence[int]:
         """What a set means, found out once for all slices."""
@@ -321,24 +350,13 @@ class Matcher:
         messages, mailbox_id, uids = self._selected.account.messages, self._selected.mailbox_id, self._selected.uids
         column = "thread_id" if key.thread else "email_id"
 
-        def work() -> set[int]:
+        def work() -> array[int]:
             rows = messages.fetch_rows(mailbox_id, uids[among[0]], uids[among[-1]], ("uid", column))
-            return {uid for uid, name in rows if name == key.id}
+            return array("I", [uid for uid, name in rows if name == key.id])
 
         found = yield from blocking(work)
-        return [at for at in among if uids[at] in found]
-
-
-def _common(among: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
-    """What two ascending sequences have in common."""
-    if not among or positions is among:
-        return among
-    if isinstance(positions, range):
-        if positions.start <= among[0] and among[-1] < positions.stop:
-            return among
-        return [at for at in among if at in positions]
-    part = slice(bisect_left(positions, among[0]), bisect_right(positions, among[-1]))
-    if isinstance(among, range):
-        return positions if part == slice(0, len(positions)) else positions[part]
-    wanted = set(positions[part])
-    return [at for at in among if at in wanted]
+        positions = array("I")
+        for start in range(0, len(found), _SLICE // 4):
+            positions.extend(self._selected.positions_of(found[start : start + _SLICE // 4]))
+            yield b""  # others are served between slices
+        return (yield from common(among, positions))

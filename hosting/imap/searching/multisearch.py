@@ -10,7 +10,6 @@ Standards: RFC 7377; RFC 5465 §6 (which mailboxes a source means), RFC 5530 (LI
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -20,8 +19,8 @@ from hosting.imap.place import Place
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.searching import esearch, filters, search
 from hosting.imap.searching import search_commands as sc
-from hosting.imap.searching.contexts import fixed
 from hosting.imap.searching.esearch import Results
+from hosting.imap.searching.fixing import fixed
 from hosting.imap.searching.matching import Matcher
 from hosting.imap.searching.progress import Progress
 from hosting.imap.selected import Selected
@@ -107,17 +106,17 @@ def _of_selected(
 ) -> Flow[None]:
     """What stays behind of a search of the selected mailbox: "$" and a context."""
     selected = results.selected
-    uids, returned = selected.uids, wanted.returned or frozenset()
-    kept = fixed(key, selected) if "UPDATE" in returned else key  # before SAVE gives "$" another meaning
+    returned = wanted.returned or frozenset()
+    kept = (yield from fixed(key, selected)) if "UPDATE" in returned else key  # before SAVE gives "$" another meaning
     if "SAVE" in returned:
-        selected.saved = array("I", [uids[at] for at in esearch.to_save(results, returned, wanted.partial)])
+        selected.saved = yield from esearch.saved(results, returned, wanted.partial)
     if "UPDATE" in returned:
         contexts = search.contexts_of(session)
         refusal = contexts.refuses(len(results.found), is_sorted=False)
         if refusal:
             yield search.no_update(tag, refusal)
         else:
-            found = [uids[at] for at in results.found]
+            found = yield from esearch.named(selected, results.found, by_uid=True)
             contexts.add(tag, kept, True, found, correlators=correlators, items=wanted.items)
             session.contexts = contexts
 

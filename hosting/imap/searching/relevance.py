@@ -9,7 +9,8 @@ Standards: RFC 6203.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,35 @@ _WORDS_MAX = 20
 _WHOLE_WORD = 5  # characters up to which a word is not shortened
 BEGINNINGS, WORDS, PHRASE, SUBJECT = 25, 60, 90, 100  # scores
 EXACT: Final = 100  # of a key without text
+
+
+class Scores(Mapping[int, int]):
+    """How well positions match what was asked for loosely, from 1 to 100: the mean of what each text scored."""
+
+    __slots__ = ("_counts", "_sums")
+
+    def __init__(self, count: int) -> None:
+        """Of so many positions: arrays, since a large dictionary grows in steps that others would wait for."""
+        self._sums, self._counts = array("I", bytes(4 * count)), array("I", bytes(4 * count))
+
+    def add(self, positions: Iterable[int], scores: Iterable[int]) -> None:
+        """What one text scored."""
+        sums, counts = self._sums, self._counts
+        for at, score in zip(positions, scores, strict=True):
+            sums[at] += score
+            counts[at] += 1
+
+    def __getitem__(self, at: int) -> int:
+        count = self._counts[at]
+        if not count:
+            raise KeyError(at)
+        return self._sums[at] // count
+
+    def __iter__(self) -> Iterator[int]:
+        return (at for at, count in enumerate(self._counts) if count)
+
+    def __len__(self) -> int:
+        return len(self._counts) - self._counts.count(0)
 
 
 def loosened(key: Key) -> Key:

@@ -18,8 +18,9 @@ from hosting.imap.news import newcomers
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.searching import esearch, filters, sorting
 from hosting.imap.searching import search_commands as sc
-from hosting.imap.searching.contexts import Contexts, fixed
+from hosting.imap.searching.contexts import Contexts
 from hosting.imap.searching.esearch import Results
+from hosting.imap.searching.fixing import fixed
 from hosting.imap.searching.matching import Matcher
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.search_grammar import CHARSETS_TOLD
@@ -100,7 +101,7 @@ def _looked_for(
     placed: Sequence[int] = found
     if order:
         placed = yield from sorting.ordered(selected, order, found, scores, progress)
-    kept = fixed(key, selected) if "UPDATE" in returned else key
+    kept = (yield from fixed(key, selected)) if "UPDATE" in returned else key
     return kept, Results(selected, found, placed, command.by_uid, with_modseq, scores)
 
 
@@ -110,10 +111,10 @@ def _extended(
     """The answer to RETURN (…), and what stays behind of it: "$" and a context."""
     selected = session.mailbox
     if "SAVE" in returned:
-        selected.saved = array("I", [selected.uids[at] for at in esearch.to_save(results, returned, command.partial)])
+        selected.saved = yield from esearch.saved(results, returned, command.partial)
     yield (yield from esearch.response(tag, results, returned, command.partial))
     if "UPDATE" in returned:
-        refusal = _keep_up_to_date(session, tag, command, key, results)
+        refusal = yield from _keep_up_to_date(session, tag, command, key, results)
         if refusal:
             yield no_update(tag, refusal)
 
@@ -123,7 +124,9 @@ def no_update(tag: bytes, why: str) -> bytes:
     return b"* NO [NOUPDATE %b] %b\r\n" % (quoted(tag), why.encode("ascii"))
 
 
-def _keep_up_to_date(session: Session, tag: bytes, command: sc.Search | sc.Sort, key: sc.Key, results: Results) -> str:
+def _keep_up_to_date(
+    session: Session, tag: bytes, command: sc.Search | sc.Sort, key: sc.Key, results: Results
+) -> Flow[str]:
     """Why the search is not kept up to date; empty: it is (RFC 5267 §4.3.1)."""
     selected = session.mailbox
     order = command.order if isinstance(command, sc.Sort) else _NO_ORDER
@@ -132,8 +135,9 @@ def _keep_up_to_date(session: Session, tag: bytes, command: sc.Search | sc.Sort,
     contexts = contexts_of(session)
     refusal = contexts.refuses(len(results.found), is_sorted=bool(order))
     if not refusal:
-        uids = [selected.uids[at] for at in results.order]
-        contexts.add(tag, key, command.by_uid, uids, order, items=command.items)
+        found = yield from esearch.named(selected, results.found, by_uid=True)
+        sequence = (yield from esearch.named(selected, results.order, by_uid=True)) if order else ()
+        contexts.add(tag, key, command.by_uid, found, order, sequence=sequence, items=command.items)
         session.contexts = contexts
     return refusal
 
@@ -185,7 +189,7 @@ def _response(word: bytes, results: Results) -> Flow[bytes]:
     else:
         text = yield from esearch.listed((yield from esearch.named(selected, order, results.by_uid)))
     if text and results.with_modseq:  # RFC 7162 §3.1.5 and §3.1.9
-        text += b" (MODSEQ %d)" % esearch.highest_modseq(results.selected, results.found)
+        text += b" (MODSEQ %d)" % (yield from esearch.highest_modseq(results.selected, results.found))
     return b"* %b%b\r\n" % (word, text)
 
 
