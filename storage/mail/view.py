@@ -141,13 +141,14 @@ class MailboxView:
             self.save_snapshot()
         return True
 
-    def take_own(self, modseq: int) -> bool:
+    def take_own(self, modseq: int, most: int = _PENDING_MAX) -> bool:
         """Take in what this process wrote, without looking at the database; False if that does not reach `modseq`.
 
         Of works that shared a commit each tells its own change, in any order: what stands before it may be missing yet.
         """
-        deltas: list[Delta] = []
-        while (delta := self._pending.pop(self.highest_modseq + 1 + len(deltas), None)) is not None:
+        deltas: list[Delta] = []  # of at most so many transactions
+        pending, first = self._pending, self.highest_modseq + 1
+        while len(deltas) < most and (delta := pending.pop(first + len(deltas), None)) is not None:
             deltas.append(delta)
         if deltas:
             self._take_all(deltas)

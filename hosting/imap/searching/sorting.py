@@ -8,6 +8,7 @@ Standards: RFC 5256 §2.2 and §3 (keys), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -109,16 +110,16 @@ def values(
     view = selected.view
     yield from _columns_ready(selected)
     attribute = {"ARRIVAL": "internal_dates", "DATE": "sent_dates", "SIZE": "sizes"}[key]
-    column: Sequence[int] = getattr(view.columns(), attribute)
+    column: array[int] = getattr(view.columns(), attribute)
     if not selected.stale:
         return column.__getitem__
-    numbers: dict[int, int] = {}
+    numbers = array(column.typecode, bytes(column.itemsize * selected.told))
     for start in range(0, len(found), _LOOKED_AT // 4):
         part = found[start : start + _LOOKED_AT // 4]
-        numbers.update(dict.fromkeys(part, 0))
         mine, current = selected.view_positions(part)
         column = getattr(view.columns(), attribute)  # messages may go meanwhile, and the columns be others
-        numbers.update((position, column[at]) for position, at in zip(mine, current, strict=True))
+        for position, at in zip(mine, current, strict=True):
+            numbers[position] = column[at]
         yield b""  # others are served between slices
     return numbers.__getitem__
 

@@ -9,11 +9,14 @@ RFC 9585 (INPROGRESS, between slices of what is written anew).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from hosting.imap import places
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
-from hosting.imap.positions import runs
+from hosting.imap.locating import located, uids_at
 from hosting.imap.replies import Refused
 from hosting.imap.searching.progress import Progress
 from hosting.imap.session import Session
@@ -21,9 +24,14 @@ from hosting.imap.sharing import rights
 from storage.errors import NotFound, NotPermitted, OverQuota
 from storage.mail.ledger import READ_ONLY
 from storage.mail.messages import Copied, Crossing
-from storage.values import UidSet
 
-_FEW = 1000  # pairs of UIDs that are written in the event loop
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What was copied, without each pair of UIDs: the event loop would be long in letting go of very many."""
+
+    code: bytes  # COPYUID
+    arrived: Collection[int]  # in the selected mailbox, if that is the target
 
 
 def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
@@ -40,31 +48,30 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
     target = place.mailbox
     if target.read_only:
         raise NotPermitted(READ_ONLY)
-    positions = selected.positions(command.numbers, command.by_uid)
-    uids = UidSet.of_ranges(runs(selected.uids, positions))
+    positions = yield from located(selected, command.numbers, command.by_uid)
+    uids = yield from uids_at(selected, positions)
     if not uids:
         return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
     only, here = rights.flag_mask(place.rights), account.messages
+    into_itself = place.account is account and target.id == selected.mailbox_id
     if place.account is not account or only != -1:
         if session.user.full:
             raise OverQuota("All accounts of the contract together are above its storage.")
         there = place.account.messages
         crossing = here.crossing(there, selected.mailbox_id, uids, target.id, only=only, move=command.move)
         progress = Progress(session.services.clock, tag)
-        copied = yield from _written_anew(crossing, len(positions), progress)
+        put = yield from _written_anew(crossing, len(positions), progress)
     else:
         transfer = here.move if command.move else here.copy
-        copied = yield from blocking(lambda: transfer(selected.mailbox_id, uids, target.id))
-    if not copied.pairs:
+        put = yield from blocking(lambda: _put(transfer(selected.mailbox_id, uids, target.id), into_itself))
+    if put is None:
         if command.by_uid:
             return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "The messages are no longer there.")
     yield from selected.refreshing()
-    if place.account is account and target.id == selected.mailbox_id:
-        session.brings(frozenset(uid for _source, uid in copied.pairs))
-    code = b""
-    if "r" in place.rights:  # RFC 4315 §3: who may not open it is not told its UIDs
-        code = _copyuid(copied) if len(copied.pairs) <= _FEW else (yield from blocking(lambda: _copyuid(copied)))
+    if into_itself:
+        session.brings(put.arrived)
+    code = put.code if "r" in place.rights else b""  # RFC 4315 §3: who may not open it is not told its UIDs
     if not command.move:
         return code + b"Copied."
     # RFC 6851 §3.3: COPYUID comes before the EXPUNGEs, which MOVE may send also by number.
@@ -75,15 +82,22 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
     return b"Moved."
 
 
-def _written_anew(crossing: Crossing, count: int, progress: Progress) -> Flow[Copied]:
+def _written_anew(crossing: Crossing, count: int, progress: Progress) -> Flow[Put | None]:
     """In slices between which others are served. When the client leaves meanwhile, nothing was copied."""
     try:
         while (yield from blocking(crossing.go_on)):
             yield progress.told(crossing.done, count)
-        return (yield from blocking(crossing.commit))
+        return (yield from blocking(lambda: _put(crossing.commit(), into_itself=False)))
     except BaseException:
         crossing.abandon()
         raise
+
+
+def _put(copied: Copied, into_itself: bool) -> Put | None:
+    """None: no message was there any more."""
+    if not copied.pairs:
+        return None
+    return Put(_copyuid(copied), frozenset(uid for _source, uid in copied.pairs) if into_itself else ())
 
 
 def _copyuid(copied: Copied) -> bytes:

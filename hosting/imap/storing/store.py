@@ -28,6 +28,7 @@ from storage.values import UidSet
 
 _AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
 _SLICE = 1000  # responses between two looks at other connections
+_TRANSACTIONS = 50  # … and that the view takes in
 _NONE = UidSet()
 
 
@@ -133,10 +134,23 @@ def change_flags(
             stored = yield from blocking(work)
     else:
         stored = yield from blocking(work)
-    if not (stored.uids and selected.view.take_own(stored.modseq)):
+    if not (yield from _taken_in(selected.view, stored)):
         yield from caught_up(selected.view)
     selected.absorb(() if silent and selected.others_wrote(stored.modseqs) else stored.modseqs)
     return stored
+
+
+def _taken_in(view: MailboxView, stored: Changed) -> Flow[bool]:
+    """Whether the view has the change by what this process knows of it."""
+    if not stored.uids:
+        return False
+    before = -1
+    while not view.take_own(stored.modseq, _TRANSACTIONS):
+        if view.highest_modseq == before:
+            return False
+        before = view.highest_modseq
+        yield b""  # others are served between slices
+    return True
 
 
 def _is_so_already(view: MailboxView, uids: UidSet, keep: int, bits: int) -> Flow[bool]:
