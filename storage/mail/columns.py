@@ -39,6 +39,18 @@ class Columns:
         """Without the messages at ascending positions."""
         return Columns(self.answers.among, [without(values, positions) for values in self.arrays])
 
+    def copied(self) -> Columns:
+        """On another thread than that of the view, which may add to them meanwhile; without the answers."""
+        count = min(map(len, self.arrays))
+        return Columns(self.answers.among, [values[:count] for values in self.arrays])
+
+    def followed_by(self, longer: Columns) -> Columns:
+        """These, with what `longer` has behind them."""
+        known = len(self)
+        for kept, read in zip(self.arrays, longer.arrays, strict=True):
+            kept.extend(read[known:])
+        return self
+
     def extend(self, rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> None:
         """Read what is missing for `uids`. A message that is gone meanwhile has zeros."""
         while len(self) < len(uids):

@@ -360,14 +360,13 @@ class MailboxView:
 
     def columns(self) -> Columns:
         """Aligned with `uids`; what is missing is read now."""
-        columns = self._columns
+        columns, prepared = self._columns, self._prepared
+        if prepared is not None:
+            self._prepared = None
+            if prepared[0] == self.generation:
+                columns = self._columns = prepared[1] if columns is None else columns.followed_by(prepared[1])
         if columns is None:
-            prepared = self._prepared
-            if prepared is not None and prepared[0] == self.generation:
-                columns = prepared[1]
-            else:
-                columns = from_snapshot(self._rows, self.mailbox_id, self.uids)
-            self._columns, self._prepared = columns, None
+            columns = self._columns = from_snapshot(self._rows, self.mailbox_id, self.uids)
         if len(columns) < len(self.uids):
             missing = len(self.uids) - len(columns)
             columns.extend(self._rows, self.mailbox_id, self.uids)
@@ -388,7 +387,8 @@ class MailboxView:
     def prepare_columns(self) -> None:
         """Read them on another thread, so that `columns` need not."""
         generation, uids = self.generation, self.uids[:]
-        columns = from_snapshot(self._rows, self.mailbox_id, uids)
+        known = self._columns
+        columns = from_snapshot(self._rows, self.mailbox_id, uids) if known is None else known.copied()
         columns.extend(self._rows, self.mailbox_id, uids)
         self._prepared = generation, columns
 

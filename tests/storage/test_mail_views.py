@@ -13,7 +13,7 @@ from accounts import AccountPlace
 from storage.errors import Gone
 from storage.mail import view_rows
 from storage.mail.account import Account
-from storage.mail.columns import first_without, without
+from storage.mail.columns import Columns, first_without, without
 from storage.mail.messages import NewMessage
 from storage.mail.snapshots import ROWS, pack, unpack
 from storage.mail.tombstones import Tombstones
@@ -226,6 +226,25 @@ def test_bringing_a_view_up_to_date_reads_what_changed_only(account: Account, in
         with account.database.reading() as connection:
             plan = connection.driver.execute("EXPLAIN QUERY PLAN " + statement.sql, (7, inbox, 5)).fetchall()
         assert "membership_by_modseq (account_id=? AND mailbox_id=? AND modseq>?)" in plan[0][3]
+
+
+def test_columns_of_what_arrived_are_read_ahead_and_what_was_remembered_stays(
+    account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(account, inbox, 5)
+    view = account.views.load(inbox)
+    columns = view.columns()
+    columns.answers.put("asked", 5, range(2))
+    fill(account, inbox, 7)
+    view.refresh()
+    assert view.columns_missing == 7
+    view.prepare_columns()
+    with monkeypatch.context() as patched:
+        patched.delattr(Columns, "extend")  # nothing is read any more
+        assert view.columns() is columns
+    assert columns.answers.get("asked") is not None
+    assert {len(values) for values in columns.arrays} == {12}
+    assert list(columns.message_ids) == sorted(set(columns.message_ids))
 
 
 def test_own_changes_are_taken_in_without_the_database(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
