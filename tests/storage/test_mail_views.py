@@ -264,6 +264,15 @@ def test_own_changes_are_taken_in_without_the_database(place: AccountPlace, acco
     assert list(view.flags) == [SEEN, SEEN, SEEN, 0, 0]
 
 
+def test_own_changes_are_taken_in_a_few_at_a_time(account: Account, inbox: MailboxId) -> None:
+    fill(account, inbox, 5)
+    view = account.views.load(inbox)
+    last = [account.messages.store(inbox, UidSet.of([uid]), "add", SEEN).modseq for uid in range(1, 6)][-1]
+    assert [view.take_own(last, 2) for _ in range(3)] == [False, False, True]
+    assert list(view.flags) == [SEEN] * 5
+    assert view.highest_modseq == last
+
+
 def test_own_changes_with_anothers_between_them_are_not_taken_for_all(
     place: AccountPlace, account: Account, inbox: MailboxId
 ) -> None:
