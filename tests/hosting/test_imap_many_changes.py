@@ -177,6 +177,24 @@ def test_store_of_what_a_search_saved_and_of_what_is_gone_looks_at_it_in_slices(
         each.close()
 
 
+def test_setting_again_what_all_have_is_looked_at_in_slices_and_writes_nothing(town: MailTown, full: str) -> None:
+    writer = client(town)
+    writer.do(f"SELECT {full}")
+    writer.do("UID STORE 1:* FLAGS.SILENT ()")
+    writer.do("UID STORE 5:8004 +FLAGS.SILENT (\\Flagged)")
+    view, works = writer.session.mailbox.view, writer.works
+    modseq = view.highest_modseq
+    for numbers, change in (("5:8004", "+FLAGS.SILENT (\\Flagged)"), ("1:4,8005:*", "-FLAGS.SILENT (\\Flagged)")):
+        assert writer.do(f"UID STORE {numbers} {change}") == ["x OK Stored."]
+    assert (view.highest_modseq, writer.works) == (modseq, works)
+    writer.do("UID STORE 5:8004 +FLAGS.SILENT (\\Flagged)")
+    assert writer.steps.count(0) >= 2  # places at which others may go first
+    writer.do("UID STORE 5:* +FLAGS.SILENT (\\Flagged)")  # the last of them have not got it yet
+    assert view.highest_modseq == modseq + 1
+    assert writer.works > works
+    writer.close()
+
+
 @pytest.mark.parametrize("by_uid", ["", "UID "])
 def test_what_fails_unchangedsince_is_named_by_a_worker(town: MailTown, full: str, by_uid: str) -> None:
     """RFC 7162 §3.1.3 (MODIFIED)."""

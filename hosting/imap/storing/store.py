@@ -6,6 +6,7 @@ Standards: RFC 9051 §6.4.6, RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED), RFC 21
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from storage.values import UidSet
 
 _AT_ONCE = 100  # messages that are changed in the event loop, if nobody else is writing
 _SLICE = 1000  # responses between two looks at other connections
+_LOOKED_AT = 4000  # messages whose flags are compared with what is asked for, in between
 _TRANSACTIONS = 50  # … and that the view takes in
 _NONE = UidSet()
 
@@ -118,7 +120,7 @@ def change_flags(
         if not rights.is_storable(selected.rights, how, flags.system, flags.keywords):
             raise NotPermitted("The owner of the mailbox does not let you change these flags.")
         flags = Flags(*rights.permitted(selected.rights, flags.system, flags.keywords))
-    may_be_so = unchanged_since is None and not flags.keywords and len(uids) <= _AT_ONCE
+    may_be_so = unchanged_since is None and not flags.keywords
     if may_be_so and (yield from _is_so_already(selected.view, uids, *masks(how, flags.system, only))):
         selected.absorb()
         return _NOTHING
@@ -156,12 +158,35 @@ def _taken_in(view: MailboxView, stored: Changed) -> Flow[bool]:
 def _is_so_already(view: MailboxView, uids: UidSet, keep: int, bits: int) -> Flow[bool]:
     """Whether nothing is to be written: the view says so, and says so still when it is up to date.
 
-    Clients set again what they set before: that costs a look into memory, and no writer's lock.
+    Clients set again what they set before: that costs a look into memory, and no writer's lock. Of very many messages
+    each is so at its moment of the command, between others' changes.
     """
-    if view.would_change(uids, keep, bits):
+    if not (yield from _is_so(view, uids, keep, bits)):
         return False
+    modseq = view.highest_modseq
     yield from caught_up(view)
-    return not view.would_change(uids, keep, bits)
+    return view.highest_modseq == modseq or (yield from _is_so(view, uids, keep, bits))
+
+
+def _is_so(view: MailboxView, uids: UidSet, keep: int, bits: int) -> Flow[bool]:
+    if len(uids) <= _AT_ONCE:
+        return not view.would_change(uids, keep, bits)
+    looks = 0
+    for low, last in uids.ranges:
+        first = low
+        while True:
+            mine = view.uids  # others' expunges may have changed it since the last slice
+            at = bisect_left(mine, first)
+            end = min(bisect_right(mine, last, at), at + _LOOKED_AT)
+            if at < end and view.would_change(UidSet(((first, mine[end - 1]),)), keep, bits):
+                return False
+            looks += 1
+            if end - at == _LOOKED_AT or looks % _SLICE == 0:
+                yield b""  # others are served between slices
+            if end - at < _LOOKED_AT:
+                break
+            first = mine[end - 1] + 1
+    return True
 
 
 def tell_flags(
