@@ -53,7 +53,7 @@ def commands(messages: int) -> dict[str, list[bytes]]:
         "FETCH of all flags": [b"UID FETCH 1:* (FLAGS)"],
         "FETCH of all headers": [b"UID FETCH 1:* " + imap_rows.THUNDERBIRD],
         "FETCH of envelopes": [b"UID FETCH 1:* (UID FLAGS ENVELOPE BODYSTRUCTURE)"],
-        "FETCH of bodies": [b"UID FETCH 1:10000 (UID BODY.PEEK[])"],
+        "FETCH of bodies": [b"FETCH 1:10000 (UID BODY.PEEK[])"],
         "SEARCH of flags": [b"UID SEARCH UNSEEN NOT FLAGGED"],
         "SEARCH by size and date": [b"UID SEARCH LARGER 3000 SINCE 1-Jan-2002"],
         "SEARCH of text, index": [b'UID SEARCH TEXT "linux kernel"'],
@@ -62,7 +62,7 @@ def commands(messages: int) -> dict[str, list[bytes]]:
         "SORT by subject": [b"UID SORT (SUBJECT) UTF-8 ALL"],
         "THREAD": [b"UID THREAD REFERENCES UTF-8 ALL"],
         "STORE of all": [b"UID STORE 1:* +FLAGS.SILENT (\\Flagged)", b"UID STORE 1:* -FLAGS.SILENT (\\Flagged)"],
-        "COPY of many": [b"UID COPY 1:%d %b" % (min(half, _COPIED), _TARGET)],
+        "COPY of many": [b"COPY 1:%d %b" % (min(half, _COPIED), _TARGET)],
         "LIST": [b'LIST "" "*"', b'LIST "" "*" RETURN (STATUS (MESSAGES UNSEEN))'],
         "SELECT": [b"SELECT bench", b"SELECT INBOX"],
         "SEARCH, saved and in part": [
@@ -72,7 +72,7 @@ def commands(messages: int) -> dict[str, list[bytes]]:
         "FETCH of what changed": [b"UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1)"],
         TOLD: [b"UID STORE 1:* +FLAGS.SILENT (\\Answered)", b"UID STORE 1:* -FLAGS.SILENT (\\Answered)"],
         "MOVE of many": [
-            b"UID MOVE 1:%d %b" % (min(half, _COPIED), _TARGET),
+            b"MOVE 1:%d %b" % (min(half, _COPIED), _TARGET),
             b"SELECT " + _TARGET,
             b"UID MOVE 1:* bench",
             b"SELECT bench",

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import ipaddress
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from imap_server import RunningServer, in_reactor, running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.limits import Limits
+from storage.installation import Installation
+from storage.mail.view import MailboxView
+from storage.values import FLAGGED, UidSet
 
 PLAIN = base64.b64encode(f"\0alice@example.test\0{PASSWORD}".encode()).decode()
 LIMITS = Limits(message=4_000_000, connections_per_account=3, connections_per_address=6, swallowed=100_000)
@@ -163,6 +167,37 @@ def test_what_comes_while_idle_begins_is_told_where_others_watch_the_account(
 
         in_reactor(commit_between)
     assert clients[1].receive(1) == ["* 1 EXISTS"]
+
+
+def test_very_many_changes_of_another_process_are_read_beside_the_event_loop(
+    town: MailTown, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with town.account() as account:
+        account.messages.append(account.mailboxes.find("INBOX").id, mail("one"))
+    idle, readers = connect(server, select="INBOX"), []
+    prepare = MailboxView.prepare_changes
+
+    def noted(view: MailboxView) -> None:
+        readers.append(threading.get_ident())
+        prepare(view)
+
+    monkeypatch.setattr(MailboxView, "prepare_changes", noted)
+    play(idle, "C: a IDLE\nS: + idling")
+    elsewhere = Installation(town.data, town.keys, town.clock)
+
+    def commit_many() -> int:
+        with elsewhere.account(*town.accounts["alice@example.test"]) as account:
+            inbox = account.mailboxes.find("INBOX").id
+            for _ in range(12):
+                account.messages.store(inbox, UidSet.of([1]), "add", FLAGGED)
+                account.messages.store(inbox, UidSet.of([1]), "remove", FLAGGED)
+            account.messages.append(inbox, mail("two"))
+        return threading.get_ident()
+
+    loop = in_reactor(commit_many)
+    assert idle.receive(2)[0] == "* 2 EXISTS"
+    assert readers and loop not in readers
+    elsewhere.close()
 
 
 def test_commands_behind_idle_wait_for_done(client: SocketClient) -> None:

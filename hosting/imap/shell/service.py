@@ -47,6 +47,7 @@ from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subsc
 from storage.clock import Clock
 from storage.errors import CleanmailError, Gone
 from storage.installation import Installation
+from storage.mail.view_rows import FarBehind
 from storage.values import AccountId
 
 _log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class ImapService(Service):
         self._watching: dict[Connection, Watched | None] = {}
         self._due: dict[Watched, None] = {}  # mailboxes whose watchers are to be told, in order
         self._telling = False  # the event loop comes back to them
+        self._behind: set[Watched] = set()  # a worker reads what was changed there
         self._told = 0  # mailboxes since accounts were let rest
         self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
         self._workers = Workers(reactor)
@@ -309,15 +311,24 @@ class ImapService(Service):
         if self._watching.get(connection) == key:
             self._tell(key, [connection])
 
-    def _tell(self, key: Watched, watchers: Iterable[Connection]) -> None:
-        """Brings the shared view up to date once, then lets each session in IDLE tell what is new."""
+    def _tell(self, key: Watched, watchers: Iterable[Connection], *, read_ahead: bool = False) -> None:
+        """Brings the shared view up to date once, then lets each session in IDLE tell what is new.
+
+        Very many changes of another process are read by a worker first (`read_ahead`: it has done so).
+        """
         watchers = [each for each in watchers if selected(each) == key]
-        if not watchers:
+        if not watchers or key in self._behind:  # all who watch it are told then
             return
         try:
             first = watchers[0].session
             if first is not None and first.selected is not None:
-                first.selected.view.refresh()
+                view = first.selected.view
+                try:
+                    view.refresh(patient=not read_ahead)
+                except FarBehind:
+                    self._behind.add(key)
+                    self.run(Work(view.prepare_changes), lambda *_: self._caught_up(key))
+                    return
         except Gone:
             for connection in watchers:
                 connection.end(b"[NONEXISTENT] The selected mailbox was deleted.")
@@ -327,6 +338,10 @@ class ImapService(Service):
             return
         for connection in watchers:
             connection.news()
+
+    def _caught_up(self, key: Watched) -> None:
+        self._behind.discard(key)
+        self._tell(key, self._watchers.get(key, ()), read_ahead=True)
 
     def _recheck(self, concerned: Callable[[Principal], bool]) -> None:
         """Ends the sessions whose credential is no longer valid."""
