@@ -197,7 +197,7 @@ class MailboxView:
     def prepare_changes(self) -> None:
         """Read what others wrote on another thread, so that `refresh` need not."""
         modseq = self.highest_modseq
-        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq)
+        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq, many=True)
         self._ahead = ahead if self.highest_modseq == modseq else None  # others may have brought it up to date
 
     def _read_changes(self) -> None:

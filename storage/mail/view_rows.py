@@ -104,9 +104,9 @@ class ViewRows:
     def keywords(self, connection: Connection, mailbox_id: MailboxId) -> dict[int, str]:
         return self._keywords.names(connection, mailbox_id)
 
-    def changed_since(self, mailbox_id: MailboxId, modseq: int) -> Changed | None:
-        """Changes after `modseq`; None if it lies before the horizon."""
-        with self.database.snapshot() as connection:
+    def changed_since(self, mailbox_id: MailboxId, modseq: int, *, many: bool = False) -> Changed | None:
+        """Changes after `modseq`; None if it lies before the horizon. `many`: no other session waits meanwhile."""
+        with self.database.apart() if many else self.database.snapshot() as connection:
             state = self.state(connection, mailbox_id)
             if modseq < state.expunged_horizon:
                 return None

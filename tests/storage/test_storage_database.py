@@ -155,6 +155,20 @@ def test_reading_may_be_entered_again_and_a_snapshot_stands_still(database: Data
     assert numbers(database) == [1]
 
 
+def test_who_reads_apart_sees_one_state_and_holds_up_no_reader_but_the_closing(database: Database) -> None:
+    database.write(put(1))
+    with ThreadPoolExecutor(2) as others, database.apart() as connection:
+        assert NUMBERS.rows(connection) == [(1,)]
+        others.submit(database.write, put(2)).result(10)
+        assert others.submit(numbers, database).result(10) == [1, 2]
+        assert NUMBERS.rows(connection) == [(1,)]
+        closing = others.submit(database.close)
+        assert NUMBERS.rows(connection) == [(1,)] and not closing.done()
+    closing.result(10)
+    with pytest.raises(Unavailable), database.apart():
+        pass
+
+
 def test_data_version_changes_with_commits_only(database: Database) -> None:
     before = database.data_version()
     assert database.data_version() == before
