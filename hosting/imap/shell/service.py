@@ -41,6 +41,7 @@ from hosting.imap.shell.attention import Attention, Watched, selected
 from hosting.imap.shell.connection import Connection
 from hosting.imap.shell.feed_reader import FeedReader
 from hosting.imap.shell.port_factory import PortFactory
+from hosting.imap.shell.rechecking import end_invalid
 from hosting.imap.shell.transport import listen
 from hosting.imap.shell.workers import Done, Workers
 from storage.changes import AccountChanged, Change, Gap, MailboxesChanged, Subscriber, TenantChanged
@@ -344,27 +345,7 @@ class ImapService(Service):
         self._tell(key, self._watchers.get(key, ()), read_ahead=True)
 
     def _recheck(self, concerned: Callable[[Principal], bool]) -> None:
-        """Ends the sessions whose credential is no longer valid."""
-        by_principal: dict[Principal, list[Connection]] = {}
-        for connection in self._connections:
-            session = connection.session
-            if session is not None and session.principal is not None and concerned(session.principal):
-                by_principal.setdefault(session.principal, []).append(connection)
-        for principal, connections in by_principal.items():
-            self._recheck_one(principal, connections)
-
-    def _recheck_one(self, principal: Principal, connections: list[Connection]) -> None:
-        authenticator = self._services.authenticator
-
-        def done(valid: Any, error: BaseException | None) -> None:
-            if error is not None:
-                _log.warning("account %d could not be rechecked: %s", principal.account_id, type(error).__name__)
-                return
-            if not valid:
-                for connection in connections:
-                    connection.end(b"[AUTHORIZATIONFAILED] The sign-in is no longer valid.")
-
-        self.run(Work(lambda: authenticator.still_valid(principal)), done)
+        end_invalid(self._connections, concerned, self._services.authenticator, self.run)
 
     # --- silence ---
 
