@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from imap_play import CoreClient, play
+from imap_play import CoreClient, interrupted, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from storage.database.lockfile import LockFile, lock_path
@@ -309,3 +309,25 @@ def test_a_session_that_ends_after_its_mailbox_was_deleted_warns_nobody(
         pair.close()
         account.background.settle(account.account_id)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("COPY 1 {}", "NO [TRYCREATE] There is no such mailbox."),
+        ("MOVE 1 {}", "NO [TRYCREATE] There is no such mailbox."),
+        ("REPLACE 1 {} {{8+}}\r\nA: b\r\n\r\n", "NO [TRYCREATE] There is no such mailbox."),
+        ("SELECT {}", "NO [NONEXISTENT] There is no such mailbox."),
+    ],
+)
+def test_a_mailbox_that_was_deleted_after_it_had_been_found(town: MailTown, command: str, told: str) -> None:
+    """RFC 9051 §6.4.7, RFC 8508 §3: it is not there, and could be made; it is no message that is gone."""
+    pair = Pair(town, gone="5")
+    with town.account() as account:
+        target = account.mailboxes.create(f"{pair.box}/target").name
+        frame = command.format(target)
+        assert interrupted(pair.other, frame, lambda: account.mailboxes.delete(target))[-1] == f"a {told}"
+        assert account.usage().messages == sum(box.messages for box in account.mailboxes.list())
+    if not command.startswith("SELECT"):
+        assert pair.said(pair.other, "SEARCH ALL")[0] == "* SEARCH 1 2 3 4"
+    pair.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from account_ending import end_account
-from imap_play import CoreClient, play
+from imap_play import CoreClient, interrupted, play
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.config import Config
@@ -858,6 +858,18 @@ class TestWhoseItIs:
             assert account.usage().messages == 62
         with place.town.account(ALICE) as account:
             assert account.usage().messages == 0
+
+    def test_a_copy_into_a_mailbox_that_is_deleted_meanwhile(self, place: SharingTown) -> None:
+        """RFC 9051 §6.4.7: what was written so far goes, and the client may make the mailbox anew."""
+        place.share("INBOX", BOB, "lr")
+        bob = place.client(BOB)
+        select(bob)
+        with place.town.account(BOB) as account:
+            target = account.mailboxes.create("Target")
+            told = interrupted(bob, "COPY 1:2 Target", lambda: account.mailboxes.delete(target.name))
+            assert told == ["a NO [TRYCREATE] There is no such mailbox."]
+            account.background.settle()
+            assert account.usage().messages == 0 and list(account.maildir.names("new")) == []
 
     def test_who_is_charged(self, place: SharingTown) -> None:
         """What is put into a shared mailbox its owner stores; what is copied out of it the one who copies."""

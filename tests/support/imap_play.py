@@ -12,11 +12,14 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
 from hosting.imap.effects import Compress, EndCompression, Handling, News, NextLine, Secure, Work
 from hosting.imap.session import Services, Session, State
+from storage.errors import CleanmailError
 
 
 class Client(Protocol):
@@ -112,6 +115,28 @@ class CoreClient:
             self._flow = None
             self.decoder.signed_in = self.session.state in (State.SIGNED_IN, State.SELECTED)
             self.closed = self.session.state is State.ENDED
+
+
+def interrupted(client: CoreClient, command: str, deed: Callable[[], object]) -> list[str]:
+    """What a command answers when something happens before the first thing that it has a worker do."""
+    client.decoder.feed(f"a {command}\r\n".encode())
+    frame = client.decoder.next_frame()
+    assert isinstance(frame, Frame)
+    flow, told = client.session.respond(frame), b""
+    go_on: Callable[[], Any] = partial(next, flow)
+    with suppress(StopIteration):
+        while True:
+            effect = go_on()
+            if isinstance(effect, bytes):
+                told, go_on = told + effect, partial(next, flow)
+                continue
+            deed()
+            deed = int
+            try:
+                go_on = partial(flow.send, effect.run())
+            except CleanmailError as error:
+                go_on = partial(flow.throw, error)
+    return told.decode("ascii").split("\r\n")[:-1]
 
 
 class SocketClient:

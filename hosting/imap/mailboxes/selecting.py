@@ -22,7 +22,7 @@ from hosting.imap.session import Session, State
 from hosting.imap.sharing.opening import record_opening
 from hosting.imap.sharing.rights import is_read_write
 from storage.directory.terms import READ_ONLY
-from storage.errors import Unavailable
+from storage.errors import Gone, NotFound, Unavailable
 from storage.mail.ledger import READ_ONLY as KEPT_BY_SERVER
 from storage.mail.mailboxes import Mailbox
 from storage.mail.view import MailboxView
@@ -32,6 +32,13 @@ _SLICE = 1000  # messages that are looked at before others are served
 
 
 def select(session: Session, _: bytes, command: Select) -> Flow[bytes]:
+    try:
+        return (yield from _select(session, command))
+    except Gone:  # it was deleted between being found and being read
+        raise NotFound("There is no such mailbox.") from None
+
+
+def _select(session: Session, command: Select) -> Flow[bytes]:
     if command.resync is not None and not session.qresync:
         raise Bad("ENABLE QRESYNC first.")
     if session.selected is not None:

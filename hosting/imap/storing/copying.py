@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from hosting.imap import places
 from hosting.imap.commands import Copy
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.encode import ordered_set
@@ -21,8 +20,8 @@ from hosting.imap.replies import Refused
 from hosting.imap.searching.progress import Progress
 from hosting.imap.session import Session
 from hosting.imap.sharing import rights
-from storage.errors import NotFound, NotPermitted, OverQuota
-from storage.mail.ledger import READ_ONLY
+from hosting.imap.storing import uploads
+from storage.errors import NotFound, NotPermitted
 from storage.mail.messages import Copied, Crossing
 
 
@@ -41,29 +40,26 @@ def copy(session: Session, tag: bytes, command: Copy) -> Flow[bytes]:
         raise Refused(b"READ-ONLY", "The mailbox was opened for reading only.")
     if command.move and not rights.has(selected.rights, rights.NEEDED["MOVE"]):
         raise NotPermitted("The owner of the mailbox does not let you take messages out of it.")
-    try:
-        place = yield from places.find(session, command.mailbox, "i")
-    except NotFound:
-        raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+    place = yield from uploads.destination(session, command.mailbox)
     target = place.mailbox
-    if target.read_only:
-        raise NotPermitted(READ_ONLY)
     positions = yield from located(selected, command.numbers, command.by_uid)
     uids = yield from uids_at(selected, positions)
     if not uids:
         return b"No messages are meant."  # RFC 9051 §6.4.7: not an error
     only, here = rights.flag_mask(place.rights), account.messages
     into_itself = place.account is account and target.id == selected.mailbox_id
-    if place.account is not account or only != -1:
-        if session.user.full:
-            raise OverQuota("All accounts of the contract together are above its storage.")
-        there = place.account.messages
-        crossing = here.crossing(there, selected.mailbox_id, uids, target.id, only=only, move=command.move)
-        progress = Progress(session.services.clock, tag)
-        put = yield from _written_anew(crossing, len(positions), progress)
-    else:
-        transfer = here.move if command.move else here.copy
-        put = yield from blocking(lambda: _put(transfer(selected.mailbox_id, uids, target.id), into_itself))
+    try:
+        if place.account is not account or only != -1:
+            uploads.require_space(session)
+            there = place.account.messages
+            crossing = here.crossing(there, selected.mailbox_id, uids, target.id, only=only, move=command.move)
+            progress = Progress(session.services.clock, tag)
+            put = yield from _written_anew(crossing, len(positions), progress)
+        else:
+            transfer = here.move if command.move else here.copy
+            put = yield from blocking(lambda: _put(transfer(selected.mailbox_id, uids, target.id), into_itself))
+    except NotFound:
+        raise (yield from uploads.lost(session)) from None
     if put is None:
         if command.by_uid:
             return b"No messages are meant."  # RFC 9051 §6.4.9: a UID that is not there is no error

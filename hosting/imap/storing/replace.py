@@ -19,7 +19,7 @@ from hosting.imap.session import Session
 from hosting.imap.sharing import rights
 from hosting.imap.storing import uploads
 from hosting.imap.storing.append_commands import Replace
-from storage.errors import CleanmailError, Gone, NotPermitted
+from storage.errors import CleanmailError, Gone, NotFound, NotPermitted
 from storage.mail.messages import Appended, Messages, NewMessage
 from storage.values import MailboxId, UidSet
 
@@ -47,7 +47,10 @@ def replace(session: Session, _: bytes, command: Replace) -> Flow[bytes]:
             return place.account.messages.replace(selected.mailbox_id, uid, place.mailbox.id, new)
         return _replace_elsewhere(selected, uid, place, new)
 
-    appended = yield from blocking(store)
+    try:
+        appended = yield from blocking(store)
+    except NotFound:
+        raise (yield from uploads.lost(session)) from None
     selected.refresh()
     uploads.tell_own(session, place, appended)
     if "r" in place.rights:

@@ -81,10 +81,19 @@ def destination(session: Session, name: str) -> Flow[Place]:
     try:
         place = yield from places.find(session, name, "i")
     except NotFound:
-        raise Refused(b"TRYCREATE", "There is no such mailbox.") from None
+        raise _try_create() from None
     if place.mailbox.read_only:
         raise NotPermitted(READ_ONLY)
     return place
+
+
+def lost(session: Session) -> Flow[Refused]:
+    """What is to be raised when a mailbox was deleted after `destination` had found it.
+
+    Raises MailboxGone if that was the selected one.
+    """
+    yield from session.mailbox.refreshing()
+    return _try_create()
 
 
 def remembered(session: Session, name: str) -> Place | None:
@@ -181,6 +190,10 @@ def tell_own(session: Session, place: Place, appended: Appended, count: int = 1)
     else:
         selected.refresh()
     session.brings(range(appended.uid - count + 1, appended.uid + 1))  # one commit gives them one after the other
+
+
+def _try_create() -> Refused:
+    return Refused(b"TRYCREATE", "There is no such mailbox.")  # RFC 9051 §6.3.12, §6.4.7
 
 
 def _bad(octets: bytes) -> Refused:
