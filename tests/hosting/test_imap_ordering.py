@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosting.imap.searching import ordering
-from hosting.imap.searching.ordering import stable
+from hosting.imap.searching.ordering import by_number, stable
 
 
 @given(st.lists(st.integers(0, 20), max_size=200), st.integers(1, 9), st.booleans())
@@ -24,6 +24,16 @@ def test_pieces_are_ordered_as_one_stable_sort_does(keys: list[int], piece: int,
         )
     finally:
         ordering._PIECE = known
+
+
+@given(st.lists(st.integers(50, 90), max_size=40), st.integers(0, 40))
+def test_numbers_close_together_are_put_where_they_belong(numbers: list[int], count: int) -> None:
+    numbers, count = list(dict.fromkeys(numbers)), min(count, len(set(numbers)))
+    expected = sorted(range(count), key=numbers.__getitem__)
+    some = numbers[:count]
+    assert by_number(numbers, count) == (None if some and max(some) - min(some) >= 2 * count else expected)
+    if count:
+        assert by_number([*some, some[0]], count + 1) is None  # the same message twice
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from hosting.imap.searching import dates, relevance
 from hosting.imap.searching import search_commands as sc
 from hosting.imap.searching.by_position import Column, marked, values_of
 from hosting.imap.searching.merging import common, either, within, without
-from hosting.imap.searching.ordering import stable
+from hosting.imap.searching.ordering import by_number, stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.savedate import find as saved_then
 from hosting.imap.selected import Selected
@@ -341,7 +341,12 @@ class Matcher:
             return known.positions
         ids = columns.message_ids
         start = known.positions if known is not None and known.count <= told else range(0)
-        order = yield from blocking(lambda: stable([*start, *range(len(start), told)], ids.__getitem__))
+
+        def work() -> Sequence[int]:
+            order = by_number(ids, told)
+            return stable([*start, *range(len(start), told)], ids.__getitem__) if order is None else order
+
+        order = yield from blocking(work)
         if self._selected.stale or self._view.columns() is not columns:
             return ()
         return columns.answers.put(_BY_ID, told, order).positions
