@@ -36,7 +36,6 @@ from storage.errors import Gone, NotFound
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
-_NO_UIDS: Sequence[int] = ()
 _FEW = 1000  # changes that are noted one by one, and told in one piece; more are told in pieces of so many
 _LOOKED_AT = 4000  # messages that are looked at before others are served
 
@@ -49,6 +48,7 @@ class Selected:
         "_changed_after",
         "_floor",
         "_keywords_told",
+        "_own",
         "_synced",
         "account",
         "flag_texts",
@@ -79,7 +79,7 @@ class Selected:
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
-        self.saved: Sequence[int] = _NO_UIDS  # "$", as ascending UIDs, four octets each
+        self.saved: Sequence[int] = ()  # "$", as ascending UIDs, four octets each
         self.uid_only = False  # the client wants no numbers (RFC 9586)
         self.flag_texts = FlagTexts(view.keywords)
         self.recent_texts = FlagTexts(view.keywords, recent=True)
@@ -88,6 +88,7 @@ class Selected:
         self._floor = self._synced  # everything up to here is told
         self._changed: set[int] | None = None  # UIDs of messages whose flags are to be told
         self._changed_after: int | None = None  # … and of all whose modseqs are higher than this
+        self._own: frozenset[int] = frozenset()  # … but for these
 
     # --- numbers ---
 
@@ -166,15 +167,12 @@ class Selected:
         self.absorb()
 
     def absorb(self, own_modseqs: Collection[int] = ()) -> None:
-        """Notes what the view knows beyond what was noted; few changes of `own_modseqs` are told by who made them."""
+        """Notes what the view knows beyond what was noted; changes of `own_modseqs` are told by who made them."""
         view = self.view
         if view.highest_modseq == self._synced:
             return
-        if own_modseqs and not self.others_wrote(own_modseqs):
-            self._synced = view.highest_modseq
-            self._settle()
-            return
-        changed = view.lately_changed(self._synced, _FEW)
+        is_all_own = own_modseqs and not self.others_wrote(own_modseqs)
+        changed = () if is_all_own else view.lately_changed(self._synced, _FEW)
         if changed is None:
             self._changed_after = self._synced if self._changed_after is None else self._changed_after
         elif changed:
@@ -187,6 +185,8 @@ class Selected:
             }
             if news:
                 self._changed = news if self._changed is None else self._changed | news
+        if self._changed_after is not None:
+            self._own |= frozenset(own_modseqs)
         self._synced = view.highest_modseq
         if self.stale and not self.has_vanished:  # only messages went that the client never heard of
             self._rebase(view.uids)
@@ -298,7 +298,7 @@ class Selected:
         self._settle()
 
     def _tell_changed(self, after: int, condstore: bool, rev2: bool) -> Iterator[bytes]:
-        noted = self._changed or ()
+        noted, own = self._changed or (), self._own
         self._forget_changes()
         for start in range(0, self.told, _LOOKED_AT):
             mine, current = self.view_positions(range(start, min(start + _LOOKED_AT, self.told)))
@@ -306,7 +306,7 @@ class Selected:
             changed = [
                 position
                 for position, at in zip(mine, current, strict=True)
-                if modseqs[at] > after or (noted and uids[position] in noted)
+                if (modseqs[at] > after and modseqs[at] not in own) or (noted and uids[position] in noted)
             ]
             yield b""  # others are served between slices
             yield from self._tell_flags(changed, condstore, rev2)
@@ -319,7 +319,7 @@ class Selected:
             yield b"".join(self.flag_fetches(part, condstore=condstore, rev2=rev2))
 
     def _forget_changes(self) -> None:
-        self._changed = self._changed_after = None
+        self._changed, self._changed_after, self._own = None, None, frozenset()
 
     def _tell_vanished(self, qresync: bool, current: array[int]) -> Iterator[bytes]:
         """What is not in `current` any more; that is the picture then."""

@@ -134,6 +134,21 @@ def test_ones_own_silent_store_hides_nothing_of_others(town: MailTown) -> None:
         each.close()
 
 
+def test_a_store_beside_very_many_changes_of_others_is_told_once(town: MailTown) -> None:
+    """What it changed is told as its answer; what others changed, also of the same messages, after that."""
+    writer, reader = client(town), client(town)
+    for each in (writer, reader):
+        each.do("SELECT full")
+    writer.do("UID STORE 1:2000 +FLAGS.SILENT ($Theirs)")
+    lines = reader.do("UID STORE 2000:4000 +FLAGS ($Mine)")
+    told = [int(line.split()[1]) for line in lines if " FETCH " in line]
+    assert sorted(told) == list(range(1, 4001)) and told[:2001] == list(range(2000, 4001))
+    assert reader.do("NOOP") == ["x OK Done."]
+    writer.do("UID STORE 1:4000 -FLAGS.SILENT ($Theirs $Mine)")
+    for each in (writer, reader):
+        each.close()
+
+
 @pytest.mark.parametrize("enable", ["", "QRESYNC"])
 def test_messages_that_others_expunged_are_told_in_pieces(town: MailTown, full: str, enable: str) -> None:
     writer, reader = client(town), client(town, enable)
