@@ -4,8 +4,9 @@ Each file says which message it is, when it arrived, in which mailbox and with w
 and which header fields were added. What no file knows is lost: later moves, copies and flags, and that a message was
 deleted whose file was still to be removed. UIDs and UIDVALIDITYs are new, so clients read everything again. Calendars,
 contacts and files stand in the database, large ones in files of their own: what can be read of the old database is
-kept, and the files say the rest. Annotations stand in the database alone: what can be read of them is kept too. Rights
-to mailboxes are known by the mailboxes' ids, and taken back.
+kept, and the files say the rest. Annotations stand in the database alone: what can be read of them is kept too.
+Mailboxes have ids that none had before: what others know them by (rights, which are taken back, and annotations of
+their own) never means another mailbox.
 
 The new database is made beside the old one and takes its place in one step, when it is whole and durable; the old one
 stays as account.db.replaced. Interrupted, nothing has changed, and the next try begins again. Nobody else may have the
@@ -93,7 +94,7 @@ def rebuild(
 
 
 def unshared(installation: Installation, tenant_id: TenantId, account_id: AccountId) -> Callable[[], object]:
-    """What takes back the rights to the account's mailboxes: they are known by ids, which others will have."""
+    """What takes back the rights to the account's mailboxes: they are known by ids that nothing will have any more."""
 
     def take_back() -> None:
         if installation.tenant(tenant_id).mailbox_rights.remove_owner(account_id):
@@ -114,7 +115,7 @@ def rebuild_account(
 ) -> Rebuilt:
     """Make the database of the account in `root` anew. `progress` is told of messages done and of how many.
 
-    `replacing` is called just before the new one takes the old one's place: ids of mailboxes mean others from then on.
+    `replacing` is called just before the new one takes the old one's place: the mailboxes have other ids from then on.
     """
     lock = LockFile(lock_path(root / DATABASE))
     try:
@@ -152,7 +153,14 @@ class _Rebuild:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._maildir.create()
         # A database of its own, with its own empty Maildir: what is inserted there names files of the real one.
-        account = Account.create(self._scratch, self._tenant_id, self._account_id, self._key, self._surroundings)
+        account = Account.create(
+            self._scratch,
+            self._tenant_id,
+            self._account_id,
+            self._key,
+            self._surroundings,
+            mailboxes_after=self._surroundings.clock.now(),  # nobody makes a mailbox each second
+        )
         try:
             self._salvage(account)
             self._fill(account)

@@ -242,23 +242,33 @@ class Account:
 
     @classmethod
     def create(
-        cls, root: Path, tenant_id: TenantId, account_id: AccountId, key: Key, surroundings: Surroundings
+        cls,
+        root: Path,
+        tenant_id: TenantId,
+        account_id: AccountId,
+        key: Key,
+        surroundings: Surroundings,
+        *,
+        mailboxes_after: int = 0,
     ) -> Self:
-        """A new account with its first mailboxes, all subscribed. Raises AlreadyExists."""
+        """A new account with its first mailboxes, all subscribed. Raises AlreadyExists.
+
+        `mailboxes_after`: ids of mailboxes up to here were given out by an earlier database of the account.
+        """
         durable.make_directory(root)
         account = cls(root, tenant_id, account_id, key, surroundings)
         account.maildir.create()
         account.octets.create()
         made = Database.create(
-            root / DATABASE, key.secret, SCHEMA, surroundings.clock, fill=account._fill(surroundings)
+            root / DATABASE, key.secret, SCHEMA, surroundings.clock, fill=account._fill(surroundings, mailboxes_after)
         )
         made.close()
         return account
 
-    def _fill(self, surroundings: Surroundings) -> Callable[[Transaction], None]:
+    def _fill(self, surroundings: Surroundings, mailboxes_after: int) -> Callable[[Transaction], None]:
         def fill(transaction: Transaction) -> None:
             # Seconds, so that an account made anew under the same id does not repeat a UIDVALIDITY (RFC 9051 §2.3.1.1).
-            counters = {"mailbox_id": 0, "message_id": 0, "uidvalidity": surroundings.clock.now()}
+            counters = {"mailbox_id": mailboxes_after, "message_id": 0, "uidvalidity": surroundings.clock.now()}
             ledgers.begin(transaction, self.account_id, counters, surroundings.boot or boot_id())
             for name, special_use in FIRST_MAILBOXES:
                 self.mailboxes.insert(transaction, name, special_use)

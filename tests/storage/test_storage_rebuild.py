@@ -69,6 +69,7 @@ def test_an_account_comes_back_from_its_files(place: AccountPlace, damage: str) 
     fill(place)
     before = contents(place)
     uidvalidities = {mailbox.uidvalidity for mailbox in place.account.mailboxes.list()}
+    ids = {mailbox.id for mailbox in place.account.mailboxes.list()}
     place.account.close()
     database = place.root / DATABASE
     if damage == "lost":
@@ -84,6 +85,8 @@ def test_an_account_comes_back_from_its_files(place: AccountPlace, damage: str) 
     assert list(check_account(place.account, place.incarnation, contents=True)) == []
     # RFC 9051 §2.3.1.1: UIDs are new, so no UIDVALIDITY may be an old one.
     assert not uidvalidities & {mailbox.uidvalidity for mailbox in place.account.mailboxes.list()}
+    # Annotations of others name a mailbox by its id; they must not stand beside another one now.
+    assert not ids & {mailbox.id for mailbox in place.account.mailboxes.list()}
     assert (database.with_name(DATABASE + ".replaced").exists()) == (damage != "lost")
 
 
