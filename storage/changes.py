@@ -45,7 +45,7 @@ from storage.change_values import (
 )
 from storage.clock import Clock
 from storage.errors import StorageFull
-from storage.feed_files import SOCKET, Addresses, WatchedAccounts, is_watched, remove, table_of
+from storage.feed_files import SOCKET, Addresses, WatchedAccounts, is_watched, remove, sweep, table_of
 from storage.files import durable
 from storage.register import classes
 from storage.register.values import FileClass
@@ -256,6 +256,7 @@ class Subscriber:
         self._path = directory / (secrets.token_hex(8) + asked + SOCKET)
         self._watched: WatchedAccounts | None = None
         if only_watched:
+            sweep(directory, clock.precise())
             with suppress(StorageFull):
                 self._watched = WatchedAccounts(self._path)  # there before the socket is
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

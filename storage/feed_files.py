@@ -13,6 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from storage.files import durable
@@ -21,6 +22,7 @@ from storage.values import AccountId
 SLOTS = 1 << 16
 SOCKET, TABLE = ".sock", ".watched"  # how names end
 _MASK = SLOTS - 1
+_TO_SOCKET = 60.0  # seconds after which a table without a socket will not get one any more
 
 
 class Addresses:
@@ -88,6 +90,14 @@ def table_of(socket: Path) -> mmap.mmap | None:
 
 def is_watched(table: mmap.mmap, account_id: AccountId) -> bool:
     return bool(table[account_id & _MASK])
+
+
+def sweep(directory: Path, now: float) -> None:
+    """Tables whose process was killed before it had a socket: nobody else would find them."""
+    for table in directory.glob("*" + TABLE):
+        with suppress(OSError):
+            if not table.with_suffix(SOCKET).exists() and now - table.stat().st_mtime > _TO_SOCKET:
+                table.unlink()
 
 
 def remove(socket: Path) -> None:

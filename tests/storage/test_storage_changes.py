@@ -29,7 +29,7 @@ from storage.changes import (
 )
 from storage.clock import FixedClock
 from storage.collections.values import CollectionId
-from storage.feed_files import SLOTS
+from storage.feed_files import SLOTS, WatchedAccounts
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 
@@ -258,6 +258,18 @@ def test_what_a_dead_receiver_watched_is_removed_with_its_socket(
     dead._socket.close()
     publisher.beat()
     assert len(list((data / "run" / "feed").iterdir())) == 1 and subscriber.drain() == []
+
+
+def test_tables_of_those_who_were_killed_before_they_had_a_socket_are_swept(data: Path, clock: FixedClock) -> None:
+    (data / "run" / "feed").mkdir(parents=True)
+    for name, age in (("old", 100), ("new", 10)):
+        WatchedAccounts(data / "run" / "feed" / f"{name}.mail.sock")
+        os.utime(data / "run" / "feed" / f"{name}.mail.watched", (clock.precise() - age,) * 2)
+    first, second = (Subscriber(data, clock, only_watched=True) for _ in range(2))
+    names = {path.name for path in (data / "run" / "feed").glob("*.watched")}
+    assert len(names) == 3 and "new.mail.watched" in names and "old.mail.watched" not in names
+    for each in (first, second):
+        each.close()
 
 
 def test_a_full_disk_ends_nobody_who_watches(data: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
