@@ -12,6 +12,7 @@ from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.tls import ReloadableContext, named_contexts
+from storage.database.prepared import compile_all
 
 
 def make_service(parts: Parts) -> RoleService:
@@ -46,4 +47,5 @@ def make_service(parts: Parts) -> RoleService:
 
     following = follow_files(parts, [context.reload], [names.refresh])
     services = [service, LettingGo(parts), every_second(parts, show), following]
+    compile_all()  # or whoever signs in first, selects first … waits for it
     return RoleService(services, reload=[context.reload, names.refresh])

@@ -23,7 +23,7 @@ from storage.clock import FixedClock, SystemClock
 from storage.database.checkpointer import Checkpointer
 from storage.database.database import Connection, Database, Transaction
 from storage.database.migrations import Schema, Step, pending
-from storage.database.prepared import Prepared, prepare
+from storage.database.prepared import Prepared, compile_all, prepare
 from storage.errors import AlreadyExists, Busy, CleanmailError, Corrupt, NotFound, StorageFull, Unavailable
 from storage.values import MailboxId, ModSeq
 
@@ -118,7 +118,7 @@ def test_missing_and_unknown_parameters_are_mistakes(database: Database, wrong: 
 
 
 def test_a_statement_over_a_list_cannot_be_prepared(database: Database) -> None:
-    statement = prepare(select(thing.c.name).where(thing.c.number.in_([1, 2])))
+    statement = Prepared(select(thing.c.name).where(thing.c.number.in_([1, 2])))  # so `compile_all` does not see it
     with database.reading() as connection, pytest.raises(TypeError, match="IN"):
         statement.rows(connection)
 
@@ -129,6 +129,13 @@ def test_every_statement_of_the_product_compiles() -> None:
     statements = {id(value): value for module in modules for value in vars(module).values() if type(value) is Prepared}
     assert len(statements) > 600
     assert all(statement.sql for statement in statements.values())
+
+
+def test_statements_are_compiled_before_somebody_waits_for_them() -> None:
+    statement = prepare(text("SELECT :number"))
+    assert statement._statement is not None
+    compile_all()
+    assert statement._statement is None
 
 
 def test_a_statement_that_many_threads_use_first_is_the_same_for_each() -> None:
