@@ -33,6 +33,7 @@ from storage.collections.tombstones import ObjectTombstones
 from storage.collections.transfers import CollectionTransfers
 from storage.collections.values import CollectionId
 from storage.database.checkpointer import Checkpointer
+from storage.database.commits import Commits
 from storage.database.database import Database, Transaction
 from storage.database.migrations import Schema, new_tables
 from storage.errors import CleanmailError
@@ -90,6 +91,7 @@ SCHEMA = Schema(
         ),
         new_tables(4, *collections.TABLES),
         new_tables(5, schema.annotation, columns=[schema.message.c.internal_zone]),
+        new_tables(6, schema.field_column),
     ],
 )
 
@@ -112,6 +114,7 @@ class Surroundings:
     boot: str = ""  # which start of the machine this is; "" asks the kernel
     recent: Recent = field(default_factory=Recent)  # messages that were read lately
     remembered: Remembered = field(default_factory=Remembered)  # what searches found
+    commits: Commits | None = None  # where all processes say that they committed
 
 
 class Account:
@@ -169,6 +172,7 @@ class Account:
             surroundings.clock,
             on_changed=self._publish,
             checkpointer=surroundings.checkpointer,
+            commits=None if surroundings.commits is None else surroundings.commits.of(account_id),
         )
         self.maildir = Maildir(root / MAILDIR)
         self.recent = Shelf(surroundings.recent)

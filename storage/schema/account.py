@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 5
+VERSION = 6
 
 metadata = MetaData()
 
@@ -270,6 +270,18 @@ search_text = Table(
     Column("part", Integer, primary_key=True, autoincrement=False),  # storage.mail.trigrams.Part: 0 header, 1 body
     Column("text", LargeBinary, nullable=False, info=personal("correspondent", "search in the text", sealed=True)),
     info=technical("zstd of the searchable text of a message (RFC 9051 §6.4.4)", of=classes.SEARCH_INDEX),
+)
+
+# The same, across messages: what 4,096 neighbours say in a field that many of them have, and what threads are made of.
+# Whoever asks for that of a whole mailbox reads some rows instead of each message's; storage.mail.field_columns.
+field_column = Table(
+    "field_column",
+    metadata,
+    _account(),
+    Column("name", Text, primary_key=True, info=personal("correspondent", "name of a header field")),  # "": of threads
+    Column("span", BigInteger, primary_key=True, autoincrement=False),  # message ids from here times 4,096 on
+    Column("packed", LargeBinary, nullable=False, info=personal("correspondent", "search and threads", sealed=True)),
+    info=technical("header fields of neighbouring messages, side by side", of=classes.SEARCH_INDEX),
 )
 
 # Deleted messages whose searchable text and trigrams are still to be removed; filled by the trigger below.
