@@ -33,6 +33,7 @@ from storage.changes import (
 from storage.clock import Clock
 from storage.clock_guard import ClockGuard
 from storage.database.checkpointer import Checkpointer
+from storage.database.commits import Commits
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
 from storage.errors import AlreadyExists, Busy, CleanmailError, Gone, NotFound
@@ -234,6 +235,7 @@ class Installation:
                 self._publish,
                 self._checkpointer,
                 recent=self.recent,
+                commits=Commits(self.data),
             ),
         )
 

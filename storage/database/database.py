@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar, cast
 from storage.clock import Clock
 from storage.database.batch import Mode, Transaction, Work, carry_out, fail
 from storage.database.checkpointer import Checkpointer
+from storage.database.commits import Place
 from storage.database.creation import create_file
 from storage.database.driver import SMALL_CACHE, Driver, Error, connect, database_key
 from storage.database.errors import Busy, translated
@@ -41,10 +42,6 @@ OnChanged = Callable[[Mapping[MailboxId, ModSeq]], None]
 
 _log = logging.getLogger("cleanmail.storage")
 
-_DATA_VERSION = "PRAGMA data_version"
-
-_VERSION_BITS = 32  # of SQLite's number
-
 PATIENCE = 30.0  # seconds that a writer waits for its turn, or an opener for a migration elsewhere
 
 
@@ -58,20 +55,25 @@ class Database:
         *,
         on_changed: OnChanged | None = None,
         checkpointer: Checkpointer | None = None,
+        commits: Place | None = None,
         cache: int = SMALL_CACHE,
+        on_opened: Callable[[], None] | None = None,
     ) -> None:
+        """`commits`: where every process that writes to this database says so."""
         self.path = path
         self._key = database_key(key, schema.name)
         self._schema = schema
         self._clock = clock
         self._on_changed = on_changed
         self._checkpointer = checkpointer
+        self._commits = commits
         self._cache = cache
 
         self._opening = threading.Lock()
         self._checkpointing = threading.Lock()
         self._lock_file: LockFile | None = None
-        self._reader = Reader(self._connect)
+        self._on_opened = on_opened  # there is a connection that was not there, which costs memory; see `rest`
+        self._reader = Reader(self._connect, on_opened)
         self._writer: Driver | None = None
         self._mode = Mode()  # the writer's
         self._wrote = False  # since somebody looked, see `rest`
@@ -159,17 +161,13 @@ class Database:
                 driver.close()
 
     def data_version(self) -> int:
-        """Changes when anybody, here or in another process, has committed: 6 microseconds to know that nobody did.
+        """Changes when anybody, here or in another process, has committed.
 
-        It changes with a new connection, too: what SQLite counts is one connection's.
+        It changes with a new connection, too: what SQLite counts is one connection's. It is asked, in 6 microseconds,
+        where somebody has marked a commit, and each second.
         """
-        reader = self._reader
-        with reader as connection:
-            try:
-                [(number,)] = connection.driver.execute(_DATA_VERSION).fetchall()
-            except Error as error:
-                raise translated(error) from None
-            return (reader.opened << _VERSION_BITS) + int(number)
+        ask = self._reader.data_version
+        return ask() if self._commits is None else self._commits.version(self._clock.monotonic(), ask)
 
     def rest(self) -> bool:
         """Close both connections, unless one was used since the last call: it is called every few seconds.
@@ -189,7 +187,12 @@ class Database:
             for each in (driver, writer):
                 if each is not None:
                     each.close()
-            return self._reader.driver is None and self._writer is None
+            return not self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, whose pages take memory."""
+        return self._reader.driver is not None or self._writer is not None
 
     # Writing
 
@@ -283,6 +286,8 @@ class Database:
         self._wrote = True
         if self._writer is None:
             self._writer, self._mode = self._connect(), Mode()
+            if self._on_opened is not None:
+                self._on_opened()
         assert self._lock_file is not None
         return self._lock_file
 
@@ -292,6 +297,8 @@ class Database:
             return carry_out(self._writer, batch, self._clock, patient=patient, mode=self._mode)
         finally:
             self._leader = 0
+            if self._commits is not None:  # before anybody is told of it
+                self._commits.mark()
 
     def _hand_over(self) -> None:
         """The first that waits leads next; if nobody does, there is no leader."""

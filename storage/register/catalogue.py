@@ -20,6 +20,7 @@ from storage import changes, clock_guard, greylist, leases, rebuild
 from storage.backup import declared as backup_files
 from storage.certificates import store as certificates
 from storage.collections import octets
+from storage.database import commits
 from storage.directory import control as control_store
 from storage.directory import tenant as tenant_store
 from storage.ending import declared as ending_files
@@ -182,6 +183,7 @@ CATALOGUE = Catalogue(
         *leases.FILES,
         *incarnation.FILES,
         *changes.FILES,
+        *commits.FILES,
         *backup_files.FILES,
         *ending_files.FILES,
         *rebuild.FILES,
