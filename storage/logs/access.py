@@ -18,7 +18,8 @@ from storage.clock import Clock
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import ACCESS
-from storage.logs.segments import Record, ServiceKeys, record_of
+from storage.logs.frames import Record, record_of
+from storage.logs.segments import ServiceKeys
 from storage.logs.subjects import Subject, owned
 from storage.values import AccountId, TenantId
 

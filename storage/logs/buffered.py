@@ -17,7 +17,8 @@ from typing import Generic, TypeVar
 from storage.clock import Clock
 from storage.errors import CleanmailError
 from storage.logs.classes import LogClass
-from storage.logs.segments import Record, SegmentKeys, SegmentWriter, Wanted, read_records, remove_expired
+from storage.logs.frames import Record, Wanted
+from storage.logs.segments import SegmentKeys, SegmentWriter, read_records, remove_expired
 from storage.register.periods import STANDARD, Period
 
 _log = logging.getLogger("cleanmail.storage")

@@ -18,37 +18,27 @@ import os
 import shutil
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from heapq import merge
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
-
-import zstandard
+from typing import BinaryIO, Protocol
 
 from storage.errors import Corrupt
 from storage.files import durable
 from storage.keys.sealing import new_secret, open_sealed, open_sealed_to, seal, seal_to
 from storage.logs import subjects
 from storage.logs.classes import CLASSES, LogClass
-from storage.logs.subjects import ERASED, KeptKeys, NewKeys, Personal
+from storage.logs.frames import TERM, FrameReader, Record, Wanted, frames_of
+from storage.logs.subjects import KeptKeys, NewKeys, Personal
 from storage.register.periods import Period
 from storage.register.values import FileClass
 
 _log = logging.getLogger("cleanmail.storage")
 
 _LENGTH = struct.Struct(">I")
-_RECORD = struct.Struct(">qI")
-_FRAME_MAX = 8 << 20  # octets of records in one frame, unpacked
-_TERM = -(1 << 63)  # stands where a record has its time
 _TERMS_MAX = 50_000  # that a writer remembers; what it forgot is written again when it is needed
-_ALTERNATIVES_MAX = 32  # terms that stand for what is sought; of more, every frame is opened
-
-# Looks at packed octets and says whether what is sought may be in them: at a whole frame first, then at each record.
-# It must be true of a frame if it is true of one of its records.
-Wanted = Callable[[bytes], bool]
-
 
 FILES = tuple(
     FileClass(pattern.format(kind.name), kind.of, what)
@@ -59,42 +49,6 @@ FILES = tuple(
         ("keys/logs/{}/*/*.subjects", "keys of the accounts that such a segment names, wrapped"),
     )
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """`personal` are the texts that `data` refers to, until it is written; `term` gives them when it was read."""
-
-    time: int  # Unix seconds
-    data: bytes
-    personal: tuple[Personal, ...] = field(default=(), repr=False)
-    term: Callable[[int], str] | None = field(default=None, repr=False, compare=False)
-
-    def values(self) -> Any:
-        """Of what `subjects.dump` made; `ERASED` stands for what nothing opens any more."""
-        return subjects.load(self.data, self.term or self._own)
-
-    def _own(self, number: int) -> str:
-        return self.personal[number].text
-
-
-def record_of(time: int, values: Any) -> Record:
-    """A record of JSON values; texts that belong to somebody are `Personal` in them."""
-    return Record(time, *subjects.dump(values))
-
-
-@dataclass(frozen=True, slots=True)
-class Needles:
-    """A `Wanted` that finds personal texts too: octets as `subjects.packed_text` makes them, one or all of them."""
-
-    octets: tuple[bytes, ...]
-    every: bool = False
-
-    def __call__(self, octets: bytes) -> bool:
-        lower = octets.lower()
-        if len(self.octets) == 1:
-            return self.octets[0] in lower
-        return (all if self.every else any)(needle in lower for needle in self.octets)
 
 
 class SegmentKeys(Protocol):
@@ -166,7 +120,7 @@ class SegmentWriter:
             for day in sorted(by_day):
                 segment = self._segment(day)
                 begun.append((segment, segment.size))
-                for frame in _frames(segment.with_terms(by_day[day])):
+                for frame in frames_of(segment.with_terms(by_day[day])):
                     segment.append(frame)
                 segment.sync()
         except BaseException as error:
@@ -232,7 +186,7 @@ class _Segment:
                 if number is None:
                     number = self._terms[personal] = self._next_term
                     self._next_term += 1
-                    made.append(Record(_TERM, self._subjects.seal(number, personal)))
+                    made.append(Record(TERM, self._subjects.seal(number, personal)))
                 numbers.append(number)
             referring.append(Record(record.time, subjects.renumbered(record.data, numbers)))
         self._subjects.settle()
@@ -316,7 +270,7 @@ def _read_segment(
         except Corrupt:
             _log.error("log segment %s/%s/%s: its key does not open", kind.name, day, name)
             return
-        frames = _Frames(KeptKeys(_key_root(data, kind) / day / f"{name}.subjects", secret, context), wanted)
+        frames = FrameReader(KeptKeys(_key_root(data, kind) / day / f"{name}.subjects", secret, context), wanted)
         for begin, box, is_last in _boxes(file):
             try:
                 # A frame is bound to its place in the file.
@@ -337,98 +291,6 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
             return  # torn by a crash
         yield begin, file.read(length), end == size
         begin = end
-
-
-def _frames(records: Sequence[Record]) -> Iterator[bytes]:
-    packed: list[bytes] = []
-    size = 0
-    for record in records:
-        size += _RECORD.size + len(record.data)
-        if size > _FRAME_MAX and packed:
-            yield zstandard.compress(b"".join(packed))
-            packed, size = [], _RECORD.size + len(record.data)
-        packed.append(_RECORD.pack(record.time, len(record.data)) + record.data)
-    yield zstandard.compress(b"".join(packed))
-
-
-class _Frames:
-    """Reads the frames of one segment in their order: their terms, then the records that are wanted."""
-
-    def __init__(self, keys: KeptKeys, wanted: Wanted | None) -> None:
-        self._keys = keys
-        self._terms: dict[int, bytes | str] = {}  # as they stand there, until somebody asks
-        self._search = _Search(wanted) if isinstance(wanted, Needles) else None
-        self._wanted: Wanted | None = self._search or wanted
-
-    def records(self, frame: bytes) -> Iterator[Record]:
-        plain = _unpacked(frame)
-        position = self._take_terms(plain)
-        wanted = self._wanted
-        if wanted is not None and not wanted(plain):
-            return
-        while position < len(plain):
-            time, length = _RECORD.unpack_from(plain, position)
-            position += _RECORD.size
-            data = plain[position : position + length]
-            position += length
-            if wanted is None or wanted(data):
-                yield Record(time, data, term=self._text)
-
-    def _take_terms(self, plain: bytes) -> int:
-        """Where the frame's records begin."""
-        position = 0
-        while position < len(plain):
-            time, length = _RECORD.unpack_from(plain, position)
-            if time != _TERM:
-                break
-            position += _RECORD.size
-            term = plain[position : position + length]
-            position += length
-            number = subjects.term_number(term)
-            self._terms[number] = term
-            if self._search is not None:
-                self._search.add(number, self._text(number))
-        return position
-
-    def _text(self, number: int) -> str:
-        term = self._terms.get(number, ERASED)
-        if isinstance(term, bytes):
-            text = self._keys.open(term)[1]
-            term = self._terms[number] = ERASED if text is None else text
-        return term
-
-
-class _Search:
-    """Needles in one segment: each by its octets, or by a reference to a term that holds it."""
-
-    def __init__(self, needles: Needles) -> None:
-        self._needles = needles
-        self._alternatives: list[list[bytes]] = [[] for _ in needles.octets]
-
-    def add(self, number: int, text: str) -> None:
-        packed = subjects.packed_text(text)
-        for needle, alternatives in zip(self._needles.octets, self._alternatives, strict=True):
-            if needle in packed:
-                alternatives.append(subjects.reference(number))
-
-    def __call__(self, octets: bytes) -> bool:
-        lower = octets.lower()
-        found = (
-            needle in lower
-            or len(alternatives) > _ALTERNATIVES_MAX
-            or any(alternative in octets for alternative in alternatives)
-            for needle, alternatives in zip(self._needles.octets, self._alternatives, strict=True)
-        )
-        return all(found) if self._needles.every else any(found)
-
-
-def _unpacked(frame: bytes) -> bytes:
-    try:
-        if zstandard.frame_content_size(frame) > 2 * _FRAME_MAX:
-            raise Corrupt(detail="log segment: frame too large")
-        return zstandard.decompress(frame, max_output_size=2 * _FRAME_MAX)
-    except zstandard.ZstdError:
-        raise Corrupt(detail="log segment: frame unreadable") from None
 
 
 def erase_subject(data: Path, kind: LogClass, account_id: int) -> int:

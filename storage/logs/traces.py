@@ -20,7 +20,8 @@ from storage.errors import NotPermitted
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import TRACES
-from storage.logs.segments import Needles, Record, ServiceKeys, Wanted, record_of
+from storage.logs.frames import Needles, Record, Wanted, record_of
+from storage.logs.segments import ServiceKeys
 from storage.logs.subjects import Mixed, Subject, Whose, mixed, nobody, owned, packed_text, whole
 from storage.logs.trace import SEPARATOR, TO, TraceEvent, TraceKind
 from storage.values import AccountId, TenantId

@@ -17,7 +17,8 @@ from storage.clock import Clock
 from storage.keys.source import KeySource
 from storage.logs.buffered import BufferedLog
 from storage.logs.classes import TRANSCRIPTS
-from storage.logs.segments import Needles, ReadersKeys, Record, Wanted, WritersKeys, record_of
+from storage.logs.frames import Needles, Record, Wanted, record_of
+from storage.logs.segments import ReadersKeys, WritersKeys
 from storage.logs.subjects import Personal, Subject, Whose, mixed, nobody, owned, packed_text, whole
 from storage.logs.transcripts import Direction, TranscriptRecord
 

@@ -20,7 +20,8 @@ from storage.keys.master import Master
 from storage.keys.source import LocalKeys
 from storage.logs.access import AccessEvent, AccessLog
 from storage.logs.classes import ACCESS, TRACES, TRANSCRIPTS
-from storage.logs.segments import Record, SegmentWriter, ServiceKeys, erase_subject, read_records, subject_segments
+from storage.logs.frames import Record
+from storage.logs.segments import SegmentWriter, ServiceKeys, erase_subject, read_records, subject_segments
 from storage.logs.subjects import ERASED, Personal, Subject, dump, load, mixed, renumbered, whole
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.logs.traces import TraceLog, TraceQuery

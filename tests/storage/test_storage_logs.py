@@ -17,7 +17,8 @@ from storage.keys.keystore import KeyStore
 from storage.keys.master import Master
 from storage.keys.source import LocalKeys
 from storage.logs.access import ACCESS, AccessEvent, AccessLog
-from storage.logs.segments import Record, SegmentWriter, ServiceKeys, read_records
+from storage.logs.frames import Record
+from storage.logs.segments import SegmentWriter, ServiceKeys, read_records
 from storage.values import AccountId, TenantId
 
 DAY = 86_400
