@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage.directory.tenant import Tenant
 from storage.errors import (
     AlreadyExists,
     CleanmailError,
@@ -35,10 +34,11 @@ from storage.export import collection_restore, restore_rows
 from storage.export.annotations import restore as restore_annotations
 from storage.export.archive import ArchiveFolder
 from storage.export.index import FolderLine, MessageLine
+from storage.export.restore_filter import CheckRule, restore_filter
 from storage.export.restore_rows import WantedMailbox, WantedPlace
 from storage.export.values import ACCOUNT, Progress, Tell
 from storage.export.verify import verify_archive
-from storage.filter.rules import ListKind, RuleScope, of_account
+from storage.filter.rules import of_account
 from storage.installation import Installation
 from storage.mail.account import Account
 from storage.mail.mailboxes import FIRST_MAILBOXES
@@ -50,8 +50,6 @@ _BATCH_MESSAGES = 200
 _BATCH_OCTETS = 8 * 1024 * 1024
 _SUBSCRIPTIONS_MAX = 20_000
 _NOTES_MAX = 100
-
-CheckRule = Callable[[RuleScope, str, str], object]  # raises InvalidInput for a rule that means nothing
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ def restore_archive(
         if not dry_run:
             account.note_settling.settle(patience=0)
             tenant = installation.tenant(tenant_id)
-            restore_filter(tenant, of_account(account_id), values.get("filter"), run.restored, check_rule)
+            restore_filter(tenant, of_account(account_id), values.get("filter"), run.restored.note, check_rule)
         return run.restored
 
 
@@ -377,37 +375,6 @@ class _Restore:
 
 def _left_out(line: FolderLine) -> str:
     return f"{line.folder} is written by the server; it stays in the archive."
-
-
-def restore_filter(
-    tenant: Tenant, scope: RuleScope, values: object, restored: Restored, check: CheckRule | None
-) -> None:
-    """Rules and lists of a scope, where it has none of that name yet."""
-    if not isinstance(values, Mapping):
-        return
-    rules, lists = values.get("rules"), values.get("lists")
-    there = tenant.filter_rules.rules(scope)
-    for name, text in rules.items() if isinstance(rules, Mapping) else ():
-        if name in there:
-            continue
-        try:
-            if check is None or not isinstance(text, str):
-                raise InvalidInput(f"The rule {str(name)[:40]} of the filter was left out.")
-            check(scope, name, text)
-        except InvalidInput as error:
-            restored.note(error.public)
-        else:
-            tenant.filter_rules.set_rule(scope, name, text)
-    listed = {entry.pattern for entry in tenant.filter_rules.entries(scope)}
-    for entry in lists if isinstance(lists, list) else ():
-        try:
-            pattern, kind = str(entry["pattern"]), ListKind(entry["list"])
-            if pattern not in listed:
-                tenant.filter_rules.add(scope, pattern, kind, unproven=entry.get("unproven") is True)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            restored.note("An entry of a list of the filter cannot be read; it was left out.")
-        except CleanmailError as error:
-            restored.note(error.public)
 
 
 def _subscriptions(values: object) -> set[str]:

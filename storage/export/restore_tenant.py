@@ -21,7 +21,8 @@ from storage.directory.rows import AccountRow, State
 from storage.errors import AlreadyExists, CleanmailError, Conflict, InvalidInput, NotFound, Unavailable
 from storage.export import names
 from storage.export.archive import ArchiveFolder
-from storage.export.restore import CheckRule, Restored, restore_archive, restore_filter, would_be_restored
+from storage.export.restore import Restored, restore_archive, would_be_restored
+from storage.export.restore_filter import CheckRule, restore_filter
 from storage.export.values import ACCOUNT, ACCOUNTS, TENANT, Progress, Tell
 from storage.export.verify import verify_archive
 from storage.filter.rules import RuleScope
@@ -193,7 +194,7 @@ class _Restore:
         filters = values.get("filter")
         for scope, found in filters.items() if isinstance(filters, Mapping) else ():
             if scope == "" or (scope.startswith("domain:") and self._is_own_name(scope[7:])):
-                restore_filter(tenant, RuleScope(scope), found, self.restored.beside, self._check_rule)
+                restore_filter(tenant, RuleScope(scope), found, self.restored.beside.note, self._check_rule)
 
     def _is_own(self, domain: Domain) -> bool:
         row = self._installation.control.find_domain(domain)
