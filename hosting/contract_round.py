@@ -18,7 +18,7 @@ from storage.changes import TenantChanged
 from storage.directory.contracts import Contracts
 from storage.directory.resolve import Resolver
 from storage.directory.terms import DAY, Contract
-from storage.ending.ending import CONTRACT, order_tenant
+from storage.ending.orders import CONTRACT, order_tenant
 from storage.errors import CleanmailError, Gone, NotFound
 from storage.installation import Installation
 from storage.values import TenantId

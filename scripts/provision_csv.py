@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TextIO
 
 from hosting import composition
+from hosting.administration import Administration
 from hosting.cli import quantities, secrets_input
-from hosting.composition import Administration
 from hosting.config import FILE_NAME, Config, load
 from storage.directory.rows import TenantRow
 from storage.errors import AlreadyExists, CleanmailError, InvalidInput, NotFound

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.auth.passwords import Passwords
 from hosting.cli import account_calendar, account_folders, endings, invocation, quantities, secrets_input
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment, size
 from hosting.cli.recording import record, record_all
-from hosting.composition import Administration, passwords_of, scram_for_passwords
+from hosting.composition import passwords_of, scram_for_passwords
 from storage.directory.rows import AccountRow
-from storage.ending.ending import order_account
+from storage.ending.orders import order_account
 from storage.errors import InvalidInput
 from storage.sending import Sending
 from storage.values import EmailAddress

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.auth.mailbox_rights import EVERYBODY, DirectoryRights, Who
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment
 from hosting.cli.recording import record, record_all
-from hosting.composition import Administration
 from hosting.imap.sharing import rights
 from hosting.imap.sharing.other_users import PREFIX
 from storage.directory.mailbox_rights import ANYONE, RightsRow, SharedRow

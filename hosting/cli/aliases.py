@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.recording import record, record_all
-from hosting.composition import Administration
 from storage.directory.rows import AliasRow, TenantRow
 from storage.values import Domain, EmailAddress
 

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gateway.policy.rules import Scope, parse_rule
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.export import read_key
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import size
-from hosting.composition import Administration
 from storage.archives.entries import EntryFiles, are_entries
 from storage.archives.maildir import is_maildir
 from storage.errors import InvalidInput

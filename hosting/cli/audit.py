@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import typer
 
 from hosting import journal_words
+from hosting.administration import Administration
 from hosting.cli import invocation, output, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.names import Names
 from hosting.cli.output import moment
 from hosting.cli.recording import NOBODY, record, record_all
-from hosting.composition import Administration
 from hosting.journal_records import of_accounts
 from storage.audit import AuditRecord, Checkpoint, read_anchor, write_anchor
 from storage.audit.checkpoints import ANCHOR_MAX

@@ -12,12 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from hosting import composition
+from hosting.administration import Administration
 from hosting.auth.client import AuthClient
 from hosting.backup_round import keep_of, secret_places
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
-from hosting.composition import Administration
 from hosting.config import FILE_NAME, load
 from hosting.roles import privileges
 from storage.backup.backup import BackupRun, Progress

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation, Whose
 from hosting.cli.output import moment
 from hosting.cli.recording import record, record_all
-from hosting.composition import Administration
 from hosting.web.places import Places
 from hosting.web.public import url_of
 from storage.collections.feeds import EVERY, SOURCE, Feed

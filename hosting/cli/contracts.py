@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
 from hosting.cli.recording import record_all
-from hosting.composition import Administration
 from hosting.contracts.reminders import Reminders
 from storage.changes import TenantChanged
 from storage.directory.approvals import Kind, scope_of

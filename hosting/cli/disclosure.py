@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import typer
 
 from hosting import composition
+from hosting.administration import Administration
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.cli.recording import NOBODY, record_all
-from hosting.composition import Administration
 from hosting.disclosure.cases import Demand, Person, hand_over, record_case, set_state
 from hosting.disclosure.cases import resume as resume_case
 from hosting.disclosure.report import report_of

@@ -16,10 +16,10 @@ from gateway.dkim import publication
 from gateway.dkim.publication import Sighting, published_text
 from gateway.dns_records.wanted import dkim_record
 from gateway.dns_records.zone import zone_text
+from hosting.administration import Administration
 from hosting.cli import invocation, resolving
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
-from hosting.composition import Administration
 from storage.directory.dkim_keys import RETIRING_FOR, SEEN_FOR, UNUSED, DkimAlgorithm, DkimKey, DkimKeys, DkimState
 from storage.directory.rows import DomainRow, State
 from storage.errors import Conflict, Unavailable

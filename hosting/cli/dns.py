@@ -22,9 +22,9 @@ from gateway.dns_records.policy import PolicyAnswer, ask_policy
 from gateway.dns_records.wanted import Importance, Offer, Record, wanted
 from gateway.dns_records.zone import data, zone_text
 from gateway.networks import is_public
+from hosting.administration import Administration
 from hosting.cli import REFUSED, UNAVAILABLE, invocation, resolving
 from hosting.cli.invocation import Invocation
-from hosting.composition import Administration
 from hosting.config import Config
 from hosting.discovery import pacc
 from hosting.discovery.offered import DAV_PATH, Offered

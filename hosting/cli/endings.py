@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, TaskID
 
+from hosting.administration import Administration
 from hosting.auth.client import AuthClient
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.keys import replace_saved
 from hosting.cli.output import moment
-from hosting.composition import Administration
 from hosting.ending import ServerProcesses
 from storage.certificates.store import FOLDER
 from storage.directory.endings import EndingRow

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
-from hosting.composition import Administration
 from hosting.dav.calendars.whole import whole_calendar
 from hosting.dav.contacts.whole import whole_book
 from storage.certificates import signing

@@ -48,10 +48,10 @@ from gateway.smtp.content import Content
 from gateway.spf import Spf, SpfResult
 from gateway.work import Work
 from hosting import composition
+from hosting.administration import Administration
 from hosting.cli import filter_words, invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.recording import record_all, subject_of
-from hosting.composition import Administration
 from hosting.mx.filtering import scanners
 from hosting.roles import privileges
 from storage.clock import SystemClock

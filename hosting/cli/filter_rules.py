@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from gateway.policy.rules import DEEPEST, NAMES, Rules, Scope, merged, parse_rule, text_of
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.cli.recording import record_all
-from hosting.composition import Administration
 from storage.directory.tenant import Tenant
 from storage.directory.terms import Feature
 from storage.errors import InvalidInput, NotFound

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.contracts import last_moment
 from hosting.cli.output import moment
-from hosting.composition import Administration
 from hosting.contracts.holding import ask_for_hold, ask_to_lift
 from storage.directory.holds import Hold
 from storage.values import AccountId, TenantId

@@ -22,9 +22,9 @@ from hosting.access.actions import FOR_EVERYBODY, OF_PROVIDERS, ROLES, Action, a
 from hosting.access.decide import may, permits, roles_in_force
 from hosting.access.identity import Premises
 from hosting.access.roles import StaffRole, Who
+from hosting.administration import Administration
 from hosting.auth.persons import Person, person_of
 from hosting.cli.output import Output
-from hosting.composition import Administration
 from hosting.config import Config, load
 from hosting.roles import privileges
 from storage.directory.rows import AccountRow, State, TenantRow

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation
-from hosting.composition import Administration
 from storage.directory.approvals import Kind, scope_of
 from storage.errors import NotFound
 from storage.keys.sealing import derive, keyed_hash

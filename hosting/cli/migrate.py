@@ -22,11 +22,11 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress as Bar
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.archives import ARCHIVE_INCOMPLETE
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import size
-from hosting.composition import Administration
 from hosting.migration.account import migrate as move
 from hosting.migration.folders import Choice
 from hosting.migration.report import Progress, Report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hosting.composition import Administration
+from hosting.administration import Administration
 from storage.errors import Gone, NotFound
 from storage.values import TenantId
 

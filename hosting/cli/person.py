@@ -15,14 +15,14 @@ from typing import Annotated, Any
 import typer
 
 from hosting import composition
+from hosting.administration import Administration
 from hosting.auth.client import AuthClient
 from hosting.cli import endings, invocation
 from hosting.cli.export import read_key
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
-from hosting.composition import Administration
 from hosting.roles import privileges
-from storage.ending.ending import order_account
+from storage.ending.orders import order_account
 from storage.errors import InvalidInput, NotPermitted
 from storage.persons import requests as made
 from storage.persons.correct import correct_address, correct_name

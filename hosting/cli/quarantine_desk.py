@@ -18,9 +18,9 @@ import typer
 
 from gateway.policy.verdict import Reason
 from hosting import composition
+from hosting.administration import Administration
 from hosting.cli import invocation, quantities
 from hosting.cli.invocation import Invocation
-from hosting.composition import Administration
 from hosting.quarantine.assembly import make_service
 from hosting.quarantine.scope import Scope
 from hosting.quarantine.service import QuarantineService

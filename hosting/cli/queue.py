@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation, recording
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment, size
-from hosting.composition import Administration
 from storage.errors import Conflict, Corrupt, Gone, InvalidInput
 from storage.logs.trace import TraceEvent, TraceKind
 from storage.queue.entries import LOCAL, ROUTED, DestinationState, Entry, EntrySummary, Recipient, Reply

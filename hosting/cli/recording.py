@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from hosting.administration import Administration
 from hosting.cli.invocation import Invocation, Whose, find_account
-from hosting.composition import Administration
 from storage.audit import Entry
 from storage.directory.rows import TenantRow
 from storage.errors import Gone, InvalidInput, NotFound

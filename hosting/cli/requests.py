@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from hosting.administration import Administration
 from hosting.cli import invocation
 from hosting.cli.contracts import last_moment
 from hosting.cli.invocation import Invocation
 from hosting.cli.messages import mark_of
 from hosting.cli.output import moment
 from hosting.cli.recording import NOBODY, Subject, record_all
-from hosting.composition import Administration
 from hosting.contracts.holding import ask_for_hold, lift_hold, make_hold
 from hosting.disclosure.cases import resumption
 from storage.directory.approvals import Approval, ApprovalState, Kind, scope_of

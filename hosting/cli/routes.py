@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.dns.answers import Answer
+from hosting.administration import Administration
 from hosting.cli import invocation, resolving
 from hosting.cli.invocation import Invocation
-from hosting.composition import Administration
 from hosting.outgoing import own_ports, reachable
 from storage.directory.routes import Mode, Route, RouteTls, check
 from storage.directory.rows import DomainRow, State, TenantRow

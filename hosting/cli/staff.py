@@ -14,10 +14,11 @@ import typer
 
 from hosting.access import totp
 from hosting.access.roles import StaffRole, parse_roles
+from hosting.administration import Administration
 from hosting.cli import invocation, secrets_input
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
-from hosting.composition import Administration, passwords_of
+from hosting.composition import passwords_of
 from storage.clock import SystemClock
 from storage.directory.staff import NEVER, StaffMember, check_name
 from storage.errors import AlreadyExists, Conflict, InvalidInput

@@ -9,15 +9,15 @@ import typer
 
 from gateway.acceptance.targets import Suspended
 from gateway.mx.recipients import SUSPENDED_SETTING
+from hosting.administration import Administration
 from hosting.cli import endings, invocation
 from hosting.cli.invocation import Invocation
 from hosting.cli.output import moment
 from hosting.cli.recording import record
-from hosting.composition import Administration
 from storage.directory.approvals import Kind, scope_of
 from storage.directory.resolve import POSTMASTER_SETTING
 from storage.directory.rows import State, TenantRow
-from storage.ending.ending import check_thorough, order_tenant
+from storage.ending.orders import check_thorough, order_tenant
 from storage.errors import Conflict
 from storage.sending import Sending
 from storage.values import EmailAddress

@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from storage.clock import SystemClock
 from storage.directory.provisioning import Provisioning
-from storage.ending.ending import carry_out, order_tenant
+from storage.ending.ending import carry_out
+from storage.ending.orders import order_tenant
 from storage.ending.processes import Nobody
 from storage.ending.steps import Step
 from storage.installation import Installation

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hosting import composition
-from hosting.composition import Administration
+from hosting.administration import Administration
 from hosting.config import FILE_NAME, load
 from storage.errors import NotFound
 from storage.values import EmailAddress, TenantId

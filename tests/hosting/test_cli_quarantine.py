@@ -14,7 +14,8 @@ import pytest
 from review_town import ADAM, EVE, RITA, becoming
 
 from hosting import cli
-from hosting.composition import Administration, administration
+from hosting.administration import Administration
+from hosting.composition import administration
 from hosting.config import load
 from storage.quarantine.store import Quarantine
 from storage.quarantine.values import NewWithheld, Onward, Way, WithheldFor

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import update
 
 from hosting import cli
-from hosting.composition import Administration, administration
+from hosting.administration import Administration
+from hosting.composition import administration
 from hosting.config import load
 from storage.database.prepared import prepare
 from storage.queue.entries import (

@@ -24,7 +24,8 @@ from storage.backup.backup import Progress
 from storage.backup.place import Keep
 from storage.backup.pruning import due, prune
 from storage.backup.verifying import verify
-from storage.ending.ending import carry_out, order_account, order_tenant
+from storage.ending.ending import carry_out
+from storage.ending.orders import order_account, order_tenant
 from storage.ending.processes import Nobody
 from storage.errors import Unavailable
 from storage.keys.keystore import KeyStore

@@ -17,7 +17,7 @@ from storage.certificates.store import Certificates
 from storage.collections.values import Content, Kind, NewCollection, file_content
 from storage.database.database import Connection, Transaction
 from storage.directory.rows import State
-from storage.ending.ending import order_account, order_tenant
+from storage.ending.orders import order_account, order_tenant
 from storage.ending.steps import Step
 from storage.errors import AlreadyExists, Busy, CleanmailError, Conflict, Gone, NotFound, Unavailable
 from storage.installation import Installation

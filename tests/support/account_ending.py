@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from storage.certificates.certificate import Certificate
-from storage.ending.ending import carry_out, order_account
+from storage.ending.ending import carry_out
+from storage.ending.orders import order_account
 from storage.ending.processes import Nobody
 from storage.installation import Installation
 from storage.values import AccountId, TenantId

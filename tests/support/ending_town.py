@@ -8,7 +8,8 @@ from storage.certificates.certificate import Certificate
 from storage.clock import FixedClock
 from storage.delivery import Delivery, deliver
 from storage.directory.provisioning import Provisioning
-from storage.ending.ending import Progress, carry_out, order_account, order_tenant
+from storage.ending.ending import Progress, carry_out
+from storage.ending.orders import order_account, order_tenant
 from storage.ending.processes import Nobody, Processes
 from storage.installation import Installation
 from storage.keys.keystore import KeyStore
