@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 from storage.database.database import Database
+from storage.database.prepared import Connection
 from storage.mail import trigrams
+from storage.mail.field_columns import FieldColumns
 from storage.mail.search_text import SearchTexts, unpack_all
 from storage.mail.sought import Sought
 from storage.mail.trigrams import FieldName, Part, searchable
@@ -139,7 +141,7 @@ class Lookup:
     """The messages among some that answer a question with yes."""
 
     __slots__ = (
-        "_among", "_database", "_pending", "_question", "_rest", "_slice", "_started", "_test", "_texts",
+        "_among", "_columns", "_database", "_pending", "_question", "_rest", "_slice", "_started", "_test", "_texts",
         "_unindexed", "_verified", "_width", "found",
     )  # fmt: skip
 
@@ -147,6 +149,7 @@ class Lookup:
         self,
         database: Database,
         texts: SearchTexts,
+        columns: FieldColumns,
         verified: Verified,
         unindexed: Callable[[], Collection[int]],
         question: Question,
@@ -154,6 +157,7 @@ class Lookup:
     ) -> None:
         self._database = database
         self._texts = texts
+        self._columns = columns
         self._verified = verified
         self._unindexed = unindexed
         self._question = question
@@ -204,15 +208,26 @@ class Lookup:
                     self._width = min(4 * self._width, RANGE_MAX)
                 else:
                     self._width = RANGE
+            elif question.name:
+                exact, unknown = self._columns.containing(connection, question.name, question.needle, first, last)
+                self.found |= exact
+                found = set()
+                for start, end in unknown:
+                    found |= self._may_contain(connection, start, end)
             else:
-                needle, *others = question.narrowing
-                found = trigrams.may_contain(connection, question.part, [needle], first, last)
-                if others and len(found) > MANY_CANDIDATES:
-                    found &= trigrams.may_contain(connection, question.part, others, first, last)
+                found = self._may_contain(connection, first, last)
         if question.is_exact:
             self.found |= found
         else:
             self._pending.extend(self._among.common(found))
+
+    def _may_contain(self, connection: Connection, first: int, last: int) -> set[int]:
+        question = self._question
+        needle, *others = question.narrowing
+        found = trigrams.may_contain(connection, question.part, [needle], first, last)
+        if others and len(found) > MANY_CANDIDATES:
+            found &= trigrams.may_contain(connection, question.part, others, first, last)
+        return found
 
     def _recall(self) -> None:
         """Answer what was verified before; put the rest in the order of the rows."""

@@ -22,7 +22,9 @@ from storage.database.database import Database, Transaction
 from storage.database.prepared import Connection, prepare
 from storage.errors import Corrupt
 from storage.mail import trigrams
+from storage.mail.field_columns import FieldColumns
 from storage.mail.lookup import Lookup, Question, Verified
+from storage.mail.packed_columns import SHIFT
 from storage.mail.search_text import Packed, SearchTexts, pack
 from storage.mail.sought import Sought
 from storage.schema.account import forgotten, info, message
@@ -40,6 +42,9 @@ TEXTS = 2  # of what is read out of messages (`storage.mime.text`); raised when 
 _FORGOTTEN_SINCE = "search_forgotten_since"  # rows of `info`
 _TEXTS_ARE = "search_texts"
 _RENEWED_TO = "search_renewed_to"  # for which of TEXTS, and up to which message
+_LATE = 500  # ids behind which few messages come: processes take some of them beforehand
+
+_COLUMNS_TO = "search_columns_to"  # up to which span it was seen whether columns are to be made
 _RENEWED = "renewed"
 
 _is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
@@ -56,6 +61,7 @@ _next_indexed = prepare(
 )
 _still_indexed = prepare(select(message.c.message_id).where(_is_indexed, message.c.message_id == bindparam("id")))
 _count_unindexed = prepare(select(func.count()).select_from(message).where(_is_unindexed))
+_newest = prepare(select(func.max(message.c.message_id)).where(message.c.account_id == bindparam("account_id")))
 _mark_indexed = prepare(
     update(message)
     .where(
@@ -80,15 +86,25 @@ _delete_info = prepare(delete(info).where(_this_info))
 
 
 class SearchIndex:
-    """Text search in one account. `read` gives the whole octets of a message with its prefix, or raises Gone."""
+    """Text search in one account. `read` gives the whole octets of a message with its prefix, or raises Gone.
+
+    `complete`: what has come so far is complete afterwards (storage.mail.completion).
+    """
 
     def __init__(
-        self, database: Database, account_id: AccountId, read: Callable[[MessageId], bytes], clock: Clock
+        self,
+        database: Database,
+        account_id: AccountId,
+        read: Callable[[MessageId], bytes],
+        clock: Clock,
+        complete: Callable[[], object] = lambda: None,
     ) -> None:
+        self._complete = complete
         self._database = database
         self._account_id = account_id
         self._clock = clock
         self._texts = SearchTexts(account_id, read)
+        self.columns = FieldColumns(database, account_id, self._texts)
         self._verified = Verified()
         self._as_of = ""  # what `texts_as_of` said last
         self._may_merge = False
@@ -103,8 +119,9 @@ class SearchIndex:
         The empty needle is in every text; with header it asks whether the field is there (RFC 9051 §6.4.4).
         """
         question = Question.of(key, needle, name)
+        self._complete()
         self.texts_as_of()  # forgets what was verified in other texts
-        return Lookup(self._database, self._texts, self._verified, self._unindexed_ids, question, among)
+        return Lookup(self._database, self._texts, self.columns, self._verified, self._unindexed_ids, question, among)
 
     def texts_as_of(self) -> str:
         """Another word after any process has renewed texts: until then what was found in them stays true."""
@@ -127,18 +144,20 @@ class SearchIndex:
         return int(row[0]) if row else 0
 
     def work(self) -> bool:
-        """Do the next piece of what is due: forget, index or merge. False: nothing is left for now."""
+        """Do the next piece of what is due: forget, index, merge, make columns. False: nothing is left for now."""
         if self._may_merge:  # small segments are merged as they come, so that searches have few to look at
             self._may_merge = self.merge()
             return True
         self._may_merge = bool(self.forget_batch() or self.index_batch())
-        return self._may_merge or self.merge()
+        return self._may_merge or self.merge() or self.make_columns()
 
     def index_batch(self) -> int:
         """Index the next messages; how many, 0 when none is left."""
         with self._database.reading() as connection:
             rows = _next_unindexed.rows(connection, account_id=self._account_id, limit=BATCH)
-            message_ids = [row[0] for row in rows]
+        message_ids = [row[0] for row in rows]
+        self._complete()
+        with self._database.reading() as connection:
             fields = self._texts.fields(connection, message_ids)
         batch: dict[int, Packed] = {}
         characters = 0
@@ -150,6 +169,8 @@ class SearchIndex:
                 break
 
         def insert_all(transaction: Transaction) -> None:
+            if min(batch) >> SHIFT < int(self._get(transaction, _COLUMNS_TO) or 0):  # it has come late
+                self.columns.forget(transaction, batch)
             for message_id, packed in batch.items():
                 if _mark_indexed.run(transaction, owner=self._account_id, id=message_id):  # it is still there
                     trigrams.insert(transaction, message_id, fields.get(message_id, _NO_FIELDS), packed.indexed)
@@ -189,6 +210,7 @@ class SearchIndex:
         def replace(transaction: Transaction) -> None:
             there = [each for each in anew if _still_indexed.one(transaction, account_id=self._account_id, id=each)]
             self._texts.forget(transaction, there)
+            self.columns.forget(transaction, there)
             trigrams.forget(transaction, there)
             for message_id in there:
                 trigrams.insert(transaction, message_id, fields.get(message_id, _NO_FIELDS), anew[message_id].indexed)
@@ -198,6 +220,7 @@ class SearchIndex:
             self._set(transaction, _RENEWED_TO, f"{TEXTS} {after}" if message_ids else None)
             if not message_ids:
                 self._set(transaction, _TEXTS_ARE, str(TEXTS))
+                self._set(transaction, _COLUMNS_TO, None)
 
         self._database.write(replace, durable=False)
         self._may_merge = bool(anew)
@@ -216,6 +239,7 @@ class SearchIndex:
 
         def forget_all(transaction: Transaction) -> None:
             self._texts.forget(transaction, message_ids)
+            self.columns.forget(transaction, message_ids)
             trigrams.forget(transaction, message_ids)
             _done_forgetting.run_many(
                 transaction, [{"account_id": self._account_id, "message_id": message_id} for message_id in message_ids]
@@ -234,11 +258,31 @@ class SearchIndex:
             since = self._get(transaction, _FORGOTTEN_SINCE)
             if since is not None and self._clock.now() - int(since) >= PURGE_AFTER:
                 self._set(transaction, _FORGOTTEN_SINCE, None)
+                self._set(transaction, _COLUMNS_TO, None)  # those that were deleted with messages are made again
                 trigrams.merge(transaction, MERGE_PAGES, whole=True)
                 return True
             return trigrams.merge(transaction, MERGE_PAGES)
 
         return self._database.write(step, durable=False)
+
+    def make_columns(self) -> bool:
+        """Make the columns of the next span, if they are not there and it is full. False: nothing is left."""
+        with self._database.reading() as connection:
+            row = _newest.one(connection, account_id=self._account_id)
+            end = max((row[0] or 0) - _LATE, 0) >> SHIFT if row else 0
+            number = int(self._get(connection, _COLUMNS_TO) or 0) if end else 0
+            if number >= end or self._get(connection, _TEXTS_ARE) != str(TEXTS):
+                return False
+        there = self.columns.threaded()
+        span = None if number in there else self.columns.read(number)
+
+        def keep(transaction: Transaction) -> None:
+            if span is not None:
+                self.columns.keep(transaction, span)
+            self._set(transaction, _COLUMNS_TO, str(number + 1))
+
+        self._database.write(keep, durable=False)
+        return True
 
     def verify(self) -> bool:
         """Whether the index is sound in itself; reads all of it."""

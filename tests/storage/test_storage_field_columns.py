@@ -1,0 +1,177 @@
+"""HEADER finds the same with columns as without (RFC 9051 §6.4.4), and no column outlives a message in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from search_box import ACCOUNT, Box
+
+from storage.mail.packed_columns import FieldColumn, ThreadColumn
+from storage.mail.search_index import PURGE_AFTER, SearchIndex
+
+COUNT = 40
+LISTS = ("linux kernel", "fork", "zzzteana", "", "Fork you")
+ASKED = [
+    *[("list-id", needle) for needle in ("fork", "k", "linux kernel", "", " fork", "x\ny", "nowhere", "zzzteana")],
+    *[
+        ("x-mailer", "7"),
+        ("x-mailer", "mailer"),
+        ("list-post", ""),
+        ("x-odd", "value"),
+        ("x-inner", "part"),
+        ("list", ""),
+    ],
+]
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """Spans of 8 messages; all but two of the fifth one's are there."""
+    for module in ("field_columns", "search_index"):
+        monkeypatch.setattr(f"storage.mail.{module}.SHIFT", 3)
+    for name, value in (("SPAN", 8), ("LEAST", 6), ("_SHARED", 2), ("_READ", 3)):
+        monkeypatch.setattr(f"storage.mail.field_columns.{name}", value)
+    monkeypatch.setattr("storage.mail.search_index._LATE", 0)
+    monkeypatch.setattr("storage.mail.lookup.FEW", 0)
+    box = Box(tmp_path / "account.db")
+    box.database.write(box.index.begin)
+    for number in range(1, COUNT + 1):
+        if number not in (33, 34, 35):
+            box.add(message(number), number)
+    box.fill_index()
+    yield box
+    box.database.close()
+
+
+def message(number: int) -> bytes:
+    lines = [b"Subject: s", b"X-Mailer: mailer %d" % (number % 3)]
+    if number % 4:
+        lines.append(b"List-ID: %b" % LISTS[number % 5].encode())
+    if number % 7 == 0:
+        lines += [b"list-id: fork", b"list-id: fork", b"X-Odd: =?utf-8?q?a_v=C3=A4lue?="]
+    if number % 5 == 0:
+        lines += [b'Content-Type: multipart/mixed; boundary="b"', b"", b"--b", b"X-Inner: part", b"", b"t", b"--b--"]
+    return b"\r\n".join([*lines, b"", b"body"])
+
+
+def spans(box: Box) -> set[int]:
+    return box.index.columns.threaded()
+
+
+def answers(box: Box) -> list[set[int]]:
+    elsewhere = SearchIndex(box.database, ACCOUNT, box.read, box.clock)  # remembers nothing
+    return [box.search("header", needle, name, index=elsewhere) for name, needle in ASKED]
+
+
+def test_header_finds_the_same_with_columns(box: Box) -> None:
+    assert spans(box) == {0, 1, 2, 3}
+    assert ("LIST-ID",) in box.rows("SELECT DISTINCT name FROM field_column")
+    assert ("X-INNER",) not in box.rows("SELECT DISTINCT name FROM field_column")
+    with_columns = answers(box)
+    box.write("UPDATE field_column SET packed = x'01'")  # nobody can read them
+    assert with_columns == answers(box)
+    box.write("DELETE FROM field_column")
+    assert with_columns == answers(box)
+    assert sum(not each for each in with_columns) == 7
+
+
+def test_a_column_answers_for_its_messages(box: Box) -> None:
+    box.write(
+        "UPDATE field_column SET packed = (SELECT packed FROM field_column WHERE name = 'X-MAILER' AND span = 1)"
+        " WHERE name = 'LIST-ID' AND span = 1"
+    )
+    assert box.search("header", "mailer 0", "list-id") == {9, 12, 15}
+
+
+def test_columns_are_deleted_with_a_message_and_made_again_when_the_index_was_purged(box: Box) -> None:
+    before = answers(box)
+    box.delete(12)
+    assert box.index.work()
+    assert spans(box) == {0, 2, 3}
+    assert box.rows("SELECT count(*) FROM field_column WHERE span = 1") == [(0,)]
+    box.fill_index()
+    assert spans(box) == {0, 2, 3}
+    assert answers(box) == [each - {12} for each in before]
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    assert spans(box) == {0, 1, 2, 3}
+    assert answers(box) == [each - {12} for each in before]
+
+
+def test_a_message_that_comes_late_into_a_span_is_found(box: Box) -> None:
+    """Its number was taken before those of others that were stored first."""
+    box.delete(13)
+    box.fill_index()
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    assert spans(box) == {0, 1, 2, 3}
+    box.add(b"Subject: s\r\nList-Id: forkfork\r\n\r\n", 13)
+    assert 13 in box.search("header", "forkfork", "list-id")
+    box.fill_index()
+    assert spans(box) == {0, 2, 3}
+    assert 13 in box.search("header", "forkfork", "list-id")
+
+
+def test_columns_of_texts_that_are_read_anew_are_deleted_with_them(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.mail.search_index.TEXTS", 99)
+    box.messages[12] = b"Subject: s\r\nList-Id: another\r\n\r\n"
+    while box.index.renew():
+        pass
+    assert 1 not in spans(box)
+    assert box.search("header", "another", "list-id") == {12}
+    box.fill_index()
+    assert spans(box) == {0, 1, 2, 3}
+    assert box.search("header", "another", "list-id") == {12}
+
+
+def test_nothing_is_made_of_a_span_that_a_message_leaves_meanwhile(box: Box) -> None:
+    span = box.index.columns.read(2)
+    assert span is not None
+    box.delete(20)
+    box.fill_index()
+    box.database.write(lambda transaction: box.index.columns.keep(transaction, span))
+    assert spans(box) == {0, 1, 3}
+
+
+TEXTS = st.text("aB \0é€\u0085\u2028", max_size=5)
+
+
+HAVING = st.dictionaries(TEXTS.map(str.encode), st.lists(st.integers(0, 4095), min_size=1), min_size=1, max_size=6)
+
+
+@given(HAVING, TEXTS)
+def test_a_column_of_a_field_says_who_has_a_text_in_it(having: dict[bytes, list[int]], text: str) -> None:
+    column = FieldColumn.unpacked(FieldColumn.of(having).packed())
+    assert column is not None
+    expected = [offset for value, offsets in having.items() if text.encode() in value for offset in offsets]
+    assert column.containing(text.encode()) == expected
+
+
+ROWS = st.lists(st.tuples(TEXTS, st.lists(st.sampled_from("abc"), max_size=4), TEXTS, st.booleans()), max_size=8)
+
+
+@given(ROWS)
+def test_a_column_of_threads_says_what_the_rows_say(rows: list[tuple[str, list[str], str, bool]]) -> None:
+    made = ThreadColumn.of(
+        (offset, own, " ".join(chain), base, reply) for offset, (own, chain, base, reply) in enumerate(rows)
+    )
+    assert made is not None
+    column = ThreadColumn.unpacked(made.packed())
+    assert column == made
+    numbers = iter(column.references)
+    read = [
+        (column.ids[own], [column.ids[next(numbers)] for _ in range(count)], column.subjects[subject], reply == 1)
+        for own, subject, count, reply in zip(column.own, column.subject, column.counts, column.replies, strict=True)
+    ]
+    assert read == rows
+    assert list(column.offsets) == list(range(len(rows)))
+
+
+def test_a_subject_with_a_line_end_makes_no_column() -> None:
+    assert ThreadColumn.of([(0, "a", "", "x\ny", False)]) is None
+    assert ThreadColumn.unpacked(b"") is None
+    assert FieldColumn.unpacked(b"\x01rubbish") is None
