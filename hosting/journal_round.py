@@ -51,23 +51,23 @@ class JournalRound:
 
     def _follow(self) -> None:
         audit = self._installation.audit
-        position = audit.position(POSITION)
+        position = audit.positions.of(POSITION)
         while not self._stopping:
             records = list(islice(audit.read(after=position), _AT_ONCE))
             if not records:
                 return
             self._write(records)
             position = records[-1].number
-            audit.set_position(POSITION, position)
+            audit.positions.set(POSITION, position)
 
     def _follow_up(self) -> None:
         """Accounts whose journals could not be written before."""
         audit = self._installation.audit
-        for account, position in audit.positions(_BEHIND).items():
+        for account, position in audit.positions.under(_BEHIND).items():
             if self._stopping:
                 return
             if self._write(audit.read(after=position), AccountId(int(account))):
-                audit.set_position(_BEHIND + account, None)
+                audit.positions.set(_BEHIND + account, None)
 
     def _write(self, records: Iterable[AuditRecord], only: AccountId | None = None) -> bool:
         """False if some could not be written now: where these begin is noted, and they are written later.
@@ -94,8 +94,8 @@ class JournalRound:
             audit = self._installation.audit
             if account_id in damaged:
                 log.error("records of account %d cannot be read: they, or its key, are damaged", account_id)
-            known = audit.positions(_BEHIND).get(str(account_id), before)
-            audit.set_position(f"{_BEHIND}{account_id}", min(known, before))
+            known = audit.positions.under(_BEHIND).get(str(account_id), before)
+            audit.positions.set(f"{_BEHIND}{account_id}", min(known, before))
         return not behind
 
     def _write_to(self, tenant_id: TenantId, account_id: AccountId, records: Iterable[AuditRecord]) -> bool:

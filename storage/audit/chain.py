@@ -25,6 +25,7 @@ from sqlalchemy import LargeBinary, bindparam, cast, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from storage.audit.checkpoints import Checkpoint, Origin, check, signed_checkpoint, signed_origin
+from storage.audit.positions import Positions
 from storage.audit.records import (
     BEGIN,
     BY_SUBJECT,
@@ -62,7 +63,7 @@ CUT, SYSTEM = "audit.cut", "system"  # the record of a cut, and by whom it is
 
 _PAGE = 1000
 
-_record, _checkpoint, _origin, _info = schema.record, schema.checkpoint, schema.origin, schema.info
+_record, _checkpoint, _origin = schema.record, schema.checkpoint, schema.origin
 _COLUMNS = (
     _record.c.number,
     _record.c.time,
@@ -88,16 +89,8 @@ _CHECKPOINTS = prepare(
     )
 )
 _INSERT_ORIGIN = prepare(insert(_origin))
-_ORIGINS = prepare(
-    select(_origin.c.number, _origin.c.time, _origin.c.hash, _origin.c.cut_off, _origin.c.signature).order_by(
-        _origin.c.number
-    )
-)
-_INFO = prepare(select(_info.c.value).where(_info.c.name == bindparam("which")))
-_ALL_INFO = prepare(select(_info.c.name, _info.c.value))
-_REMOVE_INFO = prepare(delete(_info).where(_info.c.name == bindparam("which")))
-_new_info = upsert(_info)
-_SET_INFO = prepare(_new_info.on_conflict_do_update(index_elements=["name"], set_={"value": _new_info.excluded.value}))
+_origin_columns = (_origin.c.number, _origin.c.time, _origin.c.hash, _origin.c.cut_off, _origin.c.signature)
+_ORIGINS = prepare(select(*_origin_columns).order_by(_origin.c.number))
 
 
 class Audit:
@@ -117,6 +110,7 @@ class Audit:
         self._clock = clock
         self._identity = identity
         self._role = role
+        self.positions = Positions(database)  # of those who follow the chain
 
     @classmethod
     def open(
@@ -372,30 +366,6 @@ class Audit:
             return _REMOVE.run(transaction, through=made.number)
 
         return self._database.write(work)
-
-    # How far somebody has come who follows the chain
-
-    def position(self, name: str) -> int:
-        with self._database.reading() as connection:
-            row = _INFO.one(connection, which=name)
-        return 0 if row is None else int(row[0])
-
-    def positions(self, prefix: str) -> dict[str, int]:
-        """Those whose names begin so, by the rest of their names."""
-        with self._database.reading() as connection:
-            rows = _ALL_INFO.rows(connection)
-        return {row[0].removeprefix(prefix): int(row[1]) for row in rows if row[0].startswith(prefix)}
-
-    def set_position(self, name: str, number: int | None) -> None:
-        """None: nobody follows it there any more."""
-
-        def work(transaction: Transaction) -> None:
-            if number is None:
-                _REMOVE_INFO.run(transaction, which=name)
-            else:
-                _SET_INFO.run(transaction, name=name, value=str(number))
-
-        self._database.write(work)
 
     def _rows(self, number: int) -> Iterator[tuple[Any, ...]]:
         """Those behind `number`, in pages, so that no statement lives while its rows are looked at."""

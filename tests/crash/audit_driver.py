@@ -111,8 +111,8 @@ def seen(data: Path) -> dict[str, Any]:
             rows = [] if mailbox is None else account.messages.fetch_rows(mailbox.id, 1, 1000, ("message_id",))
             found["journals"].append(len(rows))
     audit = installation.audit
-    found["position"] = audit.position("journal")
-    found["behind"] = audit.positions("journal of ")
+    found["position"] = audit.positions.of("journal")
+    found["behind"] = audit.positions.under("journal of ")
     verified = audit.examine()
     found["first"], found["signed"] = verified.first, verified.signed
     found["actions"] = [record.action for record in audit.read(after=3)]

@@ -84,7 +84,7 @@ def test_each_record_comes_once_and_to_its_owner_alone(town: MailTown) -> None:
     town.installation.audit.append("queue.hold", "ada", town.accounts[ALICE][0], None, {"id": "q"})
     run(town)
     run(town)
-    town.installation.audit.set_position("journal", 0)  # what a crash before the position moved leaves
+    town.installation.audit.positions.set("journal", 0)  # what a crash before the position moved leaves
     run(town)
     record(town, "account.freeze", ALICE, "tenant_administrator")
     run(town)
@@ -144,7 +144,7 @@ def test_an_account_that_cannot_be_written_stops_nobody_else(town: MailTown) -> 
         "An operator stopped your sending",
         "An operator let you send again",
     ]
-    assert town.installation.audit.positions("journal of ") == {}
+    assert town.installation.audit.positions.under("journal of ") == {}
 
 
 def test_an_account_that_is_gone_is_passed_over(town: MailTown) -> None:
@@ -152,7 +152,7 @@ def test_an_account_that_is_gone_is_passed_over(town: MailTown) -> None:
     town.keys.destroy_account_key(*town.accounts[ALICE])
     record(town, "account.show", BOB)
     run(town)
-    assert len(entries(town, BOB)) == 1 and town.installation.audit.position("journal") == 2
+    assert len(entries(town, BOB)) == 1 and town.installation.audit.positions.of("journal") == 2
 
 
 def test_what_an_order_keeps_secret_is_told_when_it_is_over(town: MailTown) -> None:
@@ -220,7 +220,7 @@ def test_a_record_that_does_not_open_keeps_no_other_journal_from_being_written(t
     database.close()
     run(town)
     assert sorted(subjects(town)) == ["An operator looked at your account", "An operator stopped your sending"]
-    assert town.installation.audit.positions("journal of ") == {}
+    assert town.installation.audit.positions.under("journal of ") == {}
 
 
 def test_the_chain_is_signed_each_hour(town: MailTown) -> None:

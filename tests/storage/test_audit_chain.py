@@ -151,10 +151,10 @@ def test_several_records_are_appended_together(audit: Audit) -> None:
 
 
 def test_whoever_follows_the_chain_has_a_position(audit: Audit) -> None:
-    assert audit.position("journal") == 0
-    audit.set_position("journal", 7)
-    audit.set_position("journal", 9)
-    assert (audit.position("journal"), audit.position("other")) == (9, 0)
+    assert audit.positions.of("journal") == 0
+    audit.positions.set("journal", 7)
+    audit.positions.set("journal", 9)
+    assert (audit.positions.of("journal"), audit.positions.of("other")) == (9, 0)
 
 
 def test_more_records_than_a_page(audit: Audit) -> None:
