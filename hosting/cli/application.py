@@ -48,7 +48,7 @@ _COMMANDS = {
     "migrate": ("migrate", "migrate"),
     "export": ("export", "app"),
     "backup": ("backup", "app"),
-    "restore": ("backup", "restore"),
+    "restore": ("restore", "restore"),
     "keys": ("keys", "app"),
     "check": ("maintenance", "check"),
     "upgrade": ("maintenance", "upgrade"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import bindparam, delete, insert, text, update
+from sqlalchemy import bindparam, delete, insert, update
 
 from storage.collections.conditions import ANYTHING, Conditions, conditions_of
 from storage.collections.follow import Follower, Preparing
@@ -24,18 +24,10 @@ from storage.collections.locks import Locks
 from storage.collections.lookup import Lookup
 from storage.collections.names import checked_name, sought_name
 from storage.collections.octets import INLINE_MAX, Octets, Packed
-from storage.collections.places import check_place
+from storage.collections.places import check_place, place_of
 from storage.collections.properties import Properties
 from storage.collections.tombstones import ObjectTombstones
-from storage.collections.values import (
-    Collection,
-    CollectionId,
-    Content,
-    ObjectId,
-    Put,
-    Stored,
-    Times,
-)
+from storage.collections.values import Collection, CollectionId, Content, ObjectId, Put, Stored, Times
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.errors import NotFound
@@ -50,17 +42,6 @@ PUT_AT_ONCE = 200  # of many, in one commit
 _mine = object_.c.account_id == bindparam("account")
 _in_collection = (_mine, object_.c.collection_id == bindparam("collection"))
 _this = (*_in_collection, object_.c.object_id == bindparam("object"))
-# A collection and the folders that it lies in, upwards; UNION ends even in a damaged tree.
-_path = prepare(
-    text(
-        """WITH RECURSIVE up(id, depth) AS (
-             SELECT :collection, 0
-             UNION SELECT c.parent_id, up.depth + 1 FROM collection c JOIN up ON c.account_id = :account
-               AND c.collection_id = up.id WHERE up.depth < 100)
-           SELECT c.kind, c.name FROM up JOIN collection c ON c.account_id = :account AND c.collection_id = up.id
-           ORDER BY up.depth"""
-    )
-)
 _insert = prepare(insert(object_))
 _update = prepare(
     update(object_)
@@ -225,10 +206,7 @@ class Objects(Lookup):
         place = ""
         if len(content.data) > INLINE_MAX:  # its file says where it belongs: kind, folders and name
             with self._database.reading() as connection:
-                rows = _path.rows(connection, account=self._account_id, collection=collection_id)
-            if not rows:
-                raise NotFound("There is no such collection.")
-            place = "/".join([rows[0][0], *(row[1] for row in reversed(rows)), checked_name(name)])
+                place = place_of(connection, self._account_id, collection_id, checked_name(name))
         return self._octets.pack(content, place, self._ledger.now())
 
     def put_in(

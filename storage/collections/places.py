@@ -8,13 +8,13 @@ Standards: RFC 4791 §5.3.2.1, RFC 6352 §6.3.2.1.
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, text
 
 from storage.collections.conditions import Namespace, Violated
-from storage.collections.values import Collection, Content, Kind, Stored
+from storage.collections.values import Collection, CollectionId, Content, Kind, Stored
 from storage.database.database import Connection
 from storage.database.prepared import prepare
-from storage.errors import Conflict
+from storage.errors import Conflict, NotFound
 from storage.schema.collections import collection, object_
 from storage.values import AccountId
 
@@ -34,6 +34,26 @@ _folder_named = prepare(
         collection.c.name == bindparam("called"),
     )
 )
+
+# A collection and the folders that it lies in, upwards; UNION ends even in a damaged tree.
+_path = prepare(
+    text(
+        """WITH RECURSIVE up(id, depth) AS (
+             SELECT :collection, 0
+             UNION SELECT c.parent_id, up.depth + 1 FROM collection c JOIN up ON c.account_id = :account
+               AND c.collection_id = up.id WHERE up.depth < 100)
+           SELECT c.kind, c.name FROM up JOIN collection c ON c.account_id = :account AND c.collection_id = up.id
+           ORDER BY up.depth"""
+    )
+)
+
+
+def place_of(connection: Connection, account_id: AccountId, collection_id: CollectionId, name: str) -> str:
+    """Where an object belongs, for its file to say: kind, folders and name. Raises NotFound."""
+    rows = _path.rows(connection, account=account_id, collection=collection_id)
+    if not rows:
+        raise NotFound("There is no such collection.")
+    return "/".join([rows[0][0], *(row[1] for row in reversed(rows)), name])
 
 
 def check_place(

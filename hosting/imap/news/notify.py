@@ -53,7 +53,6 @@ _WAITING: Final = 2000  # mailboxes and names that one session may have news of
 _NAMES: Final = 1000  # that one command may name
 _GROUPS: Final = 100
 _OWNERS: Final = 100  # accounts of others that one session may watch
-_SUPPORTED: Final = " ".join(EVENTS)
 
 
 def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
@@ -62,7 +61,8 @@ def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
     try:
         interests = Interests.of(command.groups)
     except KeyError:
-        raise Refused(f"BADEVENT ({_SUPPORTED})".encode("ascii"), "There is an event that cannot be told.") from None
+        supported = " ".join(EVENTS).encode("ascii")
+        raise Refused(b"BADEVENT (%b)" % supported, "There is an event that cannot be told.") from None
     listener = Listener(session, interests)
     try:
         yield from listener.begin()
