@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from storage import heap
 from storage.audit import Audit
+from storage.awake import Awake
 from storage.background import Background
 from storage.changes import (
     AccountChanged,
@@ -62,7 +63,7 @@ T = TypeVar("T")
 
 MAX_OPEN = 256  # accounts
 _TENANTS_OPEN = 500
-_MANY_RESTED = 50  # accounts that let go of their connections at once: what they held is worth giving back
+_MANY_RESTED = 50  # accounts that let go of their connections: what they held is worth giving back
 _LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
 FORGET_PATIENCE = 2.0  # seconds in which what is under way for an ended tenant or account may finish
 
@@ -107,7 +108,7 @@ class Installation:
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
         self.recent = Recent()  # messages that were read lately; who serves people says how much is kept
-        self._resting = 0  # accounts without connections, when they were last counted
+        self._awake = Awake(self.background)  # accounts whose databases are open
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock) -> None:
@@ -235,6 +236,7 @@ class Installation:
                 self._publish,
                 self._checkpointer,
                 recent=self.recent,
+                awake=self._awake,
                 commits=Commits(self.data),
             ),
         )
@@ -275,14 +277,14 @@ class Installation:
         """Close the connections of accounts that nobody looked at since the last call; how many have none now.
 
         They stay open as they are, whoever holds them: sessions that wait cost no page cache and no descriptors. Every
-        process does this each few seconds, in a thread of its own, since closing may write.
+        process does this each few seconds, in a thread of its own, since closing may write; where very many are opened
+        at once, some rest sooner (`storage.awake`).
         """
         self.recent.age(self.clock.monotonic())  # first: whatever becomes of the connections
-        resting = sum(account.rest() for account in self._accounts.opened())
-        if resting - self._resting >= _MANY_RESTED:
+        self._awake.rest()
+        if self._awake.many_rested(_MANY_RESTED):
             heap.give_back()
-        self._resting = resting
-        return resting
+        return len(self._accounts) - len(self._awake)
 
     def announce(self, *changes: AccountChanged | RightsChanged | TenantChanged | TenantEnded | AccountEnded) -> None:
         """Tell every process."""

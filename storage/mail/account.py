@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from storage.awake import Awake
 from storage.background import Background
 from storage.changes import Change, CollectionChanged, MailboxesChanged
 from storage.clock import Clock, boot_id
@@ -114,12 +115,14 @@ class Surroundings:
     boot: str = ""  # which start of the machine this is; "" asks the kernel
     recent: Recent = field(default_factory=Recent)  # messages that were read lately
     remembered: Remembered = field(default_factory=Remembered)  # what searches found
+    awake: Awake | None = None  # those whose databases are open; None: nobody counts them
     commits: Commits | None = None  # where all processes say that they committed
 
 
 class Account:
     __slots__ = (
         "__weakref__",
+        "_awake",
         "_closed",
         "_dying",
         "_dying_collections",
@@ -165,6 +168,7 @@ class Account:
         self.background = surroundings.background
         self._feed = surroundings.publish
         self._closed: Callable[[], None] | None = None
+        self._awake = surroundings.awake
         self.database = Database(
             root / DATABASE,
             key.secret,
@@ -173,6 +177,7 @@ class Account:
             on_changed=self._publish,
             checkpointer=surroundings.checkpointer,
             commits=None if surroundings.commits is None else surroundings.commits.of(account_id),
+            on_opened=self._woke if self._awake is not None else None,
         )
         self.maildir = Maildir(root / MAILDIR)
         self.recent = Shelf(surroundings.recent)
@@ -301,6 +306,8 @@ class Account:
             account._resume()
         except BaseException:
             account.database.close()
+            if account._awake is not None:
+                account._awake.forget(account)
             raise
         account._closed = closed
         return account
@@ -336,6 +343,15 @@ class Account:
         """Whether something is left to be done in the background."""
         return self.background.has(self.account_id)
 
+    def _woke(self) -> None:
+        if self._awake is not None:
+            self._awake.woke(self)
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether its database is open at this moment."""
+        return self.database.is_open
+
     def rest(self) -> bool:
         """See `Database.rest`; of an account that rests neither messages nor answers are kept in memory."""
         rests = self.database.rest()
@@ -354,6 +370,8 @@ class Account:
         self._forget_answers()
         self.background.settle(self.account_id)
         self.database.close()
+        if self._awake is not None:
+            self._awake.forget(self)
         closed, self._closed = self._closed, None
         if closed is not None:
             closed()
