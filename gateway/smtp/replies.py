@@ -55,7 +55,6 @@ READY_FOR_TLS = SmtpReply(220, "2.0.0", "Ready to start TLS")
 CANNOT_VERIFY = SmtpReply(252, "2.5.0", "The address is not verified; try to send")
 
 LOCAL_ERROR = SmtpReply(451, "4.3.0", "The server failed for the moment; try again later")
-NO_SPACE = SmtpReply(452, "4.3.1", "The server has no space left; try again later")
 STOPPING = SmtpReply(421, "4.3.2", "The server is stopping; try again later")
 TIMED_OUT = SmtpReply(421, "4.4.2", "Too slow; closing the connection")
 TOO_MANY_ERRORS = SmtpReply(421, "4.7.0", "Too many errors; closing the connection")

@@ -245,6 +245,7 @@ class Rounds(Service):
 
     def _sweep_all(self) -> None:
         installation = self._parts.installation
+        installation.incarnation.forget_dead()
         for tenant_id in {tenant_id for _, tenant_id in self._accounts()}:
             swept = installation.queue.sweep(tenant_id, installation.incarnation.is_alive)
             swept += installation.tenant(tenant_id).quarantine.sweep(installation.incarnation.is_alive)

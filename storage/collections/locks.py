@@ -135,11 +135,6 @@ class Locks:
                 return []
             return self._within(connection, below(connection, self._account_id, collection_id))
 
-    def in_collection(self, collection_id: CollectionId) -> Sequence[Lock]:
-        """The locks on a collection itself and on its objects, not what comes from above: for lockdiscovery."""
-        with self._database.reading() as connection:
-            return self._within(connection, [collection_id])
-
     def by_token(self, token: str) -> Lock:
         """Raises NotFound."""
         with self._database.reading() as connection:

@@ -102,11 +102,6 @@ def named(tzid: str) -> Zone | None:
     return None if name is None else _standard(name)
 
 
-def standard_names() -> list[str]:
-    """All names of the standard list, in order."""
-    return sorted(_names().values())
-
-
 def zone_of(data: bytes, limits: CalendarLimits = CALENDAR_LIMITS) -> Zone:
     """The zone that a calendar with one VTIMEZONE defines (RFC 4791 §5.2.2)."""
     root = read(data, limits.lines)

@@ -87,11 +87,6 @@ def _codec(charset: bytes | str) -> str | None:
     return _CHARSETS.get(name) or _CHARSETS.get(name.removeprefix("x_")) or _CHARSETS.get(name.replace(".", "_"))
 
 
-def is_charset(name: bytes | str) -> bool:
-    """Whether text in this charset can be read (SEARCH CHARSET, RFC 9051 §6.4.4)."""
-    return _codec(name) is not None
-
-
 def decode_charset(data: bytes, charset: bytes | str) -> str:
     """`data` as text; see the head of this module for what can go wrong and doesn't."""
     if data.isascii() and b"\x1b" not in data and charset in (b"", b"us-ascii", b"utf-8", b"iso-8859-1"):

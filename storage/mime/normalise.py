@@ -12,9 +12,3 @@ def to_crlf(data: bytes) -> bytes:
     if data.count(b"\n") == data.count(b"\r\n"):
         return data
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-def has_bare_line_ends(data: bytes) -> bool:
-    """Whether a CR without LF or an LF without CR stands anywhere."""
-    pairs = data.count(b"\r\n")
-    return data.count(b"\n") != pairs or data.count(b"\r") != pairs

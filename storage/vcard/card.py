@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from storage.collections.conditions import Namespace, Violated
-from storage.icalendar.contentlines import BOM, LineLimits, Malformed, Property, read_all, split, text
+from storage.icalendar.contentlines import LineLimits, Malformed, Property, read_all, split, text
 from storage.vcard.properties import repaired
 
 VERSIONS = ("3.0", "4.0")
@@ -138,8 +138,3 @@ def stated_version(data: bytes) -> str:
     """The version of a card that was checked, where its first lines say it; empty: it has to be read."""
     match = _STATED.match(data)
     return match[1].decode("ascii") if match is not None else ""
-
-
-def begins_like_a_card(data: bytes) -> bool:
-    """Whether it may be a vCard at all, for who has to tell files apart."""
-    return data.removeprefix(BOM)[:200].lstrip().upper().startswith(b"BEGIN:VCARD")

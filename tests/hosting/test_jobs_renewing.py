@@ -46,6 +46,10 @@ def test_texts_are_renewed_behind_everything_else(tmp_path: Path, monkeypatch: p
         for address in PEOPLE:
             fill(town, address, 5)
         assert renewed(town) == [True, True]  # they are new
+        incarnations = town.data / "run" / "incarnations"
+        (incarnations / "killed").touch()
+        rounds._round(None, sweep=True)
+        assert {each.name for each in incarnations.iterdir()} == {town.installation.incarnation.name}
         monkeypatch.setattr("storage.mail.search_index.TEXTS", TEXTS + 1)
         rounds._everybody = rounds._sweep_wanted = False
         owner = town.accounts[PEOPLE[0]][1]

@@ -8,7 +8,7 @@ from storage.collections.conditions import Namespace, Violated
 from storage.icalendar.contentlines import Property
 from storage.icalendar.textmatch import Collation, MatchType, TextMatch
 from storage.vcard.birthday import Anniversary, Occasion, anniversaries, anniversary_event
-from storage.vcard.card import CardLimits, begins_like_a_card, read_card, stated_version
+from storage.vcard.card import CardLimits, read_card, stated_version
 from storage.vcard.content import card_content
 from storage.vcard.dates import CardDate, read_date
 from storage.vcard.filter import CardFilter, CardParamFilter, CardPropFilter, Test, matches, may_match, named
@@ -195,11 +195,6 @@ def test_version_2_1_is_imported_as_3() -> None:
 def test_a_version_that_the_first_lines_say(data: bytes, version: str) -> None:
     assert stated_version(data) == version
     assert version in ("", read_card(data).version)
-
-
-def test_what_begins_like_a_card() -> None:
-    assert begins_like_a_card(b"\xef\xbb\xbf\r\nbegin:vcard\r\n")
-    assert not begins_like_a_card(b"BEGIN:VCALENDAR")
 
 
 # Filters (RFC 6352 §10.5)
