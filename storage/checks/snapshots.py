@@ -11,7 +11,8 @@ from storage.database.database import Connection
 from storage.database.prepared import prepare
 from storage.mail.account import Account
 from storage.mail.ledger import LIVE
-from storage.mail.snapshots import ROWS, unpack
+from storage.mail.packing import unpack
+from storage.mail.snapshots import ROWS
 from storage.schema.account import expunged, mailbox, membership, snapshot
 
 _packed = prepare(

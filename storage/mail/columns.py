@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import compress
 
@@ -89,7 +89,7 @@ def from_snapshot(rows: ViewRows, mailbox_id: MailboxId, uids: array[int]) -> Co
 
 
 def overwrite(old: tuple[array[int], ...], new: tuple[array[int], ...]) -> None:
-    """Flags and modseqs by UID, both given as (UIDs, flags, modseqs), by UID: `old` gets what `new` says of its own."""
+    """Flags, modseqs or both, given as (UIDs, …), by UID: `old` gets what `new` says of its own."""
     uids, changed = old[0], new[0]
     if not changed:
         return
@@ -98,11 +98,24 @@ def overwrite(old: tuple[array[int], ...], new: tuple[array[int], ...]) -> None:
         for values, others in zip(old[1:], new[1:], strict=True):
             values[at : at + count] = others[:count]
         return
-    flags, modseqs = old[1:]
-    for uid, bits, modseq in zip(changed, *new[1:], strict=False):
+    places = []
+    for uid in changed:
         at = bisect_left(uids, uid, at)
-        if at < len(uids) and uids[at] == uid:
-            flags[at], modseqs[at] = bits, modseq
+        places.append(at if at < len(uids) and uids[at] == uid else -1)
+    for values, others in zip(old[1:], new[1:], strict=True):
+        for place, value in zip(places, others, strict=False):
+            if place >= 0:
+                values[place] = value
+
+
+def places_of(vanished: array[int], uids: array[int]) -> Sequence[int]:
+    """Positions of those ascending UIDs that are there."""
+    at, count = bisect_left(uids, vanished[0]), len(vanished)
+    if uids[at : at + count] == vanished:
+        return range(at, at + count)
+    gone = set(vanished)
+    end = bisect_right(uids, vanished[-1], at)
+    return [position for position, uid in enumerate(uids[at:end], at) if uid in gone]
 
 
 def without(values: array[int], positions: Sequence[int]) -> array[int]:

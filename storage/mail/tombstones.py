@@ -27,6 +27,8 @@ _select = prepare(
         *_these, expunged.c.modseq > bindparam("after"), expunged.c.modseq <= bindparam("modseq")
     )
 )
+FEW = 200
+_more = prepare(select(expunged.c.uid).where(*_these, expunged.c.modseq > bindparam("after")).limit(FEW + 1))
 _oldest = prepare(
     select(expunged.c.modseq).where(*_these).order_by(expunged.c.modseq).limit(1).offset(bindparam("skip"))
 )
@@ -66,6 +68,10 @@ class Tombstones:
         """UIDs that were expunged after one modseq and up to another."""
         scope = {"account": self._account_id, "mailbox": mailbox_id}
         return [row[0] for row in _select.rows(connection, **scope, after=after, modseq=modseq)]
+
+    def are_few(self, connection: Connection, mailbox_id: MailboxId, after: int) -> bool:
+        """Whether no more than `FEW` were expunged after a modseq."""
+        return len(_more.rows(connection, account=self._account_id, mailbox=mailbox_id, after=after)) <= FEW
 
     def forget_old(self, transaction: Transaction, mailbox_id: MailboxId, kept: int = KEPT) -> bool:
         """Forget some of those beyond the last `kept` and move the horizon. True: there may be more."""

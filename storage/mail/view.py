@@ -16,14 +16,16 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import reduce
 from operator import or_
 
-from storage.mail.columns import Columns, first_without, from_snapshot, overwrite, without
+from storage.mail.columns import Columns, first_without, from_snapshot, overwrite, places_of, without
+from storage.mail.kept import NAMES, Kept
 from storage.mail.ledger import Delta
+from storage.mail.packing import Packed
 from storage.mail.snapshots import Picture
-from storage.mail.view_rows import Changed, FarBehind, MailboxState, ViewRows
+from storage.mail.view_rows import Changed, Changes, Entry, FarBehind, MailboxState, ViewRows
 from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId, UidSet
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
@@ -32,33 +34,13 @@ _FAR = 20  # transactions of other processes that are read in the event loop
 _STALE = 2000  # changes after which a new snapshot is due, or a twentieth of the messages
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """UIDs of the view that arrived or changed, and UIDs that left it, since some modseq."""
-
-    changed: list[int]
-    vanished: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What one refresh brought: everything after `since` and up to `modseq`."""
-
-    since: int
-    modseq: int
-    changed: array[int]
-    vanished: array[int]
-
-    def __len__(self) -> int:
-        return len(self.changed) + len(self.vanished)
-
-
 class MailboxView:
     __slots__ = (
         "__weakref__",
         "_ahead",
         "_columns",
         "_data_version",
+        "_kept",
         "_log",
         "_log_size",
         "_pending",
@@ -85,12 +67,17 @@ class MailboxView:
         mailbox_id: MailboxId,
         rows: ViewRows,
         state: MailboxState,
-        arrays: Sequence[array[int]],
+        arrays: Sequence[array[int]] | Packed,
         keywords: dict[int, str],
         save: Callable[[MailboxId, Picture], None],
     ) -> None:
         self.mailbox_id = mailbox_id
-        self.uids, self.flags, self.modseqs = arrays
+        if isinstance(arrays, Packed):
+            self._kept: Kept | None = Kept(arrays)  # … makes flags and modseqs
+            self.uids = arrays.array(0)
+        else:
+            self._kept = None
+            self.uids, self.flags, self.modseqs = arrays
         self.keywords = keywords
         self.generation = 0
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state
@@ -104,7 +91,7 @@ class MailboxView:
         self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
         self._ahead: tuple[int, Changed | None] | None = None  # read on another thread: what changed after a modseq
         self._pending: dict[int, Delta] = {}
-        self._log: deque[_Entry] | tuple[()] = ()  # a deque from the first change on: an empty one takes 760 octets
+        self._log: deque[Entry] | tuple[()] = ()  # a deque from the first change on: an empty one takes 760 octets
         self._log_size = 0
         self._since_snapshot = 0
         self._unseen = (-1, 0)  # as of which modseq, and the answer of `first_unseen`
@@ -112,10 +99,35 @@ class MailboxView:
     def __len__(self) -> int:
         return len(self.uids)
 
+    def __getattr__(self, name: str) -> array[int]:
+        """Called for what is not there: flags and modseqs of a snapshot, before somebody asks for them."""
+        if name not in NAMES:
+            raise AttributeError(name)
+        kept = self._kept
+        with kept.lock if kept is not None else nullcontext():
+            try:
+                made: array[int] = object.__getattribute__(self, name)  # by another thread meanwhile
+            except AttributeError:
+                if kept is None:
+                    raise
+                made = kept.values(name, self.uids)
+                setattr(self, name, made)
+                if not any(map(kept.has, NAMES)):
+                    self._kept = None
+        return made
+
+    def _unpack(self) -> None:
+        """What still is packed, before the UIDs that it belongs to go."""
+        for name in NAMES:
+            getattr(self, name)
+
     def first_unseen(self) -> int:
         r"""The number of the first message without \Seen; 0: none. Looked for once for each state of the mailbox."""
         if self._unseen[0] != self.highest_modseq:
-            self._unseen = (self.highest_modseq, first_without(self.flags, SEEN))
+            kept = self._kept
+            packed = kept is not None and kept.has("flags")
+            first = kept.first_without(SEEN, self.uids) if kept and packed else first_without(self.flags, SEEN)
+            self._unseen = (self.highest_modseq, first)
         return self._unseen[1]
 
     # Bringing it up to date
@@ -213,10 +225,11 @@ class MailboxView:
         if vanished:
             self._remove(vanished)
         known = bisect_right(found.uids, self.uids[-1]) if self.uids else 0
-        overwrite((self.uids, self.flags, self.modseqs), (found.uids[:known], found.flags, found.modseqs))
+        if vanished or self._kept is None or not self._kept.note(found, known):
+            overwrite((self.uids, self.flags, self.modseqs), (found.uids[:known], found.flags, found.modseqs))
+            self.flags.extend(found.flags[known:])
+            self.modseqs.extend(found.modseqs[known:])
         self.uids.extend(found.uids[known:])
-        self.flags.extend(found.flags[known:])
-        self.modseqs.extend(found.modseqs[known:])
         self._learn_keywords(found.flags)
         self._note(found.state.highest_modseq, found.uids, vanished)
         self._move_to(found.state)
@@ -228,6 +241,7 @@ class MailboxView:
             uids, flags, modseqs = self._rows.everything(connection, self.mailbox_id)
         vanished = array("I", sorted(set(self.uids).difference(uids)))
         changed = array("I", [uid for uid, modseq in zip(uids, modseqs, strict=True) if modseq > self.highest_modseq])
+        self._unpack()
         self.uids, self.flags, self.modseqs = uids, flags, modseqs
         self.generation += 1
         self._columns = self._prepared = None
@@ -257,20 +271,11 @@ class MailboxView:
 
     def _remove(self, vanished: array[int]) -> None:
         """Ascending UIDs leave; those that the view never had are passed over."""
-        uids = self.uids
-        at, count = bisect_left(uids, vanished[0]), len(vanished)
-        positions: Sequence[int]
-        if uids[at : at + count] == vanished:
-            positions = range(at, at + count)
-        else:
-            gone = set(vanished)
-            end = bisect_right(uids, vanished[-1], at)
-            positions = [position for position, uid in enumerate(uids[at:end], at) if uid in gone]
+        positions = places_of(vanished, self.uids)
         if not positions:
             return
-        self.uids = without(uids, positions)
-        self.flags = without(self.flags, positions)
-        self.modseqs = without(self.modseqs, positions)
+        self.flags, self.modseqs = without(self.flags, positions), without(self.modseqs, positions)
+        self.uids = without(self.uids, positions)  # last: what is packed yet is unpacked by them
         if self._columns is not None:
             self._columns = self._columns.without(positions)
         self._prepared = None
@@ -349,7 +354,7 @@ class MailboxView:
         log = self._log
         if not isinstance(log, deque):
             log = self._log = deque()
-        entry = _Entry(log[-1].modseq if log else self.highest_modseq, modseq, changed, vanished)
+        entry = Entry(log[-1].modseq if log else self.highest_modseq, modseq, changed, vanished)
         log.append(entry)
         self._log_size += len(entry) + 1
         self._since_snapshot += len(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, literal_column, select
@@ -14,7 +15,7 @@ from storage.mail.answers import Remembered
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE
 from storage.mail.snapshots import Snapshots
-from storage.mail.tombstones import Tombstones
+from storage.mail.tombstones import FEW, Tombstones
 from storage.schema.account import mailbox, membership, message
 from storage.values import AccountId, MailboxId
 
@@ -34,6 +35,7 @@ _changed = prepare(
     _narrow.where(membership.c.modseq > bindparam("after")).order_by((membership.c.uid + literal_column("0")).desc())
 )
 _changed_uids = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")))
+_more = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")).limit(FEW + 1))
 _columns = prepare(
     select(
         membership.c.uid,
@@ -76,6 +78,27 @@ class Changed(NamedTuple):
     vanished: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """UIDs of the view that arrived or changed, and UIDs that left it, since some modseq."""
+
+    changed: list[int]
+    vanished: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one refresh brought: everything after `since` and up to `modseq`."""
+
+    since: int
+    modseq: int
+    changed: array[int]
+    vanished: array[int]
+
+    def __len__(self) -> int:
+        return len(self.changed) + len(self.vanished)
+
+
 class ViewRows:
     """Reads for the views of one account."""
 
@@ -103,6 +126,11 @@ class ViewRows:
 
     def keywords(self, connection: Connection, mailbox_id: MailboxId) -> dict[int, str]:
         return self._keywords.names(connection, mailbox_id)
+
+    def few_since(self, connection: Connection, mailbox_id: MailboxId, modseq: int) -> bool:
+        """Whether no more than some hundred messages changed or went after `modseq`."""
+        changed = _more.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
+        return len(changed) <= FEW and self._tombstones.are_few(connection, mailbox_id, modseq)
 
     def changed_since(self, mailbox_id: MailboxId, modseq: int, *, many: bool = False) -> Changed | None:
         """Changes after `modseq`; None if it lies before the horizon. `many`: no other session waits meanwhile."""

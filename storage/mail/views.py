@@ -6,14 +6,16 @@ from threading import Lock
 from weakref import WeakValueDictionary
 
 from storage.background import Background
+from storage.database.database import Connection
 from storage.mail.ledger import Delta
-from storage.mail.snapshots import Picture
+from storage.mail.snapshots import Found, Picture
 from storage.mail.view import MailboxView
-from storage.mail.view_rows import MailboxState, ViewRows
+from storage.mail.view_rows import FarBehind, MailboxState, ViewRows
 from storage.values import AccountId, MailboxId
 
 _KEPT = 2  # views that stay although no session uses them
 _WORTH_IT = 500  # messages from which on a snapshot is kept
+_UNPACKED = 500_000  # messages up to which the UIDs of a snapshot are unpacked in an event loop
 _MANY = 5000  # messages whose sizes and dates are read while the view is loaded, not when the event loop wants them
 
 
@@ -37,11 +39,19 @@ class Views:
         It may be called on any thread. A view that was in memory comes back as it is.
         """
         view = self.loaded(mailbox_id)
-        if view is None:
-            view = self._read(mailbox_id)
-            with self._lock:
-                view = self._views.setdefault(mailbox_id, view)
+        return self._taken_up(view if view is not None else self._read(mailbox_id))
+
+    def quickly(self, mailbox_id: MailboxId) -> MailboxView | None:
+        """The same for an event loop; None: that takes more than a millisecond or two. Raises Gone."""
+        view = self.loaded(mailbox_id)
+        try:
+            return self._taken_up(view if view is not None else self._read(mailbox_id, quick=True))
+        except FarBehind:
+            return None
+
+    def _taken_up(self, view: MailboxView) -> MailboxView:
         with self._lock:
+            view = self._views.setdefault(view.mailbox_id, view)
             if view not in self._kept:
                 self._kept = [*self._kept, view][-_KEPT:]
         return view
@@ -59,37 +69,40 @@ class Views:
         for view in views:
             view.forget_answers()
 
-    def _read(self, mailbox_id: MailboxId) -> MailboxView:
-        with self._rows.database.snapshot() as connection:
-            state = self._rows.state(connection, mailbox_id)
-            keywords = self._rows.keywords(connection, mailbox_id)
-            picture = self._rows.snapshots.rows(connection, mailbox_id)
-            if picture is not None and picture.modseq >= state.expunged_horizon:
-                view = self._of_picture(mailbox_id, state, picture, keywords)
-            else:
-                arrays = self._rows.everything(connection, mailbox_id)
-                view = MailboxView(mailbox_id, self._rows, state, arrays, keywords, self._save)
-                picture = None
-        if len(view) >= _MANY and picture is None:  # rows are read anyway; else whoever needs sizes reads them
+    def _read(self, mailbox_id: MailboxId, *, quick: bool = False) -> MailboxView:
+        """`quick`: raises FarBehind rather than take long."""
+        rows = self._rows
+        with rows.database.snapshot() as connection:
+            state = rows.state(connection, mailbox_id)
+            found = rows.snapshots.rows(connection, mailbox_id)
+            if found is not None and found.modseq < state.expunged_horizon:
+                found = None
+            if quick and not self._is_little(connection, state, mailbox_id, found):
+                raise FarBehind
+            keywords = rows.keywords(connection, mailbox_id)
+            if found is not None:  # brought up to date within the same state of the database
+                past = MailboxState(found.modseq, state.uidnext, state.uidvalidity, state.expunged_horizon)
+                view = MailboxView(mailbox_id, rows, past, found.rows, keywords, self._save)
+                view.refresh()
+                return view
+            view = MailboxView(mailbox_id, rows, state, rows.everything(connection, mailbox_id), keywords, self._save)
+        if len(view) >= _MANY:  # rows are read anyway; else whoever needs sizes reads them
             view.prepare_columns()
             view.columns()
             view.save_snapshot()
-        elif picture is None and len(view) >= _WORTH_IT:
+        elif len(view) >= _WORTH_IT:
             view.save_snapshot()
         return view
 
-    def _of_picture(
-        self,
-        mailbox_id: MailboxId,
-        state: MailboxState,
-        picture: Picture,
-        keywords: dict[int, str],
-    ) -> MailboxView:
-        """The snapshot, brought up to date within the same state of the database."""
-        past = MailboxState(picture.modseq, state.uidnext, state.uidvalidity, state.expunged_horizon)
-        view = MailboxView(mailbox_id, self._rows, past, picture.rows, keywords, self._save)
-        view.refresh()
-        return view
+    def _is_little(
+        self, connection: Connection, state: MailboxState, mailbox_id: MailboxId, found: Found | None
+    ) -> bool:
+        """Whether a mailbox is read in a millisecond or two, by its snapshot or without one."""
+        if found is None:
+            return state.uidnext <= _WORTH_IT
+        return found.rows.count < _UNPACKED and (
+            found.modseq == state.highest_modseq or self._rows.few_since(connection, mailbox_id, found.modseq)
+        )
 
     def _save(self, mailbox_id: MailboxId, picture: Picture) -> None:
         snapshots = self._rows.snapshots

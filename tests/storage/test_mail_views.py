@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from accounts import AccountPlace
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.errors import Gone
-from storage.mail import view_rows
+from storage.mail import packing, view_rows
 from storage.mail.account import Account
 from storage.mail.columns import Columns, first_without, without
 from storage.mail.messages import NewMessage
-from storage.mail.snapshots import ROWS, pack, unpack
+from storage.mail.packing import Packed, pack, unpack
+from storage.mail.snapshots import ROWS
 from storage.mail.tombstones import Tombstones
 from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
 
@@ -57,9 +60,29 @@ def test_arrays_of_any_numbers_pack_and_unpack() -> None:
 def test_a_damaged_snapshot_is_none() -> None:
     packed = pack([array("I", range(100)), array("Q", range(100)), array("Q", range(100))])
     assert unpack(b"", ROWS) is None
-    assert unpack(b"\x02" + packed[1:], ROWS) is None
+    assert unpack(b"\x01" + packed[1:], ROWS) is None
     assert unpack(packed[: len(packed) // 2], ROWS) is None
     assert unpack(packed, "IQ") is None
+
+
+def test_arrays_of_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose planes differ from piece to piece, and the last of which is shorter."""
+    monkeypatch.setattr(packing, "_PIECE", 7)
+    arrays = [array("I", range(250, 281)), array("Q", [1 << n for n in range(31)]), array("Q", [0] * 30 + [1 << 63])]
+    assert unpack(pack(arrays), ROWS) == arrays
+
+
+@given(
+    st.lists(st.sampled_from([SEEN, SEEN | 4, 4, SEEN | 1 << 40]), max_size=40),
+    st.dictionaries(st.integers(0, 39), st.sampled_from([SEEN, 4]), max_size=3),
+)
+def test_the_first_unseen_message_of_what_is_packed(flags: list[int], changed: dict[int, int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_PIECE", 8)
+        packed = Packed.of(pack([array("Q", flags)]), "Q")
+        assert packed is not None
+        now = [changed.get(position, bits) for position, bits in enumerate(flags)]
+        assert packed.first_without(0, SEEN, changed) == first_without(array("Q", now), SEEN)
 
 
 def test_positions_are_cut_out_of_an_array() -> None:
@@ -164,6 +187,54 @@ def test_a_cold_view_is_the_snapshot_and_what_came_later(
         inbox, 1, 1000, ("message_id", "size", "internal_date", "sent_date", "internal_zone")
     )
     assert [tuple(row) for row in zip(*columns.arrays, strict=True)] == rows
+
+
+@pytest.mark.parametrize("asked", [(), ("flags",), ("modseqs",)])
+@pytest.mark.parametrize("gone", [(), (3, 600)])
+def test_what_stayed_packed_is_exact_whenever_it_is_asked_for(
+    place: AccountPlace, account: Account, inbox: MailboxId, asked: tuple[str, ...], gone: tuple[int, ...]
+) -> None:
+    fill(account, inbox, 600)
+    account.messages.store(inbox, UidSet(((1, 2),)), "add", SEEN)
+    account.views.load(inbox).save_snapshot()
+    place.settle()
+    account.messages.store(inbox, UidSet.of([3, 5]), "add", SEEN)
+    account.messages.expunge(inbox, UidSet.of(gone), only_deleted=False)
+    fill(account, inbox, 2)
+    account.close()
+    account = place.open()
+    view = account.views.quickly(inbox)
+    assert view is not None
+    assert view.first_unseen() == (3 if gone else 4)
+    for name in asked:
+        getattr(view, name)
+    account.messages.store(inbox, UidSet.of([4, 601]), "add", FLAGGED | SEEN)
+    account.messages.expunge(inbox, UidSet.of([2]), only_deleted=False)
+    fill(account, inbox, 1)
+    view.refresh()
+    assert view.first_unseen() == (4 if gone else 5)
+    with account.database.reading() as connection:
+        rows = connection.driver.execute(f"SELECT uid, flags, modseq FROM membership WHERE mailbox_id = {inbox}")
+        assert list(zip(view.uids, view.flags, view.modseqs, strict=True)) == sorted(rows.fetchall())
+
+
+def test_an_event_loop_reads_no_large_mailbox(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+    assert account.views.quickly(inbox) is not None  # it is empty
+    account.close()
+    account = place.open()
+    fill(account, inbox, 600)
+    assert account.views.quickly(inbox) is None  # no snapshot
+    account.views.load(inbox)
+    place.settle()
+    account.close()
+    account = place.open()
+    account.messages.store(inbox, UidSet(((1, 201),)), "add", FLAGGED)
+    assert account.views.quickly(inbox) is None  # too much has changed
+    assert list(account.views.load(inbox).flags[:202]) == [FLAGGED] * 201 + [0]
+    account.close()
+    account = place.open()
+    account.messages.expunge(inbox, UidSet(((1, 201),)), only_deleted=False)
+    assert account.views.quickly(inbox) is None  # or gone
 
 
 def test_a_snapshot_that_cannot_be_read_is_made_anew(place: AccountPlace, account: Account, inbox: MailboxId) -> None:

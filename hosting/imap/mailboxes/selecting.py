@@ -46,7 +46,9 @@ def _select(session: Session, command: Select) -> Flow[bytes]:
         yield b"* OK [CLOSED] The previous mailbox is closed.\r\n"  # RFC 9051 §7.1
     place = yield from places.find(session, command.mailbox, "r")
     account, mailbox = place.account, place.mailbox
-    view = account.views.loaded(mailbox.id) or (yield from blocking(lambda: account.views.load(mailbox.id)))
+    view = account.views.quickly(mailbox.id)
+    if view is None:
+        view = yield from blocking(lambda: account.views.load(mailbox.id))
     recent_from = mailbox.recent_uid
     examined = command.read_only or session.read_only
     read_only = examined or mailbox.read_only or not is_read_write(place.rights)
