@@ -53,16 +53,17 @@ _WAITING: Final = 2000  # mailboxes and names that one session may have news of
 _NAMES: Final = 1000  # that one command may name
 _GROUPS: Final = 100
 _OWNERS: Final = 100  # accounts of others that one session may watch
+_EVENTS: Final = " ".join(EVENTS)
+_TOO_MUCH: Final = (b"NOTIFICATIONOVERFLOW", "That is more than one session may ask for.")
 
 
 def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
     if len(command.groups) > _GROUPS or sum(len(group.names) for group in command.groups) > _NAMES:
-        raise _too_much()
+        raise Refused(*_TOO_MUCH)
     try:
         interests = Interests.of(command.groups)
     except KeyError:
-        supported = " ".join(EVENTS).encode("ascii")
-        raise Refused(b"BADEVENT (%b)" % supported, "There is an event that cannot be told.") from None
+        raise Refused(f"BADEVENT ({_EVENTS})".encode("ascii"), "There is an event that cannot be told.") from None
     listener = Listener(session, interests)
     try:
         yield from listener.begin()
@@ -80,10 +81,6 @@ def notify(session: Session, _: bytes, command: Notify) -> Flow[bytes]:
         session.selected.refresh()
         yield from listener.tell_selected(MESSAGES, expunges=True, arrivals=True)
     return b"That will be told." if command.groups else b"Nothing will be told."
-
-
-def _too_much() -> Refused:
-    return Refused(b"NOTIFICATIONOVERFLOW", "That is more than one session may ask for.")
 
 
 class Listener:
@@ -126,7 +123,7 @@ class Listener:
             if self._interests.may_mean(owner.root, subscribed)
         }
         if len(self._owners) > _OWNERS:
-            raise _too_much()
+            raise Refused(*_TOO_MUCH)
         for account_id in self._watched.keys() - self._owners.keys():
             watches.remove(self, self._watched.pop(account_id))
         for account_id, owner in self._owners.items():
