@@ -32,6 +32,8 @@ from storage.errors import InvalidInput
 VALID = timedelta(days=397)  # what mail programs take of a server's certificate
 RENEW_BEFORE = timedelta(days=30)
 
+_openssl: Any = SSL  # with what it keeps to itself: there is nothing public about buffers
+
 
 def make_self_signed(folder: Path, names: Sequence[str], now: datetime | None = None) -> None:
     """ca.pem, certificate.pem and key.pem for `names` (host names and IP addresses) in `folder`."""
@@ -128,6 +130,27 @@ def channel_of(connection: SSL.Connection) -> bytes:
     if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
         return b""
     return connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+
+
+def renew_buffers(connection: SSL.Connection) -> bool:
+    """Gives a connection that waits new buffers instead of those that stay as large as the most they ever held.
+
+    That is 4 KiB after a handshake, and 22 once somebody has read a message. False: there is something in them. There
+    has to be nothing that it began to read or write, either; OpenSSL then allows it (SSL_set_bio(3)).
+    """
+    ours: Any = connection
+    openssl, ffi = _openssl._lib, _openssl._ffi
+    content = ffi.new("char **")
+    if any(openssl.BIO_get_mem_data(bio, content) for bio in (ours._into_ssl, ours._from_ssl)):
+        return False
+    came, sent = openssl.BIO_new(openssl.BIO_s_mem()), openssl.BIO_new(openssl.BIO_s_mem())
+    if ffi.NULL in (came, sent):
+        for bio in (came, sent):
+            openssl.BIO_free(bio)
+        return False
+    openssl.SSL_set_bio(ours._ssl, came, sent)  # frees those before
+    ours._into_ssl, ours._from_ssl = came, sent
+    return True
 
 
 def named_contexts(directory: Path | None) -> Names[SSL.Context]:

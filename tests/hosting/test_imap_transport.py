@@ -79,7 +79,10 @@ class Collector(Protocol):
 
 
 def test_records_come_whole_in_order_and_at_once_however_they_are_cut(tmp_path: Path) -> None:
-    """RFC 8446 §5.1: where records end is nothing that the octets of a socket say."""
+    """RFC 8446 §5.1: where records end is nothing that the octets of a socket say.
+
+    Now and then the connection rests: it gets new buffers, unless a record has come in part.
+    """
     make_self_signed(tmp_path, ["localhost"])
     context: Any = ReloadableContext(tmp_path / "certificate.pem", tmp_path / "key.pem")
     make: Any = Tls
@@ -90,7 +93,14 @@ def test_records_come_whole_in_order_and_at_once_however_they_are_cut(tmp_path: 
     client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem")).wrap_bio(
         came, sent, server_hostname="localhost"
     )
-    random, expected = Random(5), b""
+    random, expected, rests = Random(5), b"", 0
+
+    def read_all() -> bytes:
+        pieces = []
+        with suppress(ssl.SSLWantReadError):
+            while True:
+                pieces.append(client.read(1 << 20))
+        return b"".join(pieces)
 
     def to_server(cut: bool) -> None:
         octets = sent.read()
@@ -112,6 +122,14 @@ def test_records_come_whole_in_order_and_at_once_however_they_are_cut(tmp_path: 
         if random.randrange(4):
             to_server(cut=not random.randrange(3))
             assert b"".join(got.pieces) == expected
+        if not random.randrange(4):
+            server.rest()
+            rests += server._resting
+            server.write(octets)
+            came.write(transport.value())
+            transport.clear()
+            assert read_all() == octets
+    assert 40 < rests < 120
     to_server(cut=False)
     client.write(b"last")
     to_server(cut=False)

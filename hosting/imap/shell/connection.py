@@ -263,6 +263,7 @@ class Connection(TwistedProtocol):
         """Nothing was heard for a while."""
         if self._wire is not None and self.between:
             self._wire.rest()
+            cast(Any, self.transport).rest()
 
     # --- running a command ---
 
@@ -367,8 +368,7 @@ class Connection(TwistedProtocol):
 
     def _finished(self) -> None:
         session, wire = self.session, self._wire
-        assert session is not None
-        assert wire is not None
+        assert session is not None and wire is not None
         if session.state is State.ENDED:
             self._disconnect()
             return

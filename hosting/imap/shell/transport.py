@@ -26,6 +26,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
+from hosting.tls import renew_buffers
+
 _RECORD = 16 * 1024  # octets of a TLS record (RFC 8446 §5.1); OpenSSL's buffer grows no further, and is kept
 _SEALED = 2 * _RECORD
 _HEADER = 5  # octets before a record's content: its type, a version, the content's length
@@ -41,9 +43,11 @@ class Tls(TLSMemoryBIOProtocol):
 
     _missing = 0  # octets of a record that began to arrive
     _head = b""  # the beginning of one, too short to tell its length
+    _resting = False  # nothing came since its buffers were renewed
 
     def dataReceived(self, data: bytes) -> None:
         twisted: Any = self
+        self._resting = False
         if self._missing or self._head or not twisted._handshakeDone or not _is_one_record(data):
             self._follow(data)
             TLSMemoryBIOProtocol.dataReceived(self, data)
@@ -60,6 +64,14 @@ class Tls(TLSMemoryBIOProtocol):
             return
         if not twisted._aborted:
             twisted.wrappedProtocol.dataReceived(octets)
+
+    def rest(self) -> None:
+        """Nothing was heard for a while; may be called again and again."""
+        twisted: Any = self
+        if self._resting or self._missing or self._head or not twisted._handshakeDone or twisted._lostTLSConnection:
+            return
+        if not twisted._appSendBuffer:
+            self._resting = renew_buffers(twisted._tlsConnection)
 
     def _follow(self, data: bytes) -> None:
         """Notes where in a record the octets that arrived end (RFC 8446 §5.1)."""
@@ -115,6 +127,11 @@ class Server(tcp.Server):
             Prompt.write(self, data)  # type: ignore[arg-type]
         elif self.connected:
             self.protocol.write(data)
+
+    def rest(self) -> None:
+        """Nothing was heard for a while: keep nothing that can be made again."""
+        if self.TLS:
+            self.protocol.rest()
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """As Twisted's (twisted.internet._newtls), with the port's factory and the classes above."""
