@@ -247,7 +247,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row("SEARCH=FUZZY", "RFC 6203", "§3 to §6", (_SEARCHING + "FUZZY (RFC 6203 §3, §4, §6)",)),
     Row("FILTERS", "RFC 5466", "§3", ("test_imap_multisearch.py::test_rfc_5466_filters",)),
     Row("MULTISEARCH", "RFC 7377", "§2", ("test_imap_multisearch.py::test_rfc_7377_2_2_sources",)),
-    Row("UIDBATCHES", "RFC 10022", "§3", ("test_imap_uid_batches.py",)),
+    Row("UIDBATCHES", "RFC 10022", "§3, §4", ("test_imap_uid_batches.py",)),
     Row("I18NLEVEL=1", "RFC 5255", "§4", (_SEARCHING + "I18NLEVEL=1 (RFC 5255 §4.2, §4.6)",)),
     Row("INPROGRESS", "RFC 9585", "§4", (_SEARCHING + "test_rfc_9585_progress",)),
 )  # fmt: skip

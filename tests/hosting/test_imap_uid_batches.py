@@ -62,7 +62,7 @@ def selected(one: CoreClient, mailbox: str = "INBOX") -> CoreClient:
 
 
 DIALOGUES = {
-    "all batches, newest first, down to UID 1 (RFC 10022 §3.1.2, §3.1.4)": """
+    "all batches, newest first, down to UID 1 (RFC 10022 §3.1, §3.1.2, §3.1.4)": """
         C: a UIDBATCHES 500
         S: * UIDBATCHES (TAG "a") 1250:751,750:251,250:1
         S: a OK …
@@ -76,7 +76,7 @@ DIALOGUES = {
         S: * UIDBATCHES (TAG "d") 1250:1
         S: d OK …
     """,
-    "a range of batches; those beyond the last are none (RFC 10022 §3.1.5)": """
+    "a range of batches; those beyond the last are none (RFC 10022 §3.1.5, §3.1.6)": """
         C: a UIDBATCHES 500 1:1
         S: * UIDBATCHES (TAG "a") 1250:751
         S: a OK …
@@ -93,13 +93,13 @@ DIALOGUES = {
         S: * UIDBATCHES (TAG "e")
         S: e OK …
     """,
-    "the least size of a batch (RFC 10022 §3.1.3)": """
+    "the least size of a batch (RFC 10022 §3.1.3.2)": """
         C: a UIDBATCHES 499
         S: a NO [TOOFEW] …
         C: b UIDBATCHES 1 1:1
         S: b NO [TOOFEW] …
     """,
-    "a range that covers more than 100,000 messages (RFC 10022 §3.1.5)": """
+    "a range that covers more than 100,000 messages (RFC 10022 §3.1.5, §3.1.7)": """
         C: a UIDBATCHES 500 1:200
         S: * UIDBATCHES (TAG "a") 1250:751,750:251,250:1
         S: a OK …
@@ -142,7 +142,7 @@ DIALOGUES = {
         S: * UIDBATCHES (TAG "o") 250:1
         S: o OK …
     """,
-    "what is saved stays, and the ranges name messages (RFC 10022 §3.1.2, RFC 5182 §2.1)": """
+    "what is saved stays, and the ranges name messages (RFC 10022 §3.4, RFC 5182 §2.1)": """
         C: a UID SEARCH RETURN (SAVE) UID 7
         S: a OK …
         C: b UIDBATCHES 500
@@ -180,7 +180,7 @@ def test_dialogues(alice: CoreClient, name: str) -> None:
 
 
 def test_small_and_empty_mailboxes(alice: CoreClient) -> None:
-    """RFC 10022 §3.1.2: one batch for all, and none at all, which is told."""
+    """RFC 10022 §3.1.3.3.1, §3.1.6: one batch for all, and none at all, which is told."""
     play(
         selected(alice, "Six"),
         """
@@ -210,7 +210,7 @@ def test_only_with_a_mailbox_selected(town: MailTown, alice: CoreClient) -> None
 
 
 def test_batches_are_of_what_the_client_was_told(town: MailTown, alice: CoreClient) -> None:
-    """RFC 10022 §3.1.2, RFC 9051 §7.5.1: what others expunge and bring changes the batches when it is told."""
+    """RFC 10022 §3.1.3.3.3, RFC 9051 §7.5.1: what others expunge and bring changes the batches when it is told."""
     ask(alice, "a CREATE Shifting")
     ask(alice, "b SELECT INBOX")
     ask(alice, "c COPY 1:1005 Shifting")
@@ -251,7 +251,7 @@ def test_a_tag_that_has_to_be_quoted(alice: CoreClient) -> None:
     st.none() | st.tuples(st.integers(1, 9), st.integers(0, 9)),
 )
 def test_batches_part_a_mailbox(uids: set[int], size: int, wanted: tuple[int, int] | None) -> None:
-    """RFC 10022 §3.1.3, §3.1.4: full batches, side by side, each UID in exactly one; a range is a part of them."""
+    """RFC 10022 §3.1.3.3, §3.1.4: full batches, side by side, each UID in exactly one; a range is a part of them."""
     told = array("I", sorted(uids))
     every = list(uid_batches.batches(told, len(told), size, 1, None))
     bounds = [high for high, _ in every]

@@ -5,9 +5,11 @@ last has what is left. Together they cover every UID from the highest one down t
 them. Only their ends are looked at: 200,000 messages in batches of 500 are 400 look-ups.
 
 A list of all batches is never refused, however large the mailbox is; a range that asks for more messages than a server
-has to tell of in one answer is.
+has to tell of in one answer is. Who asks again, which §3.1.1 allows only after many changes, costs no more than a
+search, and is answered; so nobody counts (§6).
 
-Standards: RFC 10022 §3.1 (command, response, sizes, ranges), §3.3 (with UIDONLY nothing else parts a mailbox).
+Standards: RFC 10022 §3.1.2 to §3.1.7 (response, sizes, ranges, empty and large mailboxes), §3.3 (with UIDONLY nothing
+else parts a mailbox), §3.4 (nothing is saved).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from hosting.imap.replies import Refused
 from hosting.imap.searching.uid_batches_grammar import UidBatches
 from hosting.imap.session import Session
 
-SMALLEST: Final = 500  # messages in a batch; fewer would tell message numbers again (RFC 10022 §3.1.3)
+SMALLEST: Final = 500  # messages in a batch; fewer would tell message numbers again (RFC 10022 §3.1.3.2)
 SPAN: Final = 100_000  # messages that a range of batches may cover (RFC 10022 §3.1.5)
 
 
