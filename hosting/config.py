@@ -50,6 +50,9 @@ class Server:
     smtp_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
     web_workers: int = field(default=0, metadata=_COUNT)  # processes; 0: one per processor core
     stop_within: float = 30.0  # seconds that commands in flight get to finish when a process is told to stop
+    # fork the processes from one that has loaded the program, which halves their memory; false: each loads it by itself
+    # and has an address space of a layout that no other has
+    preload: bool = True
 
     @property
     def name(self) -> str:

@@ -2,6 +2,8 @@
 
 Down: a `Start` as the first line, then `reload` (certificates), `sweep` (another worker was killed) and `stop`; the end
 of the stream means stop too, so no worker outlives its supervisor. Up: `ready`, or `failed` with a sentence.
+
+The fork server has a socket instead (`forkserver`, `forked`): a `Fork` goes there, a process id comes back.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ LINE_MAX = 1 << 20
 
 RELOAD, SWEEP, STOP = "reload", "sweep", "stop"
 READY, FAILED = "ready", "failed"
+
+FORK_SERVER = "forkserver"  # where the name of a role stands, and longer than each of them
+ANSWER_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,22 @@ class Start:
             return cls(str(fields["data"]), str(fields["configuration"]), sockets)
         except (ValueError, KeyError, TypeError):
             raise InvalidInput("Roles are started by: cleanmail serve.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What the fork server is asked for, with the descriptors of the worker."""
+
+    role: str
+    index: int
+
+    def encode(self) -> bytes:
+        return json.dumps([self.role, self.index]).encode("ascii")
+
+    @classmethod
+    def decode(cls, octets: bytes) -> Fork:
+        role, index = json.loads(octets)
+        return cls(str(role), int(index))
 
 
 def encode(word: str, why: str = "") -> bytes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from hosting.roles import channel
+from hosting.roles.forked import Order
 from hosting.roles.listening import Bound
+from hosting.roles.spawning import Spawner
 from hosting.roles.table import RoleSpec
 
 log = logging.getLogger("supervisor")
@@ -29,6 +30,7 @@ log = logging.getLogger("supervisor")
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0  # seconds of life after which the pauses begin anew
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS)
 STOP_MARGIN = 5.0  # seconds beyond server.stop_within until it is killed
 
 
@@ -51,6 +53,7 @@ class WorkerProcess(ProcessProtocol):
         index: int,
         data: Path,
         sockets: Bound,
+        spawner: Spawner,
         *,
         ended: Callable[[WorkerProcess], None],
         failed: Callable[[WorkerProcess, str], None],
@@ -59,11 +62,13 @@ class WorkerProcess(ProcessProtocol):
         self.index = index
         self.state = State.DOWN
         self.restarts = 0
+        self.crashed = False  # the last time, by what it did itself
         self.configuration = ""
         self.pid: int | None = None  # of the last process that was spawned
         self._reactor = reactor
         self._data = data
         self._sockets = sockets
+        self._spawner = spawner
         self._ended = ended
         self._failed = failed
         self._lines = channel.Lines()
@@ -103,6 +108,8 @@ class WorkerProcess(ProcessProtocol):
     def kill(self) -> None:
         self._timer = None
         log.warning("%s did not stop in time and is killed", self.name)
+        if self.transport is None:  # it did not even begin
+            return
         try:
             self.transport.signalProcess("KILL")
         except ProcessExitedAlready:
@@ -113,14 +120,16 @@ class WorkerProcess(ProcessProtocol):
         self.state = State.STARTING
         self._started = self._reactor.seconds()
         self._lines = channel.Lines()
-        descriptors: dict[int, Any] = {0: "w", 1: 2, 2: 2, channel.UP: "r"}
-        descriptors.update({channel.FIRST_SOCKET + n: sock.fileno() for n, (_, sock) in enumerate(self._sockets)})
-        command = [sys.executable, "-m", "hosting.roles", self.role.name, "--index", str(self.index)]
-        command += ["--data", str(self._data)]
-        spawned = self._reactor.spawnProcess(self, sys.executable, command, env=dict(os.environ), childFDs=descriptors)
-        self.pid = spawned.pid
+        self.transport = None
+        order = Order(self.role.name, self.index, self._data, [sock.fileno() for _, sock in self._sockets])
+        self._spawner.spawn(self, order)
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        self.pid = self.transport.pid
         sockets = [(name, channel.FIRST_SOCKET + n) for n, (name, _) in enumerate(self._sockets)]
         self.transport.writeToChild(0, channel.Start(str(self._data), self.configuration, sockets).encode())
+        if self.state is State.STOPPING:
+            self.transport.writeToChild(0, channel.encode(channel.STOP))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names
         if childFD != channel.UP:
@@ -151,6 +160,7 @@ class WorkerProcess(ProcessProtocol):
         level = logging.INFO if recycled else logging.ERROR
         log.log(level, "%s ended %s; it is started again in %.1f s", self.name, _how(reason), self._pause)
         self.restarts += 1
+        self.crashed = getattr(reason.value, "signal", None) in _CRASHES
         self._timer = self._reactor.callLater(self._pause, self._spawn)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._ended(self)
@@ -164,5 +174,5 @@ class WorkerProcess(ProcessProtocol):
 def _how(reason: Failure) -> str:
     if isinstance(reason.value, ProcessDone):
         return "by itself"
-    signal = getattr(reason.value, "signal", None)
-    return f"by signal {signal}" if signal else f"with status {getattr(reason.value, 'exitCode', '?')}"
+    number = getattr(reason.value, "signal", None)
+    return f"by signal {number}" if number else f"with status {getattr(reason.value, 'exitCode', '?')}"

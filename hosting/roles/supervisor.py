@@ -25,6 +25,7 @@ from hosting.roles import channel, listening, privileges, serving
 from hosting.roles.only_server import only_server
 from hosting.roles.operations import OperationsService
 from hosting.roles.process import State, WorkerProcess
+from hosting.roles.spawning import Spawner
 from hosting.roles.table import ROLES, RoleSpec, concerned, needs_restart
 from storage.errors import CleanmailError, Unavailable
 
@@ -42,6 +43,7 @@ class Supervisor:
         self._config_path = config_path
         self._config = config
         self._sockets: list[listening.Bound] = []
+        self._spawner = Spawner(reactor, data)
         self.processes = [process for role in ROLES for process in self._processes_of(role)]
         for process in self.processes:
             process.configuration = text
@@ -57,11 +59,21 @@ class Supervisor:
         for index in range(role.processes(self._config)):
             sockets = listening.bind(self._config.listen, role.listeners)
             self._sockets.append(sockets)
-            yield WorkerProcess(self._reactor, role, index, self._data, sockets, ended=self._ended, failed=self._failed)
+            yield WorkerProcess(
+                self._reactor,
+                role,
+                index,
+                self._data,
+                sockets,
+                self._spawner,
+                ended=self._ended,
+                failed=self._failed,
+            )
 
     async def start(self) -> None:
         """Everything is ready when it returns. Raises Unavailable, and what was started has to be stopped."""
         metrics.prepare_directory(self._metrics_folder)
+        self._spawner.preload(self._config.server.preload)  # it reads where metrics go when it imports them
         registry = metrics.shared_registry(self._metrics_folder)
         registry.register(metrics.RoleCollector(self._seen, self._restarts))
         listen = self._config.listen
@@ -93,6 +105,7 @@ class Supervisor:
         within = self._config.server.stop_within
         for stage in sorted({role.stage for role in ROLES}, reverse=True):
             await DeferredList([p.stop(within) for p in self.processes if p.role.stage == stage])
+        await self._spawner.stop()
         if self._operations is not None and (closing := self._operations.stopService()) is not None:
             await closing
         for sockets in self._sockets:
@@ -121,6 +134,8 @@ class Supervisor:
         old, self._config = self._config, config
         for name in needs_restart(old, config):
             log.warning("%s changed, which a restart alone puts into effect", name)
+        if any(concerned(process.role, old, config) for process in self.processes):
+            self._spawner.preload(config.server.preload)  # whoever is replaced gets the code that is there now
         for process in self.processes:
             process.configuration = text
             if not concerned(process.role, old, config):
@@ -136,6 +151,8 @@ class Supervisor:
 
     def _ended(self, process: WorkerProcess) -> None:
         self._restarts[process.role.name] += 1
+        if process.crashed and not self._stopping:
+            self._spawner.preload(self._config.server.preload)  # it may have been made to: nothing is where it was
         if process.pid is not None:
             metrics.forget_process(self._metrics_folder, process.pid)
         for other in self.processes:

@@ -6,6 +6,7 @@ import base64
 import imaplib
 import json
 import os
+import re
 import signal
 import smtplib
 import socket
@@ -89,6 +90,9 @@ class Server:
             if parent == self.process.pid and b"hosting.roles" in command and role.encode() in command:
                 found.append(int(entry.name))
         return sorted(found)
+
+    def fork_server(self) -> int | None:
+        return next(iter(self.workers("forkserver")), None)
 
     def imap(self, password: str = PASSWORD) -> imaplib.IMAP4:
         context = ssl.create_default_context(cafile=str(self.data / "tls" / "ca.pem"))
@@ -219,6 +223,59 @@ def test_a_killed_worker_is_started_again_and_nobody_is_refused(server: Server) 
     assert 'cleanmail_process_restarts{role="imap"} 2.0' in server.get("/metrics")[1]
 
 
+def layout(pid: int) -> str:
+    """Where a process has its program: at random, unless it was forked from one that has it there."""
+    return Path(f"/proc/{pid}/maps").read_text().partition(" ")[0]
+
+
+def test_processes_are_forked_and_differ_from_executed_ones_in_nothing_else(server: Server) -> None:
+    origin = server.fork_server()
+    assert origin is not None
+    workers = [pid for role in ROLES for pid in server.workers(role)]
+    assert {layout(pid) for pid in workers} == {layout(origin)}
+    pipes: set[str] = set()
+    for pid in workers:
+        proc = Path(f"/proc/{pid}")
+        words = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        index = b"1" if pid == server.workers("imap")[1] else b"0"
+        assert words[1:3] == [b"-m", b"hosting.roles"] and words[4:] == [
+            b"--index",
+            index,
+            b"--data",
+            bytes(server.data),
+        ]
+        assert "Umask:\t0077" in (proc / "status").read_text()
+        assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
+        channel = {os.readlink(proc / "fd" / number) for number in ("0", "3")}
+        assert len(channel) == 2 and not channel & pipes, "a worker holds another's channel"
+        pipes |= {os.readlink(each) for each in (proc / "fd").iterdir()}
+        assert os.readlink(proc / "fd" / "1") == os.readlink(proc / "fd" / "2")
+
+
+def test_workers_live_on_without_the_fork_server_and_the_next_one_forks(server: Server) -> None:
+    before, smtp = server.fork_server(), server.workers("smtp")
+    assert before is not None
+    session = server.imap()
+    os.kill(before, signal.SIGKILL)
+    until(lambda: server.fork_server() not in (before, None), "another fork server")
+    assert session.noop()[0] == "OK"
+    session.logout()
+    os.kill(smtp[0], signal.SIGTERM)
+    until(lambda: server.workers("smtp") not in (smtp, []) and server.get("/health")[0] == 200, "the next worker")
+    origin = server.fork_server()
+    assert origin is not None and layout(server.workers("smtp")[0]) == layout(origin) != layout(
+        server.workers("web")[0]
+    )
+
+
+def test_who_comes_after_a_crash_has_other_addresses(server: Server) -> None:
+    (crashed,) = server.workers("queue")
+    before = layout(crashed)
+    os.kill(crashed, signal.SIGSEGV)
+    until(lambda: server.workers("queue") not in ([crashed], []) and server.get("/health")[0] == 200, "the next worker")
+    assert layout(server.workers("queue")[0]) != before
+
+
 def test_sessions_live_on_when_the_auth_role_is_killed(server: Server) -> None:
     with server.imap() as client:
         os.kill(server.workers("auth")[0], signal.SIGKILL)
@@ -347,12 +404,13 @@ def test_reload_refuses_a_configuration_with_a_mistake(server: Server) -> None:
 
 
 def test_reload_replaces_the_processes_whose_settings_changed(server: Server) -> None:
-    imap, smtp = server.workers("imap"), server.workers("smtp")
+    imap, smtp, origin = server.workers("imap"), server.workers("smtp"), server.fork_server()
     server.configure("[imap]\nidle_timeout = 1900\n")
     assert server.process is not None
     server.process.send_signal(signal.SIGHUP)
     until(lambda: len(set(server.workers("imap")) - set(imap)) == 2 and server.get("/health")[0] == 200, "new workers")
     assert server.workers("smtp") == smtp
+    assert server.fork_server() not in (origin, None)  # which has loaded the program as it is now
 
 
 def test_a_second_server_is_refused(server: Server) -> None:
@@ -364,7 +422,7 @@ def test_the_operational_log_holds_no_address(server: Server) -> None:
 
 
 def test_sigterm_stops_everything_and_the_data_is_whole(server: Server) -> None:
-    pids = [pid for role in ROLES for pid in server.workers(role)]
+    pids = [pid for role in (*ROLES, "forkserver") for pid in server.workers(role)]
     assert server.stop() == 0
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
     assert json.loads(server.cleanmail("check", "--json")) == []
@@ -382,3 +440,47 @@ def test_single_serves_the_same_from_one_process(server: Server) -> None:
         assert server.get("/health")[0] == 200
     finally:
         assert server.stop() == 0
+
+
+EXECUTED = """
+import os, sys
+from pathlib import Path
+from hosting.roles import reactors
+reactors.install("epoll")
+from twisted.internet import reactor
+from hosting.roles.process import WorkerProcess
+from hosting.roles.spawning import Spawner
+from hosting.roles.table import spec
+
+data = Path(sys.argv[1])
+spawner = Spawner(reactor, data)
+spawner.preload(False)
+worker = WorkerProcess(reactor, spec("auth"), 0, data, [], spawner, ended=print, failed=print)
+worker.configuration = (data / "cleanmail.toml").read_text()
+
+def ready(_):
+    print(Path(f"/proc/{worker.pid}/cmdline").read_bytes().split(b"\\0")[3].decode(), flush=True)
+    worker.stop(30).addCallback(lambda _: reactor.stop())
+
+worker.start().addCallback(ready)
+reactor.run()
+"""
+
+
+def test_without_preload_a_process_loads_the_program_by_itself(server: Server) -> None:
+    if server.process is not None and server.process.poll() is None:
+        server.stop()
+    command = [sys.executable, "-c", EXECUTED, str(server.data)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (0, "auth\n"), done.stderr
+
+
+def test_all_processes_end_with_the_supervisor(server: Server) -> None:
+    if server.process is not None and server.process.poll() is None:
+        server.stop()
+    server.start()
+    assert server.process is not None
+    pids = [pid for role in (*ROLES, "forkserver") for pid in server.workers(role)]
+    server.process.kill()
+    server.process.wait()
+    until(lambda: [pid for pid in pids if Path(f"/proc/{pid}").exists()] == [], "the end of all")

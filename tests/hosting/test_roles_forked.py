@@ -1,0 +1,202 @@
+"""What the fork server shares with the workers that it forks, and what becomes of a worker that it does not fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import process
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.testing import MemoryReactorClock
+
+from hosting.roles import channel, forked
+from hosting.roles.forked import Asking, Order
+from hosting.roles.spawning import Spawner
+from hosting.roles.table import ROLES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LOADED = """
+import json, os, random, ssl, sys
+import sqlcipher3
+from hosting.roles import forkserver, holes
+
+forkserver.preload()
+
+def drawn():
+    return [random.random(), ssl.RAND_bytes(16).hex()]
+
+def blob():  # SQLite's generator is not seeded anew, so it must not have been used before
+    return sqlcipher3.connect(":memory:").execute("SELECT hex(randomblob(16))").fetchone()[0]
+
+seen = {
+    "threads": len(os.listdir("/proc/self/task")),
+    "reactor": "twisted.internet.reactor" in sys.modules,
+    "open": [n for n in range(3, 1000) if os.path.exists(f"/proc/self/fd/{n}")],
+    "free": sum(size * free for size, free in holes.free_blocks().items()),
+    "drawn": [[*drawn(), ""]],
+}
+for _ in range(2):
+    answers, answer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(answer, json.dumps([*drawn(), blob()]).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    seen["drawn"].append(json.loads(os.read(answers, 1000)))
+print(json.dumps(seen))
+"""
+
+
+def run(script: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_loaded_runs_nothing_and_forks_draw_numbers_of_their_own() -> None:
+    seen = json.loads(run(LOADED))
+    assert (seen["threads"], seen["reactor"]) == (1, False)
+    assert seen["open"] == []
+    assert seen["free"] < 500_000  # octets; 1.5 million before its holes were filled
+    for kind in zip(*seen["drawn"], strict=True):
+        assert len(set(kind)) == 3
+
+
+def test_what_workers_leave_behind_is_waited_for() -> None:
+    looking = os.fork()
+    if not looking:
+        os._exit(_reaps_orphans())
+    assert os.waitstatus_to_exitcode(os.waitpid(looking, 0)[1]) == 0
+
+
+def _reaps_orphans() -> int:
+    """In a process that has no other children: 0 if all is well."""
+    known = os.fork() or os._exit(0)
+    os.waitid(os.P_PID, known, os.WEXITED | os.WNOWAIT)
+    spawner = Spawner(MemoryReactorClock(), Path("."))
+    process.reapProcessHandlers[known] = None
+    spawner._reap()
+    if os.waitpid(known, os.WNOHANG)[0] != known:  # it was not left to whom it belongs
+        return 1
+    orphan = os.fork() or os._exit(0)
+    os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
+    spawner._reap()
+    try:
+        os.waitpid(orphan, 0)
+    except ChildProcessError:
+        return 0
+    return 2
+
+
+def test_there_is_room_for_the_title_of_every_role() -> None:
+    longest = max(len(f"{role.name}{most}") for role in ROLES for most in (1023,))
+    assert longest <= len(f"{channel.FORK_SERVER}0")
+
+
+class Owner(ProcessProtocol):
+    """Takes down what becomes of its process."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.ended: Any = None
+        self.transport: Any = None
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's names
+        self.said += data
+
+    def processEnded(self, reason: Any) -> None:
+        self.ended = reason.value
+
+
+class Asked:
+    """A way to a fork server that the test is."""
+
+    def __init__(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.executed: list[Order] = []
+        self.hanging = 0
+        self.asking, self.theirs = Asking.make(self.reactor, self._execute, self._hangs)
+
+    def _execute(self, reactor: Any, protocol: ProcessProtocol, order: Order) -> None:
+        self.executed.append(order)
+
+    def _hangs(self) -> None:
+        self.hanging += 1
+
+
+@pytest.fixture
+def asked() -> Any:
+    made = Asked()
+    yield made
+    made.asking.close()
+    made.theirs.close()
+
+
+ORDER = Order("imap", 1, Path("/data"), [])
+
+
+def test_a_worker_that_could_not_be_forked_is_executed(asked: Asked) -> None:
+    assert asked.asking.ask(Owner(), ORDER) and asked.asking.is_waiting()
+    octets, descriptors, _, _ = socket.recv_fds(asked.theirs, 1000, 10)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert channel.Fork.decode(octets) == channel.Fork("imap", 1) and len(descriptors) == 2
+    asked.theirs.send(b"0")
+    asked.asking.doRead()
+    assert asked.executed == [ORDER] and not asked.asking.is_waiting()
+    asked.reactor.advance(forked.PATIENCE)
+    assert asked.hanging == 0
+
+
+def test_a_fork_server_that_hangs_is_told_of_and_one_that_ends_leaves_nobody_waiting(asked: Asked) -> None:
+    assert asked.asking.ask(Owner(), ORDER)
+    asked.reactor.advance(forked.PATIENCE)
+    assert asked.hanging == 1
+    asked.theirs.close()
+    asked.asking.doRead()
+    assert asked.executed == [ORDER]
+    assert not asked.asking.ask(Owner(), ORDER)  # nobody is there
+
+
+def test_more_sockets_than_can_be_passed_on_are_for_an_executed_process(asked: Asked) -> None:
+    assert not asked.asking.ask(Owner(), Order("imap", 0, Path("/data"), [0] * 300))
+    assert not asked.asking.is_waiting()
+
+
+@pytest.mark.parametrize(("status", "signal_"), [(0, None), (3, None), (None, signal.SIGKILL)])
+def test_the_end_of_a_forked_process_is_told_with_its_status_after_its_last_word(
+    status: int | None, signal_: int | None
+) -> None:
+    up, say = os.pipe()
+    hear, down = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.read(hear, 1)
+        os.write(say, b"word")
+        if signal_ is not None:
+            os.kill(os.getpid(), signal_)
+        os._exit(status or 0)
+    os.close(say)
+    os.close(hear)
+    owner, reactor = Owner(), MemoryReactorClock()
+    made: Any = forked.ForkedProcess(reactor, owner, pid, down, up)
+    assert owner.transport is made
+    os.write(down, b"x")
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    made.reapProcess()
+    assert owner.ended is None  # it may have said something
+    for reader in list(reactor.getReaders()):
+        for _ in range(2):
+            reader.doRead()
+    made.connectionLost()
+    assert owner.said == b"word"
+    assert (getattr(owner.ended, "exitCode", 0), getattr(owner.ended, "signal", None)) == (status, signal_)
