@@ -21,7 +21,7 @@ from storage.directory.control import SCHEMA as CONTROL
 from storage.directory.tenant import SCHEMA as TENANT
 from storage.errors import Gone, NotFound
 from storage.keys.source import KeySource
-from storage.mail.account import SCHEMA as ACCOUNT
+from storage.mail.versions import SCHEMA as ACCOUNT
 from storage.queue.queue import SCHEMA as QUEUE
 from storage.values import AccountId, TenantId
 

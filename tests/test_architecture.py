@@ -112,6 +112,7 @@ TECHNICAL = {
     "account.counter.name account.info.name account.info.value account.mailbox.special_use",
     "account.message.delivery_id",
     "account.message.email_id account.message.file account.message.thread_id account.snapshot.columns",
+    "account.flag_change.changes account.mailbox.flag_changes",
     "account.snapshot.rows account.thread_reference.reference account.thread_reference.thread_id account.unlink.file",
     "audit.info.name audit.info.value audit.record.action audit.record.hash audit.record.previous",
     "control.counter.name control.domain.state control.domain.token control.info.name control.info.value",

@@ -39,7 +39,7 @@ from storage.errors import CleanmailError, Conflict, Corrupt, Gone, NotFound, Un
 from storage.installation import Installation
 from storage.leases import TenantLease
 from storage.mail.account import DATABASE, MAILDIR, OBJECTS
-from storage.mail.account import SCHEMA as ACCOUNT
+from storage.mail.versions import SCHEMA as ACCOUNT
 from storage.quarantine.files import BODY, HEADER
 from storage.values import AccountId, TenantId
 

@@ -37,10 +37,10 @@ from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.keys.source import KeySource
 from storage.mail.account import DATABASE, MAILDIR
-from storage.mail.account import SCHEMA as ACCOUNT
 from storage.mail.keywords import SYSTEM_BITS
 from storage.mail.ledger import LIVE
 from storage.mail.outcomes import NewMessage
+from storage.mail.versions import SCHEMA as ACCOUNT
 from storage.schema.account import keyword, mailbox, membership, message
 from storage.values import AccountId, MailboxId, TenantId
 

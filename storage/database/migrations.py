@@ -61,9 +61,14 @@ class Schema:
         return self._definitions
 
 
-def new_tables(version: int, *tables: Table, columns: Sequence[Column[Any]] = ()) -> Step:
+def new_tables(
+    version: int,
+    *tables: Table,
+    columns: Sequence[Column[Any]] = (),
+    then: Callable[[Connection], bool] | None = None,
+) -> Step:
     """The step that makes tables, with their indexes, and columns, with their defaults, which the version before
-    did not have."""
+    did not have. `then`: what is to be done in the same transaction; there is no second one."""
 
     @cache
     def statements() -> Sequence[str]:
@@ -73,7 +78,7 @@ def new_tables(version: int, *tables: Table, columns: Sequence[Column[Any]] = ()
     def work(connection: Connection) -> bool:
         for statement in statements():
             connection.driver.execute(statement)
-        return False
+        return then is not None and then(connection)
 
     return Step(version, work)
 

@@ -26,7 +26,7 @@ from storage.keys.destruction import Destroyed
 from storage.keys.sealing import Key
 from storage.leases import TenantLease
 from storage.mail.account import DATABASE
-from storage.mail.account import SCHEMA as ACCOUNT_SCHEMA
+from storage.mail.versions import SCHEMA as ACCOUNT_SCHEMA
 from storage.queue.withdrawal import Withdrawn
 from storage.values import AccountId, TenantId
 

@@ -36,7 +36,6 @@ from storage.collections.values import CollectionId
 from storage.database.checkpointer import Checkpointer
 from storage.database.commits import Commits
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema, new_tables
 from storage.errors import CleanmailError
 from storage.files import durable
 from storage.files.maildir import Maildir
@@ -48,6 +47,7 @@ from storage.mail.answers import Remembered
 from storage.mail.arrivals import Arrivals
 from storage.mail.dying import DyingMailboxes
 from storage.mail.exchange import Exchange
+from storage.mail.flag_changes import FlagChanges
 from storage.mail.flags import Flags
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta, Ledger
@@ -63,6 +63,7 @@ from storage.mail.search_index import SearchIndex
 from storage.mail.threads import Threads
 from storage.mail.tombstones import Tombstones
 from storage.mail.transfers import Transfers
+from storage.mail.versions import SCHEMA
 from storage.mail.view_rows import ViewRows
 from storage.mail.views import Views
 from storage.notes.faces import JournalFaces, MessageFaces
@@ -71,30 +72,9 @@ from storage.notes.rows import NoteRows
 from storage.notes.settling import Settling
 from storage.register import classes
 from storage.register.values import database_files
-from storage.schema import account as schema
-from storage.schema import collections
 from storage.values import AccountId, MailboxId, ModSeq, TenantId
 
 _log = logging.getLogger("cleanmail.storage")
-
-SCHEMA = Schema(
-    "account",
-    schema.VERSION,
-    schema.metadata,
-    schema.EXTRA_SQL,
-    steps=[
-        new_tables(2, schema.opinion),
-        new_tables(
-            3,
-            schema.moving,
-            schema.moved,
-            columns=[schema.mailbox.c.keep_days, schema.mailbox.c.read_only],
-        ),
-        new_tables(4, *collections.TABLES),
-        new_tables(5, schema.annotation, columns=[schema.message.c.internal_zone]),
-        new_tables(6, schema.field_column),
-    ],
-)
 
 FILES = database_files("tenants/*/accounts/*/account.db", classes.MAIL)
 
@@ -188,8 +168,11 @@ class Account:
         self.ledger = Ledger(database, account_id, self._tell)
         self.threads = Threads(account_id, self.key)
         keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
+        changes = FlagChanges(account_id)
         self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, self.recent, background)
-        self._dying = DyingMailboxes(self.ledger, keywords, memberships, tombstones, self._removals, background)
+        self._dying = DyingMailboxes(
+            self.ledger, keywords, memberships, tombstones, changes, self._removals, background
+        )
         self.opinions = Opinions(database, account_id, keywords, clock)
         transfers = Transfers(self.ledger, keywords, memberships, self._removals, self.opinions, clock)
         self.arrivals = Arrivals(
@@ -201,14 +184,14 @@ class Account:
         self.messages = Messages(
             self.mailboxes,
             self.arrivals,
-            Flags(self.ledger, keywords, memberships, self.opinions),
+            Flags(self.ledger, keywords, memberships, changes, self.opinions),
             transfers,
             self._removals,
             Exchange(database, memberships, keywords, reading, background),
             reading,
             Replacements(self.ledger, memberships, self.arrivals, self._removals),
         )
-        rows = ViewRows(database, account_id, keywords, tombstones, surroundings.remembered)
+        rows = ViewRows(database, account_id, keywords, tombstones, changes, surroundings.remembered)
         self.views = Views(account_id, rows, background)
         self.index = SearchIndex(database, account_id, reading.read_message, clock)
         self._compose_collections(surroundings)

@@ -12,6 +12,7 @@ from storage.background import Background
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.mail.annotations import forget_all as forget_annotations
+from storage.mail.flag_changes import FlagChanges
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE, Ledger
 from storage.mail.memberships import Memberships
@@ -44,6 +45,7 @@ class DyingMailboxes:
         keywords: Keywords,
         memberships: Memberships,
         tombstones: Tombstones,
+        changes: FlagChanges,
         removals: Removals,
         background: Background,
     ) -> None:
@@ -51,6 +53,7 @@ class DyingMailboxes:
         self._keywords = keywords
         self._memberships = memberships
         self._tombstones = tombstones
+        self._changes = changes
         self._removals = removals
         self._background = background
 
@@ -93,5 +96,6 @@ class DyingMailboxes:
             return
         scope = {"account": self._ledger.account_id, "mailbox": mailbox_id}
         _delete_snapshot.run(transaction, **scope)
+        self._changes.forget_all(transaction, mailbox_id)
         self._keywords.forget(transaction, mailbox_id)
         _delete_mailbox.run(transaction, **scope)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.database.database import Busy, Transaction
+from storage.mail.flag_changes import LONGEST, NOTHING, FlagChanges, written
 from storage.mail.keywords import KEYWORD_BITS, Keywords
 from storage.mail.ledger import BlockUsedUp, Delta, Ledger
 from storage.mail.memberships import ROWS, Memberships, is_unbroken, rest_of
@@ -46,10 +47,18 @@ class _Slice:
 class Flags:
     """The flags of one account's messages."""
 
-    def __init__(self, ledger: Ledger, keywords: Keywords, memberships: Memberships, opinions: Opinions) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        keywords: Keywords,
+        memberships: Memberships,
+        changes: FlagChanges,
+        opinions: Opinions,
+    ) -> None:
         self._ledger = ledger
         self._keywords = keywords
         self._memberships = memberships
+        self._changes = changes
         self._opinions = opinions
 
     def store(self, mailbox_id: MailboxId, uids: UidSet, change: Change) -> Stored:
@@ -95,14 +104,9 @@ class Flags:
         rest = rest_of(uids, rows)
         if not different:
             return _Slice([], modified, rest)
-        modseq = self._ledger.advance(
-            transaction,
-            mailbox_id,
-            durable=durable,
-            unseen=sum((old & SEEN) - (new & SEEN) for _, old, new in different),
-            deleted=sum((new & DELETED) - (old & DELETED) for _, old, new in different) // DELETED,
-        ).modseq
         changed = [uid for uid, _, _ in different]
+        unbroken = is_unbroken(uids, rows, len(changed))
+        modseq = self._advance(transaction, mailbox_id, different, written(changed, unbroken), durable)
         self._memberships.set_flags(
             transaction,
             mailbox_id,
@@ -110,7 +114,7 @@ class Flags:
             keep=keep,
             bits=bits,
             modseq=modseq,
-            unbroken=is_unbroken(uids, rows, len(changed)),
+            unbroken=unbroken,
         )
         if concerns(change.keywords) or (change.how == "replace" and _lose_keywords(different)):
             added = () if change.how == "remove" else change.keywords
@@ -118,6 +122,31 @@ class Flags:
         delta = Delta(modseq, array("I", changed), array("Q", [new for _, _, new in different]))
         self._ledger.changed(transaction, mailbox_id, delta)
         return _Slice([(uid, new, modseq) for uid, _, new in different], modified, rest)
+
+    def _advance(
+        self,
+        transaction: Transaction,
+        mailbox_id: MailboxId,
+        different: Sequence[tuple[int, int, int]],
+        changes: str,
+        durable: bool,
+    ) -> int:
+        """The modseq of what is `different`: (uid, old flags, new flags)."""
+        apart = len(changes) > LONGEST
+        modseq, length = self._ledger.advance_flags(
+            transaction,
+            mailbox_id,
+            NOTHING if apart else changes,
+            durable=durable,
+            unseen=sum((old & SEEN) - (new & SEEN) for _, old, new in different),
+            deleted=sum((new & DELETED) - (old & DELETED) for _, old, new in different) // DELETED,
+        )
+        entry = f"{modseq}{changes}" if apart else ""
+        if length > LONGEST:
+            self._changes.put_aside(transaction, mailbox_id, entry)
+        elif apart:
+            self._changes.write(transaction, mailbox_id, modseq, entry)
+        return modseq
 
     def _masks(self, transaction: Transaction, mailbox_id: MailboxId, change: Change) -> tuple[int, int]:
         """Of the change, whose keywords get their bits here."""

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import LimitReached, NotFound, NotPermitted
-from storage.mail import quota
+from storage.mail import flag_changes, quota
 from storage.mail.follow import MailFollower
 from storage.mail.quota import UNLIMITED, Limits
 from storage.schema.account import counter, info, mailbox
@@ -47,13 +47,12 @@ _counted = {
 }
 _returned = (
     mailbox.c.highest_modseq,
-    mailbox.c.reserved_modseq,
     mailbox.c.uidvalidity,
     mailbox.c.uidnext,
     mailbox.c.read_only,
     mailbox.c.name,
 )
-_advance_full = prepare(
+_advance = prepare(
     update(mailbox)
     .where(*_this, mailbox.c.name >= LIVE)
     .values(
@@ -63,7 +62,27 @@ _advance_full = prepare(
     )
     .returning(*_returned)
 )
-_advance_normal = prepare(update(mailbox).where(*_this, mailbox.c.name >= LIVE).values(_counted).returning(*_returned))
+_flagged = {
+    "highest_modseq": mailbox.c.highest_modseq + 1,
+    "unseen": mailbox.c.unseen + bindparam("newly_unseen"),
+    "deleted": mailbox.c.deleted + bindparam("newly_deleted"),
+    "flag_changes": flag_changes.appended,
+}
+_reserved = {"reserved_modseq": mailbox.c.highest_modseq + (1 + BLOCK)}
+_advance_flags = {
+    durable: prepare(
+        update(mailbox)
+        .where(*_this, mailbox.c.name >= LIVE)
+        .values(_flagged | (_reserved if durable else {}))
+        .returning(
+            mailbox.c.highest_modseq,
+            mailbox.c.reserved_modseq,
+            mailbox.c.read_only,
+            func.length(mailbox.c.flag_changes),
+        )
+    )
+    for durable in (False, True)
+}
 
 _add_to_counter = prepare(
     update(counter)
@@ -133,7 +152,6 @@ class Ledger:
         transaction: Transaction,
         mailbox_id: MailboxId,
         *,
-        durable: bool = True,
         uids: int = 0,
         messages: int = 0,
         unseen: int = 0,
@@ -152,20 +170,48 @@ class Ledger:
             "newly_unseen": unseen,
             "newly_deleted": deleted,
             "octets": octets,
+            "uids": uids,
         }
-        if durable:
-            values["uids"] = uids
-        row = (_advance_full if durable else _advance_normal).one(transaction, **values)
+        row = _advance.one(transaction, **values)
         if row is None:
             raise NotFound("There is no such mailbox.")
-        modseq, reserved, uidvalidity, uidnext, read_only, name = row
+        modseq, uidvalidity, uidnext, read_only, name = row
         if read_only and not by_server:
             raise NotPermitted(READ_ONLY)
-        if modseq > reserved:
-            raise BlockUsedUp
         if uidnext - 1 > UID_MAX:
             raise LimitReached("The mailbox has used up its numbers; move its messages to a new one.")
         return Position(ModSeq(modseq), uidvalidity, uidnext - uids, name)
+
+    def advance_flags(
+        self,
+        transaction: Transaction,
+        mailbox_id: MailboxId,
+        written: str,
+        *,
+        durable: bool,
+        unseen: int,
+        deleted: int,
+    ) -> tuple[ModSeq, int]:
+        """The mailbox's next modseq for other flags, and how long its `flag_changes` are with what is `written` now.
+
+        Raises BlockUsedUp unless it is `durable`.
+        """
+        row = _advance_flags[durable].one(
+            transaction,
+            account=self.account_id,
+            mailbox=mailbox_id,
+            newly_unseen=unseen,
+            newly_deleted=deleted,
+            written=written,
+        )
+        if row is None:
+            raise NotFound("There is no such mailbox.")
+        modseq, reserved, read_only, length = row
+        if read_only:
+            raise NotPermitted(READ_ONLY)
+        if modseq > reserved:
+            raise BlockUsedUp
+        return ModSeq(modseq), length
 
     def changed(self, transaction: Transaction, mailbox_id: MailboxId, delta: Delta) -> None:
         """Tell of the change once it is committed: in this process with what changed, elsewhere with its modseq."""

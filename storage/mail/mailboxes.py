@@ -40,7 +40,8 @@ FIRST_MAILBOXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((name, ("\\" + name,)) for name in ("Sent", "Drafts", "Junk", "Trash", "Archive")),
 )
 
-_columns = tuple(column for column in mailbox.columns if column.name != "reserved_modseq")
+_UNTOLD = ("reserved_modseq", "flag_changes", "flag_horizon")
+_columns = tuple(column for column in mailbox.columns if column.name not in _UNTOLD)
 _live = (mailbox.c.account_id == bindparam("account"), mailbox.c.name >= LIVE)
 _by_id = (*_live, mailbox.c.mailbox_id == bindparam("mailbox"))
 _select_all = prepare(select(*_columns).where(*_live).order_by(mailbox.c.name))
@@ -211,6 +212,8 @@ class Mailboxes:
             created=self._clock.now(),
             keep_days=0,
             read_only=int(read_only),
+            flag_changes="",
+            flag_horizon=0,
         )
         return mailbox_id
 

@@ -25,7 +25,7 @@ from storage.mail.kept import NAMES, Kept
 from storage.mail.ledger import Delta
 from storage.mail.packing import Packed
 from storage.mail.snapshots import Picture
-from storage.mail.view_rows import Changed, Changes, Entry, FarBehind, MailboxState, ViewRows
+from storage.mail.view_rows import Changed, Entry, FarBehind, MailboxState, ViewRows
 from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId, UidSet
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
@@ -206,10 +206,15 @@ class MailboxView:
         self._learn_keywords(delta.flags)
         self._note(delta.modseq, delta.uids, delta.vanished)
 
+    @property
+    def _last(self) -> int:
+        uids = self.uids
+        return uids[-1] if uids else 0
+
     def prepare_changes(self) -> None:
         """Read what others wrote on another thread, so that `refresh` need not."""
         modseq = self.highest_modseq
-        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq, many=True)
+        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq, self._last, many=True)
         self._ahead = ahead if self.highest_modseq == modseq else None  # others may have brought it up to date
 
     def _read_changes(self) -> None:
@@ -217,7 +222,7 @@ class MailboxView:
         if ahead is not None and ahead[0] == self.highest_modseq:
             found = ahead[1]
         else:
-            found = self._rows.changed_since(self.mailbox_id, self.highest_modseq)
+            found = self._rows.changed_since(self.mailbox_id, self.highest_modseq, self._last)
         if found is None:
             self._read_anew()
             return
@@ -303,24 +308,6 @@ class MailboxView:
                     return True
         return False
 
-    def changes_since(self, modseq: int) -> Changes:
-        """From the log, or from the database if that goes back further; nothing before `expunged_horizon` is known."""
-        if modseq >= self.highest_modseq:
-            return Changes([], [])
-        changed: set[int] = set()
-        vanished: list[int] = []
-        for entry in reversed(self._log):
-            changed.update(entry.changed)
-            vanished += entry.vanished
-            if entry.since <= modseq:
-                break
-        else:
-            return self._changes_from_rows(modseq)
-        if entry.since != modseq:  # a modseq between two refreshes, from a client
-            return self._changes_from_rows(modseq)
-        changed.difference_update(vanished)
-        return Changes(sorted(changed), vanished)
-
     def lately_changed(self, modseq: int, most: int) -> set[int] | None:
         """UIDs that arrived or changed since then, gone ones too; None: more than `most`, or too long ago to know."""
         changed: set[int] = set()
@@ -344,11 +331,6 @@ class MailboxView:
             if entry.since < modseq:
                 break
         return self._rows.vanished_since(self.mailbox_id, modseq, self.highest_modseq)
-
-    def _changes_from_rows(self, modseq: int) -> Changes:
-        changed, vanished = self._rows.uids_changed_since(self.mailbox_id, modseq, self.highest_modseq)
-        last = self.uids[-1] if self.uids else 0
-        return Changes([uid for uid in changed if uid <= last], vanished)
 
     def _note(self, modseq: int, changed: array[int], vanished: array[int]) -> None:
         log = self._log

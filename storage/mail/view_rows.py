@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import json
 from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, func, select
 
 from storage.database.database import Connection, Database
-from storage.database.prepared import Row, prepare
+from storage.database.prepared import Prepared, Row, prepare
 from storage.errors import Gone
 from storage.mail.answers import Remembered
+from storage.mail.flag_changes import FlagChanges
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE
 from storage.mail.snapshots import Snapshots
 from storage.mail.tombstones import FEW, Tombstones
 from storage.schema.account import mailbox, membership, message
-from storage.values import AccountId, MailboxId
+from storage.values import UID_MAX, AccountId, MailboxId
 
+_this = (
+    mailbox.c.account_id == bindparam("account"),
+    mailbox.c.mailbox_id == bindparam("mailbox"),
+    mailbox.c.name >= LIVE,
+)
 _state = prepare(
-    select(mailbox.c.highest_modseq, mailbox.c.uidnext, mailbox.c.uidvalidity, mailbox.c.expunged_horizon).where(
-        mailbox.c.account_id == bindparam("account"),
-        mailbox.c.mailbox_id == bindparam("mailbox"),
-        mailbox.c.name >= LIVE,
-    )
+    select(mailbox.c.highest_modseq, mailbox.c.uidnext, mailbox.c.uidvalidity, mailbox.c.expunged_horizon).where(*_this)
 )
 _SLICE = 4000  # rows that are put into arrays in one go: that keeps the interpreter, and so the event loop
+_FEW = 100  # messages of a range that are looked up one by one
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
 _narrow = select(membership.c.uid, membership.c.flags, membership.c.modseq).where(*_in_mailbox)
-_all = prepare(_narrow.where(membership.c.uid > bindparam("after")).order_by(membership.c.uid).limit(_SLICE))
-# By an expression: SQLite would rather read the whole mailbox by UID than sort what the index by modseq gives.
-_changed = prepare(
-    _narrow.where(membership.c.modseq > bindparam("after")).order_by((membership.c.uid + literal_column("0")).desc())
+_in_range = prepare(
+    _narrow.where(membership.c.uid.between(bindparam("first"), bindparam("last")))
+    .order_by(membership.c.uid)
+    .limit(_SLICE)
 )
-_changed_uids = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")))
-_more = prepare(select(membership.c.uid).where(*_in_mailbox, membership.c.modseq > bindparam("after")).limit(FEW + 1))
+_uids = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
+_in_list = prepare(_narrow.where(membership.c.uid.in_(_uids)).order_by(membership.c.uid))
+_state_and_changes = prepare(
+    select(
+        mailbox.c.highest_modseq,
+        mailbox.c.uidnext,
+        mailbox.c.uidvalidity,
+        mailbox.c.expunged_horizon,
+        mailbox.c.flag_horizon,
+        mailbox.c.flag_changes,
+        mailbox.c.messages,
+    ).where(*_this)
+)
 _columns = prepare(
     select(
         membership.c.uid,
@@ -79,14 +95,6 @@ class Changed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """UIDs of the view that arrived or changed, and UIDs that left it, since some modseq."""
-
-    changed: list[int]
-    vanished: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """What one refresh brought: everything after `since` and up to `modseq`."""
 
@@ -108,6 +116,7 @@ class ViewRows:
         account_id: AccountId,
         keywords: Keywords,
         tombstones: Tombstones,
+        changes: FlagChanges,
         remembered: Remembered,
     ) -> None:
         self.database = database
@@ -116,43 +125,78 @@ class ViewRows:
         self._account_id = account_id
         self._keywords = keywords
         self._tombstones = tombstones
+        self._changes = changes
 
     def state(self, connection: Connection, mailbox_id: MailboxId) -> MailboxState:
         """Raises Gone if the mailbox was deleted."""
-        row = _state.one(connection, account=self._account_id, mailbox=mailbox_id)
+        return MailboxState(*self._one(_state, connection, mailbox_id))
+
+    def _one(self, statement: Prepared, connection: Connection, mailbox_id: MailboxId) -> Row:
+        row = statement.one(connection, account=self._account_id, mailbox=mailbox_id)
         if row is None:
             raise Gone("The mailbox was deleted.")
-        return MailboxState(*row)
+        return row
 
     def keywords(self, connection: Connection, mailbox_id: MailboxId) -> dict[int, str]:
         return self._keywords.names(connection, mailbox_id)
 
-    def few_since(self, connection: Connection, mailbox_id: MailboxId, modseq: int) -> bool:
-        """Whether no more than some hundred messages changed or went after `modseq`."""
-        changed = _more.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
-        return len(changed) <= FEW and self._tombstones.are_few(connection, mailbox_id, modseq)
+    def few_since(self, connection: Connection, mailbox_id: MailboxId, modseq: int, count: int) -> bool:
+        """Whether no more than some hundred messages came, changed or went after `modseq`, when there were `count`."""
+        *_, flag_horizon, latest, messages = self._one(_state_and_changes, connection, mailbox_id)
+        return (
+            modseq >= flag_horizon
+            and messages - count <= FEW
+            and self._changes.are_few(connection, mailbox_id, modseq, latest, FEW)
+            and self._tombstones.are_few(connection, mailbox_id, modseq)
+        )
 
-    def changed_since(self, mailbox_id: MailboxId, modseq: int, *, many: bool = False) -> Changed | None:
-        """Changes after `modseq`; None if it lies before the horizon. `many`: no other session waits meanwhile."""
+    def changed_since(self, mailbox_id: MailboxId, modseq: int, last: int, *, many: bool = False) -> Changed | None:
+        """Changes after `modseq`, when no UID was above `last`; None if nobody knows all of them any more.
+
+        `many`: no other session waits meanwhile.
+        """
         with self.database.apart() if many else self.database.snapshot() as connection:
-            state = self.state(connection, mailbox_id)
-            if modseq < state.expunged_horizon:
+            *where, flag_horizon, latest, _messages = self._one(_state_and_changes, connection, mailbox_id)
+            state = MailboxState(*where)
+            if modseq < max(state.expunged_horizon, flag_horizon):
                 return None
-            rows = _changed.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
+            uids = self._changes.since(connection, mailbox_id, modseq, latest)
             vanished = self._tombstones.between(connection, mailbox_id, modseq, state.highest_modseq)
             arrays = _no_rows()
-            while rows:  # in slices, from the end on; they are let go of in slices, too
-                part = rows[-_SLICE:]
-                del rows[-_SLICE:]
-                part.reverse()
-                _append(arrays, part)
+            for rows in self._listed(connection, mailbox_id, uids.ranges, last):
+                _append(arrays, rows)
+            if state.uidnext - 1 > last:
+                for rows in self._ranged(connection, mailbox_id, last + 1, UID_MAX):
+                    _append(arrays, rows)
             return Changed(state, *arrays, vanished)
 
-    def uids_changed_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> tuple[list[int], list[int]]:
-        """UIDs that are there and changed after `modseq`, and UIDs that were expunged after it up to `highest`."""
-        with self.database.snapshot() as connection:
-            rows = _changed_uids.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
-            return sorted(row[0] for row in rows), self._tombstones.between(connection, mailbox_id, modseq, highest)
+    def _listed(
+        self, connection: Connection, mailbox_id: MailboxId, ranges: Iterable[tuple[int, int]], last: int
+    ) -> Iterator[list[Row]]:
+        """Rows of messages in ascending ranges, up to `last`, in slices."""
+        few: list[int] = []
+        for first, high in ranges:
+            end = min(high, last)
+            if end - first < _FEW:
+                few += range(first, end + 1)
+            if few and (end - first >= _FEW or len(few) >= _SLICE):
+                yield _in_list.rows(connection, account=self._account_id, mailbox=mailbox_id, uids=json.dumps(few))
+                few = []
+            if end - first >= _FEW:
+                yield from self._ranged(connection, mailbox_id, first, end)
+        if few:
+            yield _in_list.rows(connection, account=self._account_id, mailbox=mailbox_id, uids=json.dumps(few))
+
+    def _ranged(self, connection: Connection, mailbox_id: MailboxId, first: int, last: int) -> Iterator[list[Row]]:
+        """Rows of messages from one UID to another, in slices."""
+        scope = {"account": self._account_id, "mailbox": mailbox_id, "last": last}
+        while True:
+            rows = _in_range.rows(connection, **scope, first=first)
+            if rows:
+                yield rows
+            if len(rows) < _SLICE:
+                return
+            first = rows[-1][0] + 1
 
     def vanished_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> list[int]:
         with self.database.snapshot() as connection:
@@ -161,13 +205,8 @@ class ViewRows:
     def everything(self, connection: Connection, mailbox_id: MailboxId) -> list[array[int]]:
         """UIDs, flags and modseqs of all messages, from the rows."""
         arrays = _no_rows()
-        uids = arrays[0]
-        more = True
-        while more:
-            scope = {"account": self._account_id, "mailbox": mailbox_id, "after": uids[-1] if uids else 0}
-            rows = _all.rows(connection, **scope)
+        for rows in self._ranged(connection, mailbox_id, 1, UID_MAX):
             _append(arrays, rows)
-            more = len(rows) == _SLICE
         return list(arrays)
 
     def columns(self, connection: Connection, mailbox_id: MailboxId, after: int, most: int) -> list[Row]:

@@ -101,7 +101,8 @@ class Views:
         if found is None:
             return state.uidnext <= _WORTH_IT
         return found.rows.count < _UNPACKED and (
-            found.modseq == state.highest_modseq or self._rows.few_since(connection, mailbox_id, found.modseq)
+            found.modseq == state.highest_modseq
+            or self._rows.few_since(connection, mailbox_id, found.modseq, found.rows.count)
         )
 
     def _save(self, mailbox_id: MailboxId, picture: Picture) -> None:

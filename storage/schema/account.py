@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from storage.register import classes
 from storage.schema import personal, technical
 
-VERSION = 6
+VERSION = 7
 
 metadata = MetaData()
 
@@ -73,6 +73,8 @@ mailbox = Table(
     Column("created", BigInteger, nullable=False),  # Unix seconds
     Column("keep_days", Integer, nullable=False, server_default="0"),  # until messages go; 0: they stay
     Column("read_only", Integer, nullable=False, server_default="0"),  # 1: the server writes, its owner reads
+    Column("flag_changes", Text, nullable=False, server_default=""),  # the last ones; see storage.mail.flag_changes
+    Column("flag_horizon", BigInteger, nullable=False, server_default="0"),  # what changed up to this modseq is unknown
     info=technical("IMAP mailboxes with their counters (RFC 9051 §2.3.1, RFC 7162)", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
@@ -112,7 +114,6 @@ membership = Table(
     info=technical("which message stands in which mailbox under which UID", of=classes.MAIL),
     sqlite_with_rowid=False,
 )
-Index("membership_by_modseq", membership.c.account_id, membership.c.mailbox_id, membership.c.modseq)
 Index("membership_by_message", membership.c.account_id, membership.c.message_id)
 
 expunged = Table(
@@ -123,6 +124,18 @@ expunged = Table(
     Column("modseq", BigInteger, primary_key=True, autoincrement=False),
     Column("uid", BigInteger, primary_key=True, autoincrement=False),
     info=technical("tombstones for QRESYNC (RFC 7162 §3.2)", of=classes.ACCOUNT_STATE),
+    sqlite_with_rowid=False,
+)
+
+# An index of memberships by modseq would say the same, and be two more pages of each commit.
+flag_change = Table(
+    "flag_change",
+    metadata,
+    _account(),
+    Column("mailbox_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("modseq", BigInteger, primary_key=True, autoincrement=False),  # of the last change in it
+    Column("changes", Text, nullable=False),  # MODSEQ=UIDS; of each, UIDs as IMAP writes a set
+    info=technical("which messages got other flags, for views that are behind", of=classes.ACCOUNT_STATE),
     sqlite_with_rowid=False,
 )
 

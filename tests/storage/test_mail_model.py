@@ -12,6 +12,7 @@ from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from view_changes import changes_since
 
 from storage.errors import AlreadyExists, NotFound, NotPermitted
 from storage.mail.account import Account
@@ -203,7 +204,7 @@ class TwoProcesses(RuleBasedStateMachine):
         known = set(view.uids)
         view.refresh()
         self.check_view(view, box, self.actors[actor])
-        changes = view.changes_since(before)
+        changes = changes_since(view, before)
         assert set(changes.vanished) >= known - set(view.uids)
         assert set(changes.changed) == {uid for uid, kept in box.messages.items() if kept.modseq > before}
 

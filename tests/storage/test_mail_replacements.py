@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from notes_place import NotesPlace, apple_note
 from statements import Statements
+from view_changes import changes_since
 
 from storage.check import check_account
 from storage.errors import Gone, NotFound, NotPermitted, OverQuota
@@ -71,7 +72,7 @@ def test_the_new_message_stands_there_and_the_old_one_is_gone(
     assert (found.messages, found.unseen, found.deleted, found.bytes) == (2, 2, 1, len(OLD) + len(NEW))
     assert account.usage() == Usage(len(OLD) + len(NEW), 2)
     assert before.refresh() and list(before.uids) == [2, 3]
-    changes = before.changes_since(modseq)
+    changes = changes_since(before, modseq)
     assert (changes.changed, changes.vanished) == ([3], [1])
     assert before.highest_modseq == appended.modseq == found.highest_modseq
     assert len(files(place)) == 2
@@ -85,7 +86,7 @@ def test_another_process_sees_it_by_modseq(place: NotesPlace, account: Account, 
         modseq = view.highest_modseq
         account.messages.replace(inbox, 2, inbox, NewMessage(NEW))
         view.refresh()
-        changes = view.changes_since(modseq)
+        changes = changes_since(view, modseq)
         assert (list(view.uids), changes.changed, changes.vanished) == ([1, 3], [3], [2])
     finally:
         other.close()

@@ -18,7 +18,7 @@ from storage.database.driver import database_key
 from storage.directory.tenant import SCHEMA as TENANT_SCHEMA
 from storage.installation import Installation
 from storage.keys.source import LocalKeys
-from storage.mail.account import SCHEMA as ACCOUNT_SCHEMA
+from storage.mail.versions import SCHEMA as ACCOUNT_SCHEMA
 from storage.values import AccountId, TenantId
 
 
