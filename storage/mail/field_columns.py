@@ -148,8 +148,8 @@ class FieldColumns:
             wanted = message_ids[start : start + _READ]
             with self._database.reading() as connection:
                 texts = self._texts.packed(connection, Part.HEADER, wanted)
-                threads += self._thread_rows(connection, wanted)
-            if len(texts) != len(wanted):
+                threads += (of_these := self._thread_rows(connection, wanted))
+            if not len(texts) == len(of_these) == len(wanted):
                 return None
             try:
                 for message_id, text in unpack_all(texts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import accumulate, product
 
 import pytest
 from hypothesis import given
@@ -118,12 +118,18 @@ def test_every_error_has_a_code(kind: type[errors.CleanmailError]) -> None:
 
 def threadable(*rows: tuple[str, str, str]) -> Threadable:
     """Rows of (id, references, subject); a subject that begins with "Re: " is a reply's."""
+    known = {"": 0}
+    chains = [[known.setdefault(each, len(known)) for each in row[1].split()] for row in rows]
+    ends = list(accumulate(map(len, chains)))
     return Threadable(
-        ids=[row[0] for row in rows],
-        references=[row[1].split() for row in rows],
-        subjects=[row[2].removeprefix("Re: ") for row in rows],
+        ids=[known.setdefault(row[0], len(known)) for row in rows],
+        references=[each for chain in chains for each in chain],
+        starts=[0, *ends[:-1]],
+        ends=ends,
+        subjects=[known.setdefault(row[2].removeprefix("Re: "), len(known)) for row in rows],
         replies=[row[2].startswith("Re: ") for row in rows],
-        dates=list(range(len(rows))),
+        order=range(len(rows)),
+        texts=len(known),
     )
 
 

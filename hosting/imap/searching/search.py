@@ -21,15 +21,15 @@ from hosting.imap.searching import search_commands as sc
 from hosting.imap.searching.contexts import Contexts
 from hosting.imap.searching.esearch import Results
 from hosting.imap.searching.fixing import fixed
+from hosting.imap.searching.gathering import threadable
 from hosting.imap.searching.matching import Matcher
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.search_grammar import CHARSETS_TOLD
-from hosting.imap.searching.thread import ALGORITHMS, Threadable
+from hosting.imap.searching.thread import ALGORITHMS
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from storage.errors import CleanmailError
 
-_THREAD_COLUMNS = ("uid", "message_id_field", "references", "base_subject", "reply_or_forward")
 _NO_ORDER: sorting.Order = ()
 
 
@@ -215,22 +215,6 @@ def thread(session: Session, tag: bytes, command: sc.Thread) -> Flow[bytes]:
 
 
 def _threaded(selected: Selected, command: sc.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
-    rows = yield from sorting.content(selected, found, _THREAD_COLUMNS, progress)
-    sent = yield from sorting.values(selected, "DATE", found, {})
-    uids = selected.uids
-
-    def work() -> bytes:
-        """Rows are let go of here, too: that takes as long as a slice may."""
-        present = [at for at in found if uids[at] in rows]
-        picked = [rows.pop(uids[at]) for at in present]
-        rows.clear()
-        messages = Threadable(
-            ids=[str(row[1]) for row in picked],
-            references=[str(row[2]).split() for row in picked],
-            subjects=[str(row[3]) for row in picked],
-            replies=[bool(row[4]) for row in picked],
-            dates=[sent(at) for at in present],
-        )
-        return ALGORITHMS[command.algorithm](messages, esearch.names(selected, present, command.by_uid))
-
-    return (yield from blocking(work))
+    messages = yield from threadable(selected, found, progress)
+    names = yield from esearch.named(selected, found, command.by_uid)
+    return (yield from blocking(lambda: ALGORITHMS[command.algorithm](messages, names)))

@@ -8,26 +8,35 @@ Standards: RFC 5256 §3 (the algorithms), §4 (THREAD response); draft-ietf-morg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from hosting.imap.searching.ordering import stable
 
+_SINGLE = 2000  # messages that are written by one call
+
 
 @dataclass(frozen=True, slots=True)
 class Threadable:
-    """The columns that threading looks at, all in the same order."""
+    """The columns that threading looks at, all in the same order. Texts are numbers from 1 on; 0 is the empty one."""
 
-    ids: Sequence[str]  # Message-ID without brackets; empty: none
-    references: Sequence[Sequence[str]]
-    subjects: Sequence[str]  # base subjects
-    replies: Sequence[bool]  # whether the subject said reply or forward
-    dates: Sequence[int]
+    ids: Sequence[int]  # Message-ID without brackets
+    references: Sequence[int]  # of the same numbers, for each message those …
+    starts: Sequence[int]  # … from here
+    ends: Sequence[int]
+    subjects: Sequence[int]  # base subjects; messages that have gone have one of their own
+    replies: Sequence[int]  # whether the subject said reply or forward
+    order: Sequence[int]  # places by date, then in mailbox order
+    texts: int  # above each number of an id and of a subject
+    gone: Collection[int] = ()  # places of which nothing is told
 
 
 class _Forest:
-    """Nodes 0 … n-1 are messages, from n on containers that no message fills ("dummies")."""
+    """Nodes 0 … n-1 are messages, from n on containers that no message fills ("dummies").
+
+    Dummies are roots, and their children messages.
+    """
 
     def __init__(self, messages: Threadable) -> None:
         self.messages = messages
@@ -35,9 +44,9 @@ class _Forest:
         self.children: dict[int, list[int]] = {}
         self.roots: list[int] = []
         self._next = self.size
-        self._rank = [0] * self.size  # by date, then in mailbox order
-        for rank, place in enumerate(stable(range(self.size), messages.dates.__getitem__)):
-            self._rank[place] = rank
+        self.rank = [0] * self.size  # by date, then in mailbox order
+        for rank, place in enumerate(messages.order):
+            self.rank[place] = rank
 
     def dummy(self, children: list[int]) -> int:
         node = self._next
@@ -45,20 +54,20 @@ class _Forest:
         self.children[node] = children
         return node
 
-    def first(self, node: int) -> int:
-        """The message that stands for a node: itself, or a dummy's first child."""
-        while node >= self.size:
-            node = self.children[node][0]
-        return node
-
-    def by_date(self, node: int) -> int:
-        return self._rank[node if node < self.size else self.first(node)]
-
     def sort(self) -> None:
+        by_date = self.rank.__getitem__
         for siblings in self.children.values():
             if len(siblings) > 1:
-                siblings.sort(key=self.by_date)
-        self.roots = stable(self.roots, self.by_date)
+                siblings[:] = stable(siblings, by_date)
+        size, children, rank = self.size, self.children, self.rank
+        self.place_roots([rank[root if root < size else children[root][0]] for root in self.roots])
+
+    def place_roots(self, ranks: Sequence[int]) -> None:
+        """Puts each root where it belongs by its rank; no two have the same."""
+        placed = [-1] * self.size
+        for rank, root in zip(ranks, self.roots, strict=True):
+            placed[rank] = root
+        self.roots = [root for root in placed if root >= 0]
 
 
 def references(messages: Threadable, names: Sequence[int]) -> bytes:
@@ -80,19 +89,19 @@ def refs(messages: Threadable, names: Sequence[int]) -> bytes:
     forest._next = len(parents)
     _without_dummies(forest, parents)
     forest.sort()
-    newest = {root: _newest(forest, root) for root in forest.roots}
-    forest.roots = stable(forest.roots, newest.__getitem__)
+    forest.place_roots([_newest(forest, root) for root in forest.roots])
     return _written(forest, names)
 
 
 def ordered_subject(messages: Threadable, names: Sequence[int]) -> bytes:
     """THREAD=ORDEREDSUBJECT: one level of replies under the first message of each subject."""
     forest = _Forest(messages)
-    order = stable(range(forest.size), forest.by_date)
-    first: dict[str, int] = {}
-    for place in order:
-        root = first.setdefault(messages.subjects[place], place)
-        if root == place:
+    first = [-1] * messages.texts
+    for place in messages.order:
+        subject = messages.subjects[place]
+        root = first[subject]
+        if root < 0:
+            first[subject] = place
             forest.roots.append(place)
         else:
             forest.children.setdefault(root, []).append(place)
@@ -101,17 +110,21 @@ def ordered_subject(messages: Threadable, names: Sequence[int]) -> bytes:
 
 def _linked(messages: Threadable) -> list[int]:
     """Step 1: the parent of every node, messages and the ids that are only referred to; -1: none."""
-    containers: dict[str, int] = {}
-    for place, message_id in enumerate(messages.ids):
-        if message_id:
-            containers.setdefault(message_id, place)  # a second message of the same id stands alone
+    containers = [-1] * messages.texts
+    for place, number in enumerate(messages.ids):
+        if number and containers[number] < 0:  # a second message of the same id stands alone
+            containers[number] = place
     parents = [-1] * len(messages.ids)
     has_child = bytearray(len(messages.ids))
-    for place, chain in enumerate(messages.references):
+    references = messages.references
+    for place, (start, end) in enumerate(zip(messages.starts, messages.ends, strict=True)):
+        if start == end:
+            parents[place] = -1
+            continue
         previous = -1
-        for reference in chain:
-            node = containers.get(reference)
-            if node is None:
+        for reference in references[start:end]:
+            node = containers[reference]
+            if node < 0:
                 node = containers[reference] = len(parents)
                 parents.append(-1)
                 has_child.append(0)
@@ -170,67 +183,93 @@ def _without_dummies(forest: _Forest, parents: list[int]) -> None:
 
 def _newest(forest: _Forest, root: int) -> int:
     """The rank of the newest message in a thread."""
+    children, size, rank = forest.children, forest.size, forest.rank
+    if root not in children:
+        return rank[root]
     newest, todo = -1, [root]
     while todo:
         node = todo.pop()
-        if node < forest.size:
-            newest = max(newest, forest.by_date(node))
-        todo += forest.children.get(node, ())
+        if node < size:
+            newest = max(newest, rank[node])
+        todo += children.get(node, ())
     return newest
 
 
 def _gather_subjects(forest: _Forest) -> None:
     """Step 5: roots of the same subject become one thread."""
-    messages, size = forest.messages, forest.size
-    chosen: dict[str, int] = {}
-    for root in forest.roots:
-        subject = messages.subjects[forest.first(root)]
-        if not subject:
-            continue
-        other = chosen.get(subject)
-        if (
-            other is None
-            or (root >= size > other)
-            or (other < size and root < size and messages.replies[other] and not messages.replies[root])
-        ):
+    messages, size, children = forest.messages, forest.size, forest.children
+    replies, roots = messages.replies, forest.roots
+    of_message = messages.subjects
+    subjects = [of_message[root if root < size else children[root][0]] for root in roots]
+    chosen = [-1] * messages.texts
+    for root, subject in zip(roots, subjects, strict=True):
+        other = chosen[subject]
+        if other < 0:
             chosen[subject] = root
-    roots: list[int] = []
+        elif root >= size:
+            if other < size:
+                chosen[subject] = root
+        elif other < size and replies[other] and not replies[root]:
+            chosen[subject] = root
+    kept: list[int] = []
     replaced: dict[int, int] = {}
-    for root in forest.roots:
-        subject = messages.subjects[forest.first(root)]
-        other = chosen.get(subject, root) if subject else root
+    for root, subject in zip(roots, subjects, strict=True):
+        other = chosen[subject] if subject else root
         if other == root:
-            roots.append(root)
+            kept.append(root)
         elif other >= size and root >= size:
-            forest.children[other] += forest.children.pop(root)
+            children[other] += children.pop(root)
         elif other >= size:
-            forest.children[other].append(root)
-        elif root < size and messages.replies[root] and not messages.replies[other]:
-            forest.children.setdefault(other, []).append(root)
+            children[other].append(root)
+        elif root < size and replies[root] and not replies[other]:
+            children.setdefault(other, []).append(root)
         else:
             chosen[subject] = replaced[other] = forest.dummy([other, root])
-    forest.roots = [replaced.get(root, root) for root in roots]
+    forest.roots = [replaced.get(root, root) for root in kept] if replaced else kept
 
 
 def _written(forest: _Forest, names: Sequence[int]) -> bytes:
     """`(1 2 (3)(4))`: the thread-list of RFC 5256 §5."""
-    out: list[str] = []
-    for root in forest.roots:
-        stack: list[int | str] = [")", root, "("]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, str):
-                out.append(item)
+    below, size, gone = forest.children.get, forest.size, forest.messages.gone
+    out: list[bytes] = []
+    single: list[int] = []  # names of neighbours without children
+    levels: list[Iterator[int]] = [
+        iter(root for root in forest.roots if root not in gone) if gone else iter(forest.roots)
+    ]
+    while levels:
+        for sibling in levels[-1]:
+            children = below(sibling)
+            if not children:
+                single.append(names[sibling])
+                if len(single) < _SINGLE:
+                    continue
+            if single:
+                out.append((b"(%d)" * len(single)) % tuple(single))
+                single.clear()
+            if not children:
                 continue
-            children = forest.children.get(item, ())
-            if item < forest.size:
-                out.append(f"{names[item]} " if children else str(names[item]))
-            if len(children) == 1:
-                stack.append(children[0])
+            out.append(b"(")
+            node = sibling
+            while children:
+                if node < size:
+                    out.append(b"%d " % names[node])
+                if len(children) > 1:
+                    levels.append(iter(children))
+                    break
+                node = children[0]
+                children = below(node)
             else:
-                for child in reversed(children):
-                    stack += (")", child, "(")
-    return "".join(out).encode("ascii")
+                out.append(b"%d)" % names[node])
+                continue
+            break  # to its children, then to the next one here
+        else:
+            if single:
+                out.append((b"(%d)" * len(single)) % tuple(single))
+                single.clear()
+            levels.pop()
+            if levels:
+                out.append(b")")
+    return b"".join(out)
 
 
 ALGORITHMS: Final[Mapping[str, Callable[[Threadable, Sequence[int]], bytes]]] = {

@@ -1,0 +1,74 @@
+"""THREAD says the same of columns that the search index keeps as of the messages' own rows (RFC 5256 §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from imap_play import CoreClient
+from imap_town import PASSWORD, MailTown, mail, new_mail_town
+
+from hosting.imap.searching.threads import Threads
+from storage.mail.messages import NewMessage
+
+ALGORITHMS = ("REFERENCES", "REFS", "ORDEREDSUBJECT")
+KEYS = ("ALL", "2:9,13,20:39", "SEEN")
+COUNT = 48
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailTown]:
+    """Spans of 8 messages; threads go across them."""
+    for module in ("storage.mail.field_columns", "storage.mail.search_index", "hosting.imap.searching.gathering"):
+        monkeypatch.setattr(f"{module}.SHIFT", 3)
+    for name, value in (("field_columns.SPAN", 8), ("field_columns.LEAST", 6), ("search_index._LATE", 0)):
+        monkeypatch.setattr(f"storage.mail.{name}", value)
+    for name, value in (("SPAN", 8), ("_WORTH", 3), ("_ROWS", 5)):
+        monkeypatch.setattr(f"hosting.imap.searching.gathering.{name}", value)
+    random = Random(7)
+    with new_mail_town(tmp_path) as town, town.account() as account:
+        inbox = account.mailboxes.find("INBOX").id
+        messages = []
+        for number in range(COUNT):
+            of = random.randrange(number + 1)
+            fields = {
+                "Message_ID": f"<m{number % 40}@x>",
+                "Date": f"Sun, {random.randint(1, 28)} Nov 2026 10:46:34 +0000",
+            }
+            if of % 3:
+                fields["References"] = " ".join(f"<m{random.randrange(50)}@x>" for _ in range(of % 4))
+            subject = f"{random.choice(('', 'Re: '))}{random.choice(('one', 'two', 'three', ''))}"
+            messages.append(NewMessage(mail(subject, **fields), flags=number % 2))
+        account.messages.append_many(inbox, messages)
+        while account.index.work():
+            pass
+        assert len(account.index.columns.threaded()) == COUNT // 8
+        yield town
+
+
+def threads(town: MailTown, algorithm: str) -> list[str]:
+    """By a client of a server that remembers no threads."""
+    client = CoreClient(replace(town.services, threads=Threads()))
+    client.send(f'a LOGIN alice@example.test "{PASSWORD}"\r\nb SELECT INBOX\r\n'.encode())
+    client.receive(0)
+    texts = []
+    for key in KEYS:
+        client.send(f"c UID THREAD {algorithm} UTF-8 {key}\r\n".encode())
+        [text, ending] = client.receive(2)
+        assert ending == "c OK Threaded."
+        texts.append(text)
+    client.close()
+    return texts
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_columns_and_rows_make_the_same_threads(town: MailTown, algorithm: str) -> None:
+    with_columns = threads(town, algorithm)
+    with town.account() as account:
+        account.database.write(lambda transaction: account.index.columns.forget(transaction, range(1000)))
+        assert not account.index.columns.threaded()
+    assert with_columns == threads(town, algorithm)
+    assert [text.count("(") > 4 for text in with_columns] == [True] * len(KEYS)
