@@ -53,6 +53,7 @@ from storage.mail.quota import Limits
 from storage.persons.whose import Owners
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
+from storage.recent_claims import RecentClaims
 from storage.register.folder_rules import NO_RULES, FolderRules
 from storage.register.periods import STANDARD, Periods
 from storage.values import AccountId, TenantId
@@ -107,6 +108,7 @@ class Installation:
         self._held: set[tuple[TenantId, AccountId]] = set()  # accounts whose keys this process was given, open or not
         self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
+        self.recent_claims = RecentClaims(data)
         self.recent = Recent()  # messages that were read lately; who serves people says how much is kept
         self._awake = Awake(self.background)  # accounts whose databases are open
 
@@ -138,6 +140,7 @@ class Installation:
         self.background.close()
         self._checkpointer.stop()
         self._close_made("incarnation")
+        self.recent_claims.close()
 
     def _close_made(self, name: str) -> None:
         made = self._made.pop(name, None)

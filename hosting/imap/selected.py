@@ -22,7 +22,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 
 from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import SequenceSet
@@ -32,12 +31,19 @@ from hosting.imap.place import Place
 from hosting.imap.positions import found, missing, number_spans, surviving, uid_spans, within
 from hosting.imap.replies import MailboxGone
 from hosting.imap.sharing.rights import flag_mask
-from storage.errors import Gone, NotFound
+from storage.errors import Gone
 from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _FEW = 1000  # changes that are noted one by one, and told in one piece; more are told in pieces of so many
 _LOOKED_AT = 4000  # messages that are looked at before others are served
+
+# Claims messages up to a UID as told of; up to which one they were before (`storage.recent_claims`).
+Claim = Callable[[int], int]
+
+
+def _unknown(_uid: int) -> int:
+    return 0
 
 
 class Selected:
@@ -46,6 +52,7 @@ class Selected:
     __slots__ = (
         "_changed",
         "_changed_after",
+        "_claim",
         "_floor",
         "_keywords_told",
         "_own",
@@ -67,7 +74,9 @@ class Selected:
         "view",
     )
 
-    def __init__(self, place: Place, view: MailboxView, *, read_only: bool, recent_from: int) -> None:
+    def __init__(
+        self, place: Place, view: MailboxView, *, read_only: bool, recent_from: int, claim: Claim = _unknown
+    ) -> None:
         self.account = place.account
         self.rights = place.rights
         self.view = view
@@ -77,6 +86,7 @@ class Selected:
         self.recent_from = recent_from  # UIDs from here on are \Recent in this session (RFC 3501 §2.3.2)
         self.taken = UidSet()  # … but for these, which another session told of first
         self.recent_told = False  # this session told of messages that are \Recent nowhere else from now on
+        self._claim = claim
         self.uids: array[int] = view.uids
         self.told = len(view.uids)
         self.saved: Sequence[int] = ()  # "$", as ascending UIDs, four octets each
@@ -114,7 +124,7 @@ class Selected:
         return told - bisect_left(uids, self.recent_from, 0, told) - taken
 
     def is_recent(self, uid: int) -> bool:
-        r"""Whether a message is \Recent here, and in no other session of this process."""
+        r"""Whether a message is \Recent here, and in no other session."""
         return uid >= self.recent_from and uid not in self.taken
 
     def size(self, position: int) -> int:
@@ -337,27 +347,16 @@ class Selected:
         self._rebase(current)
 
     def _take_arrivals(self) -> None:
-        current, first, claimed = self.view.uids, self.last_uid + 1, self.view.recent_claimed
-        if claimed >= max(first, self.recent_from):
-            self.taken = UidSet.of_ranges(
-                (*self.taken.ranges, (max(first, self.recent_from), min(claimed, current[-1])))
-            )
+        current, first = self.view.uids, self.last_uid + 1
+        claimed = max(self.view.recent_claimed, self._claim(0 if self.read_only else current[-1]))
+        if claimed >= (since := max(first, self.recent_from)):
+            self.taken = UidSet.of_ranges((*self.taken.ranges, (since, min(claimed, current[-1]))))
         if not self.read_only and current[-1] > claimed:
             self.view.recent_claimed = current[-1]
             self.recent_told = True
         if self.stale:  # gone messages keep their numbers until they may be told: a picture of our own
             self.uids = self.uids[: self.told] + current[bisect_right(current, self.last_uid) :]
         self.told = len(self.uids)
-
-    def settle_recent(self) -> None:
-        r"""What this session told of as \Recent is so to no session of another process, soon (RFC 3501 §2.3.2)."""
-        if self.recent_told:
-            self.recent_told = False
-            self.account.background.submit((self.account.account_id, "recent", self.mailbox_id), self._take_recent)
-
-    def _take_recent(self) -> None:
-        with suppress(NotFound):  # it was deleted meanwhile
-            self.account.mailboxes.take_recent(self.mailbox_id)
 
     # --- what is told of flags ---
 

@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SaslAuthenticator
-from hosting.imap import capabilities, replies, uid_only
+from hosting.imap import capabilities, recents, replies, uid_only
 from hosting.imap.capability_table import Circumstances
 from hosting.imap.commands import Command
 from hosting.imap.counters import Counters
@@ -195,7 +195,7 @@ class Session:
     def close(self) -> None:
         """Lets go of the mailbox and the account. May be called twice."""
         if self.selected is not None:
-            self.selected.settle_recent()
+            recents.settle(self.selected)
         self.deselect()
         self.state = State.ENDED
         listening, self.listening = self.listening, None

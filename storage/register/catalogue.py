@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Table
 
 from storage import audit as audit_chain
-from storage import changes, clock_guard, greylist, leases, rebuild
+from storage import changes, clock_guard, greylist, leases, rebuild, recent_claims
 from storage.backup import declared as backup_files
 from storage.certificates import store as certificates
 from storage.collections import octets
@@ -184,6 +184,7 @@ CATALOGUE = Catalogue(
         *incarnation.FILES,
         *changes.FILES,
         *commits.FILES,
+        *recent_claims.FILES,
         *backup_files.FILES,
         *ending_files.FILES,
         *rebuild.FILES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from imap_play import CoreClient, interrupted, play
@@ -253,6 +253,30 @@ def test_each_message_is_recent_in_one_session_only(town: MailTown) -> None:
     assert not told[pair.one] & told[pair.other]
     assert told[pair.one] | told[pair.other] >= set(range(6, 13))
     pair.close()
+
+
+def test_each_message_is_recent_in_one_process_only(town: MailTown) -> None:
+    r"""RFC 3501 §2.3.2: who is told first has it, before any row says so; who only looks takes nothing."""
+    pair, elsewhere = Pair(town, gone="5"), Installation(town.data, town.keys, town.clock)
+    there = replace(town.services, installation=elsewhere)
+    looking, other, later = CoreClient(there), CoreClient(there), CoreClient(there)
+    for client in (looking, other, later):
+        pair.said(client, f'LOGIN alice@example.test "{PASSWORD}"')
+    pair.said(looking, "EXAMINE BOX")
+    pair.said(other, "SELECT BOX")
+    told = []
+    for first in (pair.one, other):
+        with town.account() as account:
+            account.messages.append(pair.one.session.mailbox.mailbox_id, mail())
+        for client in (looking, first, pair.one, other, looking):
+            pair.said(client, "NOOP")
+        told.append([pair.said(client, "SEARCH RECENT")[0] for client in (pair.one, other)])
+    assert told == [["* SEARCH 5", "* SEARCH"], ["* SEARCH 5", "* SEARCH 6"]]
+    assert "* 0 RECENT" in pair.said(later, "SELECT BOX")
+    for client in (looking, other, later):
+        client.close()
+    pair.close()
+    elsewhere.close()
 
 
 def test_pipelined_commands_by_number_mean_what_the_client_saw(town: MailTown) -> None:

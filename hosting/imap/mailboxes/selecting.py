@@ -16,6 +16,7 @@ from hosting.imap import encode, places
 from hosting.imap.catching_up import caught_up
 from hosting.imap.commands import Close, Resync, Select, SequenceSet, Unselect
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.recents import claiming
 from hosting.imap.replies import Bad, printable
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session, State
@@ -59,12 +60,15 @@ def _select(session: Session, command: Select) -> Flow[bytes]:
     if not place.is_own:  # nobody looks after a session that selects while the right is taken away
         places.check((yield from places.shared(session)).rights(account.account_id, mailbox.id), "r")
     yield from caught_up(view)
+    claim = claiming(session.services.installation, account, view)
     recent_from = max(recent_from, view.recent_claimed + 1)
+    if view.uids and recent_from <= view.uids[-1]:  # told by another process, perhaps, and not yet written
+        recent_from = max(recent_from, claim(view.uids[-1] if takes_recent else 0) + 1)
     if takes_recent and view.uids:
         view.recent_claimed = max(view.recent_claimed, view.uids[-1])
     if command.condstore:
         session.condstore = True
-    selected = Selected(place, view, read_only=read_only, recent_from=recent_from)
+    selected = Selected(place, view, read_only=read_only, recent_from=recent_from, claim=claim)
     selected.uid_only = session.uid_only
     session.selected = selected
     session.state = State.SELECTED

@@ -26,6 +26,7 @@ from twisted.internet import defer, task
 from gateway.smtp.proxy import Network
 from hosting.auth.mailbox_rights import DirectoryRights, RightsDirectory
 from hosting.auth.signin import Principal, SaslAuthenticator
+from hosting.imap import recents
 from hosting.imap.counters import Counters
 from hosting.imap.effects import Work
 from hosting.imap.limits import Limits
@@ -369,7 +370,7 @@ class ImapService(Service):
                 connection.rest()
                 self._awake.pop(connection, None)
                 if session is not None and session.selected is not None:
-                    session.selected.settle_recent()
+                    recents.settle(session.selected)
             if session is None or session.state is State.GREETED:
                 if silent > self._limits.sign_in_timeout and not connection.busy:
                     connection.end(b"[UNAVAILABLE] Signing in took too long.")
