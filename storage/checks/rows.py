@@ -65,7 +65,7 @@ def _content_missing(table: str) -> Check:
         Severity.ALARM,
         f"Message {{message_id}} has no row in {table}: it cannot be shown whole.",
         ("message_id",),
-        f"""SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND NOT EXISTS
+        f"""SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND m.thread_id <> '' AND NOT EXISTS
               (SELECT 1 FROM {table} t WHERE t.account_id = m.account_id AND t.message_id = m.message_id)""",  # noqa: S608
     )
 
@@ -81,6 +81,16 @@ def _content_loose(table: str) -> Check:
     )
 
 
+# What came by APPEND has no thread until it is read, a moment later (storage.mail.completion).
+_INCOMPLETE = Check(
+    Kind.CONTENT_MISSING,
+    Severity.ALARM,
+    "Message {message_id} was never read, and nobody will: it cannot be shown whole.",
+    ("message_id",),
+    """SELECT m.message_id FROM message m WHERE m.account_id = :account_id AND m.thread_id = '' AND
+         (m.indexed OR NOT EXISTS (SELECT 1 FROM info i WHERE i.account_id = m.account_id
+           AND i.name = 'incomplete_from' AND CAST(i.value AS INTEGER) <= m.message_id))""",
+)
 _CONTENT = (content.name, rendered.name, listing.name, trace_fields.name)
 _ONE_IF = "CASE WHEN {} THEN 1 ELSE 0 END"
 _KEYWORD_BITS = sum(1 << bit for bit in range(FIRST_KEYWORD_BIT, FIRST_KEYWORD_BIT + KEYWORDS_PER_MAILBOX))
@@ -113,6 +123,7 @@ _CHECKS = (
              (SELECT 1 FROM membership s WHERE s.account_id = m.account_id AND s.message_id = m.message_id)""",
     ),
     *(_content_missing(table) for table in _CONTENT),
+    _INCOMPLETE,
     *(_content_loose(table) for table in _CONTENT),
     _counter("messages", _ONE_IF.format("s.uid IS NOT NULL")),
     _counter("unseen", _ONE_IF.format(f"s.flags & {SEEN} = 0")),

@@ -77,6 +77,7 @@ class Stored(NamedTuple):
 
 def slice_after(account: Account, mailbox_id: MailboxId, after: int) -> list[Stored]:
     """The messages with the next UIDs; none: there are no more."""
+    account.completion.ensure()  # each has its thread
     with account.database.reading() as connection:
         rows = _after.rows(connection, account=account.account_id, mailbox=mailbox_id, after=after)
         ids = json.dumps([row[1] for row in rows])

@@ -187,6 +187,7 @@ class Scheduling:
         self._database: Database = account.database
         self._account_id: AccountId = account.account_id
         self._key = derive(account.key.secret, "scheduling", "worked on")
+        self._complete = account.completion.ensure
         self._clock = clock
 
     # Under way
@@ -346,6 +347,7 @@ class Scheduling:
         What was there before the account had calendars is left alone. None: there is no news.
         """
         scope = {"account": self._account_id, "mailbox": mailbox.id}
+        self._complete()
         with self._database.reading() as connection:
             looked_at = self._value(connection, _UPTO)
             if looked_at is None:

@@ -45,6 +45,7 @@ from storage.mail import ledger as ledgers
 from storage.mail.annotations import Annotations
 from storage.mail.answers import Remembered
 from storage.mail.arrivals import Arrivals
+from storage.mail.completion import Completion
 from storage.mail.dying import DyingMailboxes
 from storage.mail.exchange import Exchange
 from storage.mail.flag_changes import FlagChanges
@@ -114,6 +115,7 @@ class Account:
         "background",
         "birthdays",
         "collections",
+        "completion",
         "database",
         "feeds",
         "index",
@@ -167,6 +169,7 @@ class Account:
         account_id, database, clock, background = self.account_id, self.database, surroundings.clock, self.background
         self.ledger = Ledger(database, account_id, self._tell)
         self.threads = Threads(account_id, self.key)
+        self.completion = Completion(database, account_id, self.threads, self.maildir, self.key)
         keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
         changes = FlagChanges(account_id)
         self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, self.recent, background)
@@ -176,9 +179,9 @@ class Account:
         self.opinions = Opinions(database, account_id, keywords, clock)
         transfers = Transfers(self.ledger, keywords, memberships, self._removals, self.opinions, clock)
         self.arrivals = Arrivals(
-            self.ledger, keywords, self.threads, self.maildir, self.key, surroundings.incarnation, clock
+            self.ledger, keywords, self.completion, self.maildir, self.key, surroundings.incarnation, clock
         )
-        reading = Reading(database, account_id, self.maildir, self.key, self.recent)
+        reading = Reading(database, account_id, self.maildir, self.key, self.recent, self.completion)
         self.annotations = Annotations(database, account_id, self.tell_mailboxes)
         self.mailboxes = Mailboxes(self.ledger, keywords, transfers, self._dying, clock, self.tell_mailboxes)
         self.messages = Messages(
@@ -193,7 +196,7 @@ class Account:
         )
         rows = ViewRows(database, account_id, keywords, tombstones, changes, surroundings.remembered)
         self.views = Views(account_id, rows, background)
-        self.index = SearchIndex(database, account_id, reading.read_message, clock)
+        self.index = SearchIndex(database, account_id, reading.read_message, clock, self.completion.ensure)
         self._compose_collections(surroundings)
         self._compose_notes(keywords, memberships, surroundings)
 

@@ -26,11 +26,11 @@ from storage.errors import CleanmailError, NotFound
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
-from storage.mail.content import Content, content_of, insert_content
+from storage.mail.completion import INCOMPLETE, Completion
+from storage.mail.content import Content, Unread, content_of, insert_content, unread
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta, Ledger
 from storage.mail.outcomes import Appended, NewMessage
-from storage.mail.threads import Threads
 from storage.notes.message import MAILBOX as NOTES
 from storage.notes.message import NoteMessage, is_note, read_note
 from storage.schema.account import membership, message
@@ -72,8 +72,8 @@ class Filed:
     message_id: MessageId
     file: str
     internal_date: int
-    content: Content
-    threads: tuple[bytes, ...]  # hashes, see storage.mail.threads
+    content: Content | Unread
+    threads: tuple[bytes, ...]  # hashes, see storage.mail.threads; none of what is unread
     flags: int
     keywords: Sequence[str]
     delivery_id: str | None
@@ -91,7 +91,7 @@ class Arrivals:
         self,
         ledger: Ledger,
         keywords: Keywords,
-        threads: Threads,
+        completion: Completion,
         maildir: Maildir,
         key: Key,
         incarnation: str,
@@ -99,7 +99,8 @@ class Arrivals:
     ) -> None:
         self._ledger = ledger
         self._keywords = keywords
-        self._threads = threads
+        self._threads = completion.threads
+        self._completion = completion
         self._maildir = maildir
         self._key = key
         self._incarnation = incarnation
@@ -115,6 +116,7 @@ class Arrivals:
         many: bool = False,
         by_server: bool = False,
         sure: bool = True,
+        read_later: bool = False,
     ) -> list[Appended]:
         """All of them in one commit, or none. `mailbox` is the name that the files will remember.
 
@@ -124,12 +126,12 @@ class Arrivals:
         between leaves nothing of those before.
 
         `many`: the files are brought to the disk all together, not one by one. `by_server`: see `Ledger.advance`; the
-        owner's quota is not charged.
+        owner's quota is not charged. `read_later`: the messages are incomplete (storage.mail.completion).
         """
         filed: list[Filed] = []
         try:
             for new in messages:
-                filed.append(self.file(mailbox, new, at_once=not many))
+                filed.append(self.file(mailbox, new, at_once=not many, read_later=read_later))
             if many:
                 self._maildir.sync_all()
         except Exception:
@@ -142,6 +144,8 @@ class Arrivals:
     ) -> list[Appended]:
         """The rows of messages whose files were written by `file`, or none and no files."""
         try:
+            if not all(isinstance(each.content, Unread) for each in filed):
+                self._completion.ensure()  # what came before has its thread first
             appended = self._ledger.database.write(
                 lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server, called=called)
             )
@@ -168,10 +172,11 @@ class Arrivals:
             background.submit((self._ledger.account_id, "uncommitted", waiting[0].file), step)
 
     def settle(self, filed: Sequence[Filed]) -> None:
-        """After the commit of their rows."""
+        """After the commit of their rows. Who reads a message later moves its file, too."""
         for each in filed:
-            with suppress(CleanmailError):  # it is read from new/ as well
-                self._maildir.settle(each.file)
+            if isinstance(each.content, Content):
+                with suppress(CleanmailError):  # it is read from new/ as well
+                    self._maildir.settle(each.file)
 
     def append_in(self, transaction: Transaction, mailbox_id: MailboxId, mailbox: str, new: NewMessage) -> Appended:
         """In the transaction of somebody else: the file is written under the write lock. The follower is not told."""
@@ -185,13 +190,21 @@ class Arrivals:
         return appended
 
     def file(
-        self, mailbox: str, new: NewMessage, *, at_once: bool = True, message_id: MessageId | None = None
+        self,
+        mailbox: str,
+        new: NewMessage,
+        *,
+        at_once: bool = True,
+        message_id: MessageId | None = None,
+        read_later: bool = False,
     ) -> Filed:
         """Read the message, write its file and link it."""
-        kept = new.content or content_of(new.data, new.prefix)
+        kept = unread(new.data, new.prefix) if read_later else new.content or content_of(new.data, new.prefix)
         message_id = self._ids.take() if message_id is None else message_id
         internal_date = self._clock.now() if new.internal_date is None else new.internal_date
-        hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
+        hashes: tuple[bytes, ...] = ()
+        if isinstance(kept, Content):
+            hashes = self._threads.hashes(kept.derived.message_id_field, kept.derived.references)
         says_note, note = is_note(new.data), read_note(new.data) if mailbox == NOTES else None
         name = self._maildir.new_name(self._incarnation)
         meta = FileMeta(
@@ -202,7 +215,7 @@ class Arrivals:
             new.flags,
             tuple(new.keywords),
             new.delivery_id,
-            kept.prefix,
+            new.prefix,
             new.internal_zone,
         )
         self._maildir.put(name, self._key, meta, new.data, at_once=at_once)
@@ -270,6 +283,9 @@ class Arrivals:
                 modseq=position.modseq,
                 saved=now if each.saved is None else each.saved,
             )
+        incomplete = [each.message_id for each in filed if isinstance(each.content, Unread)]
+        if incomplete:
+            self._completion.note(transaction, min(incomplete))
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
         self._tell_follower(transaction, mailbox_id, position.name, [*zip(uids, filed, strict=True)])
         return [
@@ -292,23 +308,26 @@ class Arrivals:
             follower.transferred(transaction, mailbox_id, name, unread)
 
     def _insert_message(self, transaction: Transaction, filed: Filed, now: int) -> None:
-        account_id = self._ledger.account_id
+        account_id, kept, message_id = self._ledger.account_id, filed.content, filed.message_id
         _insert_message.run(
             transaction,
             account_id=account_id,
-            message_id=filed.message_id,
+            message_id=message_id,
             file=filed.file,
-            size=filed.content.size,
+            size=kept.size,
             internal_date=filed.internal_date,
             internal_zone=filed.internal_zone,
-            sent_date=filed.content.sent(filed.internal_date),
-            email_id=email_id(account_id, filed.message_id),
-            thread_id=self._threads.thread_of(transaction, filed.threads),
+            sent_date=kept.sent(filed.internal_date),
+            email_id=email_id(account_id, message_id),
+            thread_id=self._threads.thread_of(transaction, filed.threads, message_id)
+            if isinstance(kept, Content)
+            else INCOMPLETE,
             delivery_id=filed.delivery_id,
             indexed=False,
             created=now,
         )
-        insert_content(transaction, account_id, filed.message_id, filed.content)
+        if isinstance(kept, Content):
+            insert_content(transaction, account_id, message_id, kept)
 
     def drop(self, filed: Sequence[Filed]) -> None:
         """Their rows did not come to be. What cannot be removed now is left to the sweep."""

@@ -13,7 +13,8 @@ from sqlalchemy import Table, bindparam, delete, func, insert, select
 
 from storage.database.database import Transaction
 from storage.database.prepared import Prepared, prepare
-from storage.mime.content import Derived, derive
+from storage.mime.content import Derived, derive, sent_in
+from storage.mime.dates import SentDate
 from storage.mime.message import read_message
 from storage.schema.account import content, listing, rendered, trace_fields
 from storage.values import AccountId, MessageId
@@ -46,6 +47,23 @@ class Content:
     def sent(self, otherwise: int) -> int:
         """The Date field as Unix seconds, or the time given (RFC 5256 §2.2)."""
         return self.derived.sent.seconds if self.derived.sent else otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Of a message that is read later (storage.mail.completion): what its row needs."""
+
+    size: int
+    date: SentDate | None
+
+    def sent(self, otherwise: int) -> int:
+        """As of `Content`."""
+        return self.date.seconds if self.date else otherwise
+
+
+def unread(data: bytes, prefix: bytes = b"") -> Unread:
+    whole = prefix + data if prefix else data
+    return Unread(len(whole), sent_in(whole))
 
 
 def content_of(data: bytes, prefix: bytes = b"") -> Content:

@@ -20,6 +20,7 @@ from storage.database.database import Database
 from storage.database.prepared import Row
 from storage.errors import LimitReached
 from storage.mail.arrivals import Arrivals, Filed
+from storage.mail.content import Content
 from storage.mail.keywords import SYSTEM_BITS, Keywords
 from storage.mail.memberships import Memberships, rest_of
 from storage.mail.outcomes import Copied, NewMessage
@@ -125,12 +126,13 @@ class Crossing:
         return bool(self._rows or self._uids)
 
     def _keep(self, row: Row, filed: Filed) -> None:
-        derived = filed.content.derived
         self._filed.append(replace(filed, note=None))  # a note is read again
         self._from.append(row[0])
         self._octets += row[3]
-        values = (getattr(derived, name) for name in _derived)
-        self._kept += _EACH + sum(len(value) for value in values if isinstance(value, bytes | str))
+        self._kept += _EACH
+        if isinstance(filed.content, Content):
+            values = (getattr(filed.content.derived, name) for name in _derived)
+            self._kept += sum(len(value) for value in values if isinstance(value, bytes | str))
         if self._kept > MOST_KEPT:
             raise LimitReached("These are too many messages to be copied at once into another account.")
 

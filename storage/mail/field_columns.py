@@ -11,7 +11,7 @@ are made again when the index was purged, some hours later.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,7 +89,14 @@ class Span:
 class FieldColumns:
     """Of one account."""
 
-    def __init__(self, database: Database, account_id: AccountId, texts: SearchTexts) -> None:
+    def __init__(
+        self,
+        database: Database,
+        account_id: AccountId,
+        texts: SearchTexts,
+        complete: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._complete = complete  # see SearchIndex
         self._database = database
         self._account_id = account_id
         self._texts = texts
@@ -129,6 +136,7 @@ class FieldColumns:
 
     def thread_rows(self, message_ids: Sequence[int]) -> list[tuple[int, str, str, str, bool]]:
         """The same of some messages, from their own rows: id, Message-ID, references, base subject, whether reply."""
+        self._complete()
         with self._database.reading() as connection:
             return self._thread_rows(connection, message_ids)
 

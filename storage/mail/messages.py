@@ -75,13 +75,18 @@ class Messages:
         many: bool = False,
         by_server: bool = False,
         called: str | None = None,
+        read_later: bool = False,
     ) -> list[Appended]:
-        """All of them or none, in one commit; durable on return. `many`, `by_server`: see `Arrivals.append`.
+        """All of them or none, in one commit; durable on return.
+
+        `many`, `by_server`, `read_later`: see `Arrivals.append`.
 
         `called`: NotFound if the mailbox has another name when its rows are written.
         """
         name = called or self._mailboxes.last_name(mailbox_id)
-        return self._arrivals.append(mailbox_id, name, messages, many=many, by_server=by_server, sure=called is None)
+        return self._arrivals.append(
+            mailbox_id, name, messages, many=many, by_server=by_server, sure=called is None, read_later=read_later
+        )
 
     def replace(self, mailbox_id: MailboxId, uid: int, target_id: MailboxId, new: NewMessage) -> Appended:
         """`new` in the target instead of a message: both in one commit, durable on return. Raises Gone."""

@@ -1,6 +1,7 @@
 """Reading messages: rows for FETCH in slices, octets from the files.
 
-`fetch_rows` joins only the tables that the columns need. `read` and `read_span` count octets of the whole message: the
+`fetch_rows` joins only the tables that the columns need; what reading a message gives is made up for messages that were
+not read yet (storage.mail.completion). `read` and `read_span` count octets of the whole message: the
 header fields that we added come first.
 
 Raises: Gone (expunged meanwhile), Corrupt (a row without its file, or a file that does not verify), Unavailable.
@@ -19,6 +20,7 @@ from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.files.recent import Shelf
 from storage.keys.sealing import Key
+from storage.mail.completion import INCOMPLETE, Completion
 from storage.mail.content import TABLES
 from storage.mail.ledger import LIVE
 from storage.schema.account import mailbox, membership, message, opinion
@@ -70,9 +72,21 @@ _read_and_kept = prepare(
 )
 
 
+_READ = frozenset(column.name for table in TABLES for column in table.c if not column.primary_key) | {"thread_id"}
+
+
 @cache
-def _slice(columns: tuple[str, ...]) -> Prepared:
-    """The statement that reads these columns for a range of UIDs."""
+def is_read_out(columns: tuple[str, ...]) -> bool:
+    """Whether one of them is what reading the message gives."""
+    return not _READ.isdisjoint(columns)
+
+
+@cache
+def _slice(columns: tuple[str, ...]) -> tuple[Prepared, int, str | None]:
+    """The statement that reads these columns for a range of UIDs; which of them tells what is incomplete, and by what.
+
+    None of them does: -1.
+    """
     tables = [next(each for each in (membership, message, *TABLES) if name in each.c) for name in columns]
     chosen = [table.c[name] for table, name in zip(tables, columns, strict=True)]
     joins: FromClause = membership
@@ -81,30 +95,54 @@ def _slice(columns: tuple[str, ...]) -> Prepared:
             joins = joins.join(
                 table,
                 (table.c.account_id == membership.c.account_id) & (table.c.message_id == membership.c.message_id),
+                isouter=table is not message,
             )
-    return prepare(
+    statement = prepare(
         select(*chosen)
         .select_from(joins)
         .where(*_in_mailbox, membership.c.uid.between(bindparam("first"), bindparam("last")))
         .order_by(membership.c.uid)
     )
+    told_by = next((place for place, table in enumerate(tables) if table in TABLES), -1)
+    if told_by < 0 and "thread_id" in columns:
+        return statement, columns.index("thread_id"), INCOMPLETE
+    return statement, told_by, None
 
 
 class Reading:
     """The messages of one account, as they are read."""
 
-    def __init__(self, database: Database, account_id: AccountId, maildir: Maildir, key: Key, recent: Shelf) -> None:
+    def __init__(
+        self,
+        database: Database,
+        account_id: AccountId,
+        maildir: Maildir,
+        key: Key,
+        recent: Shelf,
+        completion: Completion,
+    ) -> None:
         self._database = database
         self._account_id = account_id
         self._maildir = maildir
         self._key = key
         self._recent = recent
+        self._completion = completion
 
     def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
-        """Columns of membership, message and the content tables, by UID."""
-        statement = _slice(columns)
+        """Columns of membership, message and the content tables, by UID.
+
+        Whoever may not wait for files to be read has the account's messages completed before.
+        """
+        statement, told_by, lack = _slice(columns)
+        asked = {"account": self._account_id, "mailbox": mailbox_id, "first": first, "last": last}
         with self._database.reading() as connection:
-            return statement.rows(connection, account=self._account_id, mailbox=mailbox_id, first=first, last=last)
+            rows = statement.rows(connection, **asked)
+        if told_by >= 0 and lack in [row[told_by] for row in rows]:
+            self._completion.ensure()
+            with self._database.reading() as connection:
+                rows = statement.rows(connection, **asked)
+            rows = [row for row in rows if row[told_by] != lack]  # but of messages whose rows are lost
+        return rows
 
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message whose row was just read; once more, if somebody reads it soon after."""

@@ -31,7 +31,7 @@ class Replacements:
 
     def replace(self, mailbox_id: MailboxId, uid: int, target_id: MailboxId, target: str, new: NewMessage) -> Appended:
         """`target` is the name that the file will remember."""
-        filed = self._arrivals.file(target, new)
+        filed = self._arrivals.file(target, new, read_later=True)
         try:
             appended = self._ledger.database.write(
                 lambda transaction: self._exchange(transaction, mailbox_id, uid, target_id, filed)

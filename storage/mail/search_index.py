@@ -104,7 +104,7 @@ class SearchIndex:
         self._account_id = account_id
         self._clock = clock
         self._texts = SearchTexts(account_id, read)
-        self.columns = FieldColumns(database, account_id, self._texts)
+        self.columns = FieldColumns(database, account_id, self._texts, complete)
         self._verified = Verified()
         self._as_of = ""  # what `texts_as_of` said last
         self._may_merge = False

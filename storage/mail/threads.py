@@ -8,8 +8,6 @@ Standards: RFC 8474 §5.2, RFC 5322 §3.6.4.
 
 from __future__ import annotations
 
-import secrets
-
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -17,7 +15,7 @@ from storage.database.database import Transaction
 from storage.database.prepared import prepare
 from storage.keys.sealing import Key, derive, keyed_hash
 from storage.schema.account import thread_reference
-from storage.values import AccountId
+from storage.values import AccountId, MessageId
 
 _NEAREST = 10  # references that are looked at, from the last one backwards
 _HASH_SIZE = 16
@@ -43,8 +41,8 @@ class Threads:
         ids = dict.fromkeys(text for text in (message_id_field, *nearest) if text)
         return tuple(keyed_hash(self._secret, text.encode("utf-8", "replace"))[:_HASH_SIZE] for text in ids)
 
-    def thread_of(self, transaction: Transaction, hashes: tuple[bytes, ...]) -> str:
-        """The thread that a new message belongs to."""
+    def thread_of(self, transaction: Transaction, hashes: tuple[bytes, ...], message_id: MessageId) -> str:
+        """The thread that a new message belongs to. One that it begins follows from its id: it is never another."""
         thread_id, unknown = "", []
         for each in hashes:
             row = _select.one(transaction, account=self._account_id, hash=each)
@@ -52,7 +50,7 @@ class Threads:
                 unknown.append(each)
             elif not thread_id:
                 thread_id = row[0]
-        thread_id = thread_id or "T" + secrets.token_hex(10)
+        thread_id = thread_id or "T" + keyed_hash(self._secret, b"thread of %d" % message_id)[:10].hex()
         for each in unknown:
             _insert.run(transaction, account_id=self._account_id, reference=each, thread_id=thread_id)
         return thread_id

@@ -161,7 +161,7 @@ message = Table(
     Column("internal_zone", Integer, nullable=False, server_default="0"),  # minutes east of UTC that APPEND came with
     Column("sent_date", BigInteger, nullable=False),  # Date field as Unix seconds, else internal_date (RFC 5256 §2.2)
     Column("email_id", Text, nullable=False),  # RFC 8474
-    Column("thread_id", Text, nullable=False),  # RFC 8474
+    Column("thread_id", Text, nullable=False),  # RFC 8474; "": nobody has read it yet (storage.mail.completion)
     Column("delivery_id", Text, nullable=True),  # "queue id" of a delivery that may be retried: exactly once
     Column("indexed", Boolean, nullable=False),
     Column("created", BigInteger, nullable=False),

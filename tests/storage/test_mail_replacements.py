@@ -173,6 +173,7 @@ def test_what_it_costs(account: Account, inbox: MailboxId, place: NotesPlace, mo
     appended = statements.of(lambda: messages.append(inbox, NEW))
     expunged = statements.of(lambda: messages.expunge(inbox, UidSet.of([2]), only_deleted=False))
     assert statements.of(lambda: messages.replace(inbox, 1, inbox, NewMessage(NEW))) <= appended + expunged
+    account.completion.ensure()
     two, three = (statements.of(lambda n=n: messages.append_many(inbox, [NewMessage(NEW)] * n)) for n in (2, 3))  # type: ignore[misc]
     assert appended + three == 2 * two < 4 * appended
 

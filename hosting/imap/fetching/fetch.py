@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from hosting.imap.commands import Fetch, FetchItem, Flags
+from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.fetching.fetch_items import SIMPLE, Plan, Slice, responses, streamed
 from hosting.imap.fetching.sections import section_writer
@@ -172,6 +173,8 @@ def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
     selected, messages = session.mailbox, session.mailbox.account.messages
     if plan.reads_columns and selected.view.columns_missing:
         yield from session.columns_ready()
+    if plan.is_read_out:
+        yield from completed(selected.account)
     gone = 0
     for asked in _slices(selected, positions, plan):
         mine, current = selected.view_positions(asked)

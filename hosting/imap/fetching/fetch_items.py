@@ -18,6 +18,7 @@ from hosting.imap import encode
 from hosting.imap.selected import Selected
 from storage.errors import Gone
 from storage.mail.messages import Messages
+from storage.mail.reading import is_read_out
 from storage.mime.render import body_of
 
 Column = Sequence[Any]
@@ -165,6 +166,7 @@ class Plan:
     uid_only: bool
     names: frozenset[str] = frozenset()  # of the items
     peeks: bool = True  # none of them sets \Seen
+    is_read_out: bool = False  # whether a column is what reading a message gives
 
     @classmethod
     def of(
@@ -192,6 +194,7 @@ class Plan:
             uid_only,
             names,
             peeks,
+            is_read_out(needs),
         )
 
 

@@ -16,6 +16,7 @@ from itertools import compress
 from typing import Final
 
 from hosting.imap import commands as c
+from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.locating import located
 from hosting.imap.searching import dates, relevance
@@ -191,6 +192,8 @@ class Matcher:
                 kept += self._cheap(key, among[start : start + size])
                 yield b""  # others are served between slices
             return among if len(kept) == len(among) else kept
+        if isinstance(key, sc.TextKey | sc.DateKey | sc.ObjectKey):
+            yield from completed(self._selected.account)
         match key:
             case sc.NotKey(inner):
                 return (yield from without(among, (yield from self._narrow(inner, among))))

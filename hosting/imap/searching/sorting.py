@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.progress import Progress
@@ -135,6 +136,7 @@ def content(
     rows: dict[int, Any] = {}
     if not found:
         return rows
+    yield from completed(selected.account)
     messages, mailbox_id, uids = selected.account.messages, selected.mailbox_id, selected.uids
 
     def read(first: int, last: int) -> None:

@@ -52,6 +52,6 @@ def _stored(session: Session, command: Append, place: Place, called: str | None 
 
     def store() -> list[Appended]:
         new = (each.message() for each in prepared)
-        return messages.append_many(mailbox_id, new, many=len(prepared) >= _TOGETHER, called=called)
+        return messages.append_many(mailbox_id, new, many=len(prepared) >= _TOGETHER, called=called, read_later=True)
 
     return (yield from blocking(store))

@@ -72,7 +72,7 @@ def _replace_elsewhere(selected: Selected, uid: int, place: Place, new: NewMessa
     """Into a mailbox of another account."""
     source, target, uids = selected.account.messages, place.account.messages, UidSet.of([uid])
     _size(source, selected.mailbox_id, uid)
-    (appended,) = target.append_many(place.mailbox.id, [new])
+    (appended,) = target.append_many(place.mailbox.id, [new], read_later=True)
     try:
         source.expunge(selected.mailbox_id, uids, only_deleted=False)
     except CleanmailError:

@@ -1,0 +1,160 @@
+"""Reading messages that came by APPEND: a moment later, many in one commit, and before anybody needs what that gives.
+
+APPEND makes durable what its answer promises: the file, and the row with size, dates and flags. What reading the
+message gives (`storage.mail.content`, and the thread that it belongs to) follows: the jobs role sees to it before it
+indexes messages for SEARCH, when an account is quiet for a second. Until then the message is incomplete: it has no
+thread id, and no rows of content.
+
+Who reads those rows gets them whole: `Reading` and `SearchIndex`, and the few who have statements of their own, call
+`ensure` first or when a row lacks something (tests/storage/test_mail_completion.py knows them all). That reads message
+files, so the event loop asks `is_due` and leaves it to a worker.
+
+When `ensure` returns, everything committed before is complete. A crash leaves messages incomplete, or complete with
+their files in new/: both are as good as before. A power loss may undo what was completed, not what was told of it: the
+thread of an incomplete message follows from its id and from what was stored before it.
+
+Raises: Unavailable (a file cannot be read, or nothing can be written, for now).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Integer, bindparam, cast, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.database.database import Connection, Database, Transaction
+from storage.database.prepared import prepare
+from storage.errors import CleanmailError, Corrupt, NotFound
+from storage.files.maildir import Maildir
+from storage.keys.sealing import Key
+from storage.locks import new_lock
+from storage.mail.content import Content, content_of, insert_content
+from storage.mail.threads import Threads
+from storage.schema.account import info, message
+from storage.values import AccountId, MessageId
+
+BATCH = 50  # messages read for one commit
+
+INCOMPLETE = ""  # thread id of a message that was not read yet
+
+_log = logging.getLogger("cleanmail.storage")
+
+_FROM = "incomplete_from"  # row of `info`: only messages with this id or a higher one may be incomplete
+
+_this_info = (info.c.account_id == bindparam("account"), info.c.name == bindparam("which"))
+_get = prepare(select(info.c.value).where(*_this_info))
+_forget = prepare(delete(info).where(*_this_info))
+_set = insert(info)
+_note = prepare(
+    _set.on_conflict_do_update(
+        index_elements=[info.c.account_id, info.c.name],
+        set_={"value": _set.excluded.value},
+        where=cast(info.c.value, Integer) > cast(_set.excluded.value, Integer),
+    )
+)
+_go_on = prepare(update(info).where(*_this_info).values(value=bindparam("text")))
+_is_incomplete = (message.c.account_id == bindparam("account"), message.c.thread_id == INCOMPLETE)
+_next = prepare(
+    select(message.c.message_id, message.c.file)
+    .where(*_is_incomplete, message.c.message_id >= bindparam("first"))
+    .order_by(message.c.message_id)
+    .limit(bindparam("most"))
+)
+_still = prepare(select(message.c.message_id).where(*_is_incomplete, message.c.message_id == bindparam("message")))
+_complete = prepare(
+    update(message)
+    .where(message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message"))
+    .values(thread_id=bindparam("thread"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An incomplete message that was read."""
+
+    message_id: MessageId
+    content: Content
+    threads: tuple[bytes, ...]
+
+
+class Completion:
+    """Of one account."""
+
+    def __init__(self, database: Database, account_id: AccountId, threads: Threads, maildir: Maildir, key: Key) -> None:
+        self._database = database
+        self._account_id = account_id
+        self.threads = threads
+        self._maildir = maildir
+        self._key = key
+        self._complete_as_of: int | None = None  # a state of the database in which everything was
+        self._lock = new_lock()  # who comes while somebody reads messages waits, and finds them complete
+
+    def is_due(self) -> bool:
+        """Whether a message may be incomplete; some microseconds, and fewer where nobody has committed since."""
+        as_of = self._database.data_version()
+        if as_of == self._complete_as_of:
+            return False
+        with self._database.reading() as connection:
+            due = self._first(connection) is not None
+        if not due:
+            self._complete_as_of = as_of
+        return due
+
+    def ensure(self) -> None:
+        """Everything committed before is complete."""
+        if self.is_due():
+            while self.step():
+                pass
+
+    def step(self) -> bool:
+        """Completes some messages. True: there may be more of those committed before."""
+        with self._lock:
+            with self._database.reading() as connection:
+                first = self._first(connection)
+                if first is None:
+                    return False
+                rows = _next.rows(connection, account=self._account_id, first=first, most=BATCH)
+            read = [self._read(message_id, file) for message_id, file in rows]
+            self._database.write(lambda transaction: self._insert(transaction, read), durable=False)
+        return len(rows) == BATCH
+
+    def note(self, transaction: Transaction, message_id: MessageId) -> None:
+        """The message, and maybe those inserted behind it, are incomplete. Nearly always that is known already."""
+        _note.run(transaction, account_id=self._account_id, name=_FROM, value=str(message_id))
+
+    def _first(self, connection: Connection) -> int | None:
+        row = _get.one(connection, account=self._account_id, which=_FROM)
+        return int(row[0]) if row else None
+
+    def _read(self, message_id: MessageId, file: str) -> _Read:
+        with suppress(CleanmailError):  # it is read from new/ as well
+            self._maildir.settle(file)
+        try:
+            meta, data = self._maildir.read(file, self._key)
+            content = content_of(data, meta.prefix)
+        except (Corrupt, NotFound) as error:
+            # Gone with its row, if somebody removed it. Else it is shown as empty, and not tried for ever.
+            if isinstance(error, Corrupt):
+                _log.error("account %d: message %d cannot be read", self._account_id, message_id)
+            content = content_of(b"")
+        derived = content.derived
+        return _Read(message_id, content, self.threads.hashes(derived.message_id_field, derived.references))
+
+    def _insert(self, transaction: Transaction, read: Sequence[_Read]) -> None:
+        account_id = self._account_id
+        for each in read:
+            if _still.one(transaction, account=account_id, message=each.message_id) is None:
+                continue  # it is gone, or another process was first
+            thread = self.threads.thread_of(transaction, each.threads, each.message_id)
+            insert_content(transaction, account_id, each.message_id, each.content)
+            _complete.run(transaction, account=account_id, message=each.message_id, thread=thread)
+        first = self._first(transaction)
+        rows = [] if first is None else _next.rows(transaction, account=account_id, first=first, most=1)
+        if rows:
+            _go_on.run(transaction, account=account_id, which=_FROM, text=str(rows[0][0]))
+        else:
+            _forget.run(transaction, account=account_id, which=_FROM)
