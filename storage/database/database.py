@@ -33,6 +33,7 @@ from storage.database.migrations import Schema
 from storage.database.prepared import Connection
 from storage.database.reader import Reader
 from storage.errors import NotFound, Unavailable
+from storage.locks import new_lock
 from storage.values import MailboxId, ModSeq
 
 __all__ = ["Busy", "Connection", "Database", "Transaction"]
@@ -69,8 +70,8 @@ class Database:
         self._commits = commits
         self._cache = cache
 
-        self._opening = threading.Lock()
-        self._checkpointing = threading.Lock()
+        self._opening = new_lock()
+        self._checkpointing = new_lock()
         self._lock_file: LockFile | None = None
         self._on_opened = on_opened  # there is a connection that was not there, which costs memory; see `rest`
         self._reader = Reader(self._connect, on_opened)
@@ -78,7 +79,7 @@ class Database:
         self._mode = Mode()  # the writer's
         self._wrote = False  # since somebody looked, see `rest`
 
-        self._guard = threading.Lock()  # of the four below
+        self._guard = new_lock()  # of the four below
         self._waiting: list[Work[Any]] = []
         self._led = False
         self._leader = 0  # identity of the thread that carries out a batch

@@ -5,13 +5,13 @@ Raises: Unavailable (closed), and what opening or reading a database raises.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from storage.database.driver import Driver, Error
 from storage.database.errors import translated
 from storage.database.prepared import Connection
 from storage.errors import Unavailable
+from storage.locks import new_rlock
 
 _DATA_VERSION = "PRAGMA data_version"
 _VERSION_BITS = 32  # of SQLite's number
@@ -27,7 +27,7 @@ class Reader(Connection):
         super().__init__(None)
         self._connect = connect
         self._on_opened = on_opened
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
         self._closed = False
         self.opened = 0  # how many connections there were
         self.used = False  # since somebody looked, see `Database.rest`

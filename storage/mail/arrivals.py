@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from threading import Lock
 
 from sqlalchemy import insert
 
@@ -26,6 +25,7 @@ from storage.errors import CleanmailError, NotFound
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
+from storage.locks import new_lock
 from storage.mail.completion import INCOMPLETE, Completion
 from storage.mail.content import Content, Unread, content_of, insert_content, unread
 from storage.mail.keywords import Keywords
@@ -51,7 +51,7 @@ class MessageIds:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._lock = Lock()
+        self._lock = new_lock()
         self._free = range(0)
 
     def take(self) -> MessageId:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from threading import Lock
 
 from storage.database.database import Database
 from storage.database.prepared import Connection
+from storage.locks import new_lock
 from storage.mail import trigrams
 from storage.mail.field_columns import FieldColumns
 from storage.mail.search_text import SearchTexts, unpack_all
@@ -104,7 +104,7 @@ class Verified:
         self._answers_max = answers_max
         self._answers: OrderedDict[Question, dict[int, bool]] = OrderedDict()
         self._count = 0
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def known(self, question: Question, message_ids: Iterable[int]) -> dict[int, bool]:
         """Those of `message_ids` that are known, with their answers."""

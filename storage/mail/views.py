@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from weakref import WeakValueDictionary
 
 from storage.background import Background
 from storage.database.database import Connection
+from storage.locks import new_lock
 from storage.mail.ledger import Delta
 from storage.mail.snapshots import Found, Picture
 from storage.mail.view import MailboxView
@@ -24,7 +24,7 @@ class Views:
         self._account_id = account_id
         self._rows = rows
         self._background = background
-        self._lock = Lock()
+        self._lock = new_lock()
         self._views: WeakValueDictionary[MailboxId, MailboxView] = WeakValueDictionary()
         self._kept: list[MailboxView] = []
 

@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Lock
 
 from storage.background import Background
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.errors import CleanmailError, Corrupt, NotFound, OverQuota
 from storage.icalendar.contentlines import Malformed
+from storage.locks import new_lock
 from storage.notes.faces import JournalFaces, MessageFaces, Standing
 from storage.notes.journal import read_journal
 from storage.notes.message import NoteMessage, read_note, renamed
@@ -69,7 +69,7 @@ class Settling:
         self._journals = journals
         self._clock = clock
         self._background = background
-        self._lock = Lock()
+        self._lock = new_lock()
         self._is_waiting = False  # somebody will look again in a while: one timer, however many edits there are
 
     # When
