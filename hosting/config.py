@@ -27,7 +27,7 @@ from hosting.web.limits import Limits as WebLimits
 from storage.errors import InvalidInput, Unavailable
 from storage.register.folder_rules import FolderRules
 from storage.register.periods import BOUNDS, PRESETS, Periods
-from storage.sending import SendingLimits
+from storage.sending_limits import SendingLimits
 from storage.values import EmailAddress
 
 FILE_NAME = "cleanmail.toml"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hosting import composition, tls
-from hosting.cli import secrets_input, server
+from hosting.cli import secrets_input
 from hosting.config import FILE_NAME, Config, load
 from hosting.roles import serving, start
 from hosting.roles.only_server import only_server
@@ -175,7 +175,7 @@ def prepare(data: Path, given: argparse.Namespace) -> dict[str, str]:
 
 def serve(data: Path, *, single: bool, passwords: dict[str, str]) -> None:
     def ready(config: Config) -> None:
-        print(server.ready_line(config))
+        print(start.ready_line(config))
         print(instructions(data, config, passwords), flush=True)
 
     start.run(data, data / FILE_NAME, single=single, on_ready=ready)

@@ -11,35 +11,17 @@ Raises: Unavailable, NotFound and Gone of tenants.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
 
 from storage.errors import InvalidInput
 from storage.installation import Installation
 from storage.queue.sent import HOUR
+from storage.sending_limits import MOST, SendingLimits
 from storage.values import AccountId, TenantId
 
 DAY_HOURS, WEEK_HOURS = 24, 168
 SETTING = "sending."  # followed by the name of a field: a tenant's own value
-
-_LIMIT: dict[str, Any] = {"least": 0, "most": 1_000_000_000}
-
-
-@dataclass(frozen=True, slots=True)
-class SendingLimits:
-    """What accounts may send to addresses elsewhere, counted in recipients; a tenant may have values of its own."""
-
-    account_per_hour: int = field(default=1000, metadata=_LIMIT)  # recipients; 0: no limit
-    account_per_day: int = field(default=5000, metadata=_LIMIT)  # recipients; 0: no limit
-    tenant_per_hour: int = field(default=10_000, metadata=_LIMIT)  # recipients of all its accounts; 0: no limit
-    tenant_per_day: int = field(default=50_000, metadata=_LIMIT)  # recipients of all its accounts; 0: no limit
-    # recipients within an hour above which an account is frozen if that is also unusual for it; 0: never
-    freeze_above: int = field(default=500, metadata=_LIMIT)
-    # unusual: so many times what it sent in its busiest hour of the week before
-    freeze_factor: int = field(default=10, metadata={"least": 1, "most": 1_000_000})
-
-
 LIMITS = tuple(each.name for each in fields(SendingLimits))
 
 
@@ -130,7 +112,7 @@ class Sending:
         """A tenant's own value; None: the installation's counts again. Raises InvalidInput."""
         if name not in LIMITS:
             raise InvalidInput(f"There is no limit '{name[:40]}'; they are: {', '.join(LIMITS)}.")
-        if value is not None and not (1 if name == "freeze_factor" else 0) <= value <= _LIMIT["most"]:
+        if value is not None and not (1 if name == "freeze_factor" else 0) <= value <= MOST:
             raise InvalidInput(f"{value} is no value of {name}.")
         self._installation.tenant(tenant_id).set_setting(SETTING + name, None if value is None else str(value))
 

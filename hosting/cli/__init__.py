@@ -28,8 +28,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except CleanmailError as error:
-        output.fail(error.public, _code(error), as_json=as_json)
-        return UNAVAILABLE if error.temporary else REFUSED
+        return refuse(error, as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -39,6 +38,14 @@ def run(arguments: list[str]) -> int:
         output.fail(f"An unexpected error stopped this ({describe(error)}).", "unexpected", as_json=as_json)
         return UNEXPECTED
     return 0
+
+
+def refuse(error: CleanmailError, *, as_json: bool) -> int:
+    """Say why a command was not carried out; its exit status."""
+    from hosting.cli import output  # noqa: PLC0415
+
+    output.fail(error.public, _code(error), as_json=as_json)
+    return UNAVAILABLE if error.temporary else REFUSED
 
 
 def _code(error: CleanmailError) -> str:

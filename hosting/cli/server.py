@@ -45,18 +45,11 @@ def serve(
     run = invocation.of(context)
     composition.check_initialised(run.data)
 
+    if not single:
+        run.close()
+        start.replace(run.data, run.config_path, as_json=run.output.as_json)
+
     def ready(config: Config) -> None:
-        print(ready_line(config), flush=True)
+        print(start.ready_line(config), flush=True)
 
-    start.run(run.data, run.config_path, single=single, on_ready=ready)
-
-
-def ready_line(config: Config) -> str:
-    """What stands on standard output once everything listens."""
-    listen = config.listen
-    ports = [
-        f"{name} {getattr(listen, name)}"
-        for name in ("mx", "imap", "imaps", "submission", "submissions", "https", "http")
-        if getattr(listen, name)
-    ]
-    return f"READY {', '.join(ports)} on {', '.join(listen.addresses)}"
+    start.run(run.data, run.config_path, single=True, on_ready=ready)

@@ -20,7 +20,7 @@ import sys
 
 from hosting import operational_log
 from hosting.config import parse
-from hosting.roles import channel, forkserver, privileges, reactors
+from hosting.roles import channel, privileges, reactors
 from hosting.roles.table import ROLES, spec
 from storage.errors import CleanmailError
 
@@ -36,6 +36,8 @@ def main() -> int:
     os.umask(0o077)
     role, index = arguments.role, arguments.index
     if role == channel.FORK_SERVER:
+        from hosting.roles import forkserver  # noqa: PLC0415 - it imports what workers have otherwise
+
         forkserver.preload()
         fork = forkserver.serve()
         if fork is None:

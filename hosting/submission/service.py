@@ -38,7 +38,8 @@ from storage.clock import Clock
 from storage.directory.resolve import Resolver
 from storage.errors import CleanmailError
 from storage.installation import Installation
-from storage.sending import Sending, SendingLimits
+from storage.sending import Sending
+from storage.sending_limits import SendingLimits
 
 log = logging.getLogger(__name__)
 

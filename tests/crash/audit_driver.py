@@ -33,7 +33,8 @@ from storage.keys.keystore import KeyStore
 from storage.keys.master import Master, read_master_file, write_master_file
 from storage.keys.source import LocalKeys
 from storage.mail import journal
-from storage.sending import Sending, SendingLimits
+from storage.sending import Sending
+from storage.sending_limits import SendingLimits
 from storage.values import AccountId, Domain, EmailAddress, TenantId
 
 TENANT, ANN, BEA = TenantId(1), AccountId(1), AccountId(2)

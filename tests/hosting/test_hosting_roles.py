@@ -19,7 +19,7 @@ from hosting.roles import channel, listening, notify
 from hosting.roles.only_server import only_server, server_runs
 from hosting.roles.table import ROLES, concerned, needs_restart, spec
 from storage.errors import AuthenticationFailed, Corrupt, InvalidInput, Throttled, Unavailable
-from storage.sending import SendingLimits
+from storage.sending_limits import SendingLimits
 from storage.values import AccountId, TenantId
 
 

@@ -234,22 +234,19 @@ def test_processes_are_forked_and_differ_from_executed_ones_in_nothing_else(serv
     workers = [pid for role in ROLES for pid in server.workers(role)]
     assert {layout(pid) for pid in workers} == {layout(origin)}
     pipes: set[str] = set()
+    titles = []
     for pid in workers:
         proc = Path(f"/proc/{pid}")
-        words = (proc / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        index = b"1" if pid == server.workers("imap")[1] else b"0"
-        assert words[1:3] == [b"-m", b"hosting.roles"] and words[4:] == [
-            b"--index",
-            index,
-            b"--data",
-            bytes(server.data),
-        ]
+        words = (proc / "cmdline").read_text().rstrip("\0").split("\0")
+        assert words[1:3] == ["-m", "hosting.roles"] and words[6:] == ["--data", str(server.data)]
+        titles.append(" ".join(words[3:6]))
         assert "Umask:\t0077" in (proc / "status").read_text()
         assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
         channel = {os.readlink(proc / "fd" / number) for number in ("0", "3")}
         assert len(channel) == 2 and not channel & pipes, "a worker holds another's channel"
         pipes |= {os.readlink(each) for each in (proc / "fd").iterdir()}
         assert os.readlink(proc / "fd" / "1") == os.readlink(proc / "fd" / "2")
+    assert sorted(titles) == sorted([*(f"{role} --index 0" for role in ROLES), "imap --index 1"])
 
 
 def test_workers_live_on_without_the_fork_server_and_the_next_one_forks(server: Server) -> None:

@@ -29,7 +29,7 @@ from storage.itip.meeting import Meeting, utc_text
 from storage.itip.messages import Outgoing
 from storage.itip.store import CLAIM, Scheduling, Trust
 from storage.queue.entries import RecipientState, Reply, new_queue_id
-from storage.sending import SendingLimits
+from storage.sending_limits import SendingLimits
 from storage.values import Domain, EmailAddress, UidSet
 
 ZOE = "zoe@far.example"

@@ -12,7 +12,8 @@ from submission_town import RunningService, SubmissionTown
 
 from gateway.acceptance.local import deliver_here
 from storage.queue.entries import Origin, RecipientState
-from storage.sending import Sending, SendingLimits
+from storage.sending import Sending
+from storage.sending_limits import SendingLimits
 
 MESSAGE = b"From: alice@example.test\r\nSubject: subject-token\r\n\r\nbody\r\n"
 OFF = SendingLimits(0, 0, 0, 0, 0, 1)

@@ -26,7 +26,8 @@ from storage.queue.entries import (
     new_queue_id,
 )
 from storage.retention import remove_due
-from storage.sending import LIMITS, WEEK_HOURS, Ruling, Sending, SendingLimits, Sent, decide
+from storage.sending import LIMITS, WEEK_HOURS, Ruling, Sending, Sent, decide
+from storage.sending_limits import SendingLimits
 from storage.values import AccountId, Domain, EmailAddress
 
 H = 486_111  # an hour

@@ -25,7 +25,8 @@ from hosting.submission.sending import SendingGate
 from storage.collections.values import Kind, NewCollection
 from storage.directory.resolve import Resolver
 from storage.queue.entries import Entry
-from storage.sending import Sending, SendingLimits
+from storage.sending import Sending
+from storage.sending_limits import SendingLimits
 from storage.values import EmailAddress
 
 HOST = "mail.here.test"
