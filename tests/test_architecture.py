@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,27 @@ def modules(layer: str) -> list[Path]:
     return sorted(path for path in (ROOT / layer).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Every import of a module, in functions and under TYPE_CHECKING too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What these rules ask of one module."""
+
+    imports: tuple[tuple[int, str], ...]  # with their lines; in functions and under TYPE_CHECKING too
+    asynchronous: tuple[int, ...]  # lines
+    is_described: bool
+
+
+@cache
+def read(path: Path) -> Read:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports: list[tuple[int, str]] = []
+    asynchronous: list[int] = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            imports += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.lineno, "." * node.level + (node.module or "")
+            imports.append((node.lineno, "." * node.level + (node.module or "")))
+        elif isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
+            asynchronous.append(node.lineno)
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, (ast.Name, ast.Attribute))
@@ -38,7 +53,8 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
         ):
             first = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
             if isinstance(first, ast.Constant):
-                yield node.lineno, str(first.value)
+                imports.append((node.lineno, str(first.value)))
+    return Read(tuple(imports), tuple(asynchronous), bool(ast.get_docstring(tree)))
 
 
 def wrong_imports(layer: str) -> list[str]:
@@ -46,7 +62,7 @@ def wrong_imports(layer: str) -> list[str]:
     return [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in modules(layer)
-        for line, name in imported(path)
+        for line, name in read(path).imports
         if name.split(".")[0] in forbidden or name.startswith(".")
     ]
 
@@ -66,14 +82,11 @@ def test_storage_is_synchronous_and_knows_no_protocol_library() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in modules("storage")
-        for line, name in imported(path)
+        for line, name in read(path).imports
         if name.split(".")[0] in OUTSIDE_STORAGE
     ]
     found += [
-        f"{path.relative_to(ROOT)}:{node.lineno} is async"
-        for path in modules("storage")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, (ast.AsyncFunctionDef, ast.Await))
+        f"{path.relative_to(ROOT)}:{line} is async" for path in modules("storage") for line in read(path).asynchronous
     ]
     assert found == []
 
@@ -82,7 +95,7 @@ def test_twisted_stays_out_of_the_gateway() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in modules("gateway")
-        for line, name in imported(path)
+        for line, name in read(path).imports
         if name.split(".")[0] == "twisted"
     ]
     assert found == []
@@ -93,7 +106,7 @@ def test_every_module_says_what_it_is_for() -> None:
         str(path.relative_to(ROOT))
         for layer in LAYERS
         for path in modules(layer)
-        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if path.stat().st_size and not read(path).is_described
     ]
     assert silent == []
 
