@@ -14,6 +14,7 @@ from collections.abc import Iterable, MutableSequence, Sequence
 from itertools import accumulate
 from typing import Any
 
+from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.searching import sorting
 from hosting.imap.searching.by_position import values_of
@@ -29,15 +30,16 @@ _ROWS = 500  # messages whose rows are read at a time
 _SLICE = 4000  # positions looked at before others are served
 
 
-def threadable(selected: Selected, found: Sequence[int], progress: Progress) -> Flow[Threadable]:
-    """The messages at ascending positions `found`."""
+def gathered(selected: Selected, found: Sequence[int], progress: Progress) -> Flow[Gathered]:
+    """Of the messages at ascending positions `found`."""
+    yield from completed(selected.account)
     order = yield from sorting.ordered(selected, _BY_DATE, found, {}, progress)
     message_ids = values_of(selected, selected.view.columns().message_ids)
     sought = array("Q")
     for start in range(0, len(found), _SLICE):
         sought.extend([message_ids[at] for at in found[start : start + _SLICE]])
         yield b""  # others are served between slices
-    gathered = Gathered(sought, selected.account.index.columns)
+    gathered = Gathered(sought, selected.account.index.columns, found, order)
     spans = yield from blocking(gathered.begin)
     for span in spans:
         yield from blocking(lambda span=span: gathered.take_span(span))  # type: ignore[misc]
@@ -45,16 +47,23 @@ def threadable(selected: Selected, found: Sequence[int], progress: Progress) -> 
     for start in range(0, len(gathered.left), _ROWS):
         yield from blocking(lambda start=start: gathered.take_rows(start))  # type: ignore[misc]
         yield progress.told()
-    return (yield from blocking(lambda: gathered.finished(found, order)))
+    return gathered
 
 
 class Gathered:
-    """Columns of messages in the order of `message_ids`, while they are filled."""
+    """Columns of messages in the order of `message_ids`, while they are filled.
 
-    def __init__(self, message_ids: Sequence[int], columns: FieldColumns) -> None:
+    They stand at ascending positions `found`; `order` are the same by date.
+    """
+
+    def __init__(
+        self, message_ids: Sequence[int], columns: FieldColumns, found: Sequence[int], order: Sequence[int]
+    ) -> None:
         self.left: list[int] = []  # places of messages that no column tells of
         self._message_ids = message_ids
         self._columns = columns
+        self._found = found
+        self._order = order
         self._places: dict[int, list[int]] = {}  # by span
         count = len(message_ids)
         self._numbers: dict[str, int] = {"": 0}
@@ -121,24 +130,27 @@ class Gathered:
                 self._replies[place] = is_reply
                 self._starts[place], self._ends[place] = start, len(self._references)
 
-    def finished(self, found: Sequence[int], order: Sequence[int]) -> Threadable:
-        """With their order by date: positions, of which `found` are the ascending ones."""
-        gone = {place for place, subject in enumerate(self._subjects) if subject < 0}
+    def finished(self) -> Threadable:
+        """All of it, once; a worker that has no more use for it lets go of it, which takes as long as a slice may."""
+        ids, starts, ends, subjects = self._ids, self._starts, self._ends, self._subjects
+        self._ids, self._starts, self._ends, self._subjects = [], [], [], []
+        gone = {place for place, subject in enumerate(subjects) if subject < 0}
         texts = max(len(self._numbers), len(self._subject_numbers))
         for subject, place in enumerate(gone, texts):
-            self._subjects[place] = subject
+            subjects[place] = subject
         for known in (self._numbers, self._subject_numbers):
             while known:  # one by one: letting go of all of them is a call that nothing interrupts
                 known.popitem()
+        found, order = self._found, self._order
         if len(found) and (found[0] != 0 or found[-1] != len(found) - 1):
             place_of = {position: place for place, position in enumerate(found)}
             order = [place_of[position] for position in order]
         return Threadable(
-            ids=self._ids,
+            ids=ids,
             references=self._references,
-            starts=self._starts,
-            ends=self._ends,
-            subjects=self._subjects,
+            starts=starts,
+            ends=ends,
+            subjects=subjects,
             replies=self._replies,
             order=order,
             texts=texts + len(gone),

@@ -21,7 +21,7 @@ from hosting.imap.searching import search_commands as sc
 from hosting.imap.searching.contexts import Contexts
 from hosting.imap.searching.esearch import Results
 from hosting.imap.searching.fixing import fixed
-from hosting.imap.searching.gathering import threadable
+from hosting.imap.searching.gathering import gathered
 from hosting.imap.searching.matching import Matcher
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.search_grammar import CHARSETS_TOLD
@@ -215,6 +215,6 @@ def thread(session: Session, tag: bytes, command: sc.Thread) -> Flow[bytes]:
 
 
 def _threaded(selected: Selected, command: sc.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
-    messages = yield from threadable(selected, found, progress)
+    messages = yield from gathered(selected, found, progress)
     names = yield from esearch.named(selected, found, command.by_uid)
-    return (yield from blocking(lambda: ALGORITHMS[command.algorithm](messages, names)))
+    return (yield from blocking(lambda: ALGORITHMS[command.algorithm](messages.finished(), names)))
