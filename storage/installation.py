@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from threading import Lock, RLock, local
+from threading import RLock
 from typing import Any, TypeVar, cast
 
 from storage import heap
@@ -37,19 +36,19 @@ from storage.database.checkpointer import Checkpointer
 from storage.database.commits import Commits
 from storage.directory.control import Control
 from storage.directory.tenant import Tenant
-from storage.errors import AlreadyExists, Busy, CleanmailError, Gone, NotFound
+from storage.errors import AlreadyExists, CleanmailError, NotFound
 from storage.files import durable
 from storage.files.incarnation import Incarnation
 from storage.files.recent import Recent
 from storage.filter.counts import Counts
 from storage.keys.source import KeySource
-from storage.leases import TenantLease
 from storage.logs.access import AccessLog
 from storage.logs.buffered import BufferedLog
 from storage.logs.traces import TraceLog
 from storage.logs.transcript_log import TranscriptLog
 from storage.mail.account import Account, Surroundings
 from storage.mail.quota import Limits
+from storage.open_tenants import LEASE_PATIENCE, OpenTenants, Steps
 from storage.persons.whose import Owners
 from storage.pool import AccountPool, Lease
 from storage.queue.queue import Queue
@@ -63,18 +62,10 @@ _log = logging.getLogger("cleanmail.storage")
 T = TypeVar("T")
 
 MAX_OPEN = 256  # accounts
-_TENANTS_OPEN = 500
 _MANY_RESTED = 50  # accounts that let go of their connections: what they held is worth giving back
-_LEASE_PATIENCE = 5.0  # seconds until a tenant's lease is given
 FORGET_PATIENCE = 2.0  # seconds in which what is under way for an ended tenant or account may finish
 
-_MAIL, _DIRECTORY = "mail", "directory"  # what keys are asked for
-
-
-class _Thread(local):
-    """What a thread may do now; None: anything."""
-
-    steps: int | None = None
+_MAIL = "mail"  # what keys are asked for
 
 
 class Installation:
@@ -101,12 +92,11 @@ class Installation:
         self._checkpointer.start()
         self._opening = RLock()
         self._made: dict[str, Any] = {}
-        self._tenants: OrderedDict[TenantId, Tenant] = OrderedDict()
-        self._leases: dict[TenantId, TenantLease] = {}
-        self._turns: dict[TenantId, Lock] = {}  # to open a tenant
-        self._ended: set[TenantId] = set()  # forgotten for good: their numbers are never used again
+        self._steps = Steps()
+        self._tenants = OpenTenants(
+            data, lambda: self.keys, clock, self._checkpointer, self._opening, self._steps, self.forget_tenant
+        )
         self._held: set[tuple[TenantId, AccountId]] = set()  # accounts whose keys this process was given, open or not
-        self._thread = _Thread()
         self._accounts = AccountPool(self._open_account, max_open)
         self.recent_claims = RecentClaims(data)
         self.recent = Recent()  # messages that were read lately; who serves people says how much is kept
@@ -132,9 +122,7 @@ class Installation:
         """Finish what works in the background, then close everything."""
         self.flush_logs()  # while tenants can be asked whose their records are
         self._accounts.close()
-        with self._opening:
-            for tenant_id in list(self._tenants):
-                self._close_tenant(tenant_id)
+        self._tenants.close()
         for name in ("counts", "control", "queue", "feed", "access_log", "traces", "transcripts", "audit"):
             self._close_made(name)
         self.background.close()
@@ -176,7 +164,7 @@ class Installation:
                 self.incarnation.name,
                 checkpointer=self._checkpointer,
                 announce=self._publish,
-                using=self._using,
+                using=self._tenants.using,
             ),
         )
 
@@ -268,9 +256,7 @@ class Installation:
 
     def flush_tenants(self) -> None:
         """Bring what was recorded here of tenants' correspondents and senders to their databases; likewise."""
-        with self._opening:
-            tenants = list(self._tenants.values())
-        for tenant in tenants:
+        for tenant in self._tenants.all():
             try:
                 tenant.flush()
             except CleanmailError as error:  # it is kept, and tried again a second later
@@ -295,73 +281,18 @@ class Installation:
 
     # Looking without waiting
 
-    @contextmanager
-    def at_hand(self, steps: int) -> Iterator[None]:
+    def at_hand(self, steps: int) -> AbstractContextManager[None]:
         """For an event loop: inside, this thread opens nothing and looks at tenants no more than `steps` times.
 
         Raises Busy where it would have to: then the same belongs into a worker thread.
         """
-        self._thread.steps = steps
-        try:
-            yield
-        finally:
-            self._thread.steps = None
-
-    def _count_step(self) -> None:
-        steps = self._thread.steps
-        if steps is not None:
-            if steps <= 0:
-                raise Busy
-            self._thread.steps = steps - 1
-
-    def _may_open(self) -> None:
-        if self._thread.steps is not None:
-            raise Busy
+        return self._steps.allowed(steps)
 
     # Tenants
 
     def tenant(self, tenant_id: TenantId) -> Tenant:
         """Its directory; not to be kept, since it may be closed when many others have been used."""
-        self._count_step()
-        tenant = self._open_already(tenant_id)
-        if tenant is not None:
-            return tenant
-        self._may_open()
-        with self._opening:
-            alone = self._turns.setdefault(tenant_id, Lock())
-        with alone:  # a key or a lease that lets us wait stops those of this tenant only
-            return self._open_already(tenant_id) or self._open_tenant(tenant_id)
-
-    def _open_already(self, tenant_id: TenantId) -> Tenant | None:
-        with self._opening:
-            if tenant_id in self._tenants:
-                self._tenants.move_to_end(tenant_id)
-            return self._tenants.get(tenant_id)
-
-    def _open_tenant(self, tenant_id: TenantId) -> Tenant:
-        self._check_not_ended(tenant_id)
-        key = self.keys.tenant_key(tenant_id, _DIRECTORY)
-        lease = self._lease(tenant_id)
-        lease.acquire(_LEASE_PATIENCE)
-        try:
-            path = self._folder(tenant_id) / "tenant.db"
-            tenant = Tenant.open(path, tenant_id, key, self.clock, checkpointer=self._checkpointer)
-        except BaseException:
-            lease.release()
-            raise
-        with self._opening:
-            ended = tenant_id in self._ended
-            self._tenants[tenant_id] = tenant
-            while len(self._tenants) > _TENANTS_OPEN:
-                self._close_tenant(next(iter(self._tenants)))
-        if ended:  # while it was being opened
-            self.forget_tenant(tenant_id)
-            raise Gone("The tenant's contract has ended.")
-        return tenant
-
-    def _close_tenant(self, tenant_id: TenantId) -> None:
-        self._tenants.pop(tenant_id).close()
-        self._lease(tenant_id).release()
+        return self._tenants.get(tenant_id)
 
     def forget_tenant(self, tenant_id: TenantId, patience: float = FORGET_PATIENCE) -> None:
         """Its contract has ended: afterwards nothing of it is open here, no key of it is kept, and nothing is opened.
@@ -369,12 +300,9 @@ class Installation:
         What is under way has `patience` to finish, and fails after that. Every process does this when `TenantEnded`
         is told; the lease, which it gives back last, tells who has not. May be repeated, by any thread.
         """
-        with self._opening:
-            self._ended.add(tenant_id)
+        self._tenants.end(tenant_id)
         self._accounts.expel(tenant_id, None, patience)
-        with self._opening:
-            if tenant_id in self._tenants:
-                self._close_tenant(tenant_id)
+        self._tenants.let_go(tenant_id)
         queue: Queue | None = self._made.get("queue")
         if queue is not None:
             queue.forget(tenant_id)
@@ -386,43 +314,29 @@ class Installation:
         if queue is not None:
             queue.refuse(tenant_id, account_id)
         self._accounts.expel(tenant_id, account_id, patience)
-        tenant = self._open_already(tenant_id)
+        tenant = self._tenants.open_already(tenant_id)
         if tenant is not None:
             with suppress(CleanmailError):
                 tenant.flush(at_once=True)
 
-    @contextmanager
-    def _using(self, tenant_id: TenantId) -> Iterator[None]:
-        """While something is written for the tenant elsewhere than in its databases."""
-        self._check_not_ended(tenant_id)
-        with self._lease(tenant_id).shared():
-            yield
-
-    def _check_not_ended(self, tenant_id: TenantId) -> None:
-        if tenant_id in self._ended:
-            raise Gone("The tenant's contract has ended.")
-
     def make_tenant(self, tenant_id: TenantId) -> None:
         """The tenant's key, folder and database."""
-        key = self.keys.create_tenant_key(tenant_id)
-        durable.make_directory(self._folder(tenant_id) / "accounts")
-        with self._lease(tenant_id).shared(_LEASE_PATIENCE), suppress(AlreadyExists):
-            Tenant.create(self._folder(tenant_id) / "tenant.db", tenant_id, key, self.clock).close()
+        self._tenants.make(tenant_id)
 
     # Accounts
 
     def account(self, tenant_id: TenantId, account_id: AccountId, *, limits: Limits | None = None) -> Lease:
         """A context that holds the account open; entering it may block. With `limits` they become the account's."""
         if not self._accounts.is_open((tenant_id, account_id)):
-            self._may_open()
+            self._steps.may_open()
         return self._accounts.lease(tenant_id, account_id, limits)
 
     def make_account(self, tenant_id: TenantId, account_id: AccountId) -> None:
         """The account's key, folder and database with its first mailboxes."""
-        self._check_not_ended(tenant_id)
+        self._tenants.check_not_ended(tenant_id)
         self._held.add((tenant_id, account_id))
         key = self.keys.create_account_key(tenant_id, account_id)
-        with self._lease(tenant_id).shared(_LEASE_PATIENCE):
+        with self._tenants.lease(tenant_id).shared(LEASE_PATIENCE):
             folder = self._account_folder(tenant_id, account_id)
             with suppress(AlreadyExists):
                 Account.create(folder, tenant_id, account_id, key, self._surroundings).close()
@@ -432,14 +346,14 @@ class Installation:
         return (tenant_id, account_id) in self._held
 
     def _open_account(self, tenant_id: TenantId, account_id: AccountId) -> Account:
-        self._check_not_ended(tenant_id)
+        self._tenants.check_not_ended(tenant_id)
         folder = self._account_folder(tenant_id, account_id)
         if not os.path.isdir(folder):
             raise NotFound("There is no such account.")
         self._held.add((tenant_id, account_id))
         key = self.keys.account_key(tenant_id, account_id, _MAIL)
-        lease = self._lease(tenant_id)
-        lease.acquire(_LEASE_PATIENCE)
+        lease = self._tenants.lease(tenant_id)
+        lease.acquire(LEASE_PATIENCE)
         try:
             return Account.open(folder, tenant_id, account_id, key, self._surroundings, closed=lease.release)
         except BaseException:
@@ -449,15 +363,5 @@ class Installation:
     def _publish(self, *changes: Published) -> None:
         self.feed.publish(*changes)
 
-    def _lease(self, tenant_id: TenantId) -> TenantLease:
-        with self._opening:
-            lease = self._leases.get(tenant_id)
-            if lease is None:
-                lease = self._leases[tenant_id] = TenantLease(self.data, tenant_id)
-            return lease
-
-    def _folder(self, tenant_id: TenantId) -> Path:
-        return self.data / "tenants" / str(int(tenant_id))
-
     def _account_folder(self, tenant_id: TenantId, account_id: AccountId) -> Path:
-        return self._folder(tenant_id) / "accounts" / str(int(account_id))
+        return self._tenants.folder(tenant_id) / "accounts" / str(int(account_id))
