@@ -10,7 +10,7 @@ RFC 5802, 7677 and 9266 (SCRAM), RFC 7628 (tokens) with `hosting.auth.sasl`.
 from __future__ import annotations
 
 import binascii
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import cast
 
@@ -21,8 +21,9 @@ from hosting.imap.effects import Flow, Proof, Secure, SignInWork, blocking, next
 from hosting.imap.replies import Bad, Refused
 from hosting.imap.session import Session
 from storage.directory.app_passwords import is_generated
-from storage.errors import InvalidInput
+from storage.errors import CleanmailError, InvalidInput
 from storage.mail.account import Account
+from storage.mail.names import INBOX
 from storage.mail.quota import Limits
 
 
@@ -146,4 +147,8 @@ def _open(session: Session, principal: Principal) -> Flow[None]:
 
 
 def _opened(lease: AbstractContextManager[Account]) -> Account:
-    return lease.__enter__()
+    """On a worker: the account, with what nearly every client asks for next at hand."""
+    account = lease.__enter__()
+    with suppress(CleanmailError):  # whoever selects it is told
+        account.views.quickly(account.mailboxes.find(INBOX).id)
+    return account

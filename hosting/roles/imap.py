@@ -13,6 +13,7 @@ from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.tls import ReloadableContext, named_contexts
 from storage.database.prepared import compile_all
+from storage.zstd import codec
 
 
 def make_service(parts: Parts) -> RoleService:
@@ -48,4 +49,5 @@ def make_service(parts: Parts) -> RoleService:
     following = follow_files(parts, [context.reload], [names.refresh])
     services = [service, LettingGo(parts), every_second(parts, show), following]
     compile_all()  # or whoever signs in first, selects first … waits for it
+    codec.unpack  # noqa: B018 - … or for the contexts of the event loop's thread
     return RoleService(services, reload=[context.reload, names.refresh])

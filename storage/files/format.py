@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from collections.abc import Iterable, Iterator
 
 import zstandard
@@ -27,6 +26,7 @@ from storage.errors import Corrupt
 from storage.files.durable import write_all
 from storage.files.metadata import META_MAX, FileMeta
 from storage.keys.sealing import Key, derivation
+from storage.zstd import codec
 
 CHUNK = 1 << 16
 
@@ -36,22 +36,10 @@ _HEADER_SIZE = _HEADER.size
 _LENGTH = struct.Struct(">I")
 _POSITION = struct.Struct(">IB")
 _TAG = 16
-_LEVEL = 3
 _FIRST_READ = CHUNK + 4096  # nearly every message is one read
 _PLAIN_MAX = _LENGTH.size + META_MAX + CHUNK
 _KEY_OF_FILE = derivation("message file", 16)
 _BOX_MAX = _PLAIN_MAX + 1024 + _TAG  # zstd adds little to what it cannot compress
-
-
-class _Codec(threading.local):
-    """zstd contexts: costly to make, and not to be shared between threads."""
-
-    def __init__(self) -> None:
-        self.pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False).compress
-        self.unpack = zstandard.ZstdDecompressor().decompress
-
-
-_codec = _Codec()
 
 
 class _Boxes:
@@ -72,7 +60,7 @@ class _Boxes:
         self._bound = header + name.encode()
 
     def seal(self, number: int, last: bool, plain: bytes) -> bytes:
-        frame = _codec.pack(plain)
+        frame = codec.pack(plain)
         return self._cipher.encrypt(number.to_bytes(12, "big"), frame, self._bound + _POSITION.pack(number, last))
 
     def open(self, number: int, last: bool, box: bytes) -> bytes:
@@ -84,7 +72,7 @@ class _Boxes:
         try:
             if zstandard.frame_content_size(frame) > _PLAIN_MAX:
                 raise Corrupt(detail="message file: chunk too large")
-            plain: bytes = _codec.unpack(frame, max_output_size=_PLAIN_MAX)
+            plain: bytes = codec.unpack(frame, max_output_size=_PLAIN_MAX)
         except zstandard.ZstdError:
             raise Corrupt(detail="message file: chunk unreadable") from None
         return plain

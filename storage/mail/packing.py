@@ -19,6 +19,7 @@ from typing import Self
 import zstandard
 
 from storage.errors import Corrupt
+from storage.zstd import codec
 
 _FORMAT = b"\x02"
 _LEVEL = 1
@@ -109,13 +110,13 @@ class Packed:
 
     def _planes(self, number: int) -> Iterator[tuple[tuple[int, int, int], bytes, int]]:
         """Of each piece of an array: where it stands, its planes, one after the other, and how many numbers it has."""
-        unpacker, whole = zstandard.ZstdDecompressor(), memoryview(self._whole)
+        unpack, whole = codec.unpack, memoryview(self._whole)
         for at, place in enumerate(self._places[number]):
             mask, start, end = place
             count = min(_PIECE, self.count - at * _PIECE)
             size = mask.bit_count() * count
             try:
-                planes = unpacker.decompress(whole[start:end], max_output_size=size) if mask else b""
+                planes = unpack(whole[start:end], max_output_size=size) if mask else b""
             except zstandard.ZstdError:
                 raise Corrupt(detail="a snapshot does not unpack") from None
             yield place, planes, count
