@@ -95,13 +95,11 @@ _PUT_KNOWN = prepare(
 _EXPIRE = prepare(
     delete(scheduled).where(scheduled.c.account_id == bindparam("account"), scheduled.c.seen < bindparam("before"))
 )
-
 _HAS_OLD = prepare(
     select(scheduled.c.key)
     .where(scheduled.c.account_id == bindparam("account"), scheduled.c.seen < bindparam("before"))
     .limit(1)
 )
-
 _READ = prepare(
     select(info.c.value).where(info.c.account_id == bindparam("account"), info.c.name == bindparam("called"))
 )
