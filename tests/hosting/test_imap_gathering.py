@@ -1,4 +1,4 @@
-"""THREAD says the same of columns that the search index keeps as of the messages' own rows (RFC 5256 §3)."""
+"""THREAD and SORT by subject say the same of columns of the search index as of messages' own rows (RFC 5256 §3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from imap_town import PASSWORD, MailTown, mail, new_mail_town
 from hosting.imap.searching.threads import Threads
 from storage.mail.messages import NewMessage
 
-ALGORITHMS = ("REFERENCES", "REFS", "ORDEREDSUBJECT")
 KEYS = ("ALL", "2:9,13,20:39", "SEEN")
 COUNT = 48
 
@@ -26,8 +25,8 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailTown]:
         monkeypatch.setattr(f"{module}.SHIFT", 3)
     for name, value in (("field_columns.SPAN", 8), ("field_columns.LEAST", 6), ("search_index._LATE", 0)):
         monkeypatch.setattr(f"storage.mail.{name}", value)
-    for name, value in (("SPAN", 8), ("_WORTH", 3), ("_ROWS", 5)):
-        monkeypatch.setattr(f"hosting.imap.searching.gathering.{name}", value)
+    for name, value in (("gathering.SPAN", 8), ("gathering._WORTH", 3), ("gathering._ROWS", 5), ("sorting._MANY", 12)):
+        monkeypatch.setattr(f"hosting.imap.searching.{name}", value)
     random = Random(7)
     with new_mail_town(tmp_path) as town, town.account() as account:
         inbox = account.mailboxes.find("INBOX").id
@@ -49,26 +48,31 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailTown]:
         yield town
 
 
-def threads(town: MailTown, algorithm: str) -> list[str]:
-    """By a client of a server that remembers no threads."""
+def answers(town: MailTown, command: str) -> list[str]:
+    """To a client of a server that remembers nothing."""
+    with town.account() as account:
+        account.views.forget_answers()
     client = CoreClient(replace(town.services, threads=Threads()))
     client.send(f'a LOGIN alice@example.test "{PASSWORD}"\r\nb SELECT INBOX\r\n'.encode())
     client.receive(0)
     texts = []
     for key in KEYS:
-        client.send(f"c UID THREAD {algorithm} UTF-8 {key}\r\n".encode())
+        client.send(f"c UID {command} UTF-8 {key}\r\n".encode())
         [text, ending] = client.receive(2)
-        assert ending == "c OK Threaded."
+        assert ending.startswith("c OK ")
         texts.append(text)
     client.close()
     return texts
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_columns_and_rows_make_the_same_threads(town: MailTown, algorithm: str) -> None:
-    with_columns = threads(town, algorithm)
+@pytest.mark.parametrize("command", ["THREAD REFERENCES", "THREAD REFS", "THREAD ORDEREDSUBJECT", "SORT (SUBJECT)"])
+def test_columns_and_rows_say_the_same(town: MailTown, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_columns = answers(town, command)
     with town.account() as account:
         account.database.write(lambda transaction: account.index.columns.forget(transaction, range(1000)))
         assert not account.index.columns.threaded()
-    assert with_columns == threads(town, algorithm)
-    assert [text.count("(") > 4 for text in with_columns] == [True] * len(KEYS)
+    assert with_columns == answers(town, command)
+    if command.startswith("SORT"):
+        monkeypatch.setattr("hosting.imap.searching.sorting._MANY", 1000)  # by the texts themselves
+        assert with_columns == answers(town, command)
+    assert [len(text) > 30 for text in with_columns] == [True] * len(KEYS)

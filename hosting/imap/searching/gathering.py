@@ -1,7 +1,7 @@
-"""What threads are made of, collected for the messages of a search.
+"""What threads are made of, and subjects to sort by, collected for the messages of a search.
 
 Of very many messages it comes from columns that the search index keeps (storage.mail.field_columns), of the others from
-their rows; a worker reads either in pieces. Texts become numbers on the way, so that threading compares no texts.
+their rows; a worker reads either in pieces. Texts become numbers on the way, so that each is compared once.
 
 Standards: RFC 5256 §3.
 """
@@ -16,54 +16,48 @@ from typing import Any
 
 from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
-from hosting.imap.searching import sorting
 from hosting.imap.searching.by_position import values_of
+from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.searching.thread import Threadable
 from hosting.imap.selected import Selected
 from storage.mail.field_columns import FieldColumns
 from storage.mail.packed_columns import SHIFT, SPAN
 
-_BY_DATE: sorting.Order = (("DATE", False),)
 _WORTH = 256  # messages of a span from which on its column is read instead of their rows
 _ROWS = 500  # messages whose rows are read at a time
 _SLICE = 4000  # positions looked at before others are served
 
 
-def gathered(selected: Selected, found: Sequence[int], progress: Progress) -> Flow[Gathered]:
+def gathered(
+    selected: Selected, found: Sequence[int], progress: Progress | None, *, only_subjects: bool = False
+) -> Flow[Gathered]:
     """Of the messages at ascending positions `found`."""
     yield from completed(selected.account)
-    order = yield from sorting.ordered(selected, _BY_DATE, found, {}, progress)
     message_ids = values_of(selected, selected.view.columns().message_ids)
     sought = array("Q")
     for start in range(0, len(found), _SLICE):
         sought.extend([message_ids[at] for at in found[start : start + _SLICE]])
         yield b""  # others are served between slices
-    gathered = Gathered(sought, selected.account.index.columns, found, order)
+    gathered = Gathered(sought, selected.account.index.columns, only_subjects=only_subjects)
     spans = yield from blocking(gathered.begin)
     for span in spans:
         yield from blocking(lambda span=span: gathered.take_span(span))  # type: ignore[misc]
-        yield progress.told()
+        yield b"" if progress is None else progress.told()
     for start in range(0, len(gathered.left), _ROWS):
         yield from blocking(lambda start=start: gathered.take_rows(start))  # type: ignore[misc]
-        yield progress.told()
+        yield b"" if progress is None else progress.told()
     return gathered
 
 
 class Gathered:
-    """Columns of messages in the order of `message_ids`, while they are filled.
+    """Columns of messages in the order of `message_ids`, while they are filled."""
 
-    They stand at ascending positions `found`; `order` are the same by date.
-    """
-
-    def __init__(
-        self, message_ids: Sequence[int], columns: FieldColumns, found: Sequence[int], order: Sequence[int]
-    ) -> None:
+    def __init__(self, message_ids: Sequence[int], columns: FieldColumns, *, only_subjects: bool = False) -> None:
         self.left: list[int] = []  # places of messages that no column tells of
         self._message_ids = message_ids
         self._columns = columns
-        self._found = found
-        self._order = order
+        self._only_subjects = only_subjects
         self._places: dict[int, list[int]] = {}  # by span
         count = len(message_ids)
         self._numbers: dict[str, int] = {"": 0}
@@ -96,10 +90,7 @@ class Gathered:
         if column is None:
             self.left += places
             return
-        numbers, subject_numbers = (
-            _numbered(self._numbers, column.ids),
-            _numbered(self._subject_numbers, column.subjects),
-        )
+        subject_numbers = _numbered(self._subject_numbers, column.subjects)
         line_of = [-1] * SPAN
         for line, offset in enumerate(column.offsets):
             line_of[offset] = line
@@ -108,8 +99,11 @@ class Gathered:
             self.left += [place for place, line in zip(places, lines, strict=True) if line < 0]
             places = [place for place, line in zip(places, lines, strict=True) if line >= 0]
             lines = [line for line in lines if line >= 0]
-        _put(self._ids, places, lines, [numbers[each] for each in column.own])
         _put(self._subjects, places, lines, [subject_numbers[each] for each in column.subject])
+        if self._only_subjects:
+            return
+        numbers = _numbered(self._numbers, column.ids)
+        _put(self._ids, places, lines, [numbers[each] for each in column.own])
         _put(self._replies, places, lines, column.replies)
         ends = list(accumulate(column.counts, initial=len(self._references)))
         self._references.extend([numbers[each] for each in column.references])
@@ -130,8 +124,11 @@ class Gathered:
                 self._replies[place] = is_reply
                 self._starts[place], self._ends[place] = start, len(self._references)
 
-    def finished(self) -> Threadable:
-        """All of it, once; a worker that has no more use for it lets go of it, which takes as long as a slice may."""
+    def finished(self, found: Sequence[int], order: Sequence[int]) -> Threadable:
+        """All of it, once, with the positions `found` and the same by date.
+
+        A worker that has no more use for it lets go of it, which takes as long as a slice may.
+        """
         ids, starts, ends, subjects = self._ids, self._starts, self._ends, self._subjects
         self._ids, self._starts, self._ends, self._subjects = [], [], [], []
         gone = {place for place, subject in enumerate(subjects) if subject < 0}
@@ -141,7 +138,6 @@ class Gathered:
         for known in (self._numbers, self._subject_numbers):
             while known:  # one by one: letting go of all of them is a call that nothing interrupts
                 known.popitem()
-        found, order = self._found, self._order
         if len(found) and (found[0] != 0 or found[-1] != len(found) - 1):
             place_of = {position: place for place, position in enumerate(found)}
             order = [place_of[position] for position in order]
@@ -156,6 +152,14 @@ class Gathered:
             texts=texts + len(gone),
             gone=gone,
         )
+
+    def subjects(self) -> list[int]:
+        """Which place the base subject of each message has among all of them, equal ones the same."""
+        texts = list(self._subject_numbers)
+        ranks = [0] * (len(texts) + 1)
+        for rank, number in enumerate(stable(range(len(texts)), texts.__getitem__)):
+            ranks[number] = rank
+        return [ranks[number] for number in self._subjects]  # of one that has gone it is -1, and the last of the ranks
 
 
 def _put(into: MutableSequence[Any], places: Sequence[int], lines: Sequence[int], values: Sequence[Any]) -> None:

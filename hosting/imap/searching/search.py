@@ -31,6 +31,7 @@ from hosting.imap.session import Session
 from storage.errors import CleanmailError
 
 _NO_ORDER: sorting.Order = ()
+_BY_DATE: sorting.Order = (("DATE", False),)
 
 
 def search(session: Session, tag: bytes, command: sc.Search) -> Flow[bytes]:
@@ -215,6 +216,7 @@ def thread(session: Session, tag: bytes, command: sc.Thread) -> Flow[bytes]:
 
 
 def _threaded(selected: Selected, command: sc.Thread, found: Sequence[int], progress: Progress) -> Flow[bytes]:
+    order = yield from sorting.ordered(selected, _BY_DATE, found, {}, progress)
     messages = yield from gathered(selected, found, progress)
     names = yield from esearch.named(selected, found, command.by_uid)
-    return (yield from blocking(lambda: ALGORITHMS[command.algorithm](messages.finished(), names)))
+    return (yield from blocking(lambda: ALGORITHMS[command.algorithm](messages.finished(found, order), names)))

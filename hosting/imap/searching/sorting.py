@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
+from hosting.imap.searching.gathering import gathered
 from hosting.imap.searching.ordering import stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.selected import Selected
@@ -96,6 +97,12 @@ def values(
     """What positions among `found` are ordered by; what is gone meanwhile has the least value."""
     if key == "RELEVANCY":
         return lambda at: -scores.get(at, 100)
+    if key == "SUBJECT" and len(found) > _MANY:
+        messages = yield from gathered(selected, found, progress, only_subjects=True)
+        ranks = yield from blocking(messages.subjects)
+        if len(found) == selected.told:
+            return ranks.__getitem__
+        return dict(zip(found, ranks, strict=True)).__getitem__
     if key in _ROWS or key in _DISPLAY:
         if key in _ROWS:
             rows = yield from content(selected, found, ("uid", _ROWS[key]), progress, lambda row: str(row[1]))
