@@ -225,7 +225,7 @@ def test_another_key_does_not_open_it(tmp_path: Path, key: Key) -> None:
 
 def test_a_frame_that_claims_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zstandard.compress(bytes(64 << 20))
-    monkeypatch.setattr("storage.files.format._codec.pack", lambda plain: bomb)
+    monkeypatch.setattr("storage.files.format.codec.pack", lambda plain: bomb)
     path = save(tmp_path / "m", TEXT)
     monkeypatch.undo()
     with pytest.raises(Corrupt, match="too large"):
