@@ -9,10 +9,8 @@ Standards: RFC 5256 §3.
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Iterable, MutableSequence, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
 
 from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
@@ -99,16 +97,20 @@ class Gathered:
             self.left += [place for place, line in zip(places, lines, strict=True) if line < 0]
             places = [place for place, line in zip(places, lines, strict=True) if line >= 0]
             lines = [line for line in lines if line >= 0]
-        _put(self._subjects, places, lines, [subject_numbers[each] for each in column.subject])
+        of_subject = [subject_numbers[each] for each in column.subject]
+        subjects = self._subjects
         if self._only_subjects:
+            for place, line in zip(places, lines, strict=True):
+                subjects[place] = of_subject[line]
             return
         numbers = _numbered(self._numbers, column.ids)
-        _put(self._ids, places, lines, [numbers[each] for each in column.own])
-        _put(self._replies, places, lines, column.replies)
-        ends = list(accumulate(column.counts, initial=len(self._references)))
+        own, is_reply = [numbers[each] for each in column.own], column.replies
+        bounds = list(accumulate(column.counts, initial=len(self._references)))
         self._references.extend([numbers[each] for each in column.references])
-        _put(self._starts, places, lines, ends)
-        _put(self._ends, places, lines, ends[1:])
+        ids, replies, starts, ends = self._ids, self._replies, self._starts, self._ends
+        for place, line in zip(places, lines, strict=True):
+            ids[place], subjects[place], replies[place] = own[line], of_subject[line], is_reply[line]
+            starts[place], ends[place] = bounds[line], bounds[line + 1]
 
     def take_rows(self, start: int) -> None:
         """The same of some of those that are left."""
@@ -160,11 +162,6 @@ class Gathered:
         for rank, number in enumerate(stable(range(len(texts)), texts.__getitem__)):
             ranks[number] = rank
         return [ranks[number] for number in self._subjects]  # of one that has gone it is -1, and the last of the ranks
-
-
-def _put(into: MutableSequence[Any], places: Sequence[int], lines: Sequence[int], values: Sequence[Any]) -> None:
-    """At each place what stands in its line."""
-    deque(map(into.__setitem__, places, map(values.__getitem__, lines)), 0)
 
 
 def _numbered(known: dict[str, int], texts: Iterable[str]) -> list[int]:
