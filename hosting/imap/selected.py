@@ -36,6 +36,7 @@ from storage.mail.view import MailboxView
 from storage.values import KEYWORDS_PER_MAILBOX, UidSet
 
 _FEW = 1000  # changes that are noted one by one, and told in one piece; more are told in pieces of so many
+_NONE: frozenset[int] = frozenset()  # one for all: each would take 216 octets
 _LOOKED_AT = 4000  # messages that are looked at before others are served
 
 # Claims messages up to a UID as told of; up to which one they were before (`storage.recent_claims`).
@@ -98,7 +99,7 @@ class Selected:
         self._floor = self._synced  # everything up to here is told
         self._changed: set[int] | None = None  # UIDs of messages whose flags are to be told
         self._changed_after: int | None = None  # … and of all whose modseqs are higher than this
-        self._own: frozenset[int] = frozenset()  # … but for these
+        self._own: frozenset[int] = _NONE  # … but for these
 
     # --- numbers ---
 
@@ -329,7 +330,7 @@ class Selected:
             yield b"".join(self.flag_fetches(part, condstore=condstore, rev2=rev2))
 
     def _forget_changes(self) -> None:
-        self._changed, self._changed_after, self._own = None, None, frozenset()
+        self._changed, self._changed_after, self._own = None, None, _NONE
 
     def _tell_vanished(self, qresync: bool, current: array[int]) -> Iterator[bytes]:
         """What is not in `current` any more; that is the picture then."""

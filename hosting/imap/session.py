@@ -43,6 +43,7 @@ from storage.mail.account import Account
 
 _log = logging.getLogger(__name__)
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
+_NOTHING_HIDDEN: frozenset[str] = frozenset()  # one for all: each would take 216 octets
 _NEWS_OVERDUE = 60.0  # seconds without NOOP, CHECK or IDLE after which a search tells of new messages
 
 
@@ -131,7 +132,7 @@ class Session:
         self.secure = secure
         self.channel = b""  # what SCRAM can bind to: the exporter of TLS 1.3 (RFC 9266); empty before it, and without
         self.compressed = False  # RFC 4978
-        self.hidden: frozenset[str] = frozenset()  # capabilities that this client is not told of, in capitals
+        self.hidden = _NOTHING_HIDDEN  # capabilities that this client is not told of, in capitals
         self.wake: Callable[[], None] = _nobody  # set by the shell: something is to be told without a command
         self._begin()
 

@@ -6,9 +6,10 @@ together. When `carry_out` returns, every work either is committed or has an err
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from storage.clock import Clock
 from storage.database.driver import BUSY_TIMEOUT, Driver, Error
@@ -18,6 +19,8 @@ from storage.errors import CleanmailError, Unavailable
 from storage.values import MailboxId, ModSeq
 
 T = TypeVar("T")
+
+_log = logging.getLogger("cleanmail.storage")
 
 BATCH_TIME = 0.05  # seconds after which works that wait are left to the next transaction
 
@@ -168,3 +171,19 @@ def same_for_another(error: BaseException) -> Exception:
     if not isinstance(error, Exception):
         return Unavailable(detail="the writer was interrupted")
     return error
+
+
+def outcome(work: Work[T]) -> T:
+    """What a work that was carried out gave or raised, after what it wanted done after its commit."""
+    if work.error is not None:
+        try:
+            raise translated(work.error) if isinstance(work.error, Error) else work.error
+        finally:
+            work.error = None  # its traceback refers to this frame
+    if work.transaction is not None:
+        for action in work.transaction.after:
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001  the commit stands
+                _log.error("an action after a commit failed: %s", type(error).__name__)
+    return cast(T, work.result)

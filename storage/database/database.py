@@ -13,15 +13,15 @@ NotFound (no such file), AlreadyExists (create; a broken unique key), Busy (writ
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from storage.clock import Clock
-from storage.database.batch import Mode, Transaction, Work, carry_out, fail
+from storage.database.batch import Mode, Transaction, Work, carry_out, fail, outcome
 from storage.database.checkpointer import Checkpointer
 from storage.database.commits import Place
 from storage.database.creation import create_file
@@ -41,8 +41,6 @@ __all__ = ["Busy", "Connection", "Database", "Transaction"]
 T = TypeVar("T")
 OnChanged = Callable[[Mapping[MailboxId, ModSeq]], None]
 
-_log = logging.getLogger("cleanmail.storage")
-
 PATIENCE = 30.0  # seconds that a writer waits for its turn, or an opener for a migration elsewhere
 
 
@@ -61,7 +59,7 @@ class Database:
         on_opened: Callable[[], None] | None = None,
     ) -> None:
         """`commits`: where every process that writes to this database says so."""
-        self.path = path
+        self._path = str(path)  # a Path takes four times as much, and every open account has one
         self._key = database_key(key, schema.name)
         self._schema = schema
         self._clock = clock
@@ -121,6 +119,10 @@ class Database:
         database = cls(path, key, schema, clock, on_changed=on_changed, checkpointer=checkpointer, cache=cache)
         with database.reading():
             return database
+
+    @property
+    def path(self) -> Path:
+        return Path(self._path)
 
     # Reading
 
@@ -208,7 +210,7 @@ class Database:
             self._wait(work)
         if work.leads:
             self._lead(work)
-        return self._outcome(work)
+        return outcome(work)
 
     def write_now(self, action: Callable[[Transaction], T]) -> T:
         """Like `write` with durable=False, but raises Busy at once where that would wait for another writer."""
@@ -229,7 +231,7 @@ class Database:
         finally:
             self._hand_over()
         self._announce([work])
-        return self._outcome(work)
+        return outcome(work)
 
     @property
     def waiting(self) -> int:
@@ -321,26 +323,12 @@ class Database:
         if changes and self._on_changed is not None:
             self._on_changed(changes)
 
-    def _outcome(self, work: Work[T]) -> T:
-        if work.error is not None:
-            try:
-                raise translated(work.error) if isinstance(work.error, Error) else work.error
-            finally:
-                work.error = None  # its traceback refers to this frame
-        if work.transaction is not None:
-            for action in work.transaction.after:
-                try:
-                    action()
-                except Exception as error:  # noqa: BLE001  the commit stands
-                    _log.error("an action after a commit failed: %s", type(error).__name__)
-        return cast(T, work.result)
-
     # Opening, checkpointing, closing
 
     def _connect(self) -> Driver:
         """A connection to a file of this version, with the lease held."""
         with self._opening:
-            if not self.path.exists():
+            if not os.path.exists(self._path):
                 raise NotFound("There is no such database.")
             if self._lock_file is not None:
                 return self._connect_only()

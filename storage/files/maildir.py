@@ -42,15 +42,18 @@ FILES = tuple(
 
 
 class Maildir:
-    __slots__ = ("_cur", "_root")  # few: every open account has two of these
+    __slots__ = ("_cur",)  # few: every open account has two of these
 
     def __init__(self, path: Path) -> None:
-        self._root = str(path)
         self._cur = f"{path}/{_CUR}/"  # kept, since reading a message asks for it
 
     @property
     def path(self) -> Path:
         return Path(self._root)
+
+    @property
+    def _root(self) -> str:
+        return self._cur[: -len(_CUR) - 2]
 
     @property
     def _tmp(self) -> str:

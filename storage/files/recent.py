@@ -20,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from threading import Lock
 
+_NONE: frozenset[str] = frozenset()
 _SHARE = 16  # of the limit: the largest message that is kept
 _TURN = 30.0  # seconds; what was not read in this turn or the one before goes
 _BESIDE = 200  # octets that an entry takes beside its message
@@ -80,7 +81,7 @@ class Recent:
 
     def _drop(self, name: str) -> None:
         entry = self._entries.pop(name)
-        entry.shelf.names.discard(name)
+        entry.shelf.forget(name)
         self._size -= len(entry.octets) + _BESIDE
 
 
@@ -92,7 +93,7 @@ class Shelf:
     def __init__(self, recent: Recent) -> None:
         self._recent = recent
         self._closed = False
-        self.names: set[str] = set()
+        self.names: set[str] | frozenset[str] = _NONE  # a set once there are some: most accounts that wait have none
         self.removals = 0  # how often messages were dropped
 
     def get(self, name: str) -> bytes | None:
@@ -121,6 +122,8 @@ class Shelf:
             if self._closed or removals != self.removals or name in recent._entries:
                 return
             recent._entries[name] = _Entry(octets, self, recent._turn)
+            if isinstance(self.names, frozenset):
+                self.names = set()
             self.names.add(name)
             recent._size += size
             if recent._size > recent._limit:
@@ -133,6 +136,14 @@ class Shelf:
             for name in names:
                 if name in self.names:
                     self._recent._drop(name)
+
+    def forget(self, name: str) -> None:
+        """It is not kept any more."""
+        names = self.names
+        if isinstance(names, set):
+            names.discard(name)
+            if not names:
+                self.names = _NONE
 
     def clear(self) -> None:
         """Nothing is kept of the account for now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from storage.background import Background
 from storage.database.database import Connection
@@ -25,13 +25,14 @@ class Views:
         self._rows = rows
         self._background = background
         self._lock = new_lock()
-        self._views: WeakValueDictionary[MailboxId, MailboxView] = WeakValueDictionary()
+        # Those that nobody uses are gone: a WeakValueDictionary does the same, and takes half a kilobyte of an account.
+        self._views: dict[MailboxId, ref[MailboxView]] = {}
         self._kept: list[MailboxView] = []
 
     def loaded(self, mailbox_id: MailboxId) -> MailboxView | None:
         """The view, if it is in memory; as it is, so call its `refresh`."""
-        with self._lock:
-            return self._views.get(mailbox_id)
+        found = self._views.get(mailbox_id)
+        return None if found is None else found()
 
     def load(self, mailbox_id: MailboxId) -> MailboxView:
         """The view, from the last snapshot and what changed since, or from the rows. Raises Gone.
@@ -51,23 +52,28 @@ class Views:
 
     def _taken_up(self, view: MailboxView) -> MailboxView:
         with self._lock:
-            view = self._views.setdefault(view.mailbox_id, view)
+            there = self.loaded(view.mailbox_id)
+            if there is None:
+                self._views = {one: each for one, each in self._views.items() if each() is not None}
+                self._views[view.mailbox_id] = ref(view)
+            else:
+                view = there
             if view not in self._kept:
                 self._kept = [*self._kept, view][-_KEPT:]
         return view
 
     def tell(self, mailbox_id: MailboxId, delta: Delta) -> None:
         """This process has committed a change; called on the thread that did it."""
-        view = self._views.get(mailbox_id)
+        view = self.loaded(mailbox_id)
         if view is not None:
             view.tell(delta)
 
     def forget_answers(self) -> None:
         """Nothing that was searched for is remembered."""
-        with self._lock:
-            views = list(self._views.values())
-        for view in views:
-            view.forget_answers()
+        for each in list(self._views.values()):
+            view = each()
+            if view is not None:
+                view.forget_answers()
 
     def _read(self, mailbox_id: MailboxId, *, quick: bool = False) -> MailboxView:
         """`quick`: raises FarBehind rather than take long."""

@@ -57,7 +57,6 @@ _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
 _AWAKE: Final = 50  # compressed connections that may keep their streams, so that many that come at once stay small
 _BURST: Final = 0.004  # seconds for which news is told before others are served
-_WOKEN: Final = 250  # mailboxes that were looked at; then accounts that nobody used meanwhile rest again
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
 _LINGER: Final = 10.0  # … and otherwise
@@ -116,12 +115,11 @@ class ImapService(Service):
         )
         self._connections: set[Connection] = set()
         self._sharing = SharingWatch(self._shared, self._connections, self.run)
-        self._watchers: dict[Watched, set[Connection]] = {}
+        self._watchers: dict[Watched, list[Connection]] = {}  # a set of one would take 216 octets, and most have one
         self._watching: dict[Connection, Watched | None] = {}
         self._due: dict[Watched, None] = {}  # mailboxes whose watchers are to be told, in order
         self._telling = False  # the event loop comes back to them
         self._behind: set[Watched] = set()  # a worker reads what was changed there
-        self._told = 0  # mailboxes since accounts were let rest
         self._awake: OrderedDict[Connection, None] = OrderedDict()  # compressed ones, by when they were heard last
         self._workers = Workers(reactor)
         self._ports: list[Any] = []
@@ -224,7 +222,7 @@ class ImapService(Service):
         if key is None:
             return
         self._attention.pay(key[0])
-        self._watchers.setdefault(key, set()).add(connection)
+        self._watchers.setdefault(key, []).append(connection)
         self._watching[connection] = key
         self.soon(self._look, connection, key)
 
@@ -233,7 +231,7 @@ class ImapService(Service):
         if key is not None:
             self._attention.withdraw(key[0])
             watchers = self._watchers[key]
-            watchers.discard(connection)
+            watchers.remove(connection)
             if not watchers:
                 del self._watchers[key]
 
@@ -292,16 +290,12 @@ class ImapService(Service):
                 connection.news()
 
     def _tell_due(self) -> None:
-        """Tells of one mailbox after the other; of many, others are served in between, and accounts may rest again."""
+        """Tells of one mailbox after the other; of many, others are served in between."""
         until = time.perf_counter() + _BURST
         while self._due:
             key = next(iter(self._due))
             del self._due[key]
             self._tell(key, self._watchers.get(key, ()))
-            self._told += 1
-            if self._told >= _WOKEN:
-                self._told = 0
-                self.run(Work(self._services.installation.rest_accounts), _ignore)
             if time.perf_counter() > until:
                 break
         self._telling = bool(self._due)
@@ -378,11 +372,6 @@ class ImapService(Service):
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
             elif connection.between and session.principal is not None and session.principal.has_expired(today):
                 connection.end(EXPIRED)
-
-
-def _ignore(_: Any, error: BaseException | None) -> None:
-    if error is not None:
-        _log.warning("accounts could not be let rest: %s", type(error).__name__)
 
 
 def _anybody(_: Principal) -> bool:

@@ -128,6 +128,10 @@ class Server(tcp.Server):
         elif self.connected:
             self.protocol.write(data)
 
+    def getHandle(self) -> Any:
+        """The TLS, or the socket; a method, where Twisted keeps two more objects for each connection."""
+        return self.protocol.getHandle() if self.TLS else self.socket
+
     def rest(self) -> None:
         """Nothing was heard for a while: keep nothing that can be made again."""
         if self.TLS:
@@ -141,8 +145,6 @@ class Server(tcp.Server):
             twisted.unregisterProducer()
         tls: Any = _make_tls(twisted.server.tls_factory(ctx), twisted.protocol, False)
         twisted.protocol = tls
-        twisted.getHandle = tls.getHandle
-        twisted.getPeerCertificate = tls.getPeerCertificate
         directlyProvides(self, ISSLTransport)
         self.TLS = True
         tls.makeConnection(_BypassTLS(Prompt, self))
