@@ -5,7 +5,9 @@ that others are served in between. All rows are committed together at the end, s
 §6.4.7), whatever happens in between: files without rows go with `abandon`, or are swept when the process has died.
 
 So there is a most, by what is kept in memory until that commit: some 15,000 messages (`MOST_KEPT`). With several
-commits a failure would leave a part behind. A client is told NO [LIMIT] and copies in parts, each all or nothing.
+commits a failure would leave a part behind; with rows kept elsewhere meanwhile, all deliveries to the target would wait
+for the one commit, some seconds for each 10,000 messages. A client is told NO [LIMIT] and copies in parts, each all or
+nothing.
 
 Raises: NotFound, OverQuota, LimitReached, Gone (expunged meanwhile), Unavailable.
 """

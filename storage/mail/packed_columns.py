@@ -7,12 +7,13 @@ asked reads the messages' own rows.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import zstandard
+
+from storage.mail.packing import little_endian
 
 SHIFT = 12
 SPAN = 1 << SHIFT  # message ids of one column
@@ -132,16 +133,8 @@ def _unpacked(packed: bytes, count: int) -> list[bytes] | None:
 
 
 def _octets(values: array[int]) -> bytes:
-    return _little_endian(values).tobytes()
+    return little_endian(values).tobytes()
 
 
 def _array(code: str, octets: bytes) -> array[int]:
-    return _little_endian(array(code, octets))
-
-
-def _little_endian(values: array[int]) -> array[int]:
-    if sys.byteorder == "little":
-        return values
-    swapped = values[:]
-    swapped.byteswap()
-    return swapped
+    return little_endian(array(code, octets))

@@ -30,7 +30,7 @@ _HEAD = struct.Struct(">BI")  # of a piece: which planes are there, and how many
 
 def pack(arrays: Sequence[array[int]]) -> bytes:
     """Arrays of one length as octets that `Packed` understands on any machine."""
-    packed = [b"".join(_pieces(_little_endian(values))) for values in arrays]
+    packed = [b"".join(_pieces(little_endian(values))) for values in arrays]
     return b"".join(
         [_FORMAT, _COUNT.pack(len(arrays[0])), *(_COUNT.pack(len(each)) + each for each in packed)],
     )
@@ -89,7 +89,7 @@ class Packed:
                     start = (mask & (1 << plane) - 1).bit_count() * count
                     buffer[plane::width] = planes[start : start + count]
             values.frombytes(buffer)
-        return _little_endian(values)
+        return little_endian(values)
 
     def first_without(self, number: int, bit: int, changed: Mapping[int, int]) -> int:
         """The number (from 1) of the first entry of an array without `bit`, one of the low eight; 0: none.
@@ -151,7 +151,8 @@ def unpack(packed: bytes, codes: str) -> list[array[int]] | None:
         return None
 
 
-def _little_endian(values: array[int]) -> array[int]:
+def little_endian(values: array[int]) -> array[int]:
+    """As it is stored, or out of what was stored."""
     if sys.byteorder == "little":
         return values
     swapped = values[:]
