@@ -7,12 +7,17 @@ Raises: Unavailable (others hold it for too long; a newer file), and what openin
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from storage.database.driver import Driver
 from storage.database.lockfile import LockFile, lock_path
 from storage.database.migrations import Schema, migrate, needs_migration
+from storage.errors import Unavailable
+
+_TURN: Final = 0.5  # seconds for which others are waited for before the file is looked at again
 
 
 def open_leased(
@@ -20,19 +25,24 @@ def open_leased(
 ) -> tuple[Driver, LockFile]:
     """The first connection, and what holds the lease; migrated if the file is older. `patience`: seconds."""
     lock_file = LockFile(lock_path(path))
+    until = time.monotonic() + patience
     try:
-        lock_file.share(patience)
-        driver = connect_only()
-        if _needs_migration(driver, schema):
+        while True:
+            lock_file.share(patience)
+            driver = connect_only()
+            if not _needs_migration(driver, schema):
+                return driver, lock_file
             driver.close()
             lock_file.unshare()
-            with lock_file.exclusively(patience):
-                _migrate(connect_only(), schema)
-            driver = connect_only()
+            try:
+                with lock_file.exclusively(_TURN):
+                    _migrate(connect_only(), schema)
+            except Unavailable:  # who has migrated it meanwhile shares it from then on: it is to be looked at again
+                if time.monotonic() >= until:
+                    raise
     except BaseException:
         lock_file.close()
         raise
-    return driver, lock_file
 
 
 def _needs_migration(driver: Driver, schema: Schema) -> bool:

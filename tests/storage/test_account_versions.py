@@ -5,12 +5,16 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from accounts import AccountPlace
 from sqlalchemy import MetaData
 
 from storage.clock import FixedClock
+from storage.database import leasing
 from storage.database.database import Database, Transaction
-from storage.database.migrations import Schema, pending
+from storage.database.driver import Driver, connect, database_key
+from storage.database.lockfile import LockFile, lock_path
+from storage.database.migrations import Schema, migrate, pending
 from storage.mail.messages import NewMessage
 from storage.mail.versions import SCHEMA
 from storage.schema import account as schema
@@ -86,3 +90,29 @@ def test_snapshots_of_version_6_are_still_brought_up_to_date(tmp_path: Path) -> 
         with account.database.reading() as connection:
             said = connection.driver.execute("SELECT flag_changes FROM mailbox WHERE mailbox_id = ?", (small,))
             assert said.fetchall() == [("4=1;",)]
+
+
+def test_who_was_not_the_first_to_migrate_shares_the_account_with_who_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has migrated it keeps it open, maybe for days: nobody waits for him to go."""
+    monkeypatch.setattr(leasing, "_TURN", 0.0)
+    path, old = tmp_path / "account.db", version_before(6)
+    Database.create(path, KEY, old, FixedClock()).close()
+    first = LockFile(lock_path(path))
+    first.share(0)
+    looked = 0
+
+    def connected() -> Driver:
+        nonlocal looked
+        looked += 1
+        if looked == 3:
+            with closing(connect(path, database_key(KEY, "account"))) as driver:
+                migrate(driver, SCHEMA)
+        return connect(path, database_key(KEY, "account"))
+
+    driver, lock_file = leasing.open_leased(path, SCHEMA, connected, 30.0)
+    assert looked == 3 and not pending(path, KEY, SCHEMA)
+    driver.close()
+    lock_file.close()
+    first.close()
