@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from hosting.imap.effects import Flow, blocking
+from storage.errors import StorageFull
 from storage.mail.account import Account
 
 
 def completed(account: Account) -> Flow[None]:
-    """Everything that the account has is complete (storage.mail.completion)."""
+    """Everything that the account has is complete (storage.mail.completion), as far as the disk has room for it."""
     completion = account.completion
     if completion.is_due():
-        yield from blocking(completion.ensure)
+        with suppress(StorageFull):  # who reads one that is incomplete says so; the others can be read
+            yield from blocking(completion.ensure)

@@ -169,7 +169,7 @@ class Account:
         account_id, database, clock, background = self.account_id, self.database, surroundings.clock, self.background
         self.ledger = Ledger(database, account_id, self._tell)
         self.threads = Threads(account_id, self.key)
-        self.completion = Completion(database, account_id, self.threads, self.maildir, self.key)
+        self.completion = Completion(database, account_id, self.threads, self.maildir, self.key, background)
         keywords, memberships, tombstones = Keywords(account_id), Memberships(account_id), Tombstones(account_id)
         changes = FlagChanges(account_id)
         self._removals = Removals(self.ledger, memberships, tombstones, self.maildir, self.recent, background)

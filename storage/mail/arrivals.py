@@ -285,7 +285,7 @@ class Arrivals:
             )
         incomplete = [each.message_id for each in filed if isinstance(each.content, Unread)]
         if incomplete:
-            self._completion.note(transaction, min(incomplete))
+            self._completion.note(transaction, incomplete)
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
         self._tell_follower(transaction, mailbox_id, position.name, [*zip(uids, filed, strict=True)])
         return [

@@ -2,8 +2,8 @@
 
 APPEND makes durable what its answer promises: the file, and the row with size, dates and flags. What reading the
 message gives (`storage.mail.content`, and the thread that it belongs to) follows: the jobs role sees to it before it
-indexes messages for SEARCH, when an account is quiet for a second. Until then the message is incomplete: it has no
-thread id, and no rows of content.
+indexes messages for SEARCH, when an account is quiet for a second; of very many the process that takes them does. Until
+then the message is incomplete: it has no thread id, and no rows of content.
 
 Who reads those rows gets them whole: `Reading` and `SearchIndex`, and the few who have statements of their own, call
 `ensure` first or when a row lacks something (tests/storage/test_mail_completion.py knows them all). That reads message
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from sqlalchemy import Integer, bindparam, cast, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from storage.background import Background
 from storage.database.database import Connection, Database, Transaction
 from storage.database.prepared import prepare
 from storage.errors import CleanmailError, Corrupt, NotFound
@@ -38,6 +39,7 @@ from storage.schema.account import info, message
 from storage.values import AccountId, MessageId
 
 BATCH = 50  # messages read for one commit
+MOST = 500  # that one process leaves incomplete: so long the first who reads waits, where very many are brought at once
 
 INCOMPLETE = ""  # thread id of a message that was not read yet
 
@@ -84,12 +86,23 @@ class _Read:
 class Completion:
     """Of one account."""
 
-    def __init__(self, database: Database, account_id: AccountId, threads: Threads, maildir: Maildir, key: Key) -> None:
+    def __init__(
+        self,
+        database: Database,
+        account_id: AccountId,
+        threads: Threads,
+        maildir: Maildir,
+        key: Key,
+        background: Background,
+    ) -> None:
         self._database = database
         self._account_id = account_id
         self.threads = threads
         self._maildir = maildir
         self._key = key
+        self._background = background
+        self._left = 0  # messages that came since everything was complete
+        self._unsettled: list[str] = []  # files of complete messages that may still lie in new/
         self._complete_as_of: int | None = None  # a state of the database in which everything was
         self._lock = new_lock()  # who comes while somebody reads messages waits, and finds them complete
 
@@ -116,23 +129,29 @@ class Completion:
             with self._database.reading() as connection:
                 first = self._first(connection)
                 if first is None:
+                    self._left = 0
                     return False
                 rows = _next.rows(connection, account=self._account_id, first=first, most=BATCH)
             read = [self._read(message_id, file) for message_id, file in rows]
             self._database.write(lambda transaction: self._insert(transaction, read), durable=False)
+        if rows:
+            self._unsettled += [file for _, file in rows]
+            self._background.submit((self._account_id, "files that were read"), self._settle)
         return len(rows) == BATCH
 
-    def note(self, transaction: Transaction, message_id: MessageId) -> None:
-        """The message, and maybe those inserted behind it, are incomplete. Nearly always that is known already."""
-        _note.run(transaction, account_id=self._account_id, name=_FROM, value=str(message_id))
+    def note(self, transaction: Transaction, message_ids: Sequence[MessageId]) -> None:
+        """These messages are incomplete. Nearly always it is known already that some are."""
+        _note.run(transaction, account_id=self._account_id, name=_FROM, value=str(min(message_ids)))
+        self._left += len(message_ids)
+        if self._left >= MOST:
+            self._left = 0
+            transaction.after_commit(lambda: self._background.submit((self._account_id, "reading"), self.step))
 
     def _first(self, connection: Connection) -> int | None:
         row = _get.one(connection, account=self._account_id, which=_FROM)
         return int(row[0]) if row else None
 
     def _read(self, message_id: MessageId, file: str) -> _Read:
-        with suppress(CleanmailError):  # it is read from new/ as well
-            self._maildir.settle(file)
         try:
             meta, data = self._maildir.read(file, self._key)
             content = content_of(data, meta.prefix)
@@ -143,6 +162,13 @@ class Completion:
             content = content_of(b"")
         derived = content.derived
         return _Read(message_id, content, self.threads.hashes(derived.message_id_field, derived.references))
+
+    def _settle(self) -> bool:
+        """Moving files waits for the disk where others write: nobody who reads a message has to."""
+        for _ in range(min(BATCH, len(self._unsettled))):  # nobody else takes from them
+            with suppress(CleanmailError):  # it is read from new/ as well
+                self._maildir.settle(self._unsettled.pop())
+        return bool(self._unsettled)
 
     def _insert(self, transaction: Transaction, read: Sequence[_Read]) -> None:
         account_id = self._account_id

@@ -17,6 +17,7 @@ from storage.checks.rows import check_rows
 from storage.clock import FixedClock
 from storage.export.rows import slice_after
 from storage.itip.store import Scheduling
+from storage.mail import completion
 from storage.mail.account import Account
 from storage.mail.completion import BATCH
 from storage.mail.content import TABLES
@@ -154,11 +155,26 @@ def test_what_is_read_is_durable_and_read_once(place: AccountPlace, account: Acc
         assert other.account.completion.step()
         account.completion.ensure()
     assert not account.completion.is_due()
+    place.settle()
+    other.settle()
     assert not [*account.maildir.names("new")]
     assert [row[0] for row in account.messages.fetch_rows(inbox(account), 1, 99, ("base_subject",))] == [
         str(number) for number in range(BATCH + 2)
     ]
     assert not check(account)
+
+
+def test_of_very_many_the_process_that_takes_them_reads_them(
+    place: AccountPlace, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "MOST", 3)
+    for _ in range(2):
+        bring(account, OTHER, read_later=True)
+    place.settle()
+    assert account.completion.is_due()
+    bring(account, OTHER, read_later=True)
+    place.settle()
+    assert not account.completion.is_due()
 
 
 def test_a_thread_is_the_same_if_a_power_loss_undoes_it(place: AccountPlace, account: Account) -> None:
