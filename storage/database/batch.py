@@ -71,10 +71,11 @@ class Work(Generic[T]):
 class Mode:
     """How a connection commits, as it was told last: to tell it again costs as much as to begin a transaction."""
 
-    __slots__ = ("durable",)
+    __slots__ = ("durable", "patient")
 
     def __init__(self) -> None:
         self.durable: bool | None = None
+        self.patient: bool | None = None
 
 
 def carry_out(
@@ -110,7 +111,9 @@ def carry_out(
 
 
 def _begin(driver: Driver, *, durable: bool, patient: bool, mode: Mode) -> None:
-    driver.set_busy_timeout(BUSY_TIMEOUT if patient else 0)
+    if mode.patient is not patient:
+        driver.set_busy_timeout(BUSY_TIMEOUT if patient else 0)
+        mode.patient = patient
     # In WAL mode FULL is one fsync for each commit; NORMAL can lose the last commits with the power, never their order.
     # It cannot be changed within a transaction.
     if mode.durable is not durable:

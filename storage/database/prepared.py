@@ -110,11 +110,20 @@ class Prepared:
 
     def run_many(self, connection: Connection, parameters: Iterable[Mapping[str, Any]], /) -> int:
         """Run it once for each mapping; how many rows it touched in all."""
+        bound = self._bound_all(list(parameters))
         try:
-            count: int = connection.driver.executemany(self.sql, [self._bound(each) for each in parameters]).rowcount
+            touched: int = connection.driver.executemany(self.sql, bound).rowcount
         except Error as error:
             raise translated(error) from None
-        return max(count, 0)
+        return max(touched, 0)
+
+    def _bound_all(self, parameters: list[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        if not self._constants and set(map(len, parameters)) == {len(self._names)}:
+            try:
+                return list(map(self._pick, parameters))
+            except KeyError:  # it is told which
+                pass
+        return [self._bound(each) for each in parameters]
 
     def _bound(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         if len(parameters) != len(self._names):

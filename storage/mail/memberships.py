@@ -31,6 +31,7 @@ _has_bits = membership.c.flags.op("&")(bindparam("bits")) != 0
 _uid_list = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
 
 _flags_in_range = prepare(select(*_flag_columns).where(*_in_mailbox, _in_range).order_by(membership.c.uid).limit(ROWS))
+_flags_of_one = prepare(select(*_flag_columns).where(*_in_mailbox, membership.c.uid == bindparam("uid")))
 _flags_in_list = prepare(
     select(*_flag_columns).where(*_in_mailbox, membership.c.uid.in_(_uid_list)).order_by(membership.c.uid)
 )
@@ -58,6 +59,7 @@ _new_flags = {
     "flags": membership.c.flags.op("&")(bindparam("keep")).op("|")(bindparam("bits")),
     "modseq": bindparam("next_modseq"),
 }
+_set_one = prepare(update(membership).where(*_in_mailbox, membership.c.uid == bindparam("message")).values(_new_flags))
 _set_in_range = prepare(update(membership).where(*_in_mailbox, _in_range).values(_new_flags))
 _set_in_list = prepare(update(membership).where(*_in_mailbox, membership.c.uid.in_(_uid_list)).values(_new_flags))
 _delete_in_range = prepare(delete(membership).where(*_in_mailbox, _in_range))
@@ -77,6 +79,8 @@ class Memberships:
         """(uid, flags, modseq) of the messages in the first slice of a set, ascending."""
         scope = {"account": self._account_id, "mailbox": mailbox_id}
         piece = _first(uids)
+        if piece[0] == piece[-1]:
+            return _flags_of_one.rows(connection, **scope, uid=piece[0])
         if isinstance(piece, list):
             return _flags_in_list.rows(connection, **scope, uids=json.dumps(piece))
         first, last = piece
@@ -109,7 +113,9 @@ class Memberships:
         values = {
             "account": self._account_id, "mailbox": mailbox_id, "keep": keep, "bits": bits, "next_modseq": modseq,
         }  # fmt: skip
-        if unbroken or len(uids) == 1:
+        if len(uids) == 1:
+            _set_one.run(transaction, **values, message=uids[0])
+        elif unbroken:
             _set_in_range.run(transaction, **values, first=uids[0], last=uids[-1])
         else:
             _set_in_list.run(transaction, **values, uids=json.dumps(list(uids)))

@@ -8,9 +8,10 @@ Standards: RFC 7162 §3.2.3, §3.2.10.2.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, Text, bindparam, delete, func, insert, select, update
 
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import prepare
@@ -21,7 +22,17 @@ KEPT = 50_000
 _SLICE = 1000  # forgotten in one transaction
 
 _these = (expunged.c.account_id == bindparam("account"), expunged.c.mailbox_id == bindparam("mailbox"))
-_insert = prepare(insert(expunged))
+_insert = prepare(
+    insert(expunged).from_select(
+        ["account_id", "mailbox_id", "modseq", "uid"],
+        select(
+            bindparam("account", type_=BigInteger()),
+            bindparam("mailbox", type_=BigInteger()),
+            bindparam("modseq", type_=BigInteger()),
+            func.json_each(bindparam("uids", type_=Text())).table_valued("value").c.value,
+        ),
+    )
+)
 _select = prepare(
     select(expunged.c.uid).where(
         *_these, expunged.c.modseq > bindparam("after"), expunged.c.modseq <= bindparam("modseq")
@@ -61,8 +72,8 @@ class Tombstones:
         self._account_id = account_id
 
     def insert(self, transaction: Transaction, mailbox_id: MailboxId, modseq: int, uids: Sequence[int]) -> None:
-        common = {"account_id": self._account_id, "mailbox_id": mailbox_id, "modseq": modseq}
-        _insert.run_many(transaction, [{**common, "uid": uid} for uid in uids])
+        scope = {"account": self._account_id, "mailbox": mailbox_id}
+        _insert.run(transaction, **scope, modseq=modseq, uids=json.dumps(list(uids)))
 
     def between(self, connection: Connection, mailbox_id: MailboxId, after: int, modseq: int) -> list[int]:
         """UIDs that were expunged after one modseq and up to another."""

@@ -164,7 +164,10 @@ class MailboxView:
             deltas.append(delta)
         if deltas:
             self._take_all(deltas)
-            uidnext = max([self.uidnext, *(delta.uids[-1] + 1 for delta in deltas if len(delta.uids))])
+            uidnext = self.uidnext
+            for delta in deltas:
+                if len(delta.uids) and delta.uids[-1] >= uidnext:
+                    uidnext = delta.uids[-1] + 1
             self._move_to(MailboxState(deltas[-1].modseq, uidnext, self.uidvalidity, self.expunged_horizon))
         return self.highest_modseq >= modseq
 
@@ -184,6 +187,9 @@ class MailboxView:
 
     def _take_all(self, deltas: Sequence[Delta]) -> None:
         """In their order; what only went is taken out together, since each time all arrays are made anew."""
+        if len(deltas) == 1:
+            self._take(deltas[0])
+            return
         gone = array("I")
         for delta in deltas:
             if len(delta.vanished) and not len(delta.uids):
@@ -265,6 +271,10 @@ class MailboxView:
     def _put(self, changed: array[int], new_flags: array[int], modseq: int) -> None:
         """Flags of messages, ascending; those behind the last one arrive."""
         uids, flags, modseqs, count = self.uids, self.flags, self.modseqs, len(changed)
+        if count == 1 and (at := bisect_left(uids, changed[0])) < len(uids):
+            if uids[at] == changed[0]:
+                flags[at], modseqs[at] = new_flags[0], modseq
+            return
         if not count:
             return
         if not uids or changed[0] > uids[-1]:
