@@ -23,7 +23,7 @@ from storage.mime.threads import thread_ids
 _LONG = 64 * 1024  # octets of a header that is read as a whole
 
 # As storage.mime.fields tells fields apart: a line without a colon is a name, too.
-_DATE = re.compile(rb"(?:\A|\n)[Dd][Aa][Tt][Ee][ \t\r]*+(?::|(?=\n)|\Z)([^\n]*+(?:\n[ \t][^\n]*+)*+)")
+_DATE = re.compile(rb"[Dd][Aa][Tt][Ee][ \t\r]*+(?::|(?=\n)|\Z)([^\n]*+(?:\n[ \t][^\n]*+)*+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,13 @@ def sent_in(data: bytes) -> SentDate | None:
     end = header_end(data, 0, len(data))
     if end > _LONG:
         return sent_date(read_message(data).header.value(b"date") or b"")
-    found = _DATE.search(data, 0, end)
-    return sent_date(unfold(found[1])) if found else None
+    lines = b"\n" + data[:end].lower()  # searched three times as fast as by an expression
+    at = lines.find(b"\ndate")
+    while at >= 0:
+        if found := _DATE.match(data, at, end):
+            return sent_date(unfold(found[1]))
+        at = lines.find(b"\ndate", at + 1)
+    return None
 
 
 def _sort_key(header: Header, name: bytes) -> str:
