@@ -4,10 +4,10 @@ In slices: each call of `Crossing.go_on` reads and writes files for a bounded ti
 that others are served in between. All rows are committed together at the end, so it is all or nothing (RFC 9051
 §6.4.7), whatever happens in between: files without rows go with `abandon`, or are swept when the process has died.
 
-So there is a most, by what is kept in memory until that commit: some 15,000 messages (`MOST_KEPT`). With several
-commits a failure would leave a part behind; with rows kept elsewhere meanwhile, all deliveries to the target would wait
-for the one commit, some seconds for each 10,000 messages. A client is told NO [LIMIT] and copies in parts, each all or
-nothing.
+So there is a most, by what is kept in memory until that commit and during it: some 65,000 messages (`MOST_KEPT`).
+With several commits a failure would leave a part behind, and all deliveries to the target wait for the one. A client is
+told NO [LIMIT] and copies in parts, each all or nothing. What reading the messages gives comes after the commit
+(`storage.mail.completion`).
 
 Raises: NotFound, OverQuota, LimitReached, Gone (expunged meanwhile), Unavailable.
 """
@@ -15,26 +15,22 @@ Raises: NotFound, OverQuota, LimitReached, Gone (expunged meanwhile), Unavailabl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from storage.background import Background
 from storage.database.database import Database
 from storage.database.prepared import Row
 from storage.errors import LimitReached
 from storage.mail.arrivals import Arrivals, Filed
-from storage.mail.content import Content
 from storage.mail.keywords import SYSTEM_BITS, Keywords
 from storage.mail.memberships import Memberships, rest_of
 from storage.mail.outcomes import Copied, NewMessage
 from storage.mail.reading import Reading
-from storage.mime.content import Derived
 from storage.values import MailboxId, UidSet
 
 _MESSAGES, _OCTETS = 50, 8 * 1024 * 1024  # of one slice; a message that is larger is one of its own
 MOST_KEPT = 64 * 1024 * 1024  # octets that are kept in memory of what has been written, until its rows are
-_EACH = 2000  # … at least, of each message
-
-_derived = tuple(field.name for field in fields(Derived))
+_EACH = 1000  # … of each message, with its rows
 
 
 class Exchange:
@@ -100,7 +96,7 @@ class Crossing:
         self._rows: list[Row] = []  # that were read and are still to be written, the next one last
         self._filed: list[Filed] = []
         self._from: list[int] = []  # UIDs in the source of what is filed
-        self._octets = self._kept = 0
+        self._octets = 0
 
     @property
     def done(self) -> int:
@@ -123,7 +119,7 @@ class Crossing:
             row = self._rows[-1]
             self._arrivals.require_space(self._octets + row[3], self.done + 1)
             new = self._exchange.anew(row, row[1] & self._only, self._names)
-            self._keep(row, self._arrivals.file(self._target_name, new))
+            self._keep(row, self._arrivals.file(self._target_name, new, read_later=True))
             self._rows.pop()
         return bool(self._rows or self._uids)
 
@@ -131,11 +127,7 @@ class Crossing:
         self._filed.append(replace(filed, note=None))  # a note is read again
         self._from.append(row[0])
         self._octets += row[3]
-        self._kept += _EACH
-        if isinstance(filed.content, Content):
-            values = (getattr(filed.content.derived, name) for name in _derived)
-            self._kept += sum(len(value) for value in values if isinstance(value, bytes | str))
-        if self._kept > MOST_KEPT:
+        if len(self._filed) * _EACH > MOST_KEPT:
             raise LimitReached("These are too many messages to be copied at once into another account.")
 
     def commit(self) -> Copied:

@@ -120,10 +120,12 @@ def test_a_message_that_goes_meanwhile_ends_a_copy(place: AccountPlace, inbox: M
 def test_what_a_copy_keeps_in_memory_has_a_limit(
     place: AccountPlace, inbox: MailboxId, other: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "MOST_KEPT", 30_000)
+    target = other.mailboxes.find("Sent").id
+    monkeypatch.setattr(exchange, "MOST_KEPT", 69 * exchange._EACH)
     with pytest.raises(LimitReached):
-        cross(place, other, inbox, ALL, other.mailboxes.find("Sent").id)
+        cross(place, other, inbox, ALL, target)
     assert (files(other), other.usage().messages) == (0, 0)
+    assert len(cross(place, other, inbox, UidSet(((1, 69),)), target).pairs) == 69
 
 
 def test_a_move_takes_out_what_it_has_put_in(place: AccountPlace, inbox: MailboxId, other: Account) -> None:
