@@ -87,6 +87,15 @@ class Decoder:
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
+    def whole(self, data: bytes) -> Frame | None:
+        """What arrived as a command, if it is one line, whole and by itself, as most are; None: `feed` it."""
+        end = data.find(b"\n")
+        if end < 0 or end + 1 != len(data) or end > self._limits.line or data.endswith((b"}\r\n", b"}\n")):
+            return None
+        if self._buffer or self._text or self._literal is not None or self._skip or self._in_line or self._pending:
+            return None
+        return Frame(data[:-2] if data.endswith(b"\r\n") else data[:end])
+
     @property
     def buffered(self) -> int:
         """Octets that arrived and were not taken yet; a connection stops reading when they are many."""

@@ -6,6 +6,7 @@ Standards: RFC 9051 §6.1, §6.3.1, §6.3.10, §6.3.13; RFC 2971 (ID), RFC 2342,
 from __future__ import annotations
 
 from hosting.imap import capabilities, hiding
+from hosting.imap.at_once import is_told
 from hosting.imap.commands import Capability, Check, Enable, Identify, Idle, Logout, Namespace, Noop
 from hosting.imap.effects import Flow, news_or_line
 from hosting.imap.news.annotation_news import AnnotationNews
@@ -24,6 +25,15 @@ def noop(session: Session, _: bytes, __: Noop | Check) -> Flow[bytes]:
     if session.selected is not None:
         yield from session.selected.refreshing()
     return b"Done."
+
+
+def noop_at_once(session: Session, tag: bytes, _: Noop | Check) -> bytes | None:
+    """Where there are none."""
+    selected = session.selected
+    if selected is not None and not (is_told(selected) and selected.view.is_current()):
+        return None
+    session.looked()
+    return tag + b" OK Done.\r\n"
 
 
 def logout(session: Session, tag: bytes, _: Logout) -> Flow[None]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hosting.imap import commands as c
 from hosting.imap import general, signin
+from hosting.imap.at_once import plainly
 from hosting.imap.fetching import fetch
 from hosting.imap.mailboxes import creating, listing, metadata, quota, selecting
 from hosting.imap.mailboxes import status as status_command
@@ -20,7 +21,7 @@ from hosting.imap.news.notify_grammar import Notify
 from hosting.imap.searching import multisearch, search, uid_batches
 from hosting.imap.searching import search_commands as sc
 from hosting.imap.searching.uid_batches_grammar import UidBatches
-from hosting.imap.session import News, Rule, State
+from hosting.imap.session import News, Rule, Session, State
 from hosting.imap.sharing import acl, acl_grammar
 from hosting.imap.shell import layers
 from hosting.imap.shell.layer_grammar import Compress, Unauthenticate
@@ -55,6 +56,16 @@ def _rule(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.C
     return Rule(run, states, news)
 
 
+def _short(
+    run: Callable[..., Any],
+    states: frozenset[State],
+    news: Callable[[c.Command], News],
+    at_once: Callable[[Session, bytes, Any], bytes | None],
+) -> Rule:
+    """Mostly answered at once."""
+    return Rule(run, states, news, at_once=plainly(at_once))
+
+
 def _write(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.Command], News]) -> Rule:
     """Not in the window before a contract's end; SELECT and CLOSE see to it themselves."""
     return Rule(run, states, news, writes=True)
@@ -62,7 +73,7 @@ def _write(run: Callable[..., Any], states: frozenset[State], news: Callable[[c.
 
 RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.Capability: _rule(general.capability, _ANY, _expunges),
-    c.Noop: _rule(general.noop, _ANY, _all),
+    c.Noop: _short(general.noop, _ANY, _all, general.noop_at_once),
     c.Logout: _rule(general.logout, _ANY, _none),
     c.Identify: _rule(general.identify, _ANY, _expunges),
     c.StartTls: _rule(signin.start_tls, _GREETED, _none),
@@ -95,11 +106,11 @@ RULES: Final[Mapping[type[c.Command], Rule]] = {
     c.GetQuota: _rule(quota.get_quota, _SIGNED_IN, _expunges),
     c.GetQuotaRoot: _rule(quota.get_quota_root, _SIGNED_IN, _expunges),
     c.SetQuota: _rule(quota.set_quota, _SIGNED_IN, _expunges),
-    c.Check: _rule(general.noop, _SELECTED, _all),
+    c.Check: _short(general.noop, _SELECTED, _all, general.noop_at_once),
     c.Close: _rule(selecting.close, _SELECTED, _none),
     c.Unselect: _rule(selecting.unselect, _SELECTED, _none),
     c.Expunge: _write(expunge.expunge, _SELECTED, _expunges),
-    c.Fetch: _rule(fetch.fetch, _SELECTED, _by_number),
+    c.Fetch: _short(fetch.fetch, _SELECTED, _by_number, fetch.fetch_at_once),
     c.Store: _write(store_command.store, _SELECTED, _by_number),
     c.Copy: _write(copying.copy, _SELECTED, _expunges),
     sc.Search: _rule(search.search, _SELECTED, _by_number),

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from typing import Any
 
 from hosting.auth import sasl
 from hosting.auth.signin import Principal, SaslAuthenticator
@@ -35,11 +35,14 @@ from hosting.imap.searching.threads import Threads
 from hosting.imap.selected import Selected
 from hosting.imap.sharing.access_events import signing_out
 from hosting.imap.sharing.other_users import Others, SharedMailboxes, counted
+from hosting.imap.states import News, State
 from storage.clock import Clock
 from storage.directory.terms import READ_ONLY
 from storage.errors import CleanmailError
 from storage.installation import Installation
 from storage.mail.account import Account
+
+__all__ = ["AtOnce", "News", "Rule", "Services", "Session", "State"]
 
 _log = logging.getLogger(__name__)
 _MANY_COLUMNS = 1000  # messages whose sizes and dates are read by a worker rather than in the event loop
@@ -47,20 +50,7 @@ _NOTHING_HIDDEN: frozenset[str] = frozenset()  # one for all: each would take 21
 _NEWS_OVERDUE = 60.0  # seconds without NOOP, CHECK or IDLE after which a search tells of new messages
 
 
-class State(Enum):
-    GREETED = auto()  # not authenticated (RFC 9051 §3.1)
-    SIGNED_IN = auto()
-    SELECTED = auto()
-    ENDED = auto()
-
-
-class News(Enum):
-    """What the answer to a command may tell besides its own result."""
-
-    NONE = auto()
-    FLAGS = auto()  # never an EXPUNGE: FETCH, STORE, SEARCH by number (RFC 9051 §7.5.1)
-    EXPUNGES = auto()  # and what the session itself brought
-    ALL = auto()  # and new messages that others brought
+AtOnce = Callable[["Session", bytes, Any], bytes | None]  # see `hosting.imap.at_once`
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +61,7 @@ class Rule:
     states: frozenset[State]
     news: Callable[[Command], News]
     writes: bool = False
+    at_once: AtOnce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,15 +309,23 @@ class Session:
 
     # --- the way through a command ---
 
-    def respond(self, frame: Frame) -> Handling:
+    def respond(self, frame: Frame) -> Handling | bytes:
+        """Octets: that was all, and the state is as it was."""
         try:
             tag, command = self.grammar.parse(frame)
         except BadCommand as bad:
             self.bad_commands += 1
-            yield b"%b BAD %b\r\n" % (bad.tag, replies.printable(bad.text))
-            return
+            return b"%b BAD %b\r\n" % (bad.tag, replies.printable(bad.text))
         rule = self.services.rules[type(command)]
         self.services.counters.commands += 1
+        if rule.at_once is not None and self.state in rule.states:
+            answer = rule.at_once(self, tag, command)
+            if answer is not None:
+                self.bad_commands = 0
+                return answer
+        return self._respond(tag, command, rule)
+
+    def _respond(self, tag: bytes, command: Command, rule: Rule) -> Handling:
         if self.state not in rule.states:
             self.bad_commands += 1
             yield b"%b BAD This command is not possible in this state.\r\n" % tag

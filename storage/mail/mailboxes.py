@@ -112,7 +112,7 @@ class Mailboxes:
         self._dying = dying
         self._clock = clock
         self._last_names: dict[MailboxId, str] = {}
-        self._last_found: Mailbox | None = None
+        self._last_found: tuple[int, Mailbox] | None = None  # as of which version of the database
 
     # Looking
 
@@ -129,15 +129,19 @@ class Mailboxes:
         return int(row[0]) if row else 0
 
     def find(self, name: str) -> Mailbox:
+        name, version, last = canonical(name), self._database.data_version(), self._last_found
+        if last is not None and last[0] == version and last[1].name == name:
+            return last[1]  # nobody has committed since
         with self._database.reading() as connection:
-            found = self._last_found = self._named(connection, canonical(name))
+            found = self._named(connection, name)
+        self._last_found = version, found
         self._last_names[found.id] = found.name
         return found
 
     def remembered(self, name: str) -> Mailbox | None:
         """As it was when it was found, if it was found last: it may be another's name by now, or nobody's."""
         last = self._last_found
-        return last if last is not None and last.name == name else None
+        return last[1] if last is not None and last[1].name == name else None
 
     def last_name(self, mailbox_id: MailboxId) -> str:
         """The name under which it was found last: for a file to remember, not to find it by."""

@@ -132,6 +132,10 @@ class MailboxView:
 
     # Bringing it up to date
 
+    def is_current(self) -> bool:
+        """Nobody has committed since it was brought up to date."""
+        return self._rows.database.data_version() == self._data_version
+
     def refresh(self, *, patient: bool = False) -> bool:
         """Take in what was committed since; False if nothing was. `patient`: raises FarBehind rather than take long."""
         database = self._rows.database

@@ -301,7 +301,7 @@ def test_an_error_of_ours(town: MailTown) -> None:
         yield b""
         raise KeyError("something private")
 
-    rules = {**RULES, Noop: replace(RULES[Noop], run=broken)}
+    rules = {**RULES, Noop: replace(RULES[Noop], run=broken, at_once=None)}
     client = CoreClient(replace(town.services, rules=rules))
     answer = ask(client, "NOOP")
     assert answer.startswith("a NO [SERVERBUG] ") and "private" not in answer

@@ -79,8 +79,12 @@ class CoreClient:
             if event is None:
                 return
             if isinstance(event, Frame):
-                self._flow = self.session.respond(event)
-                self._step(None)
+                answer = self.session.respond(event)
+                if isinstance(answer, bytes):
+                    self.out += answer
+                else:
+                    self._flow = answer
+                    self._step(None)
             elif isinstance(event, Prompt):
                 self.out += b"+ OK\r\n"
             else:

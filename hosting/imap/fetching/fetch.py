@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from hosting.imap.at_once import is_told
 from hosting.imap.commands import Fetch, FetchItem, Flags
 from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
@@ -68,6 +69,33 @@ def fetch(session: Session, _: bytes, command: Fetch) -> Flow[bytes]:
     if gone and not command.by_uid:  # RFC 9051 §6.4.9: a UID that is not there is no error
         raise Refused(b"EXPUNGEISSUED", "Some of the messages are no longer there.")
     return b"Fetched."
+
+
+def fetch_at_once(session: Session, tag: bytes, command: Fetch) -> bytes | None:
+    """Of one message that is not large, where nothing is to be changed first or told besides."""
+    ranges, selected = command.numbers.ranges, session.mailbox
+    if len(ranges) != 1 or ranges[0][0] != ranges[0][1] or command.changed_since is not None or command.partial:
+        return None
+    if selected.stale or not is_told(selected):
+        return None
+    positions = selected.positions(command.numbers, command.by_uid)
+    plan = _asked(command.items, command.by_uid, False, selected.uid_only)
+    view = selected.view
+    if len(positions) != 1 or ("MODSEQ" in plan.names and not session.condstore):
+        return None
+    if not plan.peeks and not view.flags[positions[0]] & SEEN:
+        return None
+    if (plan.reads_columns or plan.reads_message) and view.columns_missing:
+        return None
+    if plan.is_read_out and selected.account.completion.is_due():
+        return None
+    part = Slice(selected, positions, positions, session.rev2, selected.account.messages)
+    if plan.needs:
+        _read_rows(part, plan)
+    if not part.positions or (plan.reads_message and _size(part) >= _LARGE):
+        return None
+    told = responses(plan, part)
+    return None if part.gone else b"%b%b OK Fetched.\r\n" % (told, tag)
 
 
 def _changed(selected: Selected, since: int, positions: Sequence[int]) -> Flow[Sequence[int]]:

@@ -161,6 +161,10 @@ class Connection(TwistedProtocol):
         wire = self._wire
         assert wire is not None
         self.last_activity = time.monotonic()
+        if self._flow is None and not self._full and (frame := wire.whole(data)) is not None:
+            self._respond(frame)
+            self._tell_unasked()
+            return
         wire.feed(data)
         self._go_on()
         if wire.unread > _READ_AHEAD and not (self._reading_stopped or self._ending):
@@ -196,15 +200,29 @@ class Connection(TwistedProtocol):
                     self._host.soon(self._go_on)
                 break
             if isinstance(event, Frame):
-                self._flow = session.respond(event)
-                self._step(None)
+                self._respond(event)
             elif isinstance(event, Prompt):
                 self._send(b"+ OK\r\n")
             else:
                 self._refuse(event)
-        if session.listening is not None:
-            self._tell_unasked()
+        self._tell_unasked()
         self._resume_reading()
+
+    def _respond(self, frame: Frame) -> None:
+        session = self.session
+        assert session is not None
+        try:
+            answer = session.respond(frame)
+        except Exception as unexpected:  # noqa: BLE001 - the last net
+            self._unexpected(unexpected)
+            return
+        if isinstance(answer, bytes):
+            self._send(answer)
+            if session.bad_commands:
+                self._check_patience()
+        else:
+            self._flow = answer
+            self._step(None)
 
     def _resume_reading(self) -> None:
         if self._reading_stopped and not self._ending and self._wire is not None and self._wire.unread <= _READ_AHEAD:
@@ -253,7 +271,9 @@ class Connection(TwistedProtocol):
     def _tell_unasked(self) -> None:
         """What is to be told between commands: not while one is arriving, whose numbers may mean what was told."""
         session, wire = self.session, self._wire
-        if session is None or wire is None or self._flow is not None or self._full or self._ending:
+        if session is None or session.listening is None or wire is None:
+            return
+        if self._flow is not None or self._full or self._ending:
             return
         if wire.at_rest and (flow := session.unsolicited()) is not None:
             self._flow = flow
@@ -320,19 +340,21 @@ class Connection(TwistedProtocol):
             self._write(pieces)
             self._finished()
         except Exception as unexpected:  # noqa: BLE001 - the session answers all errors of commands; this is the last net
-            _log.error("a command failed outside its session: %s", where(unexpected))
             self._flow = None
             self._write(pieces)
-            self.end(UNEXPECTED[3:])
+            self._unexpected(unexpected)
         finally:
             self._stepping = False
 
+    def _unexpected(self, error: Exception) -> None:
+        _log.error("a command failed outside its session: %s", where(error))
+        self.end(UNEXPECTED[3:])
+
     def _write(self, pieces: list[bytes]) -> None:
         if pieces and not self._lost:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            data = b"".join(pieces)
             pieces.clear()
-            if data:
-                self._send(data)
+            self._send(data)
 
     def _send(self, data: bytes) -> None:
         if self._wire is not None and self._wire.is_compressed:
@@ -358,12 +380,10 @@ class Connection(TwistedProtocol):
         """What was written so far went the old way; what comes and goes from now on takes the new one."""
         wire, transport = self._wire, cast(Any, self.transport)
         assert wire is not None
+        last = wire.change(effect)
         if isinstance(effect, Secure):
-            wire.discard()
             transport.startTLS(self._host.tls_context(), True)
-        elif isinstance(effect, Compress):
-            wire.compress()
-        elif last := wire.end_compression():
+        elif last:
             transport.write(last)
 
     def _finished(self) -> None:

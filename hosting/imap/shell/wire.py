@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from hosting.imap.decoder import Decoder, Frame, Prompt, Refusal
+from hosting.imap.effects import Compress, EndCompression, Secure
 from hosting.imap.limits import Limits
 from hosting.imap.shell.deflate import Broken, Deflated, Inflated
 
@@ -32,6 +33,10 @@ class Wire:
             self._decoder.feed(octets)
         else:
             self._in.feed(octets)
+
+    def whole(self, octets: bytes) -> Frame | None:
+        """What arrived as a command, if it is one by itself; None: `feed` it."""
+        return self._decoder.whole(octets) if self._in is None else None
 
     def next_frame(self, is_late: Callable[[], bool]) -> Frame | Prompt | Refusal | None:
         """The next event; None: more has to arrive, or it is late and `is_behind`."""
@@ -74,6 +79,16 @@ class Wire:
     @property
     def is_compressed(self) -> bool:
         return self._in is not None
+
+    def change(self, layer: Secure | Compress | EndCompression) -> bytes:
+        """A layer begins or ends between what was written and what follows; what has to be sent for that."""
+        if isinstance(layer, Secure):
+            self.discard()
+        elif isinstance(layer, Compress):
+            self.compress()
+        else:
+            return self.end_compression()
+        return b""
 
     def discard(self) -> None:
         """Forgets what arrived: it was not protected, and what follows is."""
