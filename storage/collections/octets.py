@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from storage.register import classes
 from storage.register.values import FileClass
 from storage.schema.collections import object_data, object_unlink
 from storage.values import AccountId, MessageId
+from storage.zstd import codec
 
 FOLDER = "objects"
 FOLDERS = ("tmp", "new", "cur")
@@ -79,17 +79,6 @@ _insert_unlink = prepare(upsert(object_unlink).on_conflict_do_nothing())
 _my_unlink = object_unlink.c.account_id == bindparam("account")
 _select_unlink = prepare(select(object_unlink.c.file).where(_my_unlink).limit(bindparam("most")))
 _delete_unlink = prepare(delete(object_unlink).where(_my_unlink, object_unlink.c.file == bindparam("name")))
-
-
-class _Codec(threading.local):
-    """zstd contexts: costly to make, and not to be shared between threads."""
-
-    def __init__(self) -> None:
-        self.pack = zstandard.ZstdCompressor(level=3, write_checksum=False).compress
-        self.unpack = zstandard.ZstdDecompressor().decompress
-
-
-_codec = _Codec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +132,7 @@ class Octets:
         """To be called outside of any transaction; what is not stored afterwards is to be dropped."""
         data = content.data
         if len(data) <= INLINE_MAX:
-            return Packed(content, self.etag(data), _codec.pack(data), None)
+            return Packed(content, self.etag(data), codec.pack(data), None)
         if not self._has_folders:
             self.create()
         file = self.files.new_name(self._incarnation)
@@ -213,7 +202,7 @@ class Octets:
         """What a row holds."""
         if data is not None:
             try:
-                octets: bytes = _codec.unpack(data, max_output_size=max(INLINE_MAX, size))
+                octets: bytes = codec.unpack(data, max_output_size=max(INLINE_MAX, size))
             except zstandard.ZstdError:
                 raise Corrupt(detail="object: packed octets unreadable") from None
             return octets

@@ -15,7 +15,7 @@ from storage.values import AccountId, MailboxId
 
 _KEPT = 2  # views that stay although no session uses them
 _WORTH_IT = 500  # messages from which on a snapshot is kept
-_UNPACKED = 500_000  # messages up to which the UIDs of a snapshot are unpacked in an event loop
+_UNPACKED = 300_000  # messages up to which the UIDs of a snapshot are unpacked in an event loop
 _MANY = 5000  # messages whose sizes and dates are read while the view is loaded, not when the event loop wants them
 
 
