@@ -160,7 +160,9 @@ def _packed(positions: Sequence[int]) -> Sequence[int]:
     if isinstance(positions, range):
         return positions
     count = len(positions)
-    if count and positions[0] == 0 and positions[-1] == count - 1 and list(positions) == list(range(count)):
+    half = count >> 1  # few lists that are not of all begin, go on and end as one that is
+    seems = count and positions[0] == 0 and positions[half] == half and positions[-1] == count - 1
+    if seems and list(positions) == list(range(count)):
         return range(count)
     return positions if isinstance(positions, array) else array("I", positions)
 

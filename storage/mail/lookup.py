@@ -19,6 +19,7 @@ from storage.database.prepared import Connection
 from storage.locks import new_lock
 from storage.mail import trigrams
 from storage.mail.field_columns import FieldColumns
+from storage.mail.packed_columns import SPAN
 from storage.mail.search_text import SearchTexts, unpack_all
 from storage.mail.sought import Sought
 from storage.mail.trigrams import FieldName, Part, searchable
@@ -181,7 +182,8 @@ class Lookup:
             self._started = True
             self._begin()
         if self._rest:
-            part, self._rest = self._rest[: self._width], self._rest[self._width :]
+            width = self._width if not self._question.name else 2 * SPAN - self._rest[0] % SPAN  # whole columns
+            part, self._rest = self._rest[:width], self._rest[width:]
             self._narrow(part)
             if not self._rest:
                 self._recall()

@@ -347,7 +347,9 @@ class Matcher:
 
         def work() -> Sequence[int]:
             order = by_number(ids, told)
-            return stable([*start, *range(len(start), told)], ids.__getitem__) if order is None else order
+            if order is None:
+                order = stable([*start, *range(len(start), told)], ids.__getitem__)
+            return array("I", order)
 
         order = yield from blocking(work)
         if self._selected.stale or self._view.columns() is not columns:

@@ -51,7 +51,7 @@ def ordered(
             return (yield from _sorted(selected, order, found, found, scores, progress))
         # Those that arrived since stand behind the others: that is nearly the new order, which sorts in linear time.
         before = known.positions if known is not None and known.count < told else range(0)
-        nearly = [*before, *range(len(before), told)]
+        nearly = [*before, *range(len(before), told)] if before else range(told)
         result = yield from _sorted(selected, order, found, nearly, scores, progress)
         if selected.uids is view.uids and view.columns() is columns:  # no message has left meanwhile
             columns.answers.put(order, told, result)
@@ -74,14 +74,14 @@ def _sorted(
     progress: Progress,
 ) -> Flow[Sequence[int]]:
     """`found` in the order asked for; equal ones stay as they stand in `before`, the same positions."""
-    result = list(before)
+    result = before
     for key, reverse in reversed(order):  # stable sorts, the least important first
         value = yield from values(selected, key, found, scores, progress)
         if len(result) <= _MANY:
             result = stable(result, value, reverse=reverse)
         else:
             result = yield from blocking(
-                lambda value=value, reverse=reverse, result=result: stable(result, value, reverse=reverse)  # type: ignore[misc]
+                lambda value=value, reverse=reverse, result=result: array("I", stable(result, value, reverse=reverse))  # type: ignore[misc]
             )
     return result
 
