@@ -33,6 +33,8 @@ from storage.schema.account import membership, message, unlink
 from storage.values import DELETED, SEEN, UID_MAX, MailboxId, UidSet
 
 FILES = 100  # removed between two commits
+_AT_ONCE = 3000  # messages that are taken out in one commit where each stands elsewhere, too: 15 ms
+_LAST = 5  # times as much if it does not
 _LOOK_AFTER = 1000  # new tombstones of a mailbox, the number of its old ones is looked at
 
 _ids = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
@@ -60,6 +62,7 @@ class _Slice:
     uids: list[int]
     modseq: int
     rest: UidSet
+    cost: int = 100  # as much as removing so many messages that stand elsewhere, too
 
 
 class Removals:
@@ -93,7 +96,7 @@ class Removals:
             asked = rest
 
             def work(transaction: Transaction, asked: UidSet = asked) -> _Slice:
-                return self._expunge(transaction, mailbox_id, asked, DELETED if only_deleted else 0, by_server)
+                return self._expunge_some(transaction, mailbox_id, asked, DELETED if only_deleted else 0, by_server)
 
             part = self._ledger.database.write(work)
             gone += part.uids
@@ -101,6 +104,21 @@ class Removals:
             rest = part.rest
         self.count_tombstones(mailbox_id, len(gone))
         return Expunged(gone, modseq)
+
+    def _expunge_some(
+        self, transaction: Transaction, mailbox_id: MailboxId, uids: UidSet, having: int, by_server: bool
+    ) -> _Slice:
+        """As many slices as make one commit: each waits for the disk. Each has a modseq of its own."""
+        gone: list[int] = []
+        modseq = cost = 0
+        rest = uids
+        while rest and cost < _AT_ONCE:
+            part = self._expunge(transaction, mailbox_id, rest, having, by_server)
+            gone += part.uids
+            modseq = part.modseq or modseq
+            rest = part.rest
+            cost += part.cost
+        return _Slice(gone, modseq, rest)
 
     def _expunge(
         self, transaction: Transaction, mailbox_id: MailboxId, uids: UidSet, having: int, by_server: bool
@@ -119,10 +137,10 @@ class Removals:
         )
         if not by_server:
             self._ledger.release(transaction, sum(row[3] for row in rows), len(rows))
-        self.remove_unused(transaction, [row[2] for row in rows])
+        died = self.remove_unused(transaction, [row[2] for row in rows])
         if self._ledger.follower is not None:
             self._ledger.follower.left(transaction, mailbox_id, position.name, gone)
-        return _Slice(gone, position.modseq, rest)
+        return _Slice(gone, position.modseq, rest, max(100, len(gone) + died * (_LAST - 1)))
 
     def count_tombstones(self, mailbox_id: MailboxId, count: int) -> None:
         """Once in a while the oldest tombstones of a mailbox are forgotten."""
@@ -162,18 +180,19 @@ class Removals:
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, vanished=array("I", uids)))
         return position
 
-    def remove_unused(self, transaction: Transaction, message_ids: Sequence[int]) -> None:
-        """Delete those messages that no membership names; their files go after the commit."""
+    def remove_unused(self, transaction: Transaction, message_ids: Sequence[int]) -> int:
+        """Delete those messages that no membership names; their files go after the commit. How many those were."""
         account_id = self._ledger.account_id
         dying = _select_dying.rows(transaction, account=account_id, ids=json.dumps(message_ids))
         if not dying:
-            return
+            return 0
         ids = json.dumps([row[0] for row in dying])
         _insert_unlink.run_many(transaction, [{"account_id": account_id, "file": row[1]} for row in dying])
         delete_content(transaction, account_id, ids)
         _delete_messages.run(transaction, account=account_id, ids=ids)
         transaction.after_commit(partial(self._recent.drop, [row[1] for row in dying]))
         transaction.after_commit(self.schedule)
+        return len(dying)
 
     def schedule(self) -> None:
         """Have the files of `unlink` removed soon."""

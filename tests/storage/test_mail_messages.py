@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
+from storage.database.database import Transaction
 from storage.errors import AlreadyExists, Busy, Corrupt, Gone, LimitReached, NotFound, OverQuota
 from storage.keys.sealing import Key
 from storage.mail.account import Account, Surroundings
@@ -244,6 +245,36 @@ def test_a_message_dies_with_its_last_membership(place: AccountPlace, account: A
     with pytest.raises(Gone):
         account.messages.read_message(appended.message_id)
     assert account.usage() == Usage(0, 0)
+
+
+def test_expunge_of_many_that_stand_elsewhere_waits_for_the_disk_once(
+    account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.messages.append_many(inbox, [NewMessage(b"Subject: x\r\n\r\n")] * 500, many=True)
+    box = account.mailboxes.create("Box").id
+    for _ in range(5):
+        account.messages.copy(inbox, UidSet(((1, 500),)), box)
+    view, before = account.views.load(box), account.mailboxes.by_id(box)
+    works: list[str] = []  # the index, snapshots and tombstones write in the background, too
+    write = account.database.write
+
+    def counted(work: Callable[[Transaction], object], *, durable: bool = True) -> object:
+        works.append(work.__qualname__)
+        return write(work, durable=durable)
+
+    monkeypatch.setattr(account.database, "write", counted)
+    done = account.messages.expunge(box, UidSet(((1, 2400),)), only_deleted=False)
+    after = account.mailboxes.by_id(box)
+    assert (
+        sum("expunge" in each for each in works) == 1
+        and done.uids == list(range(1, 2401))
+        and done.modseq == after.highest_modseq
+    )
+    assert (after.messages, after.highest_modseq) == (100, before.highest_modseq + 3)
+    assert view.take_own(done.modseq) and list(view.uids) == list(range(2401, 2501))
+    account.messages.expunge(box, UidSet(((2401, 2500),)), only_deleted=False)
+    account.messages.expunge(inbox, UidSet(((1, 500),)), only_deleted=False)
+    assert account.usage().messages == 0
 
 
 def test_expunge_takes_what_is_deleted_only(account: Account, inbox: MailboxId) -> None:
