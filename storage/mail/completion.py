@@ -111,15 +111,14 @@ class Completion:
         as_of = self._database.data_version()
         if as_of == self._complete_as_of:
             return False
-        with self._database.reading() as connection:
-            due = self._first(connection) is not None
-        if not due:
-            self._complete_as_of = as_of
-        return due
+        if self._is_known():
+            return True
+        self._complete_as_of = as_of
+        return False
 
     def ensure(self) -> None:
         """Everything committed before is complete."""
-        if self.is_due():
+        if self._is_known():  # asked anew: a process may die before it has said that it committed
             while self.step():
                 pass
 
@@ -146,6 +145,10 @@ class Completion:
         if self._left >= MOST:
             self._left = 0
             transaction.after_commit(lambda: self._background.submit((self._account_id, "reading"), self.step))
+
+    def _is_known(self) -> bool:
+        with self._database.reading() as connection:
+            return self._first(connection) is not None
 
     def _first(self, connection: Connection) -> int | None:
         row = _get.one(connection, account=self._account_id, which=_FROM)
