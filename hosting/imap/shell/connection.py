@@ -5,7 +5,7 @@ most before others are served. Input is bounded too: while a command runs, readi
 up, compressed or not. An idle connection keeps no buffer.
 
 Standards: RFC 9051 §2.2 and §5.5 (one command after the other), §6.2.1 (STARTTLS), RFC 4978 (COMPRESS), RFC 5465 §3.1
-(news between commands), HAProxy's PROXY protocol 2.3.
+(news between commands).
 """
 
 # ruff: noqa: N802 - the methods that Twisted calls have Twisted's names
@@ -19,7 +19,6 @@ from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
-from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -28,12 +27,9 @@ from hosting.imap.decoder import Frame, Prompt, Refusal
 from hosting.imap.effects import Compress, EndCompression, Handling, News, NextLine, Secure, Work
 from hosting.imap.faults import where
 from hosting.imap.replies import UNEXPECTED
-from hosting.imap.session import Session, State
+from hosting.imap.session import State
+from hosting.imap.shell.arriving import Arriving
 from hosting.imap.shell.host import Host
-from hosting.imap.shell.proxied import ProxyHeader
-from hosting.imap.shell.wire import Wire
-from hosting.tls import channel_of
-from storage.errors import InvalidInput
 
 _log = logging.getLogger(__name__)
 _CHUNK = 48 * 1024  # octets that are written in one go
@@ -42,64 +38,20 @@ _READ_AHEAD = 64 * 1024  # pipelined octets that wait for the command before the
 
 
 @implementer(IPushProducer, IHandshakeListener)
-class Connection(TwistedProtocol):
+class Connection(Arriving):
     """Twisted's protocol around one session."""
 
     def __init__(self, host: Host, *, implicit_tls: bool, proxied: bool) -> None:
-        self._host = host
-        self._implicit_tls = implicit_tls
-        self._header = ProxyHeader() if proxied else None  # until it has come
-        self.address = ""
-        self.session: Session | None = None
-        self._wire: Wire | None = None
+        super().__init__(host, implicit_tls=implicit_tls, proxied=proxied)
         self._flow: Handling | None = None
         self._waiting: type[Work] | type[NextLine] | type[News] | None = None
         self._full = False  # the transport wants no more for now
         self._reading_stopped = False
         self._stepping = False
-        self._ending = False
-        self._admitted = False
         self._lost = False
         self.last_activity = time.monotonic()
-        self.ended = 0.0  # when the connection was told to end; 0: it was not
 
     # --- lifetime ---
-
-    def connectionMade(self) -> None:
-        transport = cast(Any, self.transport)
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-        self.address = str(getattr(transport.getPeer(), "host", ""))
-        if self._header is None:
-            self._begin(b"")
-
-    def _begin(self, octets: bytes) -> None:
-        """The client's address is known: admit it and greet."""
-        transport = cast(Any, self.transport)
-        if not self._host.admit(self, self.address):
-            transport.write(b"* BYE Too many connections.\r\n")
-            self._disconnect()
-            return
-        self._admitted = True
-        if self._implicit_tls:
-            transport.startTLS(self._host.tls_context(), True)
-        transport.registerProducer(self, True)
-        session = self._host.session(self.address, secure=self._implicit_tls)
-        self.session = session
-        self._wire = Wire(session.services.limits)
-        if not self._implicit_tls:  # else when TLS is active: what can be offered depends on it
-            transport.write(session.greeting())
-        if octets:
-            (transport.protocol if self._implicit_tls else self).dataReceived(octets)
-
-    def handshakeCompleted(self) -> None:
-        """TLS is active, and with it there is something that a sign-in can be bound to."""
-        session = self.session
-        if session is None:
-            return
-        session.channel = channel_of(cast(Any, self.transport).getHandle())
-        if self._implicit_tls and not self._ending:
-            cast(Any, self.transport).write(session.greeting())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self._ending = True
@@ -132,14 +84,6 @@ class Connection(TwistedProtocol):
         if not self._lost:
             cast(Any, self.transport).abortConnection()
 
-    def _disconnect(self) -> None:
-        self._ending = True
-        self.ended = time.monotonic()
-        transport = cast(Any, self.transport)
-        if self._admitted:
-            transport.unregisterProducer()
-        transport.loseConnection()
-
     @property
     def busy(self) -> bool:
         """A command is being worked on; IDLE is not one, nor one whose client does not read."""
@@ -170,16 +114,6 @@ class Connection(TwistedProtocol):
         if wire.unread > _READ_AHEAD and not (self._reading_stopped or self._ending):
             self._reading_stopped = True
             cast(Any, self.transport).pauseProducing()
-
-    def _read_header(self, header: ProxyHeader, data: bytes) -> None:
-        try:
-            read = header.feed(data)
-        except InvalidInput:
-            cast(Any, self.transport).abortConnection()
-            return
-        if read is not None:
-            self._header, self.address = None, read[0] or self.address
-            self._begin(read[1])
 
     def _go_on(self) -> None:
         """Takes of what arrived whatever can be taken now."""
