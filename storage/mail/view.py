@@ -168,10 +168,7 @@ class MailboxView:
             deltas.append(delta)
         if deltas:
             self._take_all(deltas)
-            uidnext = self.uidnext
-            for delta in deltas:
-                if len(delta.uids) and delta.uids[-1] >= uidnext:
-                    uidnext = delta.uids[-1] + 1
+            uidnext = max(self.uidnext, 1 + max([delta.uids[-1] for delta in deltas if delta.uids], default=0))
             self._move_to(MailboxState(deltas[-1].modseq, uidnext, self.uidvalidity, self.expunged_horizon))
         return self.highest_modseq >= modseq
 
