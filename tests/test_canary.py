@@ -281,6 +281,7 @@ def live(scene: Scene) -> None:
         assert imap.append(b"Drafts", message("draft"), b"\\Draft").ok
         assert imap.append(place, message("deleted"), b"\\Deleted").ok
         assert imap.command(b"SELECT " + place).ok
+        assert imap.command(b"FETCH 1 ENVELOPE").ok  # it is read, and so has left traces
         assert imap.command(b"EXPUNGE").ok
         assert imap.append(place, message("kept"), canary("keyword").encode()).ok
         assert imap.command(b"SEARCH BODY " + canary("searched").encode()).ok

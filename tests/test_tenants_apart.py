@@ -362,7 +362,7 @@ def test_a_message_file_of_another_account_is_good_for_nothing(server: WholeServ
         assert imap.command(b"CREATE Swapped").ok
         theirs = set(maildir(server, MALLORY).iterdir())
         assert imap.append(b"Swapped", mail(MALLORY, "mine")).ok
-        [mine] = set(maildir(server, MALLORY).iterdir()) - theirs
+        [mine] = until(lambda: set(maildir(server, MALLORY).iterdir()) - theirs, "the message's file in cur/")
         kept = tmp_path / "kept"
         shutil.copy(mine, kept)
         try:
