@@ -5,9 +5,11 @@ there first, and asks the database only where he finds another number: a look in
 calls and 6 microseconds of `PRAGMA data_version`, before each command of each session.
 
 Nothing is missed. The number is written after the commit and before anybody is told of it; who asks reads the place
-first and the database afterwards, so what is committed in between is seen the next time. Accounts so many numbers apart
-share a place, and ask in vain now and then. A process that dies between a commit and its number hides that commit for a
-second, and so does one that cannot map the table: nobody relies on a place for longer than `TRUSTED`.
+first and the database afterwards, so what is committed in between is seen the next time. What is asked within a
+snapshot is not kept: there the database says what the snapshot is of, however much was committed and marked meanwhile.
+Accounts so many numbers apart share a place, and ask in vain now and then. A process that dies between a commit and its
+number hides that commit for a second, and so does one that cannot map the table: nobody relies on a place for longer
+than `TRUSTED`.
 
 The file says nothing of anybody, and is worthless when nothing runs. Its pages are taken when it is made, so that a
 full disk ends no process (SIGBUS); it appears under its name when it is whole.
@@ -102,11 +104,12 @@ class Place:
         """Somebody has committed. Raises nothing."""
         self._commits.mark(self._place)
 
-    def version(self, now: float, ask: Callable[[], int]) -> int:
-        """What `ask` said, as long as nobody has committed since. `now`: monotonic seconds."""
+    def version(self, now: float, ask: Callable[[], tuple[int, bool]]) -> int:
+        """What `ask` said, as long as nobody has committed since, and whether that may be kept. `now`: monotonic."""
         places, (number, until, version) = self._commits.places, self._known
         current = None if places is None else places[self._place]  # before the database is asked
         if current is None or current != number or now >= until:
-            version = ask()
-            self._known = current, now + TRUSTED, version
+            version, is_newest = ask()
+            if is_newest:
+                self._known = current, now + TRUSTED, version
         return version

@@ -170,7 +170,7 @@ class Database:
         where somebody has marked a commit, and each second.
         """
         ask = self._reader.data_version
-        return ask() if self._commits is None else self._commits.version(self._clock.monotonic(), ask)
+        return ask()[0] if self._commits is None else self._commits.version(self._clock.monotonic(), ask)
 
     def rest(self) -> bool:
         """Close both connections, unless one was used since the last call: it is called every few seconds.

@@ -51,14 +51,17 @@ class Reader(Connection):
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def data_version(self) -> int:
-        """What SQLite says; it changes with a commit of anybody's, and with a new connection."""
+    def data_version(self) -> tuple[int, bool]:
+        """What SQLite says; it changes with a commit of anybody's, and with a new connection.
+
+        And whether it is of all that is committed: within a snapshot it is the snapshot's.
+        """
         with self:
             try:
                 [(number,)] = self.driver.execute(_DATA_VERSION).fetchall()
             except Error as error:
                 raise translated(error) from None
-            return (self.opened << _VERSION_BITS) + int(number)
+            return (self.opened << _VERSION_BITS) + int(number), not self.driver.in_transaction
 
     def let_go(self) -> Driver | None:
         """The connection, to be closed: the next to enter opens another. None if there is none, or it is in use."""

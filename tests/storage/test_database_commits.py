@@ -135,18 +135,18 @@ def test_accounts_that_share_a_place_ask_in_vain_and_miss_nothing(data: Path, op
     put(opened(others.of(ACCOUNT)), 1)
     assert keeper.look() == 1
     others.of(AccountId(ACCOUNT + 1)).mark()
-    place, answers = mine.of(ACCOUNT), iter(range(9))
+    place, answers = mine.of(ACCOUNT), iter([(number, True) for number in range(9)])
     assert [place.version(0.0, lambda: next(answers)) for _ in range(3)] == [0, 0, 0]
     others.of(AccountId(ACCOUNT + PLACES)).mark()
     assert place.version(0.0, lambda: next(answers)) == 1
 
-    def meanwhile() -> int:
+    def meanwhile() -> tuple[int, bool]:
         others.of(ACCOUNT).mark()
-        return 7
+        return 7, True
 
     others.of(ACCOUNT).mark()
     assert place.version(0.0, meanwhile) == 7
-    assert place.version(0.0, lambda: 8) == 8  # the commit while it was asked was not among what it knew
+    assert place.version(0.0, lambda: (8, True)) == 8  # the commit while it was asked was not among what it knew
 
 
 def test_a_commit_that_nobody_marked_is_seen_after_a_second(data: Path, opened: Callable[..., Database]) -> None:
@@ -172,3 +172,15 @@ def test_without_a_table_the_database_is_asked_each_time(data: Path, opened: Cal
     assert keeper.look() == 4
     assert [path.name for path in (data / "run").iterdir()] == ["commits"]
     assert Keeper(opened(Commits(data).of(ACCOUNT))).look() == 4
+
+
+def test_what_is_asked_within_a_snapshot_is_not_kept(data: Path, opened: Callable[..., Database]) -> None:
+    """There SQLite says what the snapshot is of, and not what somebody committed meanwhile."""
+    commits = Commits(data)
+    database, other = opened(commits.of(ACCOUNT)), opened(commits.of(ACCOUNT))
+    keeper = Keeper(database)
+    with database.snapshot():
+        assert keeper.look() == 0
+        put(other, 1)
+        assert keeper.look() == 0
+    assert keeper.look() == 1
