@@ -54,6 +54,11 @@ class _Asked:
     up: int
     late: Any
 
+    def punctual(self) -> None:
+        """Nobody waits for an answer any more; one may have come although the time was up, after a pause of all."""
+        if self.late.active():
+            self.late.cancel()
+
 
 @implementer(IReadDescriptor)
 class Asking:
@@ -118,8 +123,7 @@ class Asking:
         self._hangs()
 
     def _refuse(self, asked: _Asked) -> None:
-        if asked.late.active():
-            asked.late.cancel()
+        asked.punctual()
         os.close(asked.down)
         os.close(asked.up)
         self._otherwise(self._reactor, asked.protocol, asked.order)
@@ -146,7 +150,7 @@ class Asking:
         if not (pid := int(answer)):  # it could not fork
             self._refuse(asked)
             return
-        asked.late.cancel()
+        asked.punctual()
         ForkedProcess(self._reactor, asked.protocol, pid, asked.down, asked.up)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name

@@ -108,7 +108,7 @@ class WorkerProcess(ProcessProtocol):
     def kill(self) -> None:
         self._timer = None
         log.warning("%s did not stop in time and is killed", self.name)
-        if self.transport is None:  # it did not even begin
+        if self.transport is None:  # it did not even begin; see `connectionMade`
             return
         try:
             self.transport.signalProcess("KILL")
@@ -128,7 +128,9 @@ class WorkerProcess(ProcessProtocol):
         self.pid = self.transport.pid
         sockets = [(name, channel.FIRST_SOCKET + n) for n, (name, _) in enumerate(self._sockets)]
         self.transport.writeToChild(0, channel.Start(str(self._data), self.configuration, sockets).encode())
-        if self.state is State.STOPPING:
+        if self.state is State.STOPPING and self._timer is None:
+            self.kill()
+        elif self.state is State.STOPPING:
             self.transport.writeToChild(0, channel.encode(channel.STOP))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names

@@ -23,7 +23,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from hosting.roles import channel
+from hosting.roles import channel, program
 from hosting.roles.forked import Asking, Order
 
 log = logging.getLogger("supervisor")
@@ -32,21 +32,26 @@ FIRST_PAUSE = 0.1  # seconds until a fork server that ended a second time is sta
 LONGEST_PAUSE = 30.0
 SETTLED = 60.0  # seconds of life after which the pauses begin anew
 ORPHANS_EVERY = 60.0
+AGAIN = 1.0  # seconds until a process is executed that the system did not allow
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def command(role: str, index: int, data: Path) -> list[str]:
     """What a process of ours is in a list of processes."""
-    return [sys.executable, "-m", "hosting.roles", role, "--index", str(index), "--data", str(data)]
+    return program.command("hosting.roles", role, "--index", str(index), "--data", str(data))
 
 
 def execute(reactor: Any, protocol: ProcessProtocol, order: Order) -> None:
-    """A new interpreter that imports everything itself."""
+    """A new interpreter that imports everything itself. Where the system has no room for one, it is tried again."""
     descriptors: dict[int, Any] = {0: "w", 1: 2, 2: 2, channel.UP: "r"}
     descriptors.update({channel.FIRST_SOCKET + n: descriptor for n, descriptor in enumerate(order.sockets)})
     words = command(order.role, order.index, order.data)
-    reactor.spawnProcess(protocol, sys.executable, words, env=dict(os.environ), childFDs=descriptors)
+    try:
+        reactor.spawnProcess(protocol, sys.executable, words, env=dict(os.environ), childFDs=descriptors)
+    except OSError as error:
+        log.error("%s[%d] cannot be executed: %s", order.role, order.index, error.strerror)
+        reactor.callLater(AGAIN, execute, reactor, protocol, order)
 
 
 class Spawner:
@@ -139,7 +144,10 @@ class ForkServer(ProcessProtocol):
         if self._reactor.seconds() - self._started >= SETTLED:
             self._pause = 0.0
         how = "by itself" if isinstance(reason.value, ProcessDone) else "with an error or by a signal"
-        log.error("the fork server ended %s; it is started again in %.1f s", how, self._pause)
+        self._start_again(f"ended {how}")
+
+    def _start_again(self, what: str) -> None:
+        log.error("the fork server %s; it is started again in %.1f s", what, self._pause)
         self._timer = self._reactor.callLater(self._pause, self._start)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
 
@@ -149,7 +157,12 @@ class ForkServer(ProcessProtocol):
         with theirs:
             descriptors = {0: theirs.fileno(), 1: 2, 2: 2}
             words = command(channel.FORK_SERVER, 0, self._data)
-            self._reactor.spawnProcess(self, sys.executable, words, env=dict(os.environ), childFDs=descriptors)
+            try:
+                self._reactor.spawnProcess(self, sys.executable, words, env=dict(os.environ), childFDs=descriptors)
+            except OSError as error:
+                asking.close()
+                self._start_again(f"cannot be executed ({error.strerror})")
+                return
         self._asking = asking
 
     def _kill(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hosting.config import Config
-from hosting.roles import reactors
+from hosting.roles import program, reactors
 from storage.errors import CleanmailError
 
 
@@ -23,7 +23,7 @@ def replace(data: Path, config_path: Path, *, as_json: bool) -> NoReturn:
     """This process becomes the supervisor, with half the memory."""
     sys.stdout.flush()
     sys.stderr.flush()
-    command = [sys.executable, "-m", "hosting.roles.start", "--data", str(data), "--config", str(config_path)]
+    command = program.command("hosting.roles.start", "--data", str(data), "--config", str(config_path))
     os.execv(sys.executable, [*command, *(["--json"] if as_json else [])])  # noqa: S606 - the same program
 
 

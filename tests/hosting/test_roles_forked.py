@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ from typing import Any
 
 import pytest
 from twisted.internet import process
+from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
-from hosting.roles import channel, forked
+from hosting.roles import channel, forked, program, spawning
 from hosting.roles.forked import Asking, Order
+from hosting.roles.process import State, WorkerProcess
 from hosting.roles.spawning import Spawner
-from hosting.roles.table import ROLES
+from hosting.roles.table import ROLES, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,10 +109,15 @@ def test_there_is_room_for_the_title_of_every_role() -> None:
 class Owner(ProcessProtocol):
     """Takes down what becomes of its process."""
 
+    connected = False
+
     def __init__(self) -> None:
         self.said = b""
         self.ended: Any = None
         self.transport: Any = None
+
+    def connectionMade(self) -> None:
+        self.connected = True
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's names
         self.said += data
@@ -167,6 +176,67 @@ def test_a_fork_server_that_hangs_is_told_of_and_one_that_ends_leaves_nobody_wai
     assert not asked.asking.ask(Owner(), ORDER)  # nobody is there
 
 
+def test_an_answer_that_is_read_when_the_time_is_up_makes_a_process_all_the_same(asked: Asked) -> None:
+    """As after a pause of the whole machine, when the reactor looks at its timers first."""
+    owner = Owner()
+    assert asked.asking.ask(owner, ORDER)
+    _, descriptors, _, _ = socket.recv_fds(asked.theirs, 1000, 10)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    pid = os.fork() or os._exit(0)
+    asked.theirs.send(b"%d" % pid)
+    asked.reactor.advance(forked.PATIENCE)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    asked.asking.doRead()
+    assert owner.transport.pid == pid and asked.executed == [] and not asked.asking.is_waiting()
+    owner.transport.connectionLost()
+    assert owner.ended is not None
+
+
+class Crowded(MemoryReactorClock):
+    """A system that has no room for a process, at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 2
+        self.inputs: list[int] = []  # of those it had room for, where they are descriptors
+
+    def spawnProcess(self, protocol: Any, *_: Any, childFDs: dict[int, Any], **more: Any) -> None:  # noqa: N803
+        if self.refused:
+            self.refused -= 1
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        if isinstance(childFDs[0], int):
+            self.inputs.append(os.dup(childFDs[0]))
+        protocol.makeConnection(None)
+
+
+@pytest.fixture
+def crowded() -> Any:
+    crowded = Crowded()
+    yield crowded
+    for descriptor in crowded.inputs:
+        os.close(descriptor)
+
+
+def test_a_process_that_the_system_has_no_room_for_is_executed_later(crowded: Any) -> None:
+    owner, another = Owner(), Owner()
+    asking, theirs = Asking.make(crowded, spawning.execute, lambda: None)
+    assert asking.ask(owner, ORDER) and asking.ask(another, ORDER)
+    theirs.close()
+    asking.doRead()
+    assert not asking.is_waiting() and not (owner.connected or another.connected)
+    crowded.advance(spawning.AGAIN)
+    assert owner.connected and another.connected
+
+
+def test_a_fork_server_that_the_system_has_no_room_for_is_started_later(crowded: Any) -> None:
+    server = spawning.ForkServer(crowded, Path("/data"))
+    assert not server.fork(Owner(), ORDER)
+    crowded.pump([0, spawning.FIRST_PAUSE])
+    assert server.fork(Owner(), ORDER) and server.is_asked()
+    server._forget()
+
+
 def test_more_sockets_than_can_be_passed_on_are_for_an_executed_process(asked: Asked) -> None:
     assert not asked.asking.ask(Owner(), Order("imap", 0, Path("/data"), [0] * 300))
     assert not asked.asking.is_waiting()
@@ -200,3 +270,63 @@ def test_the_end_of_a_forked_process_is_told_with_its_status_after_its_last_word
     made.connectionLost()
     assert owner.said == b"word"
     assert (getattr(owner.ended, "exitCode", 0), getattr(owner.ended, "signal", None)) == (status, signal_)
+
+
+class Slow(Spawner):
+    """Starts nothing by itself."""
+
+    def spawn(self, protocol: ProcessProtocol, order: Order) -> None:
+        pass
+
+
+class Begun:
+    """The transport of a process that begins late."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+        self.signals: list[str] = []
+
+    def writeToChild(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's names
+        self.told.append(data)
+
+    def signalProcess(self, name: str) -> None:
+        self.signals.append(name)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_process_that_begins_after_it_was_to_stop_is_told_to_or_killed_when_its_time_is_over(late: bool) -> None:
+    reactor: Any = MemoryReactorClock()
+    worker = WorkerProcess(
+        reactor,
+        spec("jobs"),
+        0,
+        Path("/data"),
+        [],
+        Slow(reactor, Path("/data")),
+        ended=lambda _: None,
+        failed=lambda *_: None,
+    )
+    worker.start()
+    gone = worker.stop(10.0)
+    reactor.advance(20.0 if late else 1.0)
+    begun: Any = Begun()
+    worker.makeConnection(begun)
+    assert begun.signals == (["KILL"] if late else [])
+    assert (channel.encode(channel.STOP) in begun.told) is not late
+    worker.processEnded(Failure(ProcessDone(0)))
+    assert gone.called and worker.state is State.DOWN
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_modules_are_looked_for_in_the_current_directory_by_who_was_started_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    """It may be anybody's, and root may run `cleanmail serve` there."""
+    monkeypatch.chdir(tmp_path)
+    if here:
+        monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "of_somebody.py").write_text("print('somebody')")
+    done = subprocess.run(program.command("of_somebody"), capture_output=True, text=True, check=False)
+    assert done.stdout == ("somebody\n" if here else "")
