@@ -13,7 +13,7 @@ Standards: RFC 7162 §3.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Text, bindparam, cast, delete, insert, select, update
 
@@ -25,7 +25,8 @@ from storage.values import AccountId, MailboxId, UidSet
 KEPT = 1000
 LONGEST = 400  # characters in a mailbox's row: SQLite moves a row of more than 989 octets elsewhere
 _LOOK_AFTER = 50  # rows that were written, whether there are too many
-_FEW_ROWS = 8  # that are counted
+_FEW_ROWS = 8  # that are counted, and …
+_FEW_TEXT = 10_000  # characters of them that are read: what is longer says more than some hundred messages
 _MIGRATED = 20_000  # messages of a mailbox that the migration writes down; a twentieth of them, as a rule
 
 NOTHING = "=;"  # what a change is written as whose messages stand in a row of their own
@@ -104,13 +105,18 @@ class FlagChanges:
     def since(self, connection: Connection, mailbox_id: MailboxId, modseq: int, latest: str) -> UidSet:
         """Messages that changed after a modseq, gone ones too; `latest` is what the mailbox's own row says."""
         rows = _select.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
-        return UidSet.of_ranges(each for text in (*(row[0] for row in rows), latest) for each in _read(text, modseq))
+        sets = {uids for text in (*(row[0] for row in rows), latest) for uids in _read(text, modseq)}
+        # Who sets and takes away flags of the same messages all day writes them down each time: they are read once.
+        return UidSet.of_ranges(map(_range, {each for uids in sets for each in uids.split(",")}))
 
     def are_few(self, connection: Connection, mailbox_id: MailboxId, modseq: int, latest: str, most: int) -> bool:
         """Whether `since` would say no more than so many messages; not if they stand in many rows."""
         rows = _first.rows(connection, account=self._account_id, mailbox=mailbox_id, after=modseq)
         texts = (*(row[0] for row in rows), latest)
-        return len(rows) <= _FEW_ROWS and sum(b - a + 1 for text in texts for a, b in _read(text, modseq)) <= most
+        if len(rows) > _FEW_ROWS or sum(map(len, texts)) > _FEW_TEXT:
+            return False
+        ranges = [_range(each) for text in texts for uids in _read(text, modseq) for each in uids.split(",")]
+        return sum(last - first + 1 for first, last in ranges) <= most
 
     def write(self, transaction: Transaction, mailbox_id: MailboxId, modseq: int, entry: str) -> None:
         """A change in a row of its own."""
@@ -168,12 +174,14 @@ def migrate(connection: Connection) -> bool:
     return False
 
 
-def _read(text: str, after: int) -> list[tuple[int, int]]:
-    ranges: list[tuple[int, int]] = []
+def _read(text: str, after: int) -> Iterator[str]:
+    """The UIDs of each change after a modseq, as they are written."""
     for entry in text.split(";")[:-1]:
         modseq, _, uids = entry.partition("=")
         if uids and int(modseq) > after:
-            for each in uids.split(","):
-                first, _, last = each.partition(":")
-                ranges.append((int(first), int(last or first)))
-    return ranges
+            yield uids
+
+
+def _range(written: str) -> tuple[int, int]:
+    first, _, last = written.partition(":")
+    return int(first), int(last or first)

@@ -122,6 +122,29 @@ def test_old_rows_are_forgotten_by_themselves(
     assert rows in (3, 4, 5)
 
 
+def test_what_is_written_down_again_and_again_is_read_once(
+    account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(account, inbox, 300)
+    before = account.mailboxes.by_id(inbox).highest_modseq
+    for turn in range(10):
+        account.messages.store(inbox, UidSet.of(range(1, 300, 2)), "remove" if turn % 2 else "add", FLAGGED)
+    read: list[str] = []
+    looked_at = flag_changes._range
+
+    def noted(written: str) -> tuple[int, int]:
+        read.append(written)
+        return looked_at(written)
+
+    monkeypatch.setattr(flag_changes, "_range", noted)
+    changes = FlagChanges(account.account_id)
+    with account.database.reading() as connection:
+        assert list(changes.since(connection, inbox, before, "")) == list(range(1, 300, 2))
+        assert len(read) == 150
+        assert not changes.are_few(connection, inbox, before, "7=1;" * 3000, 200)
+        assert len(read) == 150  # that is told by its length
+
+
 def test_nothing_stays_of_a_mailbox_that_is_deleted(place: AccountPlace, account: Account) -> None:
     mailbox_id = account.mailboxes.create("Work").id
     fill(account, mailbox_id, 300)
