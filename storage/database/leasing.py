@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +35,14 @@ def open_leased(
                 return driver, lock_file
             driver.close()
             lock_file.unshare()
-            try:
-                with lock_file.exclusively(_TURN):
-                    _migrate(connect_only(), schema)
-            except Unavailable:  # who has migrated it meanwhile shares it from then on: it is to be looked at again
-                if time.monotonic() >= until:
-                    raise
+            with ExitStack() as lease:
+                try:
+                    lease.enter_context(lock_file.exclusively(_TURN))
+                except Unavailable:  # who has migrated it meanwhile shares it from now on: it is to be looked at again
+                    if time.monotonic() >= until:
+                        raise
+                    continue
+                _migrate(connect_only(), schema)
     except BaseException:
         lock_file.close()
         raise

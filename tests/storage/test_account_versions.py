@@ -15,6 +15,7 @@ from storage.database.database import Database, Transaction
 from storage.database.driver import Driver, connect, database_key
 from storage.database.lockfile import LockFile, lock_path
 from storage.database.migrations import Schema, migrate, pending
+from storage.errors import Unavailable
 from storage.mail.messages import NewMessage
 from storage.mail.versions import SCHEMA
 from storage.schema import account as schema
@@ -116,3 +117,19 @@ def test_who_was_not_the_first_to_migrate_shares_the_account_with_who_was(
     driver.close()
     lock_file.close()
     first.close()
+
+
+def test_a_migration_that_fails_is_not_tried_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "account.db"
+    Database.create(path, KEY, version_before(6), FixedClock()).close()
+    tried = 0
+
+    def failing(driver: Driver, schema: Schema) -> None:
+        nonlocal tried
+        tried += 1
+        raise Unavailable(detail="I/O error")
+
+    monkeypatch.setattr(leasing, "migrate", failing)
+    with pytest.raises(Unavailable):
+        leasing.open_leased(path, SCHEMA, lambda: connect(path, database_key(KEY, "account")), 30.0)
+    assert tried == 1
