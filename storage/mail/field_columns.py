@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert
 from storage.database.database import Database, Transaction
 from storage.database.prepared import Connection, prepare
 from storage.errors import Corrupt
-from storage.mail.packed_columns import SHIFT, SPAN, FieldColumn, ThreadColumn
+from storage.mail.packed_columns import SHIFT, SPAN, TEXTS_MAX, FieldColumn, ThreadColumn
 from storage.mail.search_text import SearchTexts, unpack_all
 from storage.mail.trigrams import Part
 from storage.schema.account import content, field_column, message
@@ -34,7 +34,10 @@ _LONG: Final = {b"CONTENT-TYPE": 512 * 1024}  # whom mail clients ask who has at
 _COLUMNS_MAX = 64  # fields of a span that have a column
 _NAMES_MAX = 2000  # that are counted while a span is read
 _NAME_MAX = 76  # octets of a field's name
-_READ = 256  # messages read at a time
+_MEMORY = 32 * 1024 * 1024  # octets that the fields of a span take while it is read, about …
+_EACH = 256  # … so many for each value beside its own
+_LINES_MAX = 128 * SPAN  # of the headers of a span: with more of them fields have no columns
+_READ = 64  # messages read at a time
 _ELSEWHERE: Final = frozenset({b"SUBJECT", b"FROM", b"TO", b"CC", b"BCC"})  # the index finds these by themselves
 _THREADS = ""  # the name of the column of threads
 
@@ -151,21 +154,25 @@ class FieldColumns:
         if len(rows) < LEAST or not all(is_indexed for _, is_indexed in rows):
             return None
         message_ids = [row[0] for row in rows]
-        fields, threads = _Fields(), []
+        fields, threads, octets = _Fields(), list[tuple[int, str, str, str, bool]](), 0
         for start in range(0, len(message_ids), _READ):
             wanted = message_ids[start : start + _READ]
             with self._database.reading() as connection:
                 texts = self._texts.packed(connection, Part.HEADER, wanted)
-                threads += (of_these := self._thread_rows(connection, wanted))
+                of_these = self._thread_rows(connection, wanted)
             if not len(texts) == len(of_these) == len(wanted):
                 return None
+            octets += sum(len(own) + len(chain) + len(base) for _, own, chain, base, _ in of_these)
+            if octets <= TEXTS_MAX:
+                threads += of_these
             try:
                 for message_id, text in unpack_all(texts):
                     fields.add(message_id - first, text)
             except Corrupt:
                 return None
         columns = {name: column.packed() for name, column in fields.columns()}
-        thread = ThreadColumn.of((row[0] - first, *row[1:]) for row in sorted(threads))
+        whole = len(threads) == len(message_ids)
+        thread = ThreadColumn.of((row[0] - first, *row[1:]) for row in sorted(threads)) if whole else None
         columns[_THREADS] = thread.packed() if thread is not None else b""
         return Span(number, message_ids, columns)
 
@@ -177,24 +184,37 @@ class FieldColumns:
             for name, packed in span.columns.items():
                 _replace.run(transaction, account_id=self._account_id, name=name, span=span.number, packed=packed)
 
-    def forget(self, transaction: Transaction, message_ids: Iterable[int]) -> None:
-        """Delete the columns that these messages are in."""
-        spans = sorted({message_id >> SHIFT for message_id in message_ids})
-        _delete.run(transaction, account=self._account_id, spans=json.dumps(spans))
+    def forget(self, transaction: Transaction, message_ids: Iterable[int]) -> bool:
+        """Delete the columns that these messages are in; whether there were any."""
+        wanted = {message_id >> SHIFT for message_id in message_ids}
+        there = _spans.rows(transaction, account=self._account_id, name=_THREADS)  # each span that was read has it
+        spans = sorted(wanted.intersection(row[0] for row in there))
+        if spans:
+            _delete.run(transaction, account=self._account_id, spans=json.dumps(spans))
+        return bool(spans)
 
 
 class _Fields:
-    """The values of the fields of a span, while it is read. Fields with too many of them are given up."""
+    """The values of the fields of a span, while it is read. Fields with too many of them are given up.
+
+    Anybody can send headers of thousands of fields: what they take is bounded for all of them together, too.
+    """
 
     def __init__(self) -> None:
         self._having: dict[bytes, dict[bytes, list[int]] | None] = {}
         self._octets: dict[bytes, int] = {}
+        self._memory = self._lines = 0
 
     def add(self, offset: int, text: bytes) -> None:
         """The header of one message: lines up to the first empty one, as HEADER looks through them."""
         text = b"\n" + text
         end = text.find(b"\n\n")
-        for line in (text if end < 0 else text[:end]).split(b"\n"):
+        text = text if end < 0 else text[:end]
+        self._lines += text.count(b"\n")
+        if self._lines > _LINES_MAX:
+            self._having.clear()
+            return
+        for line in text.split(b"\n"):
             name, colon, value = line.partition(b":")
             if not colon or len(name) > _NAME_MAX or name in _ELSEWHERE or not name.isascii():
                 continue
@@ -207,7 +227,9 @@ class _Fields:
             offsets = having.get(value)
             if offsets is None:
                 self._octets[name] += len(value)
-                if self._octets[name] > _LONG.get(name, _VALUES_MAX):
+                self._memory += len(value) + _EACH
+                if self._octets[name] > _LONG.get(name, _VALUES_MAX) or self._memory > _MEMORY:
+                    self._memory -= self._octets[name] + (len(having) + 1) * _EACH
                     self._having[name] = None
                     continue
                 having[value] = [offset]

@@ -17,7 +17,8 @@ from storage.mail.packing import little_endian
 
 SHIFT = 12
 SPAN = 1 << SHIFT  # message ids of one column
-TEXTS_MAX = 4 * 1024 * 1024  # octets of the texts of one column
+TEXTS_MAX = 4 * 1024 * 1024  # octets of the texts of one column …
+IDS_MAX = 16 * SPAN  # … and different ids: putting them into a list is a call that nothing interrupts
 
 _FORMAT = b"\x01"
 _LEVEL = 3
@@ -90,7 +91,7 @@ class ThreadColumn:
             counts.append(len(split))
             references.extend([ids.setdefault(each, len(ids)) for each in split])
             octets += len(message_id) + len(chain) + len(base)
-            if octets > TEXTS_MAX:
+            if octets > TEXTS_MAX or len(ids) > IDS_MAX:
                 return None
         if any("\n" in text for texts in (ids, subjects) for text in texts):
             return None

@@ -45,6 +45,7 @@ _RENEWED_TO = "search_renewed_to"  # for which of TEXTS, and up to which message
 _LATE = 500  # ids behind which few messages come: processes take some of them beforehand
 
 _COLUMNS_TO = "search_columns_to"  # up to which span it was seen whether columns are to be made
+_COLUMNS_LOST = "search_columns_lost"  # when some were first deleted because a message came late into their span
 _RENEWED = "renewed"
 
 _is_unindexed = and_(message.c.account_id == bindparam("account_id"), message.c.indexed.is_(False))
@@ -169,8 +170,8 @@ class SearchIndex:
                 break
 
         def insert_all(transaction: Transaction) -> None:
-            if min(batch) >> SHIFT < int(self._get(transaction, _COLUMNS_TO) or 0):  # it has come late
-                self.columns.forget(transaction, batch)
+            if self.columns.forget(transaction, batch) and self._get(transaction, _COLUMNS_LOST) is None:  # it is late
+                self._set(transaction, _COLUMNS_LOST, str(self._clock.now()))
             for message_id, packed in batch.items():
                 if _mark_indexed.run(transaction, owner=self._account_id, id=message_id):  # it is still there
                     trigrams.insert(transaction, message_id, fields.get(message_id, _NO_FIELDS), packed.indexed)
@@ -271,6 +272,9 @@ class SearchIndex:
             row = _newest.one(connection, account_id=self._account_id)
             end = max((row[0] or 0) - _LATE, 0) >> SHIFT if row else 0
             number = int(self._get(connection, _COLUMNS_TO) or 0) if end else 0
+            lost = self._get(connection, _COLUMNS_LOST)
+            again = number >= end > 0 and lost is not None and self._clock.now() - int(lost) >= PURGE_AFTER
+            number = 0 if again else number
             if number >= end or self._get(connection, _TEXTS_ARE) != str(TEXTS):
                 return False
         there = self.columns.threaded()
@@ -280,6 +284,8 @@ class SearchIndex:
             if span is not None:
                 self.columns.keep(transaction, span)
             self._set(transaction, _COLUMNS_TO, str(number + 1))
+            if again:
+                self._set(transaction, _COLUMNS_LOST, None)
 
         self._database.write(keep, durable=False)
         return True

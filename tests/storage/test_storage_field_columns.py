@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search_box import ACCOUNT, Box
 
+from storage.mail.field_columns import _Fields
 from storage.mail.packed_columns import FieldColumn, ThreadColumn
 from storage.mail.search_index import PURGE_AFTER, SearchIndex
 
@@ -114,6 +115,49 @@ def test_a_message_that_comes_late_into_a_span_is_found(box: Box) -> None:
     box.fill_index()
     assert spans(box) == {0, 2, 3}
     assert 13 in box.search("header", "forkfork", "list-id")
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    assert spans(box) == {0, 1, 2, 3}
+    assert 13 in box.search("header", "forkfork", "list-id")
+
+
+def test_a_message_that_comes_late_is_found_while_columns_are_made_again(box: Box) -> None:
+    box.delete(13)
+    box.fill_index()
+    box.clock.advance(PURGE_AFTER)
+    box.fill_index()
+    box.delete(6)
+    box.fill_index()
+    box.clock.advance(PURGE_AFTER)
+    while box.rows("SELECT * FROM info WHERE name = 'search_columns_to'"):
+        assert box.index.work()
+    assert spans(box) == {1, 2, 3}  # nobody has seen yet that these are there
+    box.add(b"Subject: s\r\nList-Id: forkfork\r\n\r\n", 13)
+    box.fill_index()
+    assert box.search("header", "forkfork", "list-id") == {13}
+
+
+def header_fields(*texts: bytes) -> dict[str, FieldColumn]:
+    fields = _Fields()
+    for offset, text in enumerate(texts):
+        fields.add(offset, text)
+    return dict(fields.columns())
+
+
+def test_what_the_fields_of_a_span_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.mail.field_columns._SHARED", 2)
+    texts = [b"A: x\nB: %d\nC: %d" % (number, number // 2) for number in range(4)]
+    assert set(header_fields(*texts)) == {"A", "B", "C"}
+    monkeypatch.setattr("storage.mail.field_columns._MEMORY", 7 * 256)  # what six values take
+    assert set(header_fields(*texts)) == {"A", "C"}
+    monkeypatch.setattr("storage.mail.field_columns._LINES_MAX", 11)
+    assert header_fields(*texts) == {}
+
+
+def test_very_many_ids_make_no_column_of_threads() -> None:
+    rows = [(offset, "", " ".join(f"{offset}.{at}@x" for at in range(1000)), "s", False) for offset in range(66)]
+    assert ThreadColumn.of(rows[:65]) is not None
+    assert ThreadColumn.of(rows) is None
 
 
 def test_columns_of_texts_that_are_read_anew_are_deleted_with_them(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
