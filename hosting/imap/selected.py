@@ -186,6 +186,7 @@ class Selected:
         changed = () if is_all_own else view.lately_changed(self._synced, _FEW)
         if changed is None:
             self._changed_after = self._synced if self._changed_after is None else self._changed_after
+            self._own |= frozenset(own_modseqs)
         elif changed:
             modseqs, uids, last = view.modseqs, view.uids, self.last_uid
             news = {
@@ -196,8 +197,6 @@ class Selected:
             }
             if news:
                 self._changed = news if self._changed is None else self._changed | news
-        if self._changed_after is not None:
-            self._own |= frozenset(own_modseqs)
         self._synced = view.highest_modseq
         if self.stale and not self.has_vanished:  # only messages went that the client never heard of
             self._rebase(view.uids)

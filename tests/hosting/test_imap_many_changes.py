@@ -153,6 +153,19 @@ def test_a_store_beside_very_many_changes_of_others_is_told_once(town: MailTown)
         each.close()
 
 
+def test_a_silent_store_hides_nothing_of_others_that_was_noted_before_it(town: MailTown) -> None:
+    writer, reader = client(town), client(town)
+    for each in (writer, reader):
+        each.do("SELECT full")
+    writer.do("UID STORE 1:2000 +FLAGS.SILENT ($Theirs)")
+    reader.session.mailbox.refresh()
+    lines = reader.do("UID STORE 7 +FLAGS.SILENT (\\Deleted)")
+    assert sum("$Theirs" in line for line in lines if " FETCH " in line) == 2000
+    writer.do("UID STORE 1:2000 -FLAGS.SILENT ($Theirs \\Deleted)")
+    for each in (writer, reader):
+        each.close()
+
+
 @pytest.mark.parametrize("enable", ["", "QRESYNC"])
 def test_messages_that_others_expunged_are_told_in_pieces(town: MailTown, full: str, enable: str) -> None:
     writer, reader = client(town), client(town, enable)
