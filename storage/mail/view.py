@@ -237,7 +237,8 @@ class MailboxView:
         if vanished:
             self._remove(vanished)
         known = bisect_right(found.uids, self.uids[-1]) if self.uids else 0
-        if vanished or self._kept is None or not self._kept.note(found, known):
+        kept = self._kept  # another thread, which asks for flags, may let go of it
+        if vanished or kept is None or not kept.note(found, known):
             overwrite((self.uids, self.flags, self.modseqs), (found.uids[:known], found.flags, found.modseqs))
             self.flags.extend(found.flags[known:])
             self.modseqs.extend(found.modseqs[known:])
