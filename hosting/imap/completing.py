@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 
 from hosting.imap.effects import Flow, blocking
-from storage.errors import StorageFull
+from storage.errors import Unavailable
 from storage.mail.account import Account
 
 
 def completed(account: Account) -> Flow[None]:
-    """Everything that the account has is complete (storage.mail.completion), as far as the disk has room for it."""
+    """Everything that the account has is complete (storage.mail.completion), as far as it can be read now."""
     completion = account.completion
     if completion.is_due():
-        with suppress(StorageFull):  # who reads one that is incomplete says so; the others can be read
+        with suppress(Unavailable):  # who needs one that is incomplete says so; the others are told of
             yield from blocking(completion.ensure)

@@ -21,7 +21,7 @@ from storage.background import Background
 from storage.clock import Clock
 from storage.database.database import Transaction
 from storage.database.prepared import prepare
-from storage.errors import CleanmailError, NotFound
+from storage.errors import CleanmailError, NotFound, Unavailable
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.keys.sealing import Key
@@ -145,7 +145,8 @@ class Arrivals:
         """The rows of messages whose files were written by `file`, or none and no files."""
         try:
             if not all(isinstance(each.content, Unread) for each in filed):
-                self._completion.ensure()  # what came before has its thread first
+                with suppress(Unavailable):  # one that cannot be read for now does not keep others out
+                    self._completion.ensure()  # what came before has its thread first
             appended = self._ledger.database.write(
                 lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server, called=called)
             )
@@ -283,9 +284,10 @@ class Arrivals:
                 modseq=position.modseq,
                 saved=now if each.saved is None else each.saved,
             )
-        incomplete = [each.message_id for each in filed if isinstance(each.content, Unread)]
+        incomplete = [each for each in filed if isinstance(each.content, Unread)]
         if incomplete:
-            self._completion.note(transaction, incomplete)
+            octets = sum(each.content.size for each in incomplete)
+            self._completion.note(transaction, [each.message_id for each in incomplete], octets)
         self._ledger.changed(transaction, mailbox_id, Delta(position.modseq, uids, flags))
         self._tell_follower(transaction, mailbox_id, position.name, [*zip(uids, filed, strict=True)])
         return [

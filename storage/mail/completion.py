@@ -13,7 +13,7 @@ When `ensure` returns, everything committed before is complete. A crash leaves m
 their files in new/: both are as good as before. A power loss may undo what was completed, not what was told of it: the
 thread of an incomplete message follows from its id and from what was stored before it.
 
-Raises: Unavailable (a file cannot be read, or nothing can be written, for now).
+Raises: Unavailable (a file cannot be read for now, and the others are complete; or nothing can be written).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from storage.background import Background
 from storage.database.database import Connection, Database, Transaction
-from storage.database.prepared import prepare
-from storage.errors import CleanmailError, Corrupt, NotFound
+from storage.database.prepared import Row, prepare
+from storage.errors import CleanmailError, NotFound, Unavailable
 from storage.files.maildir import Maildir
 from storage.keys.sealing import Key
 from storage.locks import new_lock
@@ -38,8 +38,10 @@ from storage.mail.threads import Threads
 from storage.schema.account import info, message
 from storage.values import AccountId, MessageId
 
-BATCH = 50  # messages read for one commit
+BATCH = 50  # messages read for one commit …
+BATCH_OCTETS = 16 * 1024 * 1024  # … unless they are large
 MOST = 500  # that one process leaves incomplete: so long the first who reads waits, where very many are brought at once
+MOST_OCTETS = 64 * 1024 * 1024
 
 INCOMPLETE = ""  # thread id of a message that was not read yet
 
@@ -59,19 +61,29 @@ _note = prepare(
     )
 )
 _go_on = prepare(update(info).where(*_this_info).values(value=bindparam("text")))
-_is_incomplete = (message.c.account_id == bindparam("account"), message.c.thread_id == INCOMPLETE)
+# They are looked for among those that are not indexed for SEARCH, in that index: where other processes brought most of
+# an account, under higher ids, nearly all its messages come behind the first one.
+_unindexed = message.alias()
 _next = prepare(
-    select(message.c.message_id, message.c.file)
-    .where(*_is_incomplete, message.c.message_id >= bindparam("first"))
-    .order_by(message.c.message_id)
+    select(message.c.message_id, message.c.file, message.c.size)
+    .select_from(
+        _unindexed.join(
+            message,
+            (message.c.account_id == _unindexed.c.account_id) & (message.c.message_id == _unindexed.c.message_id),
+        )
+    )
+    .where(
+        _unindexed.c.account_id == bindparam("account"),
+        _unindexed.c.indexed.is_(False),
+        _unindexed.c.message_id >= bindparam("first"),
+        message.c.thread_id == INCOMPLETE,
+    )
+    .order_by(_unindexed.c.message_id)
     .limit(bindparam("most"))
 )
-_still = prepare(select(message.c.message_id).where(*_is_incomplete, message.c.message_id == bindparam("message")))
-_complete = prepare(
-    update(message)
-    .where(message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message"))
-    .values(thread_id=bindparam("thread"))
-)
+_this = (message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message"))
+_still = prepare(select(message.c.message_id).where(*_this, message.c.thread_id == INCOMPLETE))
+_complete = prepare(update(message).where(*_this).values(thread_id=bindparam("thread")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class _Read:
     """An incomplete message that was read."""
 
     message_id: MessageId
+    file: str
     content: Content
     threads: tuple[bytes, ...]
 
@@ -101,7 +114,7 @@ class Completion:
         self._maildir = maildir
         self._key = key
         self._background = background
-        self._left = 0  # messages that came since everything was complete
+        self._left = self._left_octets = 0  # messages that came since everything was complete
         self._unsettled: list[str] = []  # files of complete messages that may still lie in new/
         self._complete_as_of: int | None = None  # a state of the database in which everything was
         self._lock = new_lock()  # who comes while somebody reads messages waits, and finds them complete
@@ -128,22 +141,27 @@ class Completion:
             with self._database.reading() as connection:
                 first = self._first(connection)
                 if first is None:
-                    self._left = 0
                     return False
                 rows = _next.rows(connection, account=self._account_id, first=first, most=BATCH)
-            read = [self._read(message_id, file) for message_id, file in rows]
+            read, is_all, failed = self._read_some(rows)
             self._database.write(lambda transaction: self._insert(transaction, read), durable=False)
-        if rows:
-            self._unsettled += [file for _, file in rows]
+            may_be_more = len(rows) == BATCH or not is_all
+            if not may_be_more:
+                self._left = self._left_octets = 0
+        if read:
+            self._unsettled += [each.file for each in read]
             self._background.submit((self._account_id, "files that were read"), self._settle)
-        return len(rows) == BATCH
+        if failed is not None and not (read and may_be_more):
+            raise failed
+        return may_be_more
 
-    def note(self, transaction: Transaction, message_ids: Sequence[MessageId]) -> None:
+    def note(self, transaction: Transaction, message_ids: Sequence[MessageId], octets: int) -> None:
         """These messages are incomplete. Nearly always it is known already that some are."""
         _note.run(transaction, account_id=self._account_id, name=_FROM, value=str(min(message_ids)))
         self._left += len(message_ids)
-        if self._left >= MOST:
-            self._left = 0
+        self._left_octets += octets
+        if self._left >= MOST or self._left_octets >= MOST_OCTETS:
+            self._left = self._left_octets = 0
             transaction.after_commit(lambda: self._background.submit((self._account_id, "reading"), self.step))
 
     def _is_known(self) -> bool:
@@ -154,17 +172,34 @@ class Completion:
         row = _get.one(connection, account=self._account_id, which=_FROM)
         return int(row[0]) if row else None
 
+    def _read_some(self, rows: Sequence[Row]) -> tuple[list[_Read], bool, Unavailable | None]:
+        """The first ones, whether they were all, and why one cannot be read for now: the others do not wait for it."""
+        read: list[_Read] = []
+        octets, failed = 0, None
+        for message_id, file, size in rows:
+            if octets >= BATCH_OCTETS:
+                return read, False, failed
+            try:
+                read.append(self._read(message_id, file))
+                octets += size
+            except Unavailable as error:
+                failed = error
+        return read, True, failed
+
     def _read(self, message_id: MessageId, file: str) -> _Read:
         try:
             meta, data = self._maildir.read(file, self._key)
             content = content_of(data, meta.prefix)
-        except (Corrupt, NotFound) as error:
-            # Gone with its row, if somebody removed it. Else it is shown as empty, and not tried for ever.
-            if isinstance(error, Corrupt):
-                _log.error("account %d: message %d cannot be read", self._account_id, message_id)
+        except NotFound:  # gone with its row, if somebody removed it
+            content = content_of(b"")
+        except (MemoryError, Unavailable) as error:
+            raise Unavailable(detail=f"account {self._account_id}: message {message_id} is not read yet") from error
+        except Exception as error:  # noqa: BLE001 - damaged, or a mistake of ours: it is shown empty, not tried for ever
+            name = type(error).__name__
+            _log.error("account %d: message %d cannot be read: %s", self._account_id, message_id, name)
             content = content_of(b"")
         derived = content.derived
-        return _Read(message_id, content, self.threads.hashes(derived.message_id_field, derived.references))
+        return _Read(message_id, file, content, self.threads.hashes(derived.message_id_field, derived.references))
 
     def _settle(self) -> bool:
         """Moving files waits for the disk where others write: nobody who reads a message has to."""

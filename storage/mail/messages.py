@@ -158,9 +158,14 @@ class Messages:
 
     # Reading
 
-    def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
-        """Columns of membership, message and the content tables for a range of UIDs, by UID."""
-        return self._reading.fetch_rows(mailbox_id, first, last, columns)
+    def fetch_rows(
+        self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...], *, at_once: bool = False
+    ) -> list[Row]:
+        """Columns of membership, message and the content tables for a range of UIDs, by UID.
+
+        `at_once`: raises Busy where files would have to be read first.
+        """
+        return self._reading.fetch_rows(mailbox_id, first, last, columns, at_once=at_once)
 
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message. Raises Gone if it was expunged meanwhile."""

@@ -15,7 +15,7 @@ from sqlalchemy import FromClause, bindparam, exists, func, select
 
 from storage.database.database import Database
 from storage.database.prepared import Prepared, Row, prepare
-from storage.errors import Corrupt, Gone, NotFound
+from storage.errors import Busy, Corrupt, Gone, NotFound
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.files.recent import Shelf
@@ -128,16 +128,20 @@ class Reading:
         self._recent = recent
         self._completion = completion
 
-    def fetch_rows(self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...]) -> list[Row]:
+    def fetch_rows(
+        self, mailbox_id: MailboxId, first: int, last: int, columns: tuple[str, ...], *, at_once: bool = False
+    ) -> list[Row]:
         """Columns of membership, message and the content tables, by UID.
 
-        Whoever may not wait for files to be read has the account's messages completed before.
+        `at_once`: raises Busy where messages would have to be completed first, for which files are read.
         """
         statement, told_by, lack = _slice(columns)
         asked = {"account": self._account_id, "mailbox": mailbox_id, "first": first, "last": last}
         with self._database.reading() as connection:
             rows = statement.rows(connection, **asked)
         if told_by >= 0 and lack in [row[told_by] for row in rows]:
+            if at_once:
+                raise Busy
             self._completion.ensure()
             with self._database.reading() as connection:
                 rows = statement.rows(connection, **asked)

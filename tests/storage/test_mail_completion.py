@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from storage.checks.rows import check_rows
 from storage.clock import FixedClock
+from storage.errors import Busy, Unavailable
 from storage.export.rows import slice_after
+from storage.files.maildir import Maildir
+from storage.files.metadata import FileMeta
 from storage.itip.store import Scheduling
+from storage.keys.sealing import Key
 from storage.mail import completion
 from storage.mail.account import Account
 from storage.mail.completion import BATCH
@@ -230,3 +234,77 @@ def test_the_date_is_that_of_the_whole_message(lines: list[bytes], end: bytes, e
 def test_the_date_of_a_long_header() -> None:
     data = b"X: y\r\n" * 20_000 + b"Date: Sun, 15 Nov 2026 10:46:34 +0000\r\n\r\n"
     assert sent_in(data) == derive(read_message(data)).sent != None  # noqa: E711
+
+
+class Unreadable(Maildir):
+    """Files that the disk does not give, or that come to be too much for the memory."""
+
+    def __init__(self, path: Path, error: Exception, *names: str) -> None:
+        super().__init__(path)
+        self.error, self.names_of, self.reads = error, names, 0
+
+    def read(self, name: str, key: Key) -> tuple[FileMeta, bytes]:
+        self.reads += 1
+        if name in self.names_of:
+            raise self.error
+        return super().read(name, key)
+
+
+def files(account: Account) -> list[str]:
+    return [row[0] for row in account.messages.fetch_rows(inbox(account), 1, 99, ("file",))]
+
+
+@pytest.mark.parametrize("error", [Unavailable(), MemoryError()])
+def test_one_that_cannot_be_read_for_now_keeps_nobody_else_waiting(
+    account: Account, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(completion, "BATCH", 2)
+    bring(account, ANSWER, OTHER, OTHER, OTHER, read_later=True)
+    maildir = account.maildir
+    account.completion._maildir = Unreadable(maildir.path, error, files(account)[0])
+    bring(account, OTHER, read_later=False)  # what is delivered is taken
+    assert account.completion.is_due()
+    subjects = ("uid", "base_subject")
+    assert len(account.messages.fetch_rows(inbox(account), 2, 9, subjects)) == 4
+    with pytest.raises(Unavailable):
+        account.messages.fetch_rows(inbox(account), 1, 9, subjects)
+    with pytest.raises(Busy):  # in the event loop nobody tries
+        account.messages.fetch_rows(inbox(account), 1, 9, subjects, at_once=True)
+    account.completion._maildir = maildir
+    assert account.messages.fetch_rows(inbox(account), 1, 1, subjects) == [(1, "GREEN")]
+    assert not account.completion.is_due()
+    assert not check(account)
+
+
+def test_one_that_our_parser_stumbles_over_is_shown_empty(account: Account) -> None:
+    bring(account, FIRST, OTHER, read_later=True)
+    account.completion._maildir = Unreadable(account.maildir.path, RecursionError("From: Ann"), files(account)[0])
+    assert [row[0] for row in account.messages.fetch_rows(inbox(account), 1, 9, ("base_subject",))] == ["", "ELSE"]
+    assert not account.completion.is_due()
+
+
+def test_large_messages_are_read_in_several_commits_and_sooner(
+    place: AccountPlace, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "BATCH_OCTETS", 1)
+    bring(account, *MAIL, read_later=True)
+    account.completion._maildir = counting = Unreadable(account.maildir.path, Unavailable())
+    assert account.completion.step()
+    assert counting.reads == 1
+    account.completion.ensure()
+    assert threads(account, inbox(account)) == [0, 0, 2]
+    monkeypatch.setattr(completion, "MOST_OCTETS", len(FIRST))
+    bring(account, FIRST, read_later=True)
+    place.settle()
+    assert not account.completion.is_due()
+
+
+def test_those_of_a_low_id_are_found_without_going_through_all_messages(account: Account) -> None:
+    """Several processes bring messages, each under ids of its own."""
+    sql = completion._next.sql
+    with account.database.reading() as connection:
+        plan = connection.driver.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sql.count("?")).fetchall()
+    assert [step[-1] for step in plan] == [
+        "SEARCH message_1 USING COVERING INDEX message_by_indexed (account_id=? AND indexed=? AND message_id>?)",
+        "SEARCH message USING PRIMARY KEY (account_id=? AND message_id=?)",
+    ]

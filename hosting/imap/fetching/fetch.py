@@ -24,7 +24,7 @@ from hosting.imap.searching.esearch import window
 from hosting.imap.selected import Selected
 from hosting.imap.session import Session
 from hosting.imap.storing.store import change_flags
-from storage.errors import Unavailable
+from storage.errors import Busy, Unavailable
 from storage.values import SEEN, UidSet
 
 _OF_VIEW = 1000  # messages of a slice that needs the view alone
@@ -91,7 +91,10 @@ def fetch_at_once(session: Session, tag: bytes, command: Fetch) -> bytes | None:
         return None
     part = Slice(selected, positions, positions, session.rev2, selected.account.messages)
     if plan.needs:
-        _read_rows(part, plan)
+        try:
+            _read_rows(part, plan)
+        except Busy:
+            return None
     if not part.positions or (plan.reads_message and _size(part) >= _LARGE):
         return None
     told = responses(plan, part)
@@ -208,7 +211,10 @@ def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
         mine, current = selected.view_positions(asked)
         part = Slice(selected, mine, current, session.rev2, messages)
         if plan.needs:
-            _read_rows(part, plan)
+            try:
+                _read_rows(part, plan)
+            except Busy:  # one of them could not be read just now, or its rows are lost
+                yield from blocking(lambda part=part: _read_rows(part, plan, at_once=False))  # type: ignore[misc]
         if plan.reads_message and len(part.positions) == 1 and _size(part) >= _LARGE:
             if not plan.streams:
                 yield from blocking(lambda part=part: part.message(0))  # type: ignore[misc]
@@ -243,20 +249,20 @@ def _slices_of_files(selected: Selected, positions: Sequence[int]) -> Iterator[S
     yield positions[start:]
 
 
-def _read_rows(part: Slice, plan: Plan) -> None:
+def _read_rows(part: Slice, plan: Plan, *, at_once: bool = True) -> None:
     """Reads the content rows of a slice; messages without one are gone and leave the slice."""
     selected = part.selected
     part.columns = plan.columns
     uids, read = selected.uids, part.messages.fetch_rows
     if len(part.positions) == 1:
         uid = uids[part.positions[0]]
-        part.rows = read(selected.mailbox_id, uid, uid, plan.read)
+        part.rows = read(selected.mailbox_id, uid, uid, plan.read, at_once=at_once)
         if not part.rows:
             part.positions = part.current = ()
         return
     rows: list[tuple[object, ...]] = []
     for first, last in _stretches(part.positions):
-        rows += read(selected.mailbox_id, uids[first], uids[last], plan.read)
+        rows += read(selected.mailbox_id, uids[first], uids[last], plan.read, at_once=at_once)
     wanted = [uids[position] for position in part.positions]
     if [row[0] for row in rows] != wanted:
         found = {row[0]: row for row in rows}
