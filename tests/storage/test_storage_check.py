@@ -95,6 +95,7 @@ DAMAGE = [
     ("DELETE FROM mailbox WHERE name = 'Archive'", Kind.MEMBERSHIP_LOOSE),
     ("UPDATE membership SET flags = flags | 1 WHERE mailbox_id = 1 AND uid = 7", Kind.SNAPSHOT_WRONG),
     ("DELETE FROM membership WHERE mailbox_id = 1 AND uid = 7", Kind.SNAPSHOT_WRONG),
+    ("UPDATE membership SET modseq = 99 WHERE mailbox_id = 1 AND uid = 7", Kind.SNAPSHOT_WRONG),
     ("UPDATE snapshot SET rows = x'01'", Kind.SNAPSHOT_WRONG),
 ]
 
@@ -108,6 +109,19 @@ def test_wrong_rows_are_found(place: AccountPlace, sql: str, kind: Kind) -> None
         assert finding.account_id == ACCOUNT
         assert finding.text.endswith(".")
         assert "{" not in finding.text
+
+
+def test_flags_that_changed_after_a_snapshot_are_found_written_down(place: AccountPlace) -> None:
+    inbox = place.account.mailboxes.find("INBOX").id
+    place.account.messages.store(inbox, UidSet(((6, 7),)), "add", DELETED)
+    place.account.messages.append(inbox, MAIL)
+    while place.account.index.work():
+        pass
+    assert findings(place) == []
+    change(place, "UPDATE mailbox SET flag_changes = ''")
+    assert [(each.kind, each.uid) for each in findings(place)] == [(Kind.SNAPSHOT_WRONG, 6)]
+    change(place, "UPDATE mailbox SET flag_horizon = highest_modseq")
+    assert findings(place) == []
 
 
 def file_of(place: AccountPlace, message_id: int) -> Path:
