@@ -6,8 +6,8 @@ wait. So whoever tells claims the messages here before, in a few microseconds, a
 
 A table of places; mailboxes may share one, and then the last of them has it. What is not known there counts as told to
 nobody: two sessions are told, which is allowed where it cannot be determined. A mailbox stands there as a hash with its
-UIDVALIDITY, so the file says nothing of anybody, and nothing of a mailbox that was made anew. It is worthless when
-nothing runs.
+UIDVALIDITY by its account's key. So the file says nothing of anybody, nothing of an account whose key is gone, though
+ids are few enough to be tried, and nothing of a mailbox that was made anew. It is worthless when nothing runs.
 
 Standards: RFC 3501 §2.3.2.
 """
@@ -18,18 +18,19 @@ import fcntl
 import os
 import struct
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from storage.keys.sealing import derivation
 from storage.register import classes
 from storage.register.values import FileClass
-from storage.values import AccountId, MailboxId
+from storage.values import MailboxId
 
 PLACES: Final = 1 << 12
 _NAME: Final = "recent"
-_MAILBOX: Final = struct.Struct(">QQQ")
+_MAILBOX: Final = struct.Struct(">QQ")
 _PLACE: Final = struct.Struct("=8sQ")  # mailbox, UID
+_hash: Final = derivation("recent claims", _MAILBOX.size)
 
 FILES = (FileClass(f"run/{_NAME}", classes.INSTALLATION, "which newest messages clients were told of as recent"),)
 
@@ -41,12 +42,12 @@ class RecentClaims:
         self._path = data / "run" / _NAME
         self._descriptor = -1
 
-    def claim(self, account_id: AccountId, mailbox_id: MailboxId, uidvalidity: int, uid: int) -> int:
+    def claim(self, secret: bytes, mailbox_id: MailboxId, uidvalidity: int, uid: int) -> int:
         """All up to `uid` are told of now; up to which UID they were before, 0 if nobody knows. Raises nothing.
 
-        With a `uid` of 0 it is only asked.
+        With a `uid` of 0 it is only asked. `secret`: the account's.
         """
-        name = blake2b(_MAILBOX.pack(account_id, mailbox_id, uidvalidity), digest_size=8).digest()
+        name = _hash(secret, _MAILBOX.pack(mailbox_id, uidvalidity))[:8]
         offset = int.from_bytes(name, "big") % PLACES * _PLACE.size
         with suppress(OSError):  # no room, no descriptor: then it is not known
             if self._descriptor < 0:

@@ -18,8 +18,8 @@ from storage.mail.view import MailboxView
 
 
 def claiming(installation: Installation, account: Account, view: MailboxView) -> Claim:
-    claims, account_id, mailbox_id = installation.recent_claims, account.account_id, view.mailbox_id
-    return lambda uid: claims.claim(account_id, mailbox_id, view.uidvalidity, uid)
+    claims, secret, mailbox_id = installation.recent_claims, account.key.secret, view.mailbox_id
+    return lambda uid: claims.claim(secret, mailbox_id, view.uidvalidity, uid)
 
 
 def settle(selected: Selected) -> None:

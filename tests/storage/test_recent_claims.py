@@ -10,9 +10,9 @@ import pytest
 
 from storage import recent_claims
 from storage.recent_claims import RecentClaims
-from storage.values import AccountId, MailboxId
+from storage.values import MailboxId
 
-MINE = (AccountId(7), MailboxId(3), 1000)
+MINE = (b"k" * 32, MailboxId(3), 1000)  # an account's key, a mailbox, its UIDVALIDITY
 
 
 @pytest.fixture
@@ -27,9 +27,20 @@ def test_what_one_process_claimed_no_other_has(data: Path) -> None:
         assert other.claim(*MINE, 0) == 5  # it only asks
         assert other.claim(*MINE, 8) == 5
         assert (one.claim(*MINE, 6), one.claim(*MINE, 9)) == (8, 8)
-        for another in ((AccountId(8), *MINE[1:]), (MINE[0], MailboxId(4), MINE[2]), (*MINE[:2], 1001)):
+        for another in ((b"l" * 32, *MINE[1:]), (MINE[0], MailboxId(4), MINE[2]), (*MINE[:2], 1001)):
             assert other.claim(*another, 0) == 0
-    assert b"\x07\0\0" not in (data / "run" / "recent").read_bytes()
+
+
+def test_without_the_accounts_key_nobody_finds_what_it_was_told(data: Path) -> None:
+    """Ids could be tried; a key that was destroyed cannot."""
+    places = set()
+    for number in range(16):
+        with closing(RecentClaims(data)) as claims:
+            claims.claim(bytes([number]) * 32, *MINE[1:], 5)
+        file = data / "run" / "recent"
+        places.add(file.read_bytes().lstrip(b"\0"))
+        file.unlink()
+    assert len(places) == 16
 
 
 def test_mailboxes_that_share_a_place(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
