@@ -1,8 +1,8 @@
 """One client's session: its state, and the one way through a command.
 
-`respond` takes a frame and is a generator of octets and effects that ends with the tagged answer; it never raises for
-what a client sent or for an error of storage. Which command is allowed in which state, and what news its answer may
-carry, stand in one table (`hosting.imap.rules`).
+`respond` takes a frame and gives the whole answer (`hosting.imap.at_once`), or a generator of octets and effects that
+ends with the tagged one; neither raises for what a client sent or for an error of storage. Which command is allowed in
+which state, and what news its answer may carry, stand in one table (`hosting.imap.rules`).
 
 Standards: RFC 9051 §3 (states), §5.2 (status updates), §7.5.1 (when EXPUNGE may be sent).
 """
