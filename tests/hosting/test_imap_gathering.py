@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from imap_play import CoreClient
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
+from hosting.imap.searching.gathering import Gathered
 from hosting.imap.searching.threads import Threads
 from storage.mail.messages import NewMessage
 
@@ -76,3 +78,18 @@ def test_columns_and_rows_say_the_same(town: MailTown, command: str, monkeypatch
         monkeypatch.setattr("hosting.imap.searching.sorting._MANY", 1000)  # by the texts themselves
         assert with_columns == answers(town, command)
     assert [len(text) > 30 for text in with_columns] == [True] * len(KEYS)
+
+
+def test_places_of_subjects_are_told_by_position_and_nothing_else_is_kept(town: MailTown) -> None:
+    with town.account() as account:
+        gathered = Gathered(array("Q", range(1, COUNT + 1)), account.index.columns, only_subjects=True)
+        for span in gathered.begin():
+            gathered.take_span(span)
+        gathered.take_rows(0)
+        everywhere = range(0, 2 * COUNT, 2)
+        placed = gathered.subjects(everywhere, 2 * COUNT)
+        subjects = [row[3] for row in sorted(account.index.columns.thread_rows(range(1, COUNT + 1)))]
+    known = sorted(set(subjects) | {""})
+    assert [known[rank] for rank in placed[::2]] == subjects
+    assert not any(placed[1::2])
+    assert not any((gathered._numbers, gathered._subject_numbers, gathered._subjects, gathered._ids))

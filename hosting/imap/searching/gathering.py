@@ -52,7 +52,7 @@ class Gathered:
     """Columns of messages in the order of `message_ids`, while they are filled."""
 
     def __init__(self, message_ids: Sequence[int], columns: FieldColumns, *, only_subjects: bool = False) -> None:
-        self.left: list[int] = []  # places of messages that no column tells of
+        self.left = array("I")  # places of messages that no column tells of
         self._message_ids = message_ids
         self._columns = columns
         self._only_subjects = only_subjects
@@ -69,7 +69,7 @@ class Gathered:
     def begin(self) -> list[int]:
         """The spans whose columns are to be read."""
         if len(self._message_ids) < _WORTH:
-            self.left = list(range(len(self._message_ids)))
+            self.left.extend(range(len(self._message_ids)))
             return []
         places = self._places
         for place, message_id in enumerate(self._message_ids):
@@ -79,14 +79,14 @@ class Gathered:
                 places[message_id >> SHIFT] = [place]
         there = self._columns.threaded()
         for span in [each for each, found in places.items() if len(found) < _WORTH or each not in there]:
-            self.left += places.pop(span)
+            self.left.extend(places.pop(span))
         return sorted(places)
 
     def take_span(self, span: int) -> None:
         """Everything of the messages of one span."""
         places, column = self._places.pop(span), self._columns.threads(span)
         if column is None:
-            self.left += places
+            self.left.extend(places)
             return
         subject_numbers = _numbered(self._subject_numbers, column.subjects)
         line_of = [-1] * SPAN
@@ -94,7 +94,7 @@ class Gathered:
             line_of[offset] = line
         lines = [line_of[message_id % SPAN] for message_id in map(self._message_ids.__getitem__, places)]
         if -1 in lines:
-            self.left += [place for place, line in zip(places, lines, strict=True) if line < 0]
+            self.left.extend([place for place, line in zip(places, lines, strict=True) if line < 0])
             places = [place for place, line in zip(places, lines, strict=True) if line >= 0]
             lines = [line for line in lines if line >= 0]
         of_subject = [subject_numbers[each] for each in column.subject]
@@ -137,9 +137,7 @@ class Gathered:
         texts = max(len(self._numbers), len(self._subject_numbers))
         for subject, place in enumerate(gone, texts):
             subjects[place] = subject
-        for known in (self._numbers, self._subject_numbers):
-            while known:  # one by one: letting go of all of them is a call that nothing interrupts
-                known.popitem()
+        self._forget_texts()
         if len(found) and (found[0] != 0 or found[-1] != len(found) - 1):
             place_of = {position: place for place, position in enumerate(found)}
             order = [place_of[position] for position in order]
@@ -155,13 +153,30 @@ class Gathered:
             gone=gone,
         )
 
-    def subjects(self) -> list[int]:
-        """Which place the base subject of each message has among all of them, equal ones the same."""
-        texts = list(self._subject_numbers)
-        ranks = [0] * (len(texts) + 1)
+    def subjects(self, found: Sequence[int], count: int) -> array[int]:
+        """Which place the base subjects at positions `found`, of `count`, have among all of them, equal ones the same.
+
+        By position, and once, like `finished`.
+        """
+        texts, numbers = list(self._subject_numbers), self._subjects
+        ranks = array("I", bytes(array("I").itemsize * (len(texts) + 1)))
         for rank, number in enumerate(stable(range(len(texts)), texts.__getitem__)):
             ranks[number] = rank
-        return [ranks[number] for number in self._subjects]  # of one that has gone it is -1, and the last of the ranks
+        placed = array("I", bytes(array("I").itemsize * count))
+        for at, number in zip(found, numbers, strict=True):
+            placed[at] = ranks[number]  # of one that has gone it is -1, and the last of the ranks
+        del texts
+        self._ids, self._starts, self._ends, self._subjects = [], [], [], []
+        self._forget_texts()
+        while numbers:
+            del numbers[-_SLICE:]
+        return placed
+
+    def _forget_texts(self) -> None:
+        """One by one: letting go of all of them is a call that nothing interrupts."""
+        for known in (self._numbers, self._subject_numbers):
+            while known:
+                known.popitem()
 
 
 def _numbered(known: dict[str, int], texts: Iterable[str]) -> list[int]:

@@ -99,10 +99,8 @@ def values(
         return lambda at: -scores.get(at, 100)
     if key == "SUBJECT" and len(found) > _MANY:
         messages = yield from gathered(selected, found, progress, only_subjects=True)
-        ranks = yield from blocking(messages.subjects)
-        if len(found) == selected.told:
-            return ranks.__getitem__
-        return dict(zip(found, ranks, strict=True)).__getitem__
+        ranks = yield from blocking(lambda: messages.subjects(found, selected.told))
+        return ranks.__getitem__
     if key in _ROWS or key in _DISPLAY:
         if key in _ROWS:
             rows = yield from content(selected, found, ("uid", _ROWS[key]), progress, lambda row: str(row[1]))
