@@ -14,4 +14,5 @@ def completed(account: Account) -> Flow[None]:
     completion = account.completion
     if completion.is_due():
         with suppress(Unavailable):  # who needs one that is incomplete says so; the others are told of
-            yield from blocking(completion.ensure)
+            while (yield from blocking(completion.step)):
+                yield b""  # others are served between steps

@@ -146,7 +146,7 @@ class Arrivals:
         try:
             if not all(isinstance(each.content, Unread) for each in filed):
                 with suppress(Unavailable):  # one that cannot be read for now does not keep others out
-                    self._completion.ensure()  # what came before has its thread first
+                    self._completion.ensure_most()  # what came before has its thread first
             appended = self._ledger.database.write(
                 lambda transaction: self.insert(transaction, mailbox_id, filed, by_server=by_server, called=called)
             )

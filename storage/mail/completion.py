@@ -135,6 +135,12 @@ class Completion:
             while self.step():
                 pass
 
+    def ensure_most(self) -> None:
+        """The same, unless very many were brought at once, for which nobody waits who brings another."""
+        for _ in range(MOST // BATCH):
+            if not self.step():
+                break
+
     def step(self) -> bool:
         """Completes some messages. True: there may be more of those committed before."""
         with self._lock:

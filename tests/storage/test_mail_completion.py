@@ -276,6 +276,15 @@ def test_one_that_cannot_be_read_for_now_keeps_nobody_else_waiting(
     assert not check(account)
 
 
+def test_a_delivery_waits_for_some_at_most(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(account, *MAIL, into=account.mailboxes.find("Trash").id, read_later=True)
+    monkeypatch.setattr(completion, "BATCH", 1)
+    monkeypatch.setattr(completion, "MOST", 2)
+    bring(account, OTHER, read_later=False)
+    assert account.completion.is_due()
+    assert not check(account)
+
+
 def test_one_that_our_parser_stumbles_over_is_shown_empty(account: Account) -> None:
     bring(account, FIRST, OTHER, read_later=True)
     account.completion._maildir = Unreadable(account.maildir.path, RecursionError("From: Ann"), files(account)[0])
