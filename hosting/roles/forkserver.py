@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from hosting.roles import channel, holes
+from hosting.roles import channel, holes, locked
 from hosting.roles.table import ROLES
 from storage.database.prepared import compile_all
 from storage.heap import give_back
@@ -58,6 +58,7 @@ def preload() -> None:
 
 def serve() -> channel.Fork | None:
     """Returns in each worker, with what it is; None in this process, when the supervisor lets it go."""
+    memory = locked.ranges()
     with socket.socket(fileno=0) as asked:
         while True:
             octets, descriptors, _, _ = socket.recv_fds(
@@ -67,6 +68,7 @@ def serve() -> channel.Fork | None:
                 return None
             pid = _fork()
             if pid is None:
+                locked.lock(memory)
                 become(fork := channel.Fork.decode(octets), descriptors)
                 asked.detach()  # standard input is another now
                 return fork

@@ -228,6 +228,13 @@ def layout(pid: int) -> str:
     return Path(f"/proc/{pid}/maps").read_text().partition(" ")[0]
 
 
+def locked(pid: int) -> int:
+    """KiB that are never written to swap."""
+    found = re.search(r"^VmLck:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
 def test_processes_are_forked_and_differ_from_executed_ones_in_nothing_else(server: Server) -> None:
     origin = server.fork_server()
     assert origin is not None
@@ -241,6 +248,7 @@ def test_processes_are_forked_and_differ_from_executed_ones_in_nothing_else(serv
         assert words[1:3] == ["-m", "hosting.roles"] and words[6:] == ["--data", str(server.data)]
         titles.append(" ".join(words[3:6]))
         assert "Umask:\t0077" in (proc / "status").read_text()
+        assert locked(pid) >= locked(origin)  # SQLCipher's heap for keys
         assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
         channel = {os.readlink(proc / "fd" / number) for number in ("0", "3")}
         assert len(channel) == 2 and not channel & pipes, "a worker holds another's channel"

@@ -19,7 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from hosting.roles import channel, forked, program, spawning
+from hosting.roles import channel, forked, locked, program, spawning
 from hosting.roles.forked import Asking, Order
 from hosting.roles.process import State, WorkerProcess
 from hosting.roles.spawning import Spawner
@@ -30,9 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOADED = """
 import json, os, random, ssl, sys
 import sqlcipher3
-from hosting.roles import forkserver, holes
+from hosting.roles import forkserver, holes, locked
 
 forkserver.preload()
+memory = locked.ranges()
 
 def drawn():
     return [random.random(), ssl.RAND_bytes(16).hex()]
@@ -46,15 +47,18 @@ seen = {
     "open": [n for n in range(3, 1000) if os.path.exists(f"/proc/self/fd/{n}")],
     "free": sum(size * free for size, free in holes.free_blocks().items()),
     "drawn": [[*drawn(), ""]],
+    "locked": [memory],
 }
 for _ in range(2):
     answers, answer = os.pipe()
     pid = os.fork()
     if not pid:
-        os.write(answer, json.dumps([*drawn(), blob()]).encode())
+        locked.lock(memory)
+        os.write(answer, json.dumps([locked.ranges(), [*drawn(), blob()]]).encode())
         os._exit(0)
     os.waitpid(pid, 0)
-    seen["drawn"].append(json.loads(os.read(answers, 1000)))
+    for kind, told in zip(("locked", "drawn"), json.loads(os.read(answers, 4000)), strict=True):
+        seen[kind].append(told)
 print(json.dumps(seen))
 """
 
@@ -73,6 +77,22 @@ def test_what_is_loaded_runs_nothing_and_forks_draw_numbers_of_their_own() -> No
     assert seen["free"] < 500_000  # octets; 1.5 million before its holes were filled
     for kind in zip(*seen["drawn"], strict=True):
         assert len(set(kind)) == 3
+    first, *others = [octets(memory) for memory in seen["locked"]]  # SQLCipher's heap for keys
+    assert others == [first, first]
+
+
+def octets(memory: list[tuple[int, int]]) -> int:
+    return sum(end - begin for begin, end in memory)
+
+
+def test_memory_that_is_locked_is_read_off_the_list_of_mappings(tmp_path: Path) -> None:
+    smaps = tmp_path / "smaps"
+    smaps.write_text(
+        "5598b1e00000-5598b1eb5000 rw-p 00000000 00:00 0    [heap]\nSize: 4 kB\nVmFlags: rd wr mr \n"
+        "5598b1eb5000-5598b1ec2000 rw-p 00000000 00:00 0    [heap]\nLocked: 52 kB\nVmFlags: rd wr mr lo ac \n"
+    )
+    assert locked.ranges(smaps) == [(0x5598B1EB5000, 0x5598B1EC2000)]
+    assert locked.ranges(tmp_path / "nothing") == []
 
 
 def test_what_workers_leave_behind_is_waited_for() -> None:
