@@ -4,8 +4,8 @@ Messages are taken together by their ids, 4,096 at a time, when all of them are 
 column is there whole or not at all, and what it says of a message is what the message's own rows say: a field that has
 no column, or messages that are in none, are looked for there.
 
-Erasure: with a message the columns that it is in are deleted, in the transaction that forgets its searchable text. They
-are made again when the index was purged, some hours later.
+Erasure: with a message the columns that it is in are deleted, when its searchable text is forgotten or just before.
+They are made again when the index was purged, some hours later.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy import bindparam, delete, func, select
@@ -186,12 +187,23 @@ class FieldColumns:
 
     def forget(self, transaction: Transaction, message_ids: Iterable[int]) -> bool:
         """Delete the columns that these messages are in; whether there were any."""
-        wanted = {message_id >> SHIFT for message_id in message_ids}
-        there = _spans.rows(transaction, account=self._account_id, name=_THREADS)  # each span that was read has it
-        spans = sorted(wanted.intersection(row[0] for row in there))
+        spans = self._made(transaction, message_ids)
         if spans:
             _delete.run(transaction, account=self._account_id, spans=json.dumps(spans))
         return bool(spans)
+
+    def forget_apart(self, message_ids: Iterable[int]) -> None:
+        """The same, the columns of each span in a transaction of its own: a megabyte of pages is overwritten then."""
+        with self._database.reading() as connection:
+            spans = self._made(connection, message_ids)
+        for span in spans:
+            self._database.write(partial(self.forget, message_ids=[span << SHIFT]), durable=False)
+
+    def _made(self, connection: Connection, message_ids: Iterable[int]) -> list[int]:
+        """The spans of these messages that have columns: each span that was read has one of threads."""
+        wanted = {message_id >> SHIFT for message_id in message_ids}
+        there = _spans.rows(connection, account=self._account_id, name=_THREADS)
+        return sorted(wanted.intersection(row[0] for row in there))
 
 
 class _Fields:

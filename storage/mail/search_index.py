@@ -249,6 +249,7 @@ class SearchIndex:
                 self._set(transaction, _FORGOTTEN_SINCE, str(self._clock.now()))
 
         if message_ids:
+            self.columns.forget_apart(message_ids)
             self._database.write(forget_all, durable=False)
         return len(message_ids)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search_box import ACCOUNT, Box
 
+from storage.database.database import Transaction
 from storage.mail.field_columns import _Fields
 from storage.mail.packed_columns import FieldColumn, ThreadColumn
 from storage.mail.search_index import PURGE_AFTER, SearchIndex
@@ -101,6 +102,23 @@ def test_columns_are_deleted_with_a_message_and_made_again_when_the_index_was_pu
     box.fill_index()
     assert spans(box) == {0, 1, 2, 3}
     assert answers(box) == [each - {12} for each in before]
+
+
+def test_columns_of_each_span_are_deleted_by_themselves(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting a row overwrites its pages, and others wait to write meanwhile."""
+    for number in (3, 12, 20, 21, 30):
+        box.delete(number)
+    write, left = box.database.write, []
+
+    def watched(action: Callable[[Transaction], object], *, durable: bool = True) -> object:
+        result = write(action, durable=durable)
+        left.append(spans(box))
+        return result
+
+    monkeypatch.setattr(box.database, "write", watched)
+    assert box.index.forget_batch() == 5
+    assert left == [{1, 2, 3}, {2, 3}, {3}, set(), set()]
+    assert box.rows("SELECT (SELECT count(*) FROM field_column), (SELECT count(*) FROM forgotten)") == [(0, 0)]
 
 
 def test_a_message_that_comes_late_into_a_span_is_found(box: Box) -> None:
