@@ -333,8 +333,8 @@ class MailboxView:
                 return changed if entry.since == modseq else None
         return None
 
-    def vanished_since(self, modseq: int) -> list[int]:
-        """UIDs that left it; nothing before `expunged_horizon` is known."""
+    def vanished_since(self, modseq: int) -> list[int] | None:
+        """UIDs that left it; None: too long ago, nobody knows all of them."""
         vanished: list[int] = []
         for entry in reversed(self._log):
             vanished += entry.vanished

@@ -198,8 +198,12 @@ class ViewRows:
                 return
             first = rows[-1][0] + 1
 
-    def vanished_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> list[int]:
+    def vanished_since(self, mailbox_id: MailboxId, modseq: int, highest: int) -> list[int] | None:
+        """None: nobody knows all of them any more; tombstones are forgotten without a new modseq."""
         with self.database.snapshot() as connection:
+            row = _state.one(connection, account=self._account_id, mailbox=mailbox_id)
+            if row is None or modseq < MailboxState(*row).expunged_horizon:
+                return None
             return self._tombstones.between(connection, mailbox_id, modseq, highest)
 
     def everything(self, connection: Connection, mailbox_id: MailboxId) -> list[array[int]]:

@@ -282,6 +282,26 @@ def test_the_view_of_a_deleted_mailbox_is_gone(place: AccountPlace, account: Acc
     account.close()
 
 
+def test_tombstones_that_were_forgotten_meanwhile_are_not_taken_for_all(
+    place: AccountPlace, account: Account, inbox: MailboxId
+) -> None:
+    """RFC 7162 §3.2.10.2: whoever asks from before the horizon is told of every UID that is not there."""
+    fill(account, inbox, 20)
+    before = account.views.load(inbox).highest_modseq
+    gone = [account.messages.expunge(inbox, UidSet.of([uid]), only_deleted=False).modseq for uid in range(1, 11)]
+    account.close()
+    account = place.open()
+    view = account.views.load(inbox)
+    assert sorted(view.vanished_since(before) or ()) == list(range(1, 11))
+    while account.database.write(
+        lambda transaction: Tombstones(account.account_id).forget_old(transaction, inbox, kept=3)
+    ):
+        pass
+    view.refresh()
+    assert view.vanished_since(before) is None
+    assert view.vanished_since(gone[7]) == [9, 10]
+
+
 def test_columns_are_prepared_on_another_thread(account: Account, inbox: MailboxId) -> None:
     fill(account, inbox, 10)
     view = account.views.load(inbox)

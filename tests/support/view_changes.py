@@ -16,4 +16,6 @@ class Changes(NamedTuple):
 
 def changes_since(view: MailboxView, modseq: int) -> Changes:
     changed = [uid for uid, at in zip(view.uids, view.modseqs, strict=True) if at > modseq]
-    return Changes(changed, view.vanished_since(modseq))
+    vanished = view.vanished_since(modseq)
+    assert vanished is not None
+    return Changes(changed, vanished)

@@ -132,8 +132,9 @@ def vanished_since(view: MailboxView, modseq: int, asked: UidSet) -> UidSet:
     """The UIDs of `asked` that were expunged after `modseq`; beyond the horizon of the tombstones every absent one."""
     if modseq >= view.highest_modseq:
         return UidSet()
-    if modseq >= view.expunged_horizon:
-        return UidSet.of(uid for uid in view.vanished_since(modseq) if uid in asked)
+    known = view.vanished_since(modseq)
+    if known is not None:
+        return UidSet.of(uid for uid in known if uid in asked)
     uids = view.uids
     absent: list[tuple[int, int]] = []
     for low, high in asked.ranges:
