@@ -849,3 +849,35 @@ def test_a_mailbox_that_is_renamed_and_back_while_it_is_written_to_takes_the_mes
     assert isinstance(again, Work)
     answer = flow.send(again.run())
     assert isinstance(answer, bytes) and answer.startswith(b"d OK [APPENDUID ")
+
+
+def test_one_that_cannot_be_read_for_now(place: Place) -> None:
+    """Who asks for others has them; of a SEARCH only what it would have to be read for fails."""
+    client = place.client()
+    data = b"Date: Sun, 15 Nov 2026 23:46:34 +0000\r\nSubject: Third\r\n\r\n"
+    client.send(b"p APPEND INBOX {%d+}\r\n%b\r\n" % (len(data), data))
+    assert client.receive(0)[-1].startswith("p OK")
+    with place.town.account(place.address) as account:
+        [name] = account.maildir.names("new")
+        file, aside = account.maildir.path / "new" / name, account.maildir.path / "aside"
+    file.rename(aside)
+    file.mkdir()  # which cannot be read
+    commands = ("FETCH 3 ENVELOPE", "FETCH 1:3 ENVELOPE", "SEARCH SENTON 15-Nov-2026", "SEARCH TEXT third")
+    for command in commands:
+        client.send(f"a {command}\r\n".encode())
+        assert client.receive(0)[-1].startswith("a NO [UNAVAILABLE]")
+    for command in (
+        "FETCH 1:2 ENVELOPE",
+        "FETCH 1:3 (UID FLAGS RFC822.SIZE)",
+        "SEARCH SINCE 1-Jan-2020",
+        "COPY 3 Trash",
+    ):
+        client.send(f"b {command}\r\n".encode())
+        assert client.receive(0)[-1].startswith("b OK")
+    file.rmdir()
+    aside.rename(file)
+    for command in commands:
+        client.send(f"c {command}\r\n".encode())
+        *_, told, answer = client.receive(0)
+        assert "3" in told
+        assert answer.startswith("c OK")

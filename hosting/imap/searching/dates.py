@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from hosting.imap.effects import Flow
+from hosting.imap.effects import Flow, blocking
 from hosting.imap.searching.by_position import marked, values_of
 from hosting.imap.searching.search_commands import DateKey
 from hosting.imap.selected import Selected
+from storage.errors import Busy
 from storage.mime.dates import parse_date
 
 _DAY = 86400
@@ -56,14 +57,20 @@ def sent(selected: Selected, key: DateKey, among: Sequence[int]) -> Flow[Sequenc
     messages, mailbox_id, uids = selected.account.messages, selected.mailbox_id, selected.uids
     for start in range(0, len(unclear), _ROWS):
         part = unclear[start : start + _ROWS]
-        first, last = uids[part[0]], uids[part[-1]]
-        if last - first > 4 * _ROWS:
-            rows = []
-            for at in part:
-                rows += messages.fetch_rows(mailbox_id, uids[at], uids[at], ("uid", "envelope"))
-        else:
-            rows = messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"))
-        envelopes: dict[int, bytes] = {row[0]: row[1] for row in rows}
+
+        def read(part: Sequence[int] = part, *, at_once: bool = True) -> dict[int, bytes]:
+            ranges = [(uids[part[0]], uids[part[-1]])]
+            if ranges[0][1] - ranges[0][0] > 4 * _ROWS:
+                ranges = [(uids[at], uids[at]) for at in part]
+            envelopes: dict[int, bytes] = {}
+            for first, last in ranges:
+                envelopes.update(messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"), at_once=at_once))
+            return envelopes
+
+        try:
+            envelopes = read()
+        except Busy:
+            envelopes = yield from blocking(lambda read=read: read(at_once=False))  # type: ignore[misc]
         clear.update(at for at in part if _written(key, envelopes.get(uids[at], b""), dates[at]))
         yield b""  # others are served between slices
     return [at for at in among if at in clear]
