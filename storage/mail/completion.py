@@ -7,7 +7,7 @@ then the message is incomplete: it has no thread id, and no rows of content.
 
 Who reads those rows gets them whole: `Reading` and `SearchIndex`, and the few who have statements of their own, call
 `ensure` first or when a row lacks something (tests/storage/test_mail_completion.py knows them all). That reads message
-files, so the event loop asks `is_due` and leaves it to a worker.
+files, so the event loop asks `is_due` and leaves it to a worker; it reads rows `at_once`, or not at all.
 
 When `ensure` returns, everything committed before is complete. A crash leaves messages incomplete, or complete with
 their files in new/: both are as good as before. A power loss may undo what was completed, not what was told of it: the
