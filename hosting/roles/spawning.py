@@ -23,8 +23,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from hosting.roles import channel, program
+from hosting.roles import channel
 from hosting.roles.forked import Asking, Order
+from storage import program
 
 log = logging.getLogger("supervisor")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from hosting.config import Config
-from hosting.roles import program, reactors
+from hosting.roles import reactors
+from storage import program
 from storage.errors import CleanmailError
 
 

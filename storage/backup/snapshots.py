@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage import program
 from storage.backup.snapshot import error_of
 from storage.errors import Unavailable
 
@@ -79,8 +80,8 @@ class Snapshots:
 
     def _say(self, request: dict[str, str]) -> None:
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "storage.backup.snapshot"],
+            self._process = subprocess.Popen(  # noqa: S603 - the same program
+                program.command("storage.backup.snapshot"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

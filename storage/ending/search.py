@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 
+from storage import program
 from storage.ending.remains import NAME, Found, Order, Result, encoded, result_of
 from storage.ending.scopes import Scope
 from storage.ending.sought import Sought
@@ -82,7 +82,7 @@ def search(
         thorough,
         tuple(sorted(text.hex() for text in texts_of(sought.others))),
     )
-    command = [sys.executable, "-m", "storage.ending.remains"]
+    command = program.command("storage.ending.remains")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
     result: Result | None = None
     try:

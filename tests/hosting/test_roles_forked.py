@@ -19,7 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from hosting.roles import channel, forked, locked, program, spawning
+from hosting.roles import channel, forked, locked, spawning
 from hosting.roles.forked import Asking, Order
 from hosting.roles.process import State, WorkerProcess
 from hosting.roles.spawning import Spawner
@@ -337,16 +337,3 @@ def test_a_process_that_begins_after_it_was_to_stop_is_told_to_or_killed_when_it
     assert (channel.encode(channel.STOP) in begun.told) is not late
     worker.processEnded(Failure(ProcessDone(0)))
     assert gone.called and worker.state is State.DOWN
-
-
-@pytest.mark.parametrize("here", [False, True])
-def test_modules_are_looked_for_in_the_current_directory_by_who_was_started_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
-) -> None:
-    """It may be anybody's, and root may run `cleanmail serve` there."""
-    monkeypatch.chdir(tmp_path)
-    if here:
-        monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "of_somebody.py").write_text("print('somebody')")
-    done = subprocess.run(program.command("of_somebody"), capture_output=True, text=True, check=False)
-    assert done.stdout == ("somebody\n" if here else "")

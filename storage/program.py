@@ -9,7 +9,7 @@ from contextlib import suppress
 
 def command(module: str, *arguments: str) -> list[str]:
     """`python -m` would look for modules in the current directory first, which may be anybody's: root may run
-    `cleanmail serve` there. Only who was started that way himself, as from a checkout, looks there for others, too."""
+    `cleanmail` there. Only who was started that way himself, as from a checkout, looks there for others, too."""
     return [sys.executable, *([] if _looks_here() else ["-P"]), "-m", module, *arguments]
 
 
