@@ -17,6 +17,7 @@ from hosting.imap.searching.relevance import levels
 from hosting.imap.searching.search_commands import TextKey
 from hosting.imap.searching.sorting import displayed
 from hosting.imap.session import Session
+from storage.errors import Unavailable
 from storage.mail.messages import NewMessage
 from storage.mime.message import read_message
 from storage.mime.render import envelope
@@ -393,3 +394,20 @@ def test_hostile_searches(town: MailTown, command: str) -> None:
     one = client(town)
     one.send(b"a %b\r\nb NOOP\r\n" % command.encode())
     assert [line[:5] for line in one.receive(0)] == ["a BAD", "b OK "]
+
+
+def test_files_of_messages_that_were_not_read_yet_are_left_to_workers(town: MailTown) -> None:
+    """Those that come, or can be read again, when the search has seen to it already."""
+    one = client(town)
+    data = b"Subject: s\r\n\r\nneedle"
+    one.send(b"a APPEND INBOX {%d+}\r\n%b\r\nb NOOP\r\n" % (len(data), data))
+    assert one.receive(0)[-1].startswith("b OK")
+    with town.account() as account:
+        flow, completion = one.session.respond(Frame(b"c SEARCH TEXT needle")), account.completion
+        assert isinstance(next(flow), Work)
+        effect = flow.throw(Unavailable())  # it cannot be read for now
+        assert isinstance(effect, Work)
+        assert completion.is_due()
+        effect.run()
+        assert not completion.is_due()
+    flow.close()

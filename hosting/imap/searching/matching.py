@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress
 from typing import Final
 
@@ -321,7 +322,10 @@ class Matcher:
                 wanted.extend([ids[at] for at in among[start : start + _SLICE]])
                 yield b""  # others are served between slices
             sought = Sought(wanted)
-        lookup = self._selected.account.index.lookup(field, key.needle, sought, name)
+        account = self._selected.account
+        begin = partial(account.index.lookup, field, key.needle, sought, name)
+        # It reads the files of messages that came meanwhile, or could not be read before.
+        lookup = (yield from blocking(begin)) if account.completion.is_due() else begin()
         finished = lookup.step() if len(sought) <= _MANY else (yield from blocking(lookup.step))
         while not finished:
             finished = yield from blocking(lookup.step)
