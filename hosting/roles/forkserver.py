@@ -57,13 +57,16 @@ def preload() -> None:
 
 
 def serve() -> channel.Fork | None:
-    """Returns in each worker, with what it is; None in this process, when the supervisor lets it go."""
+    """Returns in each worker, with what it is; None in this process, when the supervisor lets it go or was killed."""
     memory = locked.ranges()
     with socket.socket(fileno=0) as asked:
         while True:
-            octets, descriptors, _, _ = socket.recv_fds(
-                asked, channel.LINE_MAX, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            try:
+                octets, descriptors, _, _ = socket.recv_fds(
+                    asked, channel.LINE_MAX, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+            except ConnectionError:  # it did not read the last answer
+                return None
             if not octets:
                 return None
             pid = _fork()
@@ -74,7 +77,10 @@ def serve() -> channel.Fork | None:
                 return fork
             for descriptor in descriptors:
                 os.close(descriptor)
-            asked.send(b"%d" % pid)
+            try:
+                asked.send(b"%d" % pid)
+            except ConnectionError:  # the worker is told by its standard input
+                return None
 
 
 def _fork() -> int | None:

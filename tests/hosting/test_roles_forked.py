@@ -19,7 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from hosting.roles import channel, forked, locked, spawning
+from hosting.roles import channel, forked, forkserver, locked, spawning
 from hosting.roles.forked import Asking, Order
 from hosting.roles.process import State, WorkerProcess
 from hosting.roles.spawning import Spawner
@@ -119,6 +119,24 @@ def _reaps_orphans() -> int:
     except ChildProcessError:
         return 0
     return 2
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_the_fork_server_ends_with_its_supervisor(unread: bool) -> None:
+    supervisor, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if unread:
+        asked.send(b"1")  # an answer
+    supervisor.close()
+    server = os.fork()
+    if not server:
+        status = 1
+        try:
+            os.dup2(asked.fileno(), 0)
+            status = 0 if forkserver.serve() is None else 2
+        finally:
+            os._exit(status)
+    asked.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(server, 0)[1]) == 0
 
 
 def test_there_is_room_for_the_title_of_every_role() -> None:
