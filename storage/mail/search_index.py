@@ -20,7 +20,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 from storage.clock import Clock
 from storage.database.database import Database, Transaction
 from storage.database.prepared import Connection, prepare
-from storage.errors import Corrupt
+from storage.errors import Corrupt, Unavailable
 from storage.mail import trigrams
 from storage.mail.field_columns import FieldColumns
 from storage.mail.lookup import Lookup, Question, Verified
@@ -149,17 +149,30 @@ class SearchIndex:
         if self._may_merge:  # small segments are merged as they come, so that searches have few to look at
             self._may_merge = self.merge()
             return True
-        self._may_merge = bool(self.forget_batch() or self.index_batch())
+        try:
+            self._may_merge = bool(self.forget_batch() or self.index_batch())
+        except Unavailable:
+            if self.merge():  # what was erased leaves the file, whatever cannot be read
+                return True
+            raise
         return self._may_merge or self.merge() or self.make_columns()
 
     def index_batch(self) -> int:
-        """Index the next messages; how many, 0 when none is left."""
+        """Index the next messages; how many, 0 when none is left. Raises Unavailable if none can be read for now."""
         with self._database.reading() as connection:
             rows = _next_unindexed.rows(connection, account_id=self._account_id, limit=BATCH)
         message_ids = [row[0] for row in rows]
-        self._complete()
+        failed = None
+        try:
+            self._complete()
+        except Unavailable as error:
+            failed = error
         with self._database.reading() as connection:
             fields = self._texts.fields(connection, message_ids)
+        if failed is not None:  # those that are not complete wait, the others do not
+            message_ids = [each for each in message_ids if each in fields]
+            if not message_ids:
+                raise failed
         batch: dict[int, Packed] = {}
         characters = 0
         for message_id in message_ids:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from search_box import ACCOUNT, Box
 
+from storage.errors import Unavailable
 from storage.mail import lookup as lookups
 from storage.mail.lookup import Question, Verified
 from storage.mail.search_index import PURGE_AFTER, TEXTS, SearchIndex
@@ -325,3 +326,25 @@ def test_any_needle_in_any_text(
 def test_a_field_of_the_header_has_it(name: str, needle: str, text: str, expected: bool) -> None:
     """RFC 9051 §6.4.4, HEADER: never a field of a part, which stand behind an empty line."""
     assert Question.of("header", needle, name).test()(text.encode()) is expected
+
+
+def test_a_message_that_cannot_be_read_for_now_keeps_nothing_else(box: Box) -> None:
+    """The others are indexed, and what was erased leaves the file; then whoever called is told."""
+
+    def complete() -> None:
+        raise Unavailable
+
+    gone = box.add(b"Subject: zebra\r\n\r\n")
+    box.fill_index()
+    box.delete(gone)
+    unread, other = box.add(b"Subject: one\r\n\r\n", 5), box.add(b"Subject: another\r\n\r\n", 6)
+    box.write(f"DELETE FROM content WHERE message_id = {unread}")
+    index = SearchIndex(box.database, ACCOUNT, box.read, box.clock, complete)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            while index.work():
+                pass
+        box.clock.advance(PURGE_AFTER)
+    assert box.rows("SELECT message_id FROM message WHERE indexed = 0") == [(unread,)]
+    assert box.search("subject", "another") == {other}
+    assert not box.rows("SELECT * FROM forgotten UNION ALL SELECT 1, 1 FROM info WHERE name = 'search_forgotten_since'")
