@@ -10,7 +10,7 @@ RFC 5802, 7677 and 9266 (SCRAM), RFC 7628 (tokens) with `hosting.auth.sasl`.
 from __future__ import annotations
 
 import binascii
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from typing import cast
 
@@ -148,7 +148,9 @@ def _open(session: Session, principal: Principal) -> Flow[None]:
 
 def _opened(lease: AbstractContextManager[Account]) -> Account:
     """On a worker: the account, with what nearly every client asks for next at hand."""
-    account = lease.__enter__()
-    with suppress(CleanmailError):  # whoever selects it is told
-        account.views.quickly(account.mailboxes.find(INBOX).id)
+    with ExitStack() as stack:
+        account = stack.enter_context(lease)
+        with suppress(CleanmailError):  # whoever selects it is told
+            account.views.quickly(account.mailboxes.find(INBOX).id)
+        stack.pop_all()  # the session ends the lease
     return account

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from hosting.auth.sasl import read_bearer
 from hosting.auth.signin import BearerOffer, Offers
 from hosting.auth.tokens import Claims, ProviderSignIns
 from hosting.imap.session import Services
+from hosting.imap.signin import _opened
 from storage.errors import InvalidInput, Unavailable
+from storage.mail.account import Account
+from storage.mail.views import Views
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 
@@ -620,3 +624,27 @@ def test_scram_that_is_taken_but_not_told_of(signing: SignInTown) -> None:
     client.session.channel = CHANNEL
     client.receive(1)
     assert exchange(client, ScramClient(ALICE, signing.app_password)).startswith("a NO [CANNOT]")
+
+
+def test_an_account_is_let_go_of_when_something_unexpected_ends_the_sign_in(
+    signing: SignInTown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = 0
+
+    @contextmanager
+    def leased() -> Iterator[Account]:
+        nonlocal ended
+        with signing.town.account() as account:
+            try:
+                yield account
+            finally:
+                ended += 1
+
+    def failing(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Views, "quickly", failing)
+    lease = leased()
+    with pytest.raises(OSError):
+        _opened(lease)
+    assert ended == 1
