@@ -3,8 +3,8 @@
 What is imported lies in memory once for all workers; each copies the pages that it changes. Until it forks, this
 process chooses no reactor, opens nothing but the socket that it is asked on, holds no key, and has one thread. A
 worker gets a title, a umask, random numbers and descriptors of its own; what was imported it shares, and with it the
-layout of the address space. The supervisor replaces this process when a worker crashed, so who tries addresses finds
-others the next time.
+layout of the address space. The supervisor replaces this process when a worker crashed, so the next one has another:
+who tries addresses has as many tries at one layout as there are workers of it.
 
 A worker is the child of a child that ends, so the supervisor, which adopts orphans, is its parent: it is told how the
 worker ended, and the worker lives on when this process does not.
