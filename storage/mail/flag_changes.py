@@ -5,8 +5,8 @@ go into a row of their own, some thirty together. So they cost a commit next to 
 cost it two pages. What arrives is not written down, since its UID is above all that were there before; what goes leaves
 a tombstone (`storage.mail.tombstones`).
 
-A mailbox keeps its last `KEPT` such rows. Of what changed up to its `flag_horizon` nobody knows any more: whoever is
-that far behind compares everything.
+A mailbox keeps its last `KEPT` such rows, or as many as are `KEPT_TEXT` long, since no quota counts them. Of what
+changed up to its `flag_horizon` nobody knows any more: whoever is that far behind compares everything.
 
 Standards: RFC 7162 §3.1.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Text, bindparam, cast, delete, insert, select, update
+from sqlalchemy import Text, bindparam, cast, delete, func, insert, select, update
 
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import prepare
@@ -23,6 +23,7 @@ from storage.schema.account import flag_change, mailbox, membership, snapshot
 from storage.values import AccountId, MailboxId, UidSet
 
 KEPT = 1000
+KEPT_TEXT = 2_000_000  # characters of them; thirty single changes are 400, and 1,000 messages here and there are 7,000
 LONGEST = 400  # characters in a mailbox's row: SQLite moves a row of more than 989 octets elsewhere
 _LOOK_AFTER = 50  # rows that were written, whether there are too many
 _FEW_ROWS = 8  # that are counted, and …
@@ -59,7 +60,10 @@ _put_aside = prepare(
 )
 _clear = prepare(update(mailbox).where(*_of_mailbox).values(flag_changes=""))
 _newest = prepare(
-    select(flag_change.c.modseq).where(*_these).order_by(flag_change.c.modseq.desc()).limit(1).offset(bindparam("skip"))
+    select(flag_change.c.modseq, func.length(flag_change.c.changes))
+    .where(*_these)
+    .order_by(flag_change.c.modseq.desc())
+    .limit(bindparam("most"))
 )
 _set_horizon = prepare(update(mailbox).where(*_of_mailbox).values(flag_horizon=bindparam("modseq")))
 _delete = prepare(delete(flag_change).where(*_these, flag_change.c.modseq <= bindparam("modseq")))
@@ -138,13 +142,16 @@ class FlagChanges:
             self.forget_old(transaction, mailbox_id)
 
     def forget_old(self, transaction: Transaction, mailbox_id: MailboxId, kept: int = KEPT) -> None:
-        """Forget those beyond the last `kept` rows and move the horizon."""
+        """Forget those beyond the last `kept` rows, or `KEPT_TEXT`, and move the horizon."""
         scope = {"account": self._account_id, "mailbox": mailbox_id}
-        oldest = _newest.one(transaction, **scope, skip=kept)
-        if oldest is not None:
-            _set_horizon.run(transaction, **scope, modseq=oldest[0])
-            _delete_snapshot.run(transaction, **scope, modseq=oldest[0])
-            _delete.run(transaction, **scope, modseq=oldest[0])
+        length = 0
+        for number, (modseq, more) in enumerate(_newest.rows(transaction, **scope, most=kept + 1)):
+            length += more
+            if number == kept or length > KEPT_TEXT:
+                _set_horizon.run(transaction, **scope, modseq=modseq)
+                _delete_snapshot.run(transaction, **scope, modseq=modseq)
+                _delete.run(transaction, **scope, modseq=modseq)
+                return
 
     def forget_all(self, transaction: Transaction, mailbox_id: MailboxId) -> None:
         """Of a mailbox that is deleted."""

@@ -122,6 +122,23 @@ def test_old_rows_are_forgotten_by_themselves(
     assert rows in (3, 4, 5)
 
 
+def test_long_rows_are_forgotten_sooner(
+    place: AccountPlace, account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flag_changes, "KEPT_TEXT", 2000)
+    monkeypatch.setattr(flag_changes, "_LOOK_AFTER", 1)
+    fill(account, inbox, 300)
+    view, other = account.views.load(inbox), place.open()
+    for turn in range(8):
+        other.messages.store(inbox, UidSet.of(range(1, 300, 2)), "remove" if turn % 2 else "add", FLAGGED)
+        [(length,)] = ask(account, "SELECT sum(length(changes)) FROM flag_change")
+        assert isinstance(length, int) and 0 < length <= 2000
+    [(horizon,)] = ask(account, f"SELECT flag_horizon FROM mailbox WHERE mailbox_id = {inbox}")
+    assert isinstance(horizon, int) and horizon > view.highest_modseq
+    assert view.refresh() and says_what_the_rows_say(view, account)
+    account.close()
+
+
 def test_what_is_written_down_again_and_again_is_read_once(
     account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
