@@ -13,13 +13,15 @@ When `ensure` returns, everything committed before is complete. A crash leaves m
 their files in new/: both are as good as before. A power loss may undo what was completed, not what was told of it: the
 thread of an incomplete message follows from its id and from what was stored before it.
 
+Where the disk is full, who reads rows gets them of a transaction that is not kept (`without_room`).
+
 Raises: Unavailable (a file cannot be read for now, and the others are complete; or nothing can be written).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,13 +37,14 @@ from storage.keys.sealing import Key
 from storage.locks import new_lock
 from storage.mail.content import Content, content_of, insert_content
 from storage.mail.threads import Threads
-from storage.schema.account import info, message
-from storage.values import AccountId, MessageId
+from storage.schema.account import info, membership, message
+from storage.values import AccountId, MailboxId, MessageId
 
 BATCH = 50  # messages read for one commit …
 BATCH_OCTETS = 16 * 1024 * 1024  # … unless they are large
 MOST = 500  # that one process leaves incomplete: so long the first who reads waits, where very many are brought at once
 MOST_OCTETS = 64 * 1024 * 1024
+_UNKEPT = 10  # messages of one transaction that is not kept: SQLite writes to the disk what its cache does not hold
 
 INCOMPLETE = ""  # thread id of a message that was not read yet
 
@@ -83,6 +86,22 @@ _next = prepare(
 )
 _this = (message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message"))
 _still = prepare(select(message.c.message_id).where(*_this, message.c.thread_id == INCOMPLETE))
+_within = prepare(
+    select(membership.c.uid, message.c.message_id, message.c.file, message.c.size)
+    .select_from(
+        membership.join(
+            message,
+            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
+        )
+    )
+    .where(
+        membership.c.account_id == bindparam("account"),
+        membership.c.mailbox_id == bindparam("mailbox"),
+        membership.c.uid.between(bindparam("first"), bindparam("last")),
+        message.c.thread_id == INCOMPLETE,
+    )
+    .order_by(membership.c.uid)
+)
 _complete = prepare(update(message).where(*_this).values(thread_id=bindparam("thread")))
 
 
@@ -94,6 +113,11 @@ class _Read:
     file: str
     content: Content
     threads: tuple[bytes, ...]
+
+
+class _NotKept(Exception):  # noqa: N818 - no error: what was read, on its way out of a transaction that is undone
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
 
 
 class Completion:
@@ -160,6 +184,35 @@ class Completion:
         if failed is not None and not (read and may_be_more):
             raise failed
         return may_be_more
+
+    def without_room(
+        self, mailbox_id: MailboxId, first: int, last: int, ask: Callable[[Connection, int, int], list[Row]]
+    ) -> list[Row]:
+        """What `ask` reads of a range of UIDs as if its messages were complete, while nothing can be written."""
+        with self._database.reading() as connection:
+            lacking = _within.rows(connection, account=self._account_id, mailbox=mailbox_id, first=first, last=last)
+        rows: list[Row] = []
+        for start in range(0, max(1, len(lacking)), _UNKEPT):  # once, where all are complete by now
+            piece = lacking[start : start + _UNKEPT]
+            end = last if start + _UNKEPT >= len(lacking) else int(piece[-1][0])
+            rows += self._not_kept(piece, first, end, ask)
+            first = end + 1
+        return rows
+
+    def _not_kept(
+        self, lacking: Sequence[Row], first: int, last: int, ask: Callable[[Connection, int, int], list[Row]]
+    ) -> list[Row]:
+        read = [self._read(message_id, file) for _, message_id, file, _ in lacking]
+
+        def look(transaction: Transaction) -> None:
+            self._insert(transaction, read)
+            raise _NotKept(ask(transaction, first, last))
+
+        try:
+            self._database.write(look, durable=False)
+        except _NotKept as told:
+            return told.rows
+        raise AssertionError("unreachable")
 
     def note(self, transaction: Transaction, message_ids: Sequence[MessageId], octets: int) -> None:
         """These messages are incomplete. Nearly always it is known already that some are."""

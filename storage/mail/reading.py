@@ -15,7 +15,7 @@ from sqlalchemy import FromClause, bindparam, exists, func, select
 
 from storage.database.database import Database
 from storage.database.prepared import Prepared, Row, prepare
-from storage.errors import Busy, Corrupt, Gone, NotFound
+from storage.errors import Busy, Corrupt, Gone, NotFound, StorageFull
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
 from storage.files.recent import Shelf
@@ -136,17 +136,22 @@ class Reading:
         `at_once`: raises Busy where messages would have to be completed first, for which files are read.
         """
         statement, told_by, lack = _slice(columns)
-        asked = {"account": self._account_id, "mailbox": mailbox_id, "first": first, "last": last}
+        asked = {"account": self._account_id, "mailbox": mailbox_id}
         with self._database.reading() as connection:
-            rows = statement.rows(connection, **asked)
-        if told_by >= 0 and lack in [row[told_by] for row in rows]:
-            if at_once:
-                raise Busy
+            rows = statement.rows(connection, **asked, first=first, last=last)
+        if told_by < 0 or lack not in [row[told_by] for row in rows]:
+            return rows
+        if at_once:
+            raise Busy
+        try:
             self._completion.ensure()
             with self._database.reading() as connection:
-                rows = statement.rows(connection, **asked)
-            rows = [row for row in rows if row[told_by] != lack]  # but of messages whose rows are lost
-        return rows
+                rows = statement.rows(connection, **asked, first=first, last=last)
+        except StorageFull:
+            rows = self._completion.without_room(
+                mailbox_id, first, last, lambda view, start, end: statement.rows(view, **asked, first=start, last=end)
+            )
+        return [row for row in rows if row[told_by] != lack]  # but of messages whose rows are lost
 
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message whose row was just read; once more, if somebody reads it soon after."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from storage.checks.rows import check_rows
 from storage.clock import FixedClock
+from storage.database.prepared import Connection, Row
 from storage.errors import Busy, Unavailable
 from storage.export.rows import slice_after
 from storage.files.maildir import Maildir
@@ -26,6 +27,7 @@ from storage.mail.account import Account
 from storage.mail.completion import BATCH
 from storage.mail.content import TABLES
 from storage.mail.messages import NewMessage
+from storage.mail.reading import _slice
 from storage.mail.sought import Sought
 from storage.mime.content import derive, sent_in
 from storage.mime.message import read_message
@@ -317,3 +319,21 @@ def test_those_of_a_low_id_are_found_without_going_through_all_messages(account:
         "SEARCH message_1 USING COVERING INDEX message_by_indexed (account_id=? AND indexed=? AND message_id>?)",
         "SEARCH message USING PRIMARY KEY (account_id=? AND message_id=?)",
     ]
+
+
+def test_without_room_rows_are_read_and_nothing_is_kept(account: Account) -> None:
+    count = 23
+    bring(account, *(b"Subject: %d\r\n\r\n" % number for number in range(count)), read_later=True)
+    bring(account, OTHER, read_later=False)
+    bring(account, *MAIL, read_later=True)
+    columns = ("uid", "subject", "thread_id")
+
+    def ask(connection: Connection, first: int, last: int) -> list[Row]:
+        return _slice(columns)[0].rows(connection, account=ACCOUNT, mailbox=inbox(account), first=first, last=last)
+
+    told = account.completion.without_room(inbox(account), 2, 99, ask)
+    assert account.completion.is_due()
+    kept = account.messages.fetch_rows(inbox(account), 2, 99, columns)
+    assert [row[0] for row in told] == [*range(2, count + 5)]
+    assert list(map(tuple, told)) == list(map(tuple, kept)) and not account.completion.is_due()
+    assert list(map(tuple, account.completion.without_room(inbox(account), 2, 99, ask))) == list(map(tuple, kept))
