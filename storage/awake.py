@@ -5,17 +5,23 @@ come within seconds, and each looks at its account once and then waits: all of t
 hundreds of megabytes, and leave the heap in pieces for as long as the process lives. So whenever one more is opened
 than may be, one that nobody has used since it was looked at last is let rest, on the thread for what can be done later.
 They are asked in turn, and one that was used meanwhile has a second chance; should all of them be in use, all stay.
+
+Nobody is asked within a second of being opened, or asked, as long as they are not four times as many: a server on which
+hundreds of accounts are busy would close and open the same databases over and over.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
 from typing import Final, Protocol
 
 from storage.background import Background
 
 MOST: Final = 128
+_CROWD: Final = 4  # times as many: from here on nobody is spared
+_SPARED: Final = 1.0  # seconds
 _AT_ONCE: Final = 16  # accounts that are asked before other work has its turn
 
 _KEY: Final = ("awake", "letting accounts rest")
@@ -35,13 +41,17 @@ class Restful(Protocol):
 class Awake:
     """Any thread may use it."""
 
-    __slots__ = ("_accounts", "_asked", "_background", "_guard", "_most", "_rested")
+    __slots__ = ("_accounts", "_asked", "_background", "_guard", "_most", "_now", "_rested")
 
-    def __init__(self, background: Background, most: int = MOST) -> None:
+    def __init__(self, background: Background, now: Callable[[], float], most: int = MOST) -> None:
+        """`now`: monotonic seconds."""
         self._background = background
+        self._now = now
         self._most = most
         self._guard = Lock()
-        self._accounts: OrderedDict[Restful, None] = OrderedDict()  # whose turn it is to be asked comes first
+        self._accounts: OrderedDict[Restful, float] = (
+            OrderedDict()
+        )  # opened or asked when; whose turn it is comes first
         self._asked = 0  # in a row that did not rest
         self._rested = 0  # since they were many
 
@@ -51,7 +61,8 @@ class Awake:
     def woke(self, account: Restful) -> None:
         """Its database was opened. Never waits for one that is closed."""
         with self._guard:
-            self._accounts[account] = None
+            self._accounts[account] = self._now()
+            self._accounts.move_to_end(account)
             if len(self._accounts) <= self._most:
                 return
             self._asked = 0
@@ -83,7 +94,11 @@ class Awake:
             with self._guard:
                 if len(self._accounts) <= self._most or self._asked > 2 * len(self._accounts):
                     return False
-                account = next(iter(self._accounts))
+                account, since = next(iter(self._accounts.items()))
+                now = self._now()
+                if now < since + _SPARED and len(self._accounts) <= _CROWD * self._most:
+                    return False  # the next that is opened, or `rest`, sees to it
+                self._accounts[account] = now
                 self._accounts.move_to_end(account)
                 self._asked += 1
             self._rest(account)

@@ -100,7 +100,7 @@ class Installation:
         self._accounts = AccountPool(self._open_account, max_open)
         self.recent_claims = RecentClaims(data)
         self.recent = Recent()  # messages that were read lately; who serves people says how much is kept
-        self._awake = Awake(self.background)  # accounts whose databases are open
+        self._awake = Awake(self.background, clock.monotonic)  # accounts whose databases are open
 
     @classmethod
     def create(cls, data: Path, keys: KeySource, clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -47,7 +48,7 @@ def _look_at(houses: list[House], background: Background) -> None:
 
 
 def test_of_many_that_are_looked_at_only_so_many_stay_awake(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
     houses = [House(awake) for _ in range(1000)]
     for house in houses:
         house.look()
@@ -59,7 +60,7 @@ def test_of_many_that_are_looked_at_only_so_many_stay_awake(background: Backgrou
 
 
 def test_one_that_was_looked_at_again_has_a_second_chance(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
     houses = [House(awake) for _ in range(12)]
     _look_at(houses[:11], background)
     assert [house.is_awake for house in houses] == [False] + 10 * [True] + [False]
@@ -67,8 +68,21 @@ def test_one_that_was_looked_at_again_has_a_second_chance(background: Background
     assert [house.is_awake for house in houses] == [False, True, False] + 9 * [True]
 
 
+def test_who_was_opened_this_second_is_spared_unless_they_are_a_crowd(background: Background) -> None:
+    time = 5.0
+    awake = Awake(background, lambda: time, most=10)
+    houses = [House(awake) for _ in range(42)]
+    _look_at(houses[:40], background)
+    assert len(awake) == 40
+    _look_at(houses[40:41], background)
+    assert len(awake) == 40
+    time += 1.0
+    _look_at(houses[41:], background)
+    assert len(awake) < 40
+
+
 def test_where_all_are_in_use_all_stay_and_nobody_asks_for_ever(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
     houses = [House(awake) for _ in range(30)]
     for house in houses:
         house.held = True
@@ -82,7 +96,7 @@ def test_where_all_are_in_use_all_stay_and_nobody_asks_for_ever(background: Back
 
 
 def test_each_is_asked_once_in_a_while_though_there_are_few(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
     houses = [House(awake) for _ in range(3)]
     _look_at(houses, background)
     awake.rest()
@@ -94,7 +108,7 @@ def test_each_is_asked_once_in_a_while_though_there_are_few(background: Backgrou
 
 
 def test_one_that_woke_while_it_was_let_rest_is_still_counted(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
 
     class Woken(House):
         def rest(self) -> bool:
@@ -108,7 +122,7 @@ def test_one_that_woke_while_it_was_let_rest_is_still_counted(background: Backgr
 
 
 def test_one_that_was_closed_is_forgotten(background: Background) -> None:
-    awake = Awake(background, most=10)
+    awake = Awake(background, count().__next__, most=10)
     house = House(awake)
     house.look()
     awake.forget(house)
