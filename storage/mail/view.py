@@ -5,7 +5,7 @@ date in place: arrivals are appended, flags are changed where they stand. When m
 by new ones and `generation` rises, so that a session that has not told its client yet can keep the old ones.
 
 What this process itself wrote comes to the view without a database read (`Views.tell`), because the modseqs follow each
-other without gaps; everything else is read by modseq.
+other without gaps; what others wrote is read (`ViewRows.changed_since`).
 
 Raises: Gone (the mailbox was deleted). Standards: RFC 9051 §2.3.1, RFC 7162 §3.1, §3.2.
 """
