@@ -25,7 +25,7 @@ from storage.mail.kept import NAMES, Kept
 from storage.mail.ledger import Delta
 from storage.mail.packing import Packed
 from storage.mail.snapshots import Picture
-from storage.mail.view_rows import Changed, Entry, FarBehind, MailboxState, ViewRows
+from storage.mail.view_rows import Anew, Changed, Entry, FarBehind, MailboxState, ViewRows
 from storage.values import FIRST_KEYWORD_BIT, SEEN, MailboxId, UidSet
 
 _LOG_MAX = 20_000  # UIDs that the log of changes remembers
@@ -89,7 +89,7 @@ class MailboxView:
         self._data_version = -1  # of the database, when this was up to date
         self._columns: Columns | None = None
         self._prepared: tuple[int, Columns] | None = None  # generation, and columns read on another thread
-        self._ahead: tuple[int, Changed | None] | None = None  # read on another thread: what changed after a modseq
+        self._ahead: tuple[int, Changed | Anew] | None = None  # read on another thread: what changed after a modseq
         self._pending: dict[int, Delta] = {}
         self._log: deque[Entry] | tuple[()] = ()  # a deque from the first change on: an empty one takes 760 octets
         self._log_size = 0
@@ -151,7 +151,7 @@ class MailboxView:
             if patient and state.highest_modseq - self.highest_modseq > _FAR:
                 raise FarBehind
             while self.highest_modseq < state.highest_modseq:  # what was read ahead may be of a while ago
-                self._read_changes()
+                self._read_changes(patient=patient)
         self._data_version = version
         if self._since_snapshot > max(_STALE, len(self.uids) // 20):
             self.save_snapshot()
@@ -213,25 +213,20 @@ class MailboxView:
         self._learn_keywords(delta.flags)
         self._note(delta.modseq, delta.uids, delta.vanished)
 
-    @property
-    def _last(self) -> int:
-        uids = self.uids
-        return uids[-1] if uids else 0
-
     def prepare_changes(self) -> None:
         """Read what others wrote on another thread, so that `refresh` need not."""
         modseq = self.highest_modseq
-        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq, self._last, many=True)
+        ahead = modseq, self._rows.changed_since(self.mailbox_id, modseq, self.uids[:], many=True)
         self._ahead = ahead if self.highest_modseq == modseq else None  # others may have brought it up to date
 
-    def _read_changes(self) -> None:
+    def _read_changes(self, *, patient: bool) -> None:
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] == self.highest_modseq:
             found = ahead[1]
         else:
-            found = self._rows.changed_since(self.mailbox_id, self.highest_modseq, self._last)
-        if found is None:
-            self._read_anew()
+            found = self._rows.changed_since(self.mailbox_id, self.highest_modseq, self.uids, patient=patient)
+        if isinstance(found, Anew):
+            self._take_anew(found)
             return
         vanished = array("I", sorted(found.vanished))
         if vanished:
@@ -247,20 +242,14 @@ class MailboxView:
         self._note(found.state.highest_modseq, found.uids, vanished)
         self._move_to(found.state)
 
-    def _read_anew(self) -> None:
-        """Too much time has passed: nobody knows any more what was expunged, so everything is compared."""
-        with self._rows.database.snapshot() as connection:
-            state = self._rows.state(connection, self.mailbox_id)
-            uids, flags, modseqs = self._rows.everything(connection, self.mailbox_id)
-        vanished = array("I", sorted(set(self.uids).difference(uids)))
-        changed = array("I", [uid for uid, modseq in zip(uids, modseqs, strict=True) if modseq > self.highest_modseq])
+    def _take_anew(self, found: Anew) -> None:
         self._unpack()
-        self.uids, self.flags, self.modseqs = uids, flags, modseqs
+        self.uids, self.flags, self.modseqs = found.uids, found.flags, found.modseqs
         self.generation += 1
         self._columns = self._prepared = None
-        self._learn_keywords(flags)
-        self._note(state.highest_modseq, changed, vanished)
-        self._move_to(state)
+        self._learn_keywords(found.flags)
+        self._note(found.state.highest_modseq, found.changed, found.vanished)
+        self._move_to(found.state)
 
     def _move_to(self, state: MailboxState) -> None:
         self.highest_modseq, self.uidnext, self.uidvalidity, self.expunged_horizon = state

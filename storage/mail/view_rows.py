@@ -74,7 +74,8 @@ _columns = prepare(
 
 
 class FarBehind(Exception):  # noqa: N818
-    """Another process wrote so much that it should be read on another thread (`MailboxView.prepare_changes`)."""
+    """Another process wrote so much, or so long ago, that it should be read on another thread
+    (`MailboxView.prepare_changes`)."""
 
 
 class MailboxState(NamedTuple):
@@ -92,6 +93,17 @@ class Changed(NamedTuple):
     flags: array[int]
     modseqs: array[int]
     vanished: list[int]
+
+
+class Anew(NamedTuple):
+    """All of a mailbox, where nobody knows any more what became of it since a modseq."""
+
+    state: MailboxState
+    uids: array[int]
+    flags: array[int]
+    modseqs: array[int]
+    changed: array[int]
+    vanished: array[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +162,38 @@ class ViewRows:
             and self._tombstones.are_few(connection, mailbox_id, modseq)
         )
 
-    def changed_since(self, mailbox_id: MailboxId, modseq: int, last: int, *, many: bool = False) -> Changed | None:
-        """Changes after `modseq`, when no UID was above `last`; None if nobody knows all of them any more.
+    def changed_since(
+        self, mailbox_id: MailboxId, modseq: int, uids: array[int], *, many: bool = False, patient: bool = False
+    ) -> Changed | Anew:
+        """Changes after `modseq`, when the mailbox had these UIDs; if nobody knows all of them any more, all of it.
 
-        `many`: no other session waits meanwhile.
+        `many`: no other session waits meanwhile. `patient`: raises FarBehind rather than read all of it.
         """
+        last = uids[-1] if uids else 0
         with self.database.apart() if many else self.database.snapshot() as connection:
             *where, flag_horizon, latest, _messages = self._one(_state_and_changes, connection, mailbox_id)
             state = MailboxState(*where)
             if modseq < max(state.expunged_horizon, flag_horizon):
-                return None
-            uids = self._changes.since(connection, mailbox_id, modseq, latest)
+                if patient:
+                    raise FarBehind
+                return self._anew(connection, mailbox_id, modseq, uids, state)
+            flagged = self._changes.since(connection, mailbox_id, modseq, latest)
             vanished = self._tombstones.between(connection, mailbox_id, modseq, state.highest_modseq)
             arrays = _no_rows()
-            for rows in self._listed(connection, mailbox_id, uids.ranges, last):
+            for rows in self._listed(connection, mailbox_id, flagged.ranges, last):
                 _append(arrays, rows)
             if state.uidnext - 1 > last:
                 for rows in self._ranged(connection, mailbox_id, last + 1, UID_MAX):
                     _append(arrays, rows)
             return Changed(state, *arrays, vanished)
+
+    def _anew(
+        self, connection: Connection, mailbox_id: MailboxId, modseq: int, known: array[int], state: MailboxState
+    ) -> Anew:
+        """Too much time has passed: everything is compared."""
+        uids, flags, modseqs = self.everything(connection, mailbox_id)
+        changed = array("I", [uid for uid, latest in zip(uids, modseqs, strict=True) if latest > modseq])
+        return Anew(state, uids, flags, modseqs, changed, array("I", sorted(set(known).difference(uids))))
 
     def _listed(
         self, connection: Connection, mailbox_id: MailboxId, ranges: Iterable[tuple[int, int]], last: int

@@ -10,10 +10,12 @@ import pytest
 from accounts import AccountPlace
 
 from storage.mail import flag_changes, view_rows
+from storage.mail import view as views
 from storage.mail.account import Account
 from storage.mail.flag_changes import LONGEST, FlagChanges
 from storage.mail.messages import NewMessage
 from storage.mail.view import MailboxView
+from storage.mail.view_rows import FarBehind, ViewRows
 from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
 
 FLAGS = (SEEN, FLAGGED, DELETED)
@@ -92,7 +94,9 @@ def test_the_mailboxs_own_row_stays_short(account: Account, inbox: MailboxId) ->
         assert isinstance(length, int) and length <= LONGEST
 
 
-def test_what_is_forgotten_is_compared(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
+def test_what_is_forgotten_is_compared_and_read_by_a_worker(
+    place: AccountPlace, account: Account, inbox: MailboxId, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(account, inbox, 600)
     view, other = account.views.load(inbox), place.open()
     view.save_snapshot()
@@ -105,7 +109,15 @@ def test_what_is_forgotten_is_compared(place: AccountPlace, account: Account, in
     [(horizon,)] = ask(account, f"SELECT flag_horizon FROM mailbox WHERE mailbox_id = {inbox}")
     assert isinstance(horizon, int) and view.highest_modseq < horizon
     fill(other, inbox, 1)
-    assert view.refresh() and says_what_the_rows_say(view, account)
+    with monkeypatch.context() as patched:
+        patched.setattr(views, "_FAR", 10_000)  # it is not for their number
+        with pytest.raises(FarBehind):
+            view.refresh(patient=True)
+    view.prepare_changes()
+    other.messages.store(inbox, UidSet.of([600]), "add", SEEN)  # after it was read
+    with monkeypatch.context() as patched:
+        patched.delattr(ViewRows, "everything")  # the event loop reads no mailbox whole
+        assert view.refresh() and says_what_the_rows_say(view, account)
     account.close()
     assert says_what_the_rows_say(other.views.load(inbox), other)
 
