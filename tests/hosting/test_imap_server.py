@@ -16,6 +16,7 @@ from imap_server import RunningServer, in_reactor, running_server
 from imap_town import PASSWORD, MailTown, mail, new_mail_town
 
 from hosting.imap.limits import Limits
+from hosting.imap.shell import service as imap_service
 from storage.installation import Installation
 from storage.mail.view import MailboxView
 from storage.values import FLAGGED, UidSet
@@ -239,6 +240,22 @@ def test_silence_ends_a_connection(town: MailTown, server: RunningServer) -> Non
     play(signed_in, "C: a NOOP\nS: a OK …")
     in_reactor(lambda: server.service.end_silent(LIMITS.idle_timeout + 1))
     assert signed_in.receive_all().startswith(b"* BYE")
+
+
+def test_very_many_silent_connections_are_looked_at_in_pieces(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, others_turn = [connect(server) for _ in range(3)], []
+    service = server.service
+    monkeypatch.setattr(imap_service, "_BURST", 0.0)
+
+    def look() -> None:
+        service.end_silent(LIMITS.idle_timeout + 1)
+        others_turn.append(sum(not each.ended for each in service._connections))
+
+    in_reactor(look)
+    assert others_turn == [2]
+    assert all(each.receive_all().startswith(b"* BYE") for each in silent)
 
 
 HOSTILE = [

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 _SWEEP: Final = 5.0  # seconds between two looks at silent connections
 _REST: Final = 10.0  # seconds of silence after which a connection keeps nothing that can be made again
 _AWAKE: Final = 50  # compressed connections that may keep their streams, so that many that come at once stay small
-_BURST: Final = 0.004  # seconds for which news is told before others are served
+_BURST: Final = 0.004  # seconds for which news is told, or silent connections looked for, before others are served
 _STOP_WITHIN: Final = 10.0
 _FAREWELL: Final = 0.3  # seconds for the last octets of connections that end when the service stops
 _LINGER: Final = 10.0  # … and otherwise
@@ -353,9 +353,16 @@ class ImapService(Service):
 
         So it does those whose token has expired; of one that is at a command the next is refused (`Session.respond`).
         What was told to end and is still there has a client that doesn't read, or doesn't end TLS: it is cut off.
+        Of very many connections others are served in between.
         """
+        self._end_silent(iter(list(self._connections)), passed)
+
+    def _end_silent(self, connections: Iterator[Connection], passed: float) -> None:
         now, today = time.monotonic() + passed, self._services.clock.now()
-        for connection in list(self._connections):
+        until = time.perf_counter() + _BURST
+        for connection in connections:
+            if connection not in self._connections:  # it has ended meanwhile
+                continue
             session = connection.session
             if connection.ended and now - connection.ended > _LINGER:
                 connection.abort()
@@ -372,6 +379,9 @@ class ImapService(Service):
                 connection.end(b"[UNAVAILABLE] Nothing was heard for too long.")
             elif connection.between and session.principal is not None and session.principal.has_expired(today):
                 connection.end(EXPIRED)
+            if time.perf_counter() > until:
+                self.soon(self._end_silent, connections, passed)
+                return
 
 
 def _anybody(_: Principal) -> bool:
