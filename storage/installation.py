@@ -228,7 +228,7 @@ class Installation:
                 self._checkpointer,
                 recent=self.recent,
                 awake=self._awake,
-                commits=Commits(self.data),
+                commits=Commits(self.data, self.clock.precise()),
             ),
         )
 

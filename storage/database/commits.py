@@ -12,7 +12,8 @@ number hides that commit for a second, and so does one that cannot map the table
 than `TRUSTED`.
 
 The file says nothing of anybody, and is worthless when nothing runs. Its pages are taken when it is made, so that a
-full disk ends no process (SIGBUS); it appears under its name when it is whole.
+full disk ends no process (SIGBUS); it appears under its name when it is whole. What was killed before leaves a file
+under another name, which the next process removes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -33,6 +35,7 @@ TRUSTED: Final = 1.0  # seconds
 PLACES: Final = 1 << 14
 _SIZE: Final = PLACES * 8  # octets; a number is written and read whole
 _NAME: Final = "commits"
+_MADE_WITHIN: Final = 60.0  # seconds after which a file that has not got the table's name will not get it any more
 
 FILES = (FileClass(f"run/{_NAME}*", classes.INSTALLATION, "whether somebody has committed to an account's database"),)
 
@@ -42,8 +45,11 @@ class Commits:
 
     __slots__ = ("_numbers", "_path", "places")
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, now: float | None = None) -> None:
+        """`now`: what is older than that by much, and was never whole, is removed."""
         self._path = data / "run" / _NAME
+        if now is not None:
+            self._sweep(now)
         self._numbers = count(secrets.randbits(62))  # each process from a place of its own: no number comes twice
         self.places = self._mapped()
 
@@ -88,6 +94,12 @@ class Commits:
         finally:
             os.close(descriptor)
             hidden.unlink()
+
+    def _sweep(self, now: float) -> None:
+        for left in self._path.parent.glob(f"{_NAME}.*"):
+            with suppress(OSError):
+                if now - left.stat().st_mtime > _MADE_WITHIN:
+                    left.unlink()
 
 
 class Place:

@@ -174,6 +174,16 @@ def test_without_a_table_the_database_is_asked_each_time(data: Path, opened: Cal
     assert Keeper(opened(Commits(data).of(ACCOUNT))).look() == 4
 
 
+def test_what_was_killed_while_it_made_the_table_leaves_nothing_for_good(data: Path) -> None:
+    old, new = data / "run" / "commits.00ff", data / "run" / "commits.11ff"
+    for left, made in ((old, 1000.0), (new, 1090.0)):
+        left.touch()
+        os.utime(left, (made, made))
+    table = Commits(data, 1100.0)
+    assert sorted(path.name for path in (data / "run").iterdir()) == ["commits", new.name]
+    assert table.places is not None
+
+
 def test_what_is_asked_within_a_snapshot_is_not_kept(data: Path, opened: Callable[..., Database]) -> None:
     """There SQLite says what the snapshot is of, and not what somebody committed meanwhile."""
     commits = Commits(data)
