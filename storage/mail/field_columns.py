@@ -11,7 +11,7 @@ They are made again when the index was purged, some hours later.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -39,6 +39,7 @@ _MEMORY = 32 * 1024 * 1024  # octets that the fields of a span take while it is 
 _EACH = 256  # … so many for each value beside its own
 _LINES_MAX = 128 * SPAN  # of the headers of a span: with more of them fields have no columns
 _READ = 64  # messages read at a time
+_PIECE = 512 * 1024  # octets of columns that are deleted in one transaction, about
 _ELSEWHERE: Final = frozenset({b"SUBJECT", b"FROM", b"TO", b"CC", b"BCC"})  # the index finds these by themselves
 _THREADS = ""  # the name of the column of threads
 
@@ -62,9 +63,26 @@ _delete = prepare(
         _own, field_column.c.span.in_(select(func.json_each(bindparam("spans")).table_valued("value").c.value))
     )
 )
+_sizes = prepare(
+    select(field_column.c.name, func.length(field_column.c.packed)).where(
+        _own, field_column.c.span == bindparam("span"), field_column.c.name != _THREADS
+    )
+)
+_delete_some = prepare(
+    delete(field_column).where(
+        _own,
+        field_column.c.span == bindparam("span"),
+        field_column.c.name.in_(select(func.json_each(bindparam("names")).table_valued("value").c.value)),
+    )
+)
 _in_span = (
     message.c.account_id == bindparam("account"),
     message.c.message_id.between(bindparam("first"), bindparam("last")),
+)
+_next = prepare(
+    select(func.min(message.c.message_id)).where(
+        message.c.account_id == bindparam("account"), message.c.message_id >= bindparam("first")
+    )
 )
 _ids = prepare(select(message.c.message_id, message.c.indexed).where(*_in_span).order_by(message.c.message_id))
 _threads_of = prepare(
@@ -147,6 +165,19 @@ class FieldColumns:
     def _thread_rows(self, connection: Connection, message_ids: Sequence[int]) -> list[tuple[int, str, str, str, bool]]:
         return _threads_of.rows(connection, account=self._account_id, ids=json.dumps(list(message_ids)))
 
+    def next_without(self, number: int, there: Collection[int]) -> int | None:
+        """The first span from `number` on that has messages and is not in `there`; None: no messages come any more."""
+        with self._database.reading() as connection:
+            while True:
+                while number in there:
+                    number += 1
+                row = _next.one(connection, account=self._account_id, first=number << SHIFT)
+                if row is None or row[0] is None:
+                    return None
+                number = row[0] >> SHIFT
+                if number not in there:
+                    return number
+
     def read(self, number: int) -> Span | None:
         """What the columns of a span are made of; None if they are not worth it, or cannot be made."""
         first = number << SHIFT
@@ -193,11 +224,33 @@ class FieldColumns:
         return bool(spans)
 
     def forget_apart(self, message_ids: Iterable[int]) -> None:
-        """The same, the columns of each span in a transaction of its own: a megabyte of pages is overwritten then."""
+        """The same, each span by itself, and a large one in pieces: a transaction overwrites all pages that it frees.
+
+        What says that a span has columns goes last, so whoever comes after a crash finds what is left.
+        """
         with self._database.reading() as connection:
             spans = self._made(connection, message_ids)
         for span in spans:
+            for names in self._pieces(span):
+                self._database.write(partial(self._forget_some, span=span, names=names), durable=False)
             self._database.write(partial(self.forget, message_ids=[span << SHIFT]), durable=False)
+
+    def _pieces(self, span: int) -> list[list[str]]:
+        """The names of a span's columns, but for those that are few enough to go with that of threads."""
+        with self._database.reading() as connection:
+            rows = _sizes.rows(connection, account=self._account_id, span=span)
+        pieces: list[list[str]] = []
+        names, octets = list[str](), 0
+        for name, size in rows:
+            if names and octets + size > _PIECE:
+                pieces.append(names)
+                names, octets = [], 0
+            names.append(name)
+            octets += size
+        return pieces
+
+    def _forget_some(self, transaction: Transaction, span: int, names: list[str]) -> None:
+        _delete_some.run(transaction, account=self._account_id, span=span, names=json.dumps(names))
 
     def _made(self, connection: Connection, message_ids: Iterable[int]) -> list[int]:
         """The spans of these messages that have columns: each span that was read has one of threads."""

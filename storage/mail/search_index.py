@@ -44,6 +44,7 @@ _TEXTS_ARE = "search_texts"
 _RENEWED_TO = "search_renewed_to"  # for which of TEXTS, and up to which message
 _LATE = 500  # ids behind which few messages come: processes take some of them beforehand
 
+_PASSED = 64  # spans without columns that are looked at in one step
 _COLUMNS_TO = "search_columns_to"  # up to which span it was seen whether columns are to be made
 _COLUMNS_LOST = "search_columns_lost"  # when some were first deleted because a message came late into their span
 _RENEWED = "renewed"
@@ -281,7 +282,7 @@ class SearchIndex:
         return self._database.write(step, durable=False)
 
     def make_columns(self) -> bool:
-        """Make the columns of the next span, if they are not there and it is full. False: nothing is left."""
+        """Make the columns of the next span that is full and has none. False: nothing is left."""
         with self._database.reading() as connection:
             row = _newest.one(connection, account_id=self._account_id)
             end = max((row[0] or 0) - _LATE, 0) >> SHIFT if row else 0
@@ -291,13 +292,20 @@ class SearchIndex:
             number = 0 if again else number
             if number >= end or self._get(connection, _TEXTS_ARE) != str(TEXTS):
                 return False
-        there = self.columns.threaded()
-        span = None if number in there else self.columns.read(number)
+        there, span = self.columns.threaded(), None
+        for _ in range(_PASSED):  # ids have gaps, and of few messages there are no columns: no commit for each of these
+            found = self.columns.next_without(number, there)
+            if found is None or found >= end:
+                number = end
+                break
+            span, number = self.columns.read(found), found + 1
+            if span is not None:
+                break
 
         def keep(transaction: Transaction) -> None:
             if span is not None:
                 self.columns.keep(transaction, span)
-            self._set(transaction, _COLUMNS_TO, str(number + 1))
+            self._set(transaction, _COLUMNS_TO, str(number))
             if again:
                 self._set(transaction, _COLUMNS_LOST, None)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from search_box import ACCOUNT, Box
 
 from storage.database.database import Transaction
+from storage.errors import Unavailable
 from storage.mail.field_columns import _Fields
 from storage.mail.packed_columns import FieldColumn, ThreadColumn
 from storage.mail.search_index import PURGE_AFTER, SearchIndex
@@ -119,6 +120,53 @@ def test_columns_of_each_span_are_deleted_by_themselves(box: Box, monkeypatch: p
     assert box.index.forget_batch() == 5
     assert left == [{1, 2, 3}, {2, 3}, {3}, set(), set()]
     assert box.rows("SELECT (SELECT count(*) FROM field_column), (SELECT count(*) FROM forgotten)") == [(0, 0)]
+
+
+def test_a_large_span_is_deleted_in_pieces_and_what_a_crash_left_by_the_next(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "SELECT count(*), sum(name = '') FROM field_column WHERE span = 1"
+    [(columns, _)] = box.rows(rows)
+    assert columns > 3
+    monkeypatch.setattr("storage.mail.field_columns._PIECE", 1)
+    box.delete(12)
+    write, left = box.database.write, []
+
+    def watched(action: Callable[[Transaction], object], *, durable: bool = True) -> object:
+        if len(left) == 2:
+            raise Unavailable("killed")
+        result = write(action, durable=durable)
+        left.append(box.rows(rows))
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(box.database, "write", watched)
+        with pytest.raises(Unavailable):
+            box.index.forget_batch()
+    assert left == [[(columns - 1, 1)], [(columns - 2, 1)]]
+    assert 1 in spans(box)
+    assert box.index.forget_batch() == 1
+    assert box.rows("SELECT (SELECT count(*) FROM field_column WHERE span = 1), (SELECT count(*) FROM forgotten)") == [
+        (0, 0)
+    ]
+
+
+def test_gaps_of_ids_and_spans_of_few_messages_take_no_commit_each(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (41, 90, *range(800_000, 800_008), 900_000, 900_009):
+        box.add(message(number), number)
+    while box.index.index_batch():
+        pass
+    write, made = box.database.write, []
+
+    def watched(action: Callable[[Transaction], object], *, durable: bool = True) -> object:
+        result = write(action, durable=durable)
+        made.append(spans(box) - {0, 1, 2, 3})
+        return result
+
+    monkeypatch.setattr(box.database, "write", watched)
+    while box.index.make_columns():
+        pass
+    assert made == [{100_000}, {100_000}]
 
 
 def test_a_message_that_comes_late_into_a_span_is_found(box: Box) -> None:
