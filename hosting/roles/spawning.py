@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ ORPHANS_EVERY = 60.0
 AGAIN = 1.0  # seconds until a process is executed that the system did not allow
 
 _PR_SET_CHILD_SUBREAPER = 36
+_TOLD_TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
 def command(role: str, index: int, data: Path) -> list[str]:
@@ -82,6 +84,11 @@ class Spawner:
         if self._server is None or not self._server.fork(protocol, order):
             execute(self._reactor, protocol, order)
 
+    def start_none(self) -> None:
+        """Everything is about to stop: a fork server that ends is not started again."""
+        if self._server is not None:
+            self._server.start_none()
+
     def stop(self) -> Deferred[None]:
         """Fires when no fork server is left."""
         if self._orphans.running:
@@ -116,6 +123,7 @@ class ForkServer(ProcessProtocol):
         self._pause = 0.0
         self._started = 0.0
         self._timer: Any = None
+        self._is_last = False
         self._start()
 
     def fork(self, protocol: ProcessProtocol, order: Order) -> bool:
@@ -124,6 +132,11 @@ class ForkServer(ProcessProtocol):
 
     def is_asked(self) -> bool:
         return self._asking is not None and self._asking.is_waiting()
+
+    def start_none(self) -> None:
+        self._is_last = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
 
     def end(self) -> Deferred[None]:
         """It holds nothing, so it is killed. Fires when it is gone; who waited for a process gets one otherwise."""
@@ -144,10 +157,14 @@ class ForkServer(ProcessProtocol):
             return
         if self._reactor.seconds() - self._started >= SETTLED:
             self._pause = 0.0
+        if getattr(reason.value, "signal", None) in _TOLD_TO_END:  # as all of ours may be, the supervisor in a moment
+            self._pause = max(self._pause, FIRST_PAUSE)
         how = "by itself" if isinstance(reason.value, ProcessDone) else "with an error or by a signal"
         self._start_again(f"ended {how}")
 
     def _start_again(self, what: str) -> None:
+        if self._is_last:
+            return
         log.error("the fork server %s; it is started again in %.1f s", what, self._pause)
         self._timer = self._reactor.callLater(self._pause, self._start)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)

@@ -102,6 +102,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
+        self._spawner.start_none()
         within = self._config.server.stop_within
         for stage in sorted({role.stage for role in ROLES}, reverse=True):
             await DeferredList([p.stop(within) for p in self.processes if p.role.stage == stage])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import process
-from twisted.internet.error import ProcessDone
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -273,6 +273,17 @@ def test_a_fork_server_that_the_system_has_no_room_for_is_started_later(crowded:
     crowded.pump([0, spawning.FIRST_PAUSE])
     assert server.fork(Owner(), ORDER) and server.is_asked()
     server._forget()
+
+
+def test_of_processes_that_are_all_told_to_end_the_fork_server_is_not_started_again(crowded: Any) -> None:
+    crowded.refused = 0
+    server = spawning.ForkServer(crowded, Path("/data"))
+    server.processEnded(Failure(ProcessTerminated(signal=signal.SIGTERM)))
+    crowded.advance(0)  # the supervisor was told a moment later
+    server.start_none()
+    crowded.advance(spawning.LONGEST_PAUSE)
+    assert len(crowded.inputs) == 1
+    assert server.end().called
 
 
 def test_more_sockets_than_can_be_passed_on_are_for_an_executed_process(asked: Asked) -> None:
