@@ -28,6 +28,10 @@ prepare_environment() {
     if "$folder/bin/python" -c '' 2>/dev/null && [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
+    if [ -L "$folder" ]; then
+        say "$folder is a link to $(readlink "$folder"), an environment that is not of this checkout: remove the link to have one made here."
+        return 1
+    fi
     # Looked for before anything is removed: what belongs to somebody else would fail file by file, and half-way.
     if [ -e "$folder" ] && { [ ! -w "$root" ] || [ -n "$(find "$folder" -type d ! -writable -print -quit 2>&1)" ]; }; then
         say "$folder cannot be used or made anew by $(id -un), since it belongs to $(stat -c %U "$folder"): remove it as that user, or work in a checkout of your own."

@@ -72,3 +72,13 @@ def test_in_the_checkout_of_somebody_else_none_is_made(checkout: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{checkout}/.venv cannot be made by ")
     assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_that_is_a_link_to_that_of_another_checkout_stays(checkout: Path) -> None:
+    (checkout / ".venv").rename(checkout / "elsewhere")
+    (checkout / ".venv").symlink_to("elsewhere")
+    done = prepare(checkout)
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{checkout}/.venv is a link to elsewhere, ")
+    assert (checkout / ".venv").is_symlink()
