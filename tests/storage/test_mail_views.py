@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from view_changes import changes_since
 
 from storage.errors import Gone
-from storage.mail import packing, view_rows
+from storage.mail import packing, view_rows, views
 from storage.mail.account import Account
 from storage.mail.columns import Columns, first_without, without
 from storage.mail.messages import NewMessage
@@ -41,6 +41,12 @@ def account(place: AccountPlace) -> Account:
 @pytest.fixture
 def inbox(account: Account) -> MailboxId:
     return account.mailboxes.find("INBOX").id
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot is kept of few messages."""
+    monkeypatch.setattr(views, "_WORTH_IT", 50)
 
 
 def fill(account: Account, mailbox_id: MailboxId, count: int) -> None:
@@ -168,20 +174,21 @@ def test_changes_between_two_refreshes_come_from_the_rows(account: Account, inbo
     assert changes_since(view, gone - 1).vanished == [3]
 
 
+@pytest.mark.usefixtures("few")
 def test_a_cold_view_is_the_snapshot_and_what_came_later(
     place: AccountPlace, account: Account, inbox: MailboxId
 ) -> None:
-    fill(account, inbox, 600)
+    fill(account, inbox, 60)
     account.views.load(inbox).columns()
     account.views.load(inbox).save_snapshot()
     place.settle()
     account.messages.store(inbox, UidSet.of([5]), "add", FLAGGED)
-    account.messages.expunge(inbox, UidSet.of([1, 600]), only_deleted=False)
+    account.messages.expunge(inbox, UidSet.of([1, 60]), only_deleted=False)
     fill(account, inbox, 1)
     account.close()
     account = place.open()
     view = account.views.load(inbox)
-    assert list(view.uids) == [*range(2, 600), 601]
+    assert list(view.uids) == [*range(2, 60), 61]
     assert view.flags[3] == FLAGGED
     columns = view.columns()
     rows = account.messages.fetch_rows(
@@ -190,12 +197,13 @@ def test_a_cold_view_is_the_snapshot_and_what_came_later(
     assert [tuple(row) for row in zip(*columns.arrays, strict=True)] == rows
 
 
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("asked", [(), ("flags",), ("modseqs",)])
-@pytest.mark.parametrize("gone", [(), (3, 600)])
+@pytest.mark.parametrize("gone", [(), (3, 60)])
 def test_what_stayed_packed_is_exact_whenever_it_is_asked_for(
     place: AccountPlace, account: Account, inbox: MailboxId, asked: tuple[str, ...], gone: tuple[int, ...]
 ) -> None:
-    fill(account, inbox, 600)
+    fill(account, inbox, 60)
     account.messages.store(inbox, UidSet(((1, 2),)), "add", SEEN)
     account.views.load(inbox).save_snapshot()
     place.settle()
@@ -209,7 +217,7 @@ def test_what_stayed_packed_is_exact_whenever_it_is_asked_for(
     assert view.first_unseen() == (3 if gone else 4)
     for name in asked:
         getattr(view, name)
-    account.messages.store(inbox, UidSet.of([4, 601]), "add", FLAGGED | SEEN)
+    account.messages.store(inbox, UidSet.of([4, 61]), "add", FLAGGED | SEEN)
     account.messages.expunge(inbox, UidSet.of([2]), only_deleted=False)
     fill(account, inbox, 1)
     view.refresh()
@@ -238,14 +246,15 @@ def test_an_event_loop_reads_no_large_mailbox(place: AccountPlace, account: Acco
     assert account.views.quickly(inbox) is None  # or gone
 
 
+@pytest.mark.usefixtures("few")
 def test_a_snapshot_that_cannot_be_read_is_made_anew(place: AccountPlace, account: Account, inbox: MailboxId) -> None:
-    fill(account, inbox, 600)
+    fill(account, inbox, 60)
     account.views.load(inbox)
     place.settle()
     account.database.write(lambda transaction: transaction.driver.execute("UPDATE snapshot SET rows = x'00'"))
     account.close()
     account = place.open()
-    assert len(account.views.load(inbox)) == 600
+    assert len(account.views.load(inbox)) == 60
     place.settle()
     with account.database.reading() as connection:
         assert connection.driver.execute("SELECT length(rows) FROM snapshot").fetchone()[0] > 100
