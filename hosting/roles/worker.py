@@ -110,6 +110,7 @@ def run(role: str, index: int, start: channel.Start, config: Config) -> None:
     """Returns when the process is to end."""
     privileges.raise_open_files()
     sys.setswitchinterval(spec(role).switch_interval)
+    os.nice(spec(role).nice)  # before it has threads: each inherits it from the one that starts it
     sockets = channel_sockets(start)
     parts = Parts.of_worker(reactor, role, index, Path(start.data), config, sockets)
     service: RoleService = import_module(f"hosting.roles.{role}").make_service(parts)

@@ -257,6 +257,15 @@ def test_processes_are_forked_and_differ_from_executed_ones_in_nothing_else(serv
     assert sorted(titles) == sorted([*(f"{role} --index 0" for role in ROLES), "imap --index 1"])
 
 
+def test_what_is_done_in_the_background_lets_the_others_go_first(server: Server) -> None:
+    def how_nice(role: str) -> set[int]:
+        tasks = Path(f"/proc/{server.workers(role)[0]}/task").iterdir()
+        return {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks}
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {role: how_nice(role) for role in ROLES} == {role: {own + (5 if role == "jobs" else 0)} for role in ROLES}
+
+
 def test_workers_live_on_without_the_fork_server_and_the_next_one_forks(server: Server) -> None:
     before, smtp = server.fork_server(), server.workers("smtp")
     assert before is not None
