@@ -9,6 +9,9 @@ So a crash leaves a file in tmp/ or new/, whole or not, that the sweep compares 
 name. A file's name carries its writer's incarnation, whose lock tells whether that writer still lives. Readers try cur,
 new, cur, since a file moves from one to the other while they look.
 
+A disk that says EIO for a file that has lain there for an hour has lost it: that is damage, and not for now. Of newer
+ones it is not believed yet, since what reading them gives is kept for good.
+
 Raises: NotFound (no such file now: read the row again), Corrupt, StorageFull, Unavailable.
 """
 
@@ -17,12 +20,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from storage.errors import CleanmailError, NotFound, StorageFull, Unavailable
+from storage.errors import CleanmailError, Corrupt, NotFound, StorageFull, Unavailable
 from storage.files import durable
 from storage.files.format import read_all, read_message, read_meta, read_span, write_file
 from storage.files.metadata import FileMeta
@@ -31,6 +35,8 @@ from storage.register import classes
 from storage.register.values import FileClass
 
 T = TypeVar("T")
+
+_BELIEVED = 3600.0  # seconds of a file's age from which on EIO is damage
 
 _FOLDERS = _TMP, _NEW, _CUR = ("tmp", "new", "cur")
 
@@ -178,7 +184,7 @@ class Maildir:
         except FileNotFoundError:
             return self._wherever(name, lambda path: read_message(path, key))
         except OSError as error:
-            raise _unreadable(error) from None
+            raise _unreadable(error, self._cur + name) from None
 
     def read_span(self, name: str, key: Key, start: int, end: int) -> bytes:
         """A part of the message; of a large one only the chunks that hold it are read."""
@@ -207,19 +213,13 @@ class Maildir:
             return
 
     def _wherever(self, name: str, read: Callable[[str], T]) -> T:
-        try:
-            return read(self._cur + name)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise _unreadable(error) from None
-        for folder in (self._new, self._cur):
+        for folder in (self._cur, self._new, self._cur):
             try:
                 return read(folder + name)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise _unreadable(error) from None
+                raise _unreadable(error, folder + name) from None
         raise NotFound("The message file is not there.")
 
 
@@ -228,5 +228,10 @@ def incarnation_of(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _unreadable(error: OSError) -> Unavailable:
-    return Unavailable(detail=f"message file: {errno.errorcode.get(error.errno or 0, error.errno)}")
+def _unreadable(error: OSError, path: str) -> Unavailable | Corrupt:
+    why = f"message file: {errno.errorcode.get(error.errno or 0, error.errno)}"
+    if error.errno == errno.EIO:
+        with suppress(OSError):
+            if os.stat(path).st_mtime <= time.time() - _BELIEVED:
+                return Corrupt(detail=f"{why}, the disk cannot read it any more")
+    return Unavailable(detail=why)

@@ -15,6 +15,8 @@ thread of an incomplete message follows from its id and from what was stored bef
 
 Where the disk is full, who reads rows gets them of a transaction that is not kept (`without_room`).
 
+What is damaged, or lost to the disk, gives an empty message, once, and a line in the log.
+
 Raises: Unavailable (a file cannot be read for now, and the others are complete; or nothing can be written).
 """
 
@@ -254,8 +256,8 @@ class Completion:
         except (MemoryError, Unavailable) as error:
             raise Unavailable(detail=f"account {self._account_id}: message {message_id} is not read yet") from error
         except Exception as error:  # noqa: BLE001 - damaged, or a mistake of ours: it is shown empty, not tried for ever
-            name = type(error).__name__
-            _log.error("account %d: message %d cannot be read: %s", self._account_id, message_id, name)
+            why = (error.detail if isinstance(error, CleanmailError) else "") or type(error).__name__
+            _log.error("account %d: message %d cannot be read: %s", self._account_id, message_id, why)
             content = content_of(b"")
         derived = content.derived
         return _Read(message_id, file, content, self.threads.hashes(derived.message_id_field, derived.references))

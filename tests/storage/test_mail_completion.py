@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from storage.checks.rows import check_rows
 from storage.clock import FixedClock
 from storage.database.prepared import Connection, Row
-from storage.errors import Busy, Unavailable
+from storage.errors import Busy, Corrupt, Unavailable
 from storage.export.rows import slice_after
 from storage.files.maildir import Maildir
 from storage.files.metadata import FileMeta
@@ -31,7 +31,7 @@ from storage.mail.reading import _slice
 from storage.mail.sought import Sought
 from storage.mime.content import derive, sent_in
 from storage.mime.message import read_message
-from storage.values import MailboxId, UidSet
+from storage.values import MailboxId, MessageId, UidSet
 
 FIRST = (
     b"From: Ann <ann@example.test>\r\nTo: bob@example.test\r\nCc: cy@example.test\r\nBcc: dee@example.test\r\n"
@@ -276,6 +276,24 @@ def test_one_that_cannot_be_read_for_now_keeps_nobody_else_waiting(
     assert account.messages.fetch_rows(inbox(account), 1, 1, subjects) == [(1, "GREEN")]
     assert not account.completion.is_due()
     assert not check(account)
+
+
+def test_what_the_disk_has_lost_is_shown_empty_once_that_is_certain(
+    account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(account, FIRST, OTHER, read_later=True)
+    path = account.maildir.path / "new" / files(account)[0]
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # whose first page gives EIO
+    subjects = ("base_subject",)
+    with pytest.raises(Unavailable):
+        account.messages.fetch_rows(inbox(account), 1, 9, subjects)
+    assert not caplog.records
+    monkeypatch.setattr("storage.files.maildir._BELIEVED", -3600.0)  # an hour later
+    assert [row[0] for row in account.messages.fetch_rows(inbox(account), 1, 9, subjects)] == ["", "ELSE"]
+    assert "message 1 cannot be read: message file: EIO, the disk cannot read it any more" in caplog.text
+    with pytest.raises(Corrupt):
+        account.messages.read(MessageId(1), path.name)
 
 
 def test_a_delivery_waits_for_some_at_most(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
