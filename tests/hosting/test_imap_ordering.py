@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hosting.imap.searching import ordering
-from hosting.imap.searching.ordering import by_number, stable
+from hosting.imap.searching.ordering import by_number, spread, stable
 
 
 @given(st.lists(st.integers(0, 20), max_size=200), st.integers(1, 9), st.booleans())
@@ -24,6 +24,25 @@ def test_pieces_are_ordered_as_one_stable_sort_does(keys: list[int], piece: int,
         )
     finally:
         ordering._PIECE = known
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 90), st.integers(-(2**40), 2**40)), max_size=300),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_numbers_put_into_ranges_are_ordered_as_one_stable_sort_does(
+    numbers: list[int], piece: int, reverse: bool
+) -> None:
+    known = ordering._PIECE, ordering._SAMPLE, ordering._TOGETHER
+    ordering._PIECE, ordering._SAMPLE, ordering._TOGETHER = piece, 1, 2
+    try:
+        values = range(len(numbers))
+        assert spread(values, numbers.__getitem__, reverse=reverse) == sorted(
+            values, key=numbers.__getitem__, reverse=reverse
+        )
+    finally:
+        ordering._PIECE, ordering._SAMPLE, ordering._TOGETHER = known
 
 
 @given(st.lists(st.integers(50, 90), max_size=40), st.integers(0, 40))

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _PIECE = 8192
+_SAMPLE = 256
+_TOGETHER = 64  # numbers of a range, about
 
 
 def stable(values: Sequence[int], key: Callable[[int], Any], *, reverse: bool = False) -> list[int]:
@@ -25,6 +27,30 @@ def stable(values: Sequence[int], key: Callable[[int], Any], *, reverse: bool = 
         pairs = zip(pieces[::2], [*pieces[1::2], []], strict=False)
         pieces = [_merged(left, right, key) for left, right in pairs]
     return pieces[0] if pieces else []
+
+
+def spread(values: Sequence[int], key: Callable[[int], int], *, reverse: bool = False) -> list[int]:
+    """`values` by a key that is a number, as `stable` has them; in half of its time where they are many.
+
+    They are put into ranges of numbers first, some to each unless the numbers lie very unevenly.
+    """
+    count = len(values)
+    if count <= _PIECE:
+        return stable(values, key, reverse=reverse)
+    sample = sorted([key(values[at]) for at in range(0, count, count // _SAMPLE)])
+    low, high = sample[len(sample) // 64], sample[-len(sample) // 64]  # a few dates are far from all others
+    width = max((high - low) * _TOGETHER // count, 1).bit_length()
+    last = max(high - low >> width, 0) + 2
+    ranges: list[list[int]] = [[] for _ in range(last + 1)]
+    for value in reversed(values) if reverse else values:  # equal ones change places twice
+        at = (key(value) - low >> width) + 1
+        ranges[at if 0 < at < last else 0 if at <= 0 else last].append(value)
+    result: list[int] = []
+    for each in ranges:
+        result += sorted(each, key=key) if len(each) <= _PIECE else stable(each, key)
+    if reverse:
+        result.reverse()
+    return result
 
 
 def by_number(numbers: Sequence[int], count: int) -> list[int] | None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from hosting.imap.completing import completed
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.searching.gathering import gathered
-from hosting.imap.searching.ordering import stable
+from hosting.imap.searching.ordering import spread, stable
 from hosting.imap.searching.progress import Progress
 from hosting.imap.selected import Selected
 from storage.mime.casemap import casemap
@@ -25,6 +26,7 @@ Order = tuple[tuple[str, bool], ...]  # key, and whether reversed; the most impo
 Value = Callable[[int], Any]  # of a position
 
 _ROWS: Final = {"FROM": "sort_from", "TO": "sort_to", "CC": "sort_cc", "SUBJECT": "base_subject"}
+_NUMBERS: Final = {"ARRIVAL", "DATE", "SIZE", "SUBJECT"}  # what very many messages have numbers of
 _DISPLAY: Final = {"DISPLAYFROM": 0, "DISPLAYTO": 3}  # address lists of an envelope: from, sender, reply-to, to
 _SLICE = 1000
 _LOOKED_AT = 8000  # positions between two looks at other connections
@@ -80,9 +82,8 @@ def _sorted(
         if len(result) <= _MANY:
             result = stable(result, value, reverse=reverse)
         else:
-            result = yield from blocking(
-                lambda value=value, reverse=reverse, result=result: array("I", stable(result, value, reverse=reverse))  # type: ignore[misc]
-            )
+            by = partial(spread if key in _NUMBERS else stable, result, value, reverse=reverse)
+            result = yield from blocking(lambda by=by: array("I", by()))  # type: ignore[misc]
     return result
 
 
