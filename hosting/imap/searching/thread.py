@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import ne
 from typing import Final
 
 from hosting.imap.searching.ordering import stable
 
+_PIECE = 8192  # messages that one call of the interpreter looks at
 _SINGLE = 2000  # messages that are written by one call
 
 
@@ -35,7 +38,8 @@ class Threadable:
 class _Forest:
     """Nodes 0 … n-1 are messages, from n on containers that no message fills ("dummies").
 
-    Dummies are roots, and their children messages.
+    Dummies are roots, and their children messages. Siblings and roots stand by date, a dummy where its first child
+    would: the steps take messages in that order, so little is left to be sorted.
     """
 
     def __init__(self, messages: Threadable) -> None:
@@ -43,53 +47,35 @@ class _Forest:
         self.size = len(messages.ids)
         self.children: dict[int, list[int]] = {}
         self.roots: list[int] = []
-        self._next = self.size
-        self.rank = [0] * self.size  # by date, then in mailbox order
-        for rank, place in enumerate(messages.order):
-            self.rank[place] = rank
+        self.next = self.size  # the number of the next dummy
 
     def dummy(self, children: list[int]) -> int:
-        node = self._next
-        self._next += 1
+        node = self.next
+        self.next += 1
         self.children[node] = children
         return node
 
-    def sort(self) -> None:
-        by_date = self.rank.__getitem__
-        for siblings in self.children.values():
-            if len(siblings) > 1:
-                siblings[:] = stable(siblings, by_date)
-        size, children, rank = self.size, self.children, self.rank
-        self.place_roots([rank[root if root < size else children[root][0]] for root in self.roots])
-
-    def place_roots(self, ranks: Sequence[int]) -> None:
-        """Puts each root where it belongs by its rank; no two have the same."""
-        placed = [-1] * self.size
-        for rank, root in zip(ranks, self.roots, strict=True):
-            placed[rank] = root
-        self.roots = [root for root in placed if root >= 0]
+    def ranks(self) -> list[int]:
+        """By date, then in mailbox order."""
+        ranks = [0] * self.size
+        for rank, place in enumerate(self.messages.order):
+            ranks[place] = rank
+        return ranks
 
 
 def references(messages: Threadable, names: Sequence[int]) -> bytes:
     """THREAD=REFERENCES; `names` are the UIDs or numbers to write."""
     forest = _Forest(messages)
-    parents = _linked(messages)
-    forest._next = len(parents)
-    _without_dummies(forest, parents)
-    forest.sort()
+    _without_dummies(forest, _linked(messages))
     _gather_subjects(forest)
-    forest.sort()
     return _written(forest, names)
 
 
 def refs(messages: Threadable, names: Sequence[int]) -> bytes:
     """THREAD=REFS: by references alone, and the thread with the newest message last."""
     forest = _Forest(messages)
-    parents = _linked(messages)
-    forest._next = len(parents)
-    _without_dummies(forest, parents)
-    forest.sort()
-    forest.place_roots([_newest(forest, root) for root in forest.roots])
+    _without_dummies(forest, _linked(messages))
+    _by_newest(forest)
     return _written(forest, names)
 
 
@@ -110,19 +96,16 @@ def ordered_subject(messages: Threadable, names: Sequence[int]) -> bytes:
 
 def _linked(messages: Threadable) -> list[int]:
     """Step 1: the parent of every node, messages and the ids that are only referred to; -1: none."""
+    size, starts, ends, references = len(messages.ids), messages.starts, messages.ends, messages.references
     containers = [-1] * messages.texts
-    for place, number in enumerate(messages.ids):
-        if number and containers[number] < 0:  # a second message of the same id stands alone
-            containers[number] = place
-    parents = [-1] * len(messages.ids)
-    has_child = bytearray(len(messages.ids))
-    references = messages.references
-    for place, (start, end) in enumerate(zip(messages.starts, messages.ends, strict=True)):
-        if start == end:
-            parents[place] = -1
-            continue
+    for place, number in zip(range(size - 1, -1, -1), reversed(messages.ids), strict=True):
+        containers[number] = place  # the first one; a second message of the same id stands alone
+    containers[0] = -1
+    parents = [-1] * size
+    has_child = bytearray(size)
+    for place in compress(range(size), _having_links(messages, containers)):
         previous = -1
-        for reference in references[start:end]:
+        for reference in references[starts[place] : ends[place]]:
             node = containers[reference]
             if node < 0:
                 node = containers[reference] = len(parents)
@@ -137,6 +120,21 @@ def _linked(messages: Threadable) -> list[int]:
             parents[place] = previous
             has_child[previous] = 1
     return parents
+
+
+def _having_links(messages: Threadable, containers: Sequence[int]) -> bytearray:
+    """Marks messages that refer to others or are referred to; all others have no parents and no children."""
+    having = bytearray()
+    for start in range(0, len(messages.ids), _PIECE):
+        piece = slice(start, start + _PIECE)
+        having += bytes(map(ne, messages.starts[piece], messages.ends[piece]))
+    referred: set[int] = set()
+    for start in range(0, len(messages.references), _PIECE):
+        referred.update(messages.references[start : start + _PIECE])
+    for reference in referred:
+        if containers[reference] >= 0:
+            having[containers[reference]] = 1
+    return having
 
 
 def _may_link(parents: list[int], has_child: bytearray, parent: int, child: int) -> bool:
@@ -155,77 +153,126 @@ def _may_link(parents: list[int], has_child: bytearray, parent: int, child: int)
 
 def _without_dummies(forest: _Forest, parents: list[int]) -> None:
     """Steps 2 and 3: children of empty containers move up; at the root a container stays if it joins several."""
-    size = forest.size
+    size, roots, below = forest.size, forest.roots, forest.children
+    forest.next = len(parents)
     top: dict[int, int] = {}  # dummy to the message or root dummy above it
-    joined: dict[int, list[int]] = {}
-    for place in range(size):
+    stands: dict[int, int] = {}  # where a root dummy stands among the roots
+    for place in forest.messages.order:
         above = parents[place]
-        passed = []
-        while above >= size and parents[above] >= 0 and above not in top:
-            passed.append(above)
-            above = parents[above]
-        above = top.get(above, above)
-        for dummy in passed:
-            top[dummy] = above
         if above < 0:
-            forest.roots.append(place)
-        elif above < size:
-            forest.children.setdefault(above, []).append(place)
+            roots.append(place)
+            continue
+        if above >= size:
+            passed = []
+            while above >= size and parents[above] >= 0 and above not in top:
+                passed.append(above)
+                above = parents[above]
+            above = top.get(above, above)
+            for dummy in passed:
+                top[dummy] = above
+            if above >= size and above not in stands:
+                stands[above] = len(roots)
+                roots.append(above)
+        siblings = below.get(above)
+        if siblings is None:
+            below[above] = [place]
         else:
-            joined.setdefault(above, []).append(place)
-    for dummy, children in joined.items():
-        if len(children) == 1:
-            forest.roots.append(children[0])
-        else:
-            forest.children[dummy] = children
-            forest.roots.append(dummy)
+            siblings.append(place)
+    for dummy, at in stands.items():
+        if len(below[dummy]) == 1:
+            roots[at] = below.pop(dummy)[0]
 
 
-def _newest(forest: _Forest, root: int) -> int:
+def _by_newest(forest: _Forest) -> None:
+    """Roots by the newest message of each thread; no two have the same."""
+    ranks = forest.ranks()
+    placed = [-1] * forest.size
+    for root in forest.roots:
+        placed[_newest(forest, ranks, root)] = root
+    forest.roots = [root for root in placed if root >= 0]
+
+
+def _newest(forest: _Forest, ranks: Sequence[int], root: int) -> int:
     """The rank of the newest message in a thread."""
-    children, size, rank = forest.children, forest.size, forest.rank
+    children, size = forest.children, forest.size
     if root not in children:
-        return rank[root]
+        return ranks[root]
     newest, todo = -1, [root]
     while todo:
         node = todo.pop()
         if node < size:
-            newest = max(newest, rank[node])
+            newest = max(newest, ranks[node])
         todo += children.get(node, ())
     return newest
 
 
 def _gather_subjects(forest: _Forest) -> None:
-    """Step 5: roots of the same subject become one thread."""
-    messages, size, children = forest.messages, forest.size, forest.children
-    replies, roots = messages.replies, forest.roots
-    of_message = messages.subjects
+    """Step 5: roots of the same subject become one thread.
+
+    Those of a subject come to its first dummy, else to its first message that is no reply, else to its first reply. A
+    dummy moves to where the first that comes to it stood; nothing else moves.
+    """
+    size, roots, children, replies = forest.size, forest.roots, forest.children, forest.messages.replies
+    of_message, texts = forest.messages.subjects, forest.messages.texts
     subjects = [of_message[root if root < size else children[root][0]] for root in roots]
-    chosen = [-1] * messages.texts
+    first, chosen = [-1] * texts, [-1] * texts
+    moving: list[int] = []  # subjects
     for root, subject in zip(roots, subjects, strict=True):
         other = chosen[subject]
         if other < 0:
-            chosen[subject] = root
+            first[subject] = chosen[subject] = root
         elif root >= size:
             if other < size:
                 chosen[subject] = root
+                moving.append(subject)
         elif other < size and replies[other] and not replies[root]:
             chosen[subject] = root
+    stands = chosen.copy()
+    for subject in moving:
+        stands[subject] = first[subject]
+    stands[0] = -1
     kept: list[int] = []
-    replaced: dict[int, int] = {}
+    joining: dict[int, list[int]] = {}  # by subject, those that stand elsewhere
     for root, subject in zip(roots, subjects, strict=True):
-        other = chosen[subject] if subject else root
-        if other == root:
+        if stands[subject] == root or not subject:
             kept.append(root)
-        elif other >= size and root >= size:
-            children[other] += children.pop(root)
-        elif other >= size:
-            children[other].append(root)
-        elif root < size and replies[root] and not replies[other]:
-            children.setdefault(other, []).append(root)
         else:
-            chosen[subject] = replaced[other] = forest.dummy([other, root])
+            others = joining.get(subject)
+            if others is None:
+                joining[subject] = [root]
+            else:
+                others.append(root)
+    ranks = forest.ranks() if joining else ()
+    replaced: dict[int, int] = {}
+    for subject, others in joining.items():
+        root = stands[subject]
+        node = _joined(forest, ranks, root, chosen[subject], others)
+        if node != root:
+            replaced[root] = node
     forest.roots = [replaced.get(root, root) for root in kept] if replaced else kept
+
+
+def _joined(forest: _Forest, ranks: Sequence[int], root: int, chosen: int, others: list[int]) -> int:
+    """What stands in the place of `root`, the first of a subject, or the only one that may be, once `others` have come.
+
+    If `chosen` is a dummy `root` may be before it, which is then one of the others.
+    """
+    size, children, replies = forest.size, forest.children, forest.messages.replies
+    if chosen >= size:
+        siblings = children[chosen]
+        for each in others if root == chosen else [root, *others]:
+            if each < size:
+                siblings.append(each)
+            elif each != chosen:
+                siblings += children.pop(each)
+        children[chosen] = stable(siblings, ranks.__getitem__)
+        return chosen
+    if replies[chosen]:
+        return forest.dummy([chosen, *others])
+    count = next((at for at, each in enumerate(others) if not replies[each]), len(others))
+    if count:  # replies that come before anything else does
+        children[chosen] = stable([*children.get(chosen, ()), *others[:count]], ranks.__getitem__)
+    return forest.dummy([chosen, *others[count:]]) if count < len(others) else chosen
 
 
 def _written(forest: _Forest, names: Sequence[int]) -> bytes:
