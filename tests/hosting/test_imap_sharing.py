@@ -696,6 +696,23 @@ class TestChangesWhileSelected:
         with place.town.account(ALICE) as account:
             assert account.mailboxes.find("INBOX").messages == 2  # CLOSE has expunged nothing
 
+    @pytest.mark.parametrize("returned", ["", " RETURN (STATUS (MESSAGES))"])
+    def test_one_who_has_just_ended_keeps_nobody_elses_from_being_listed(
+        self, place: SharingTown, returned: str
+    ) -> None:
+        """The directory was asked a moment before."""
+        for owner in (ALICE, CAROL):
+            place.share("INBOX", BOB, "lr", owner=owner)
+        bob = place.client(BOB)
+        said(bob, 'a LIST "" "*"')
+        installation, (tenant_id, account_id) = place.town.installation, place.town.accounts[ALICE]
+        installation.forget_account(tenant_id, account_id)
+        told = said(bob, f'b LIST "" "Other*"{returned}')
+        assert [line for line in told if "INBOX" in line and line.startswith("* LIST")] == [
+            '* LIST (\\HasNoChildren) "/" "Other Users/carol@example.test/INBOX"'
+        ]
+        assert told[-1].startswith("b OK") and held(bob) == 0
+
     def test_an_owner_who_is_suspended(self, place: SharingTown) -> None:
         place.share("INBOX", BOB, "lr")
         bob = place.client(BOB)

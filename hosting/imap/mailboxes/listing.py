@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from hosting.imap import encode, places
@@ -25,13 +26,16 @@ from hosting.imap.session import Session
 from hosting.imap.sharing import rights
 from hosting.imap.sharing.acl import rights_response
 from hosting.imap.sharing.other_users import PREFIX, Owner
-from storage.errors import Corrupt, NotFound
+from storage.errors import Corrupt, Gone, NotFound
+from storage.installation import Installation
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
+from storage.values import TenantId
 
 _log = logging.getLogger(__name__)
 _MANY: Final = 300  # mailboxes that are listed by a worker
 _SLICE: Final = 100  # names that are told before others are served
+_OWNERS: Final = 16  # whose mailboxes a worker lists before others' work has its turn
 _WILD: Final = re.compile("[*%]")
 
 
@@ -151,17 +155,32 @@ def _tree(session: Session, patterns: Sequence[str], only: frozenset[str], *, ke
         return tree
     if "SUBSCRIBED" in only and not any(map(places.is_of_others, tree.subscribed)):
         return tree
-    for owner in (yield from places.shared(session)).owners.values():
+    owners = list((yield from places.shared(session)).owners.values())
+    installation, tenant_id = session.services.installation, session.user.tenant_id
+    for start in range(0, len(owners), _OWNERS):
+        some = owners[start : start + _OWNERS]
+        for owner, account, listed in (yield from blocking(partial(_listed_of, installation, tenant_id, some))):
+            try:
+                tree.add(owner, (yield from places.opened(session, owner)) if keep else account, listed)
+            except NotFound:  # he has ended a moment ago
+                continue
+    return tree
+
+
+def _listed_of(
+    installation: Installation, tenant_id: TenantId, owners: Iterable[Owner]
+) -> list[tuple[Owner, Account, list[Mailbox]]]:
+    """The mailboxes of some owners, in one go; their accounts are not held any more when it returns."""
+    found: list[tuple[Owner, Account, list[Mailbox]]] = []
+    for owner in owners:
         try:
-            account = yield from places.opened(session, owner)
-            tree.add(owner, account, (yield from blocking(account.mailboxes.list)))
-        except NotFound:  # he has ended a moment ago
+            with installation.account(tenant_id, owner.account_id, limits=owner.limits) as account:
+                found.append((owner, account, account.mailboxes.list()))
+        except (NotFound, Gone):  # he has ended a moment ago
             continue
         except Corrupt:  # which must not stop all with whom he shares something from seeing their own mailboxes
             _log.warning("mailboxes of account %d cannot be listed for others", owner.account_id)
-        if not keep:
-            places.let_go(session)
-    return tree
+    return found
 
 
 def _may_mean_others(pattern: str) -> bool:
