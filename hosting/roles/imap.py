@@ -8,12 +8,45 @@ from hosting.composition import Parts
 from hosting.ending import LettingGo
 from hosting.imap.counters import Counters
 from hosting.imap.shell.service import ImapService, Listener
+from hosting.roles import touched
 from hosting.roles.certificates import follow_files
 from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.tls import ReloadableContext, named_contexts
 from storage.database.prepared import compile_all
 from storage.zstd import codec
+
+# What the first commands of a client go through: signing in, SELECT, FETCH.
+FIRST_USED = (
+    "hosting.imap.catching_up",
+    "hosting.imap.commands",
+    "hosting.imap.decoder",
+    "hosting.imap.effects",
+    "hosting.imap.encode",
+    "hosting.imap.fetching",
+    "hosting.imap.grammar",
+    "hosting.imap.mailboxes.selecting",
+    "hosting.imap.place",
+    "hosting.imap.places",
+    "hosting.imap.positions",
+    "hosting.imap.recents",
+    "hosting.imap.replies",
+    "hosting.imap.rules",
+    "hosting.imap.selected",
+    "hosting.imap.session",
+    "hosting.imap.shell",
+    "hosting.imap.signin",
+    "storage.database",
+    "storage.mail.columns",
+    "storage.mail.kept",
+    "storage.mail.mailboxes",
+    "storage.mail.packing",
+    "storage.mail.snapshots",
+    "storage.mail.view",
+    "storage.mail.view_rows",
+    "storage.mail.views",
+    "storage.recent_claims",
+)
 
 
 def make_service(parts: Parts) -> RoleService:
@@ -50,4 +83,5 @@ def make_service(parts: Parts) -> RoleService:
     services = [service, LettingGo(parts), every_second(parts, show), following]
     compile_all()  # or whoever signs in first, selects first … waits for it
     codec.unpack  # noqa: B018 - … or for the contexts of the event loop's thread
+    touched.touch(FIRST_USED)  # … or for what this process has in common with others
     return RoleService(services, reload=[context.reload, names.refresh])

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from hosting.roles import channel, forked, forkserver, locked, spawning
+from hosting.roles import channel, forked, forkserver, locked, spawning, touched
 from hosting.roles.forked import Asking, Order
 from hosting.roles.process import State, WorkerProcess
 from hosting.roles.spawning import Spawner
@@ -28,15 +29,21 @@ from hosting.roles.table import ROLES, spec
 ROOT = Path(__file__).resolve().parents[2]
 
 LOADED = """
-import json, os, random, ssl, sys
+import json, os, random, resource, ssl, sys
 import sqlcipher3
-from hosting.roles import forkserver, holes, locked
+from hosting.roles import forkserver, holes, locked, touched
 
 forkserver.preload()
 memory = locked.ranges()
+imap = sys.modules["hosting.roles.imap"]
 
 def drawn():
     return [random.random(), ssl.RAND_bytes(16).hex()]
+
+def copied():  # pages, by one look at what a client of IMAP uses first
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    touched.touch(imap.FIRST_USED)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 def blob():  # SQLite's generator is not seeded anew, so it must not have been used before
     return sqlcipher3.connect(":memory:").execute("SELECT hex(randomblob(16))").fetchone()[0]
@@ -48,18 +55,37 @@ seen = {
     "free": sum(size * free for size, free in holes.free_blocks().items()),
     "drawn": [[*drawn(), ""]],
     "locked": [memory],
+    "absent": [name for name in imap.FIRST_USED if name not in sys.modules],
+    "copied": [],
 }
 for _ in range(2):
     answers, answer = os.pipe()
     pid = os.fork()
     if not pid:
         locked.lock(memory)
-        os.write(answer, json.dumps([locked.ranges(), [*drawn(), blob()]]).encode())
+        os.write(answer, json.dumps([locked.ranges(), [*drawn(), blob()], [copied(), copied()]]).encode())
         os._exit(0)
     os.waitpid(pid, 0)
-    for kind, told in zip(("locked", "drawn"), json.loads(os.read(answers, 4000)), strict=True):
+    for kind, told in zip(("locked", "drawn", "copied"), json.loads(os.read(answers, 4000)), strict=True):
         seen[kind].append(told)
 print(json.dumps(seen))
+"""
+
+OF_ALL_KINDS = """
+from json import dumps  # another's
+
+def outer(): return lambda: 1 / 0, [1 / 0 for _ in ()]  # three with what is in it, by Python 3.11
+
+class Kinds:
+    def method(self): 1 / 0
+    @classmethod
+    def of_class(cls): 1 / 0
+    @staticmethod
+    def of_none(): 1 / 0
+    @property
+    def read(self): 1 / 0
+    @read.setter
+    def read(self, value): 1 / 0
 """
 
 
@@ -79,10 +105,25 @@ def test_what_is_loaded_runs_nothing_and_forks_draw_numbers_of_their_own() -> No
         assert len(set(kind)) == 3
     first, *others = [octets(memory) for memory in seen["locked"]]  # SQLCipher's heap for keys
     assert others == [first, first]
+    assert seen["absent"] == []
+    for once, again in seen["copied"]:  # what the first SELECT would have to copy; nothing is left of it
+        assert once > 500
+        assert again < 20
 
 
 def octets(memory: list[tuple[int, int]]) -> int:
     return sum(end - begin for begin, end in memory)
+
+
+def test_functions_of_all_kinds_are_looked_at_and_none_is_called() -> None:
+    module = ModuleType("touched_here")
+    exec(OF_ALL_KINDS, vars(module))
+    sys.modules["touched_here"] = module
+    try:
+        assert touched.touch(["touched_here"]) == 8
+        assert touched.touch(["touched"]) == 0  # neither a module nor a package above one
+    finally:
+        del sys.modules["touched_here"]
 
 
 def test_memory_that_is_locked_is_read_off_the_list_of_mappings(tmp_path: Path) -> None:
