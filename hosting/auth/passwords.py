@@ -13,10 +13,10 @@ import secrets
 import unicodedata
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 
 from hosting.auth.signin import PASSWORD_MAX
-from storage.errors import InvalidInput
+from storage.errors import InvalidInput, Unavailable
 
 PASSWORD_MIN = 8
 
@@ -30,7 +30,10 @@ class Passwords:
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
     def hash(self, password: str) -> str:
-        """A new verifier. Raises InvalidInput if the password is too short, too long or has control characters."""
+        """A new verifier.
+
+        Raises: InvalidInput (the password is too short, too long or has control characters), Unavailable.
+        """
         if len(password) < PASSWORD_MIN:
             raise InvalidInput(f"A password has at least {PASSWORD_MIN} characters.")
         prepared = _prepare(password)
@@ -38,14 +41,19 @@ class Passwords:
             raise InvalidInput(f"A password has at most {PASSWORD_MAX} octets.")
         if any(unicodedata.category(character) == "Cc" for character in password):
             raise InvalidInput("A password has no control characters.")
-        return self._hasher.hash(prepared)
+        return self._hashed(prepared)
 
     def verify(self, verifier: str | None, password: str) -> bool:
-        """Whether `password` is the one; None costs the same and is False."""
+        """Whether `password` is the one; None costs the same and is False.
+
+        Raises Unavailable where it could not be computed, which says nothing of the password: not to be remembered.
+        """
         try:
             self._hasher.verify(verifier or self._nobody, _prepare(password))
-        except (VerificationError, InvalidHashError):
+        except (VerifyMismatchError, InvalidHashError):
             return False
+        except VerificationError as error:  # most likely there is no memory for it
+            raise Unavailable(detail="a password could not be verified: is there enough memory?") from error
         return verifier is not None
 
     def needs_rehash(self, verifier: str) -> bool:
@@ -53,8 +61,14 @@ class Passwords:
         return self._hasher.check_needs_rehash(verifier)
 
     def rehash(self, password: str) -> str:
-        """A new verifier of a password that just verified, whatever rules it was made under."""
-        return self._hasher.hash(_prepare(password))
+        """A new verifier of a password that just verified, whatever rules it was made under. Raises Unavailable."""
+        return self._hashed(_prepare(password))
+
+    def _hashed(self, prepared: bytes) -> str:
+        try:
+            return self._hasher.hash(prepared)
+        except HashingError as error:
+            raise Unavailable(detail="a verifier of a password could not be made: is there enough memory?") from error
 
 
 def _prepare(password: str) -> bytes:

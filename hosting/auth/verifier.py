@@ -236,8 +236,8 @@ class Verifier:
         owner = case.owner
         if owner is None or owner.password_hash is None or not self.passwords.needs_rehash(owner.password_hash):
             return
-        renewed = self.passwords.rehash(case.sign_in.password)
         with suppress(CleanmailError):  # the next sign-in tries again
+            renewed = self.passwords.rehash(case.sign_in.password)
             owner.tenant.replace_hash(owner.account.account_id, owner.password_hash, renewed)
 
     def _renew_scram(self, case: Case) -> None:

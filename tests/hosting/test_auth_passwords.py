@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from concurrent.futures import Future
 
@@ -46,6 +47,18 @@ def test_passwords_that_cannot_be_set(password: str) -> None:
 
 def test_lone_surrogates_are_compared_not_raised() -> None:
     assert not CHEAP.verify(CHEAP.hash("correct horse"), "\udcff\udc80")
+
+
+def test_a_password_that_cannot_be_computed_is_not_called_wrong() -> None:
+    """As where memory is short: Argon2 is asked for a terabyte, of which it gets nothing."""
+    verifier = CHEAP.hash("correct horse").replace("$m=8,", f"$m={1 << 30},")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 36, before[1]))
+    try:
+        with pytest.raises(Unavailable):
+            CHEAP.verify(verifier, "correct horse")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_rehash_is_asked_for_when_parameters_change() -> None:
