@@ -37,6 +37,7 @@ _LENGTH = struct.Struct(">I")
 _POSITION = struct.Struct(">IB")
 _TAG = 16
 _FIRST_READ = CHUNK + 4096  # nearly every message is one read
+_READ = os.O_RDONLY | os.O_CLOEXEC
 _PLAIN_MAX = _LENGTH.size + META_MAX + CHUNK
 _KEY_OF_FILE = derivation("message file", 16)
 _BOX_MAX = _PLAIN_MAX + 1024 + _TAG  # zstd adds little to what it cannot compress
@@ -158,7 +159,7 @@ class _Spans:
     """A file of which single chunks are read; the lengths before the boxes lead from one to the next."""
 
     def __init__(self, path: str, key: Key) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = _opened(path)
         try:
             self._size = os.fstat(self._descriptor).st_size
             header = os.pread(self._descriptor, _HEADER_SIZE, 0)
@@ -197,8 +198,16 @@ class _Spans:
         return self._boxes.open(number, end == self._size, box)
 
 
+def _opened(path: str) -> int:
+    """For reading. The file system does not note when: it is nobody's business, and a write of the file's inode."""
+    try:
+        return os.open(path, _READ | os.O_NOATIME)
+    except PermissionError:  # only a file's owner may ask for that
+        return os.open(path, _READ)
+
+
 def _read_whole(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _opened(path)
     try:
         data = os.read(descriptor, _FIRST_READ)
         if len(data) < _FIRST_READ:

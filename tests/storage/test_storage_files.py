@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from storage.errors import Corrupt, NotFound, StorageFull, TooLarge, Unavailable
 from storage.files import durable
-from storage.files.format import CHUNK, read_all, read_meta, read_span, write_file
+from storage.files.format import CHUNK, read_all, read_message, read_meta, read_span, write_file
 from storage.files.incarnation import Incarnation
 from storage.files.maildir import Maildir, incarnation_of
 from storage.files.metadata import META_MAX, FileMeta
@@ -230,6 +230,31 @@ def test_a_frame_that_claims_too_much_is_not_unpacked(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     with pytest.raises(Corrupt, match="too large"):
         read_all(path, KEY)
+
+
+@pytest.mark.parametrize("read", [read_all, read_message, read_meta, lambda path, key: read_span(path, key, 0, 1)])
+def test_the_file_system_does_not_note_when_a_message_is_read(
+    tmp_path: Path, read: Callable[[str, Key], object]
+) -> None:
+    path = save(tmp_path / "name", TEXT)
+    os.utime(path, (1, 2))  # a time before that of the last change is always written anew
+    read(path, KEY)
+    assert os.stat(path).st_atime == 1
+
+
+def test_a_file_of_somebody_else_is_read() -> None:
+    """Who is neither its owner nor root may not keep the file system from noting it."""
+    path, root = "/etc/passwd", os.geteuid() == 0
+    if root:
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(PermissionError):
+            os.close(os.open(path, os.O_RDONLY | os.O_NOATIME))
+        with pytest.raises(Corrupt, match="message file"):  # it was opened, and is none
+            read_message(path, KEY)
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def test_the_file_shows_nothing(tmp_path: Path) -> None:
