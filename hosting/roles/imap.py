@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hosting.auth.client import AuthClient
 from hosting.auth.mailbox_rights import RemoteRights
 from hosting.composition import Parts
@@ -14,10 +16,11 @@ from hosting.roles.housekeeping import every_second
 from hosting.roles.service import RoleService
 from hosting.tls import ReloadableContext, named_contexts
 from storage.database.prepared import compile_all
-from storage.zstd import codec
+from storage.mail import packing
 
 # What the first commands of a client go through: signing in, SELECT, FETCH.
 FIRST_USED = (
+    "contextlib",
     "hosting.imap.catching_up",
     "hosting.imap.commands",
     "hosting.imap.decoder",
@@ -34,19 +37,27 @@ FIRST_USED = (
     "hosting.imap.rules",
     "hosting.imap.selected",
     "hosting.imap.session",
+    "hosting.imap.sharing.rights",
     "hosting.imap.shell",
     "hosting.imap.signin",
+    "hosting.roles.epoll",
     "storage.database",
+    "storage.mail.account",
     "storage.mail.columns",
     "storage.mail.kept",
     "storage.mail.mailboxes",
     "storage.mail.packing",
     "storage.mail.snapshots",
+    "storage.mail.versions",
     "storage.mail.view",
     "storage.mail.view_rows",
     "storage.mail.views",
     "storage.recent_claims",
+    "storage.values",
+    "storage.zstd",
+    "twisted._threads",
 )
+_NUMBERS = 20_000  # more than a piece of a snapshot has
 
 
 def make_service(parts: Parts) -> RoleService:
@@ -82,6 +93,7 @@ def make_service(parts: Parts) -> RoleService:
     following = follow_files(parts, [context.reload], [names.refresh])
     services = [service, LettingGo(parts), every_second(parts, show), following]
     compile_all()  # or whoever signs in first, selects first … waits for it
-    codec.unpack  # noqa: B018 - … or for the contexts of the event loop's thread
+    numbers = array("I", range(_NUMBERS))
+    packing.unpack(packing.pack([numbers]), numbers.typecode)  # … or for zstd's memory in the event loop's thread
     touched.touch(FIRST_USED)  # … or for what this process has in common with others
     return RoleService(services, reload=[context.reload, names.refresh])
