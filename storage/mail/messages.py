@@ -167,6 +167,12 @@ class Messages:
         """
         return self._reading.fetch_rows(mailbox_id, first, last, columns, at_once=at_once)
 
+    def fetch_apart(
+        self, mailbox_id: MailboxId, uids: Sequence[int], columns: tuple[str, ...], *, at_once: bool = False
+    ) -> list[Row]:
+        """The same of some messages that lie far apart."""
+        return self._reading.fetch_apart(mailbox_id, uids, columns, at_once=at_once)
+
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message. Raises Gone if it was expunged meanwhile."""
         return self._reading.read(message_id, file)

@@ -9,6 +9,8 @@ Raises: Gone (expunged meanwhile), Corrupt (a row without its file, or a file th
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cache
 
 from sqlalchemy import FromClause, bindparam, exists, func, select
@@ -27,6 +29,7 @@ from storage.schema.account import mailbox, membership, message, opinion
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId
 
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
+_apart = membership.c.uid.in_(select(func.json_each(bindparam("uids")).table_valued("value").c.value))
 _file = prepare(
     select(message.c.file).where(
         message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message")
@@ -82,8 +85,9 @@ def is_read_out(columns: tuple[str, ...]) -> bool:
 
 
 @cache
-def _slice(columns: tuple[str, ...]) -> tuple[Prepared, int, str | None]:
-    """The statement that reads these columns for a range of UIDs; which of them tells what is incomplete, and by what.
+def _slice(columns: tuple[str, ...], *, apart: bool = False) -> tuple[Prepared, int, str | None]:
+    """The statement that reads these columns for a range of UIDs, or for some that lie apart; which of them tells what
+    is incomplete, and by what.
 
     None of them does: -1.
     """
@@ -100,7 +104,7 @@ def _slice(columns: tuple[str, ...]) -> tuple[Prepared, int, str | None]:
     statement = prepare(
         select(*chosen)
         .select_from(joins)
-        .where(*_in_mailbox, membership.c.uid.between(bindparam("first"), bindparam("last")))
+        .where(*_in_mailbox, _apart if apart else membership.c.uid.between(bindparam("first"), bindparam("last")))
         .order_by(membership.c.uid)
     )
     told_by = next((place for place, table in enumerate(tables) if table in TABLES), -1)
@@ -152,6 +156,19 @@ class Reading:
                 mailbox_id, first, last, lambda view, start, end: statement.rows(view, **asked, first=start, last=end)
             )
         return [row for row in rows if row[told_by] != lack]  # but of messages whose rows are lost
+
+    def fetch_apart(
+        self, mailbox_id: MailboxId, uids: Sequence[int], columns: tuple[str, ...], *, at_once: bool = False
+    ) -> list[Row]:
+        """The same of some messages that lie far apart."""
+        statement, told_by, lack = _slice(columns, apart=True)
+        with self._database.reading() as connection:
+            rows = statement.rows(connection, account=self._account_id, mailbox=mailbox_id, uids=json.dumps(list(uids)))
+        if told_by < 0 or lack not in [row[told_by] for row in rows]:
+            return rows
+        if at_once:
+            raise Busy
+        return [row for uid in uids for row in self.fetch_rows(mailbox_id, uid, uid, columns)]
 
     def read(self, message_id: MessageId, file: str) -> bytes:
         """All octets of a message whose row was just read; once more, if somebody reads it soon after."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from math import inf
+from itertools import compress
 
 from hosting.imap.effects import Flow, blocking
 from hosting.imap.searching.by_position import marked, values_of
@@ -20,7 +20,7 @@ from storage.mime.dates import parse_date
 _DAY = 86400
 _ZONES = 15 * 3600  # no zone is further from UTC
 _ENVELOPE_DATE = re.compile(rb'\("((?:[^"\\]|\\.)*)"')
-_ROWS = 250
+_ROWS = 100
 _SLICE = 4000  # positions that are looked at before others are served
 
 
@@ -42,53 +42,41 @@ def arrived(selected: Selected, key: DateKey, among: Sequence[int]) -> Sequence[
 
 def sent(selected: Selected, key: DateKey, among: Sequence[int]) -> Flow[Sequence[int]]:
     """Those of `among` whose Date field fits."""
-    dates = values_of(selected, selected.view.columns().sent_dates)
-    surely, possibly = _bounds(key.kind, key.day * _DAY)
-    clear: set[int] = set()
-    unclear: list[int] = []
+    column = selected.view.columns().sent_dates
+    dates, together = values_of(selected, column), isinstance(among, range) and not selected.stale
+    first = key.day * _DAY
+    earliest, latest = first - _ZONES, first + _ZONES + (_DAY if key.kind == "ON" else 0)
+    surely = {"BEFORE": earliest.__gt__, "SINCE": latest.__le__}.get(key.kind)  # in every zone
+    clear = bytearray()  # 1: it fits
+    unclear: list[int] = []  # places of `among`
     for start in range(0, len(among), _SLICE):
-        for at in among[start : start + _SLICE]:
-            date = dates[at]
-            if surely[0] <= date < surely[1]:
-                clear.add(at)
-            elif possibly[0] <= date < possibly[1]:
-                unclear.append(at)
+        part = among[start : start + _SLICE]
+        moments = column[part[0] : part[-1] + 1] if together else [dates[at] for at in part]
+        clear += bytes(map(surely, moments)) if surely else bytes(len(part))
+        unclear += [place for place, moment in enumerate(moments, start) if earliest <= moment < latest]
         yield b""  # others are served between slices
     messages, mailbox_id, uids = selected.account.messages, selected.mailbox_id, selected.uids
     for start in range(0, len(unclear), _ROWS):
-        part = unclear[start : start + _ROWS]
+        part = [among[place] for place in unclear[start : start + _ROWS]]
 
         def read(part: Sequence[int] = part, *, at_once: bool = True) -> dict[int, bytes]:
-            ranges = [(uids[part[0]], uids[part[-1]])]
-            if ranges[0][1] - ranges[0][0] > 4 * _ROWS:
-                ranges = [(uids[at], uids[at]) for at in part]
-            envelopes: dict[int, bytes] = {}
-            for first, last in ranges:
-                envelopes.update(messages.fetch_rows(mailbox_id, first, last, ("uid", "envelope"), at_once=at_once))
-            return envelopes
+            there = messages.fetch_apart(mailbox_id, [uids[at] for at in part], ("uid", "envelope"), at_once=at_once)
+            return dict(there)
 
         try:
             envelopes = read()
         except Busy:
             envelopes = yield from blocking(lambda read=read: read(at_once=False))  # type: ignore[misc]
-        clear.update(at for at in part if _written(key, envelopes.get(uids[at], b""), dates[at]))
+        for place, at in zip(unclear[start : start + _ROWS], part, strict=True):
+            clear[place] = _written(key, envelopes.get(uids[at], b""), dates[at])
         yield b""  # others are served between slices
-    return [at for at in among if at in clear]
+    return marked(among, bytes(clear)) if isinstance(among, range) else list(compress(among, clear))
 
 
 def _fits(kind: str, day: int, wanted: int) -> bool:
     if kind == "BEFORE":
         return day < wanted
     return day == wanted if kind == "ON" else day >= wanted
-
-
-def _bounds(kind: str, first: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Moments that fit in every zone, and those that fit in any; `first`: of the day in UTC."""
-    if kind == "BEFORE":
-        return (-inf, first - _ZONES), (-inf, first + _ZONES)
-    if kind == "SINCE":
-        return (first + _ZONES, inf), (first - _ZONES, inf)
-    return (first + _ZONES, first + _DAY - _ZONES), (first - _ZONES, first + _DAY + _ZONES)
 
 
 def _written(key: DateKey, envelope: bytes, sent: int) -> bool:
