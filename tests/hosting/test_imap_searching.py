@@ -396,6 +396,24 @@ def test_hostile_searches(town: MailTown, command: str) -> None:
     assert [line[:5] for line in one.receive(0)] == ["a BAD", "b OK "]
 
 
+def test_days_of_messages_from_near_midnight_are_those_that_were_written(town: MailTown) -> None:
+    """RFC 9051 §6.4.4: SENTON, SENTBEFORE and SENTSINCE disregard time and zone."""
+    days = [(day, hour, zone) for day in (14, 15, 16) for hour in (1, 12, 23) for zone in (-1200, 0, 1400)]
+    with town.account() as account:
+        inbox = account.mailboxes.find("INBOX").id
+        account.messages.append_many(
+            inbox,
+            [NewMessage(mail("x", Date=f"{day} Nov 2026 {hour}:30:00 {zone:+05}")) for day, hour, zone in days],
+        )
+    one = client(town)
+    for key, fits in (("ON", (15).__eq__), ("BEFORE", (15).__gt__), ("SINCE", (15).__le__)):
+        expected = [at for at, (day, _hour, _zone) in enumerate(days, len(MAIL) + 1) if fits(day)]
+        one.send(f"a SEARCH {len(MAIL) + 1}:* SENT{key} 15-Nov-2026\r\n".encode())
+        assert one.receive(0)[0].split()[2:] == [str(at) for at in expected]
+        one.send(f"b SEARCH SENT{key} 15-Nov-2026 UNSEEN\r\n".encode())
+        assert set(map(str, expected)) <= set(one.receive(0)[0].split())
+
+
 def test_files_of_messages_that_were_not_read_yet_are_left_to_workers(town: MailTown) -> None:
     """Those that come, or can be read again, when the search has seen to it already."""
     one = client(town)
