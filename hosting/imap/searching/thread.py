@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from operator import ne
 from typing import Final
 
 from hosting.imap.searching.ordering import stable
 
-_PIECE = 8192  # messages that one call of the interpreter looks at
 _SINGLE = 2000  # messages that are written by one call
 
 
@@ -96,45 +93,33 @@ def ordered_subject(messages: Threadable, names: Sequence[int]) -> bytes:
 
 def _linked(messages: Threadable) -> list[int]:
     """Step 1: the parent of every node, messages and the ids that are only referred to; -1: none."""
-    size, starts, ends, references = len(messages.ids), messages.starts, messages.ends, messages.references
+    size, references = len(messages.ids), messages.references
     containers = [-1] * messages.texts
     for place, number in zip(range(size - 1, -1, -1), reversed(messages.ids), strict=True):
         containers[number] = place  # the first one; a second message of the same id stands alone
     containers[0] = -1
     parents = [-1] * size
     has_child = bytearray(size)
-    for place in compress(range(size), _having_links(messages, containers)):
+    for place, (start, end) in enumerate(zip(messages.starts, messages.ends, strict=True)):
+        if start == end:
+            parents[place] = -1
+            continue
         previous = -1
-        for reference in references[starts[place] : ends[place]]:
+        for reference in references[start:end]:
             node = containers[reference]
             if node < 0:
                 node = containers[reference] = len(parents)
                 parents.append(-1)
                 has_child.append(0)
-            if previous >= 0 and parents[node] < 0 and _may_link(parents, has_child, previous, node):
+            if parents[node] < 0 <= previous and _may_link(parents, has_child, previous, node):
                 parents[node] = previous
                 has_child[previous] = 1
             previous = node
         parents[place] = -1  # what others said of this message was a guess
-        if previous >= 0 and _may_link(parents, has_child, previous, place):
+        if previous != place and (not has_child[place] or _may_link(parents, has_child, previous, place)):
             parents[place] = previous
             has_child[previous] = 1
     return parents
-
-
-def _having_links(messages: Threadable, containers: Sequence[int]) -> bytearray:
-    """Marks messages that refer to others or are referred to; all others have no parents and no children."""
-    having = bytearray()
-    for start in range(0, len(messages.ids), _PIECE):
-        piece = slice(start, start + _PIECE)
-        having += bytes(map(ne, messages.starts[piece], messages.ends[piece]))
-    referred: set[int] = set()
-    for start in range(0, len(messages.references), _PIECE):
-        referred.update(messages.references[start : start + _PIECE])
-    for reference in referred:
-        if containers[reference] >= 0:
-            having[containers[reference]] = 1
-    return having
 
 
 def _may_link(parents: list[int], has_child: bytearray, parent: int, child: int) -> bool:
