@@ -74,6 +74,18 @@ def test_the_answers_are_those_of_the_commands_own_way(town: MailTown) -> None:
     assert at_once >= 8
 
 
+def test_one_message_is_opened_without_the_sizes_of_all_others(town: MailTown) -> None:
+    client, size = selected(town), len(mail())
+    view = client.session.mailbox.view
+    missing = view.columns_missing
+    for command in ("UID FETCH 2 (UID RFC822.SIZE BODY.PEEK[])", "FETCH 3 (BODY.PEEK[])", "FETCH 1 (BODY[TEXT])"):
+        assert b" OK " in told(client, b"t " + command.encode() + b"\r\n")
+    assert b"RFC822.SIZE %d BODY[] {%d}" % (size, size) in told(client, b"t FETCH 2 (RFC822.SIZE BODY[])\r\n")
+    assert view.columns_missing == missing == 3
+    told(client, b"t FETCH 2 (RFC822.SIZE)\r\n")
+    assert view.columns_missing == 0
+
+
 def test_news_go_the_commands_own_way(town: MailTown) -> None:
     client, other = selected(town), selected(town)
     assert isinstance(client.session.respond(Frame(b"t NOOP")), bytes)

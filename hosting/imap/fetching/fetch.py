@@ -85,7 +85,7 @@ def fetch_at_once(session: Session, tag: bytes, command: Fetch) -> bytes | None:
         return None
     if not plan.peeks and not view.flags[positions[0]] & SEEN:
         return None
-    if (plan.reads_columns or plan.reads_message) and view.columns_missing:
+    if plan.reads_columns and view.columns_missing:
         return None
     if plan.is_read_out and selected.account.completion.is_due():
         return None
@@ -202,7 +202,7 @@ def _mark_seen(session: Session, positions: Sequence[int]) -> Flow[bool]:
 def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
     """Sends all responses; the number of messages that were found gone."""
     selected, messages = session.mailbox, session.mailbox.account.messages
-    if plan.reads_columns and selected.view.columns_missing:
+    if (plan.reads_columns or (plan.reads_message and len(positions) > 1)) and selected.view.columns_missing:
         yield from session.columns_ready()
     if plan.is_read_out:
         yield from completed(selected.account)
@@ -226,7 +226,8 @@ def _write(session: Session, plan: Plan, positions: Sequence[int]) -> Flow[int]:
 
 
 def _size(part: Slice) -> int:
-    return part.selected.view.columns().sizes[part.current[0]] if part.positions else 0
+    """Octets of the one message of which the file is read; its row says so, and the view need not know all sizes."""
+    return int(part.rows[0][part.columns["size"]]) if part.positions else 0
 
 
 def _slices(selected: Selected, positions: Sequence[int], plan: Plan) -> Iterable[Sequence[int]]:

@@ -102,6 +102,8 @@ def _flags(part: Slice) -> tuple[Column]:
 
 
 def _sizes(part: Slice) -> tuple[Column]:
+    if "size" in part.columns:  # their rows are read anyway, for their files
+        return (part.column("size"),)
     return (part.of_view(part.selected.view.columns().sizes),)
 
 
@@ -188,7 +190,7 @@ class Plan:
             read,
             {name: place for place, name in enumerate(read)},
             bool(reads),
-            bool(reads) or any(writer.reads_columns for writer in writers),
+            any(writer.reads_columns and not (writer.fill is _sizes and "size" in needs) for writer in writers),
             all(writer.stream is not None for writer in reads),
             head,
             uid_only,

@@ -22,7 +22,7 @@ from storage.values import ByteSpan
 
 _PIECE = 256 * 1024
 _RECEIVED: Final = frozenset([b"received"])
-_FILE = ("message_id", "file")
+_FILE = ("message_id", "file", "size")
 
 
 def section_writer(item: FetchItem) -> Writer:
@@ -111,8 +111,7 @@ def _text(section: Section, part: Slice, at: int) -> bytes | None:
 
 def _stream(label: bytes, section: Section, part: Slice) -> Iterator[bytes]:
     row = part.rows[0]
-    size = part.of_view(part.selected.view.columns().sizes)[0]
-    span = _span(section, part, 0, size)
+    span = _span(section, part, 0, row[part.columns["size"]])
     label = label.replace(b"%%", b"%")
     if span is None:
         yield label + b" NIL"
