@@ -41,7 +41,7 @@ from storage.mail.keywords import SYSTEM_BITS
 from storage.mail.ledger import LIVE
 from storage.mail.outcomes import NewMessage
 from storage.mail.versions import SCHEMA as ACCOUNT
-from storage.schema.account import keyword, mailbox, membership, message
+from storage.schema.account import keyword, mailbox, membership, message, with_message
 from storage.values import AccountId, MailboxId, TenantId
 
 PURPOSE = "restore"
@@ -68,12 +68,7 @@ _MESSAGES = prepare(
         message.c.size,
         message.c.internal_date,
     )
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

@@ -19,7 +19,7 @@ from storage.mail.account import Account
 from storage.mail.keywords import Keywords
 from storage.mail.ledger import Delta
 from storage.mail.mailboxes import MAILBOXES_MAX, Mailbox
-from storage.schema.account import mailbox, membership, message, subscription
+from storage.schema.account import mailbox, membership, message, subscription, with_message
 from storage.values import DELETED, KEYWORDS_PER_MAILBOX, SEEN, MailboxId, MessageId
 
 _this = (mailbox.c.account_id == bindparam("account"), mailbox.c.mailbox_id == bindparam("which"))
@@ -45,12 +45,7 @@ _places = prepare(
 )
 _there = prepare(
     select(message.c.size, message.c.internal_date, message.c.message_id)
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

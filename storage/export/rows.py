@@ -10,14 +10,11 @@ from sqlalchemy import bindparam, func, select
 from storage.database.prepared import prepare
 from storage.mail.account import Account
 from storage.mail.ledger import LIVE
-from storage.schema.account import mailbox, membership, message
+from storage.schema.account import mailbox, membership, message, with_message
 from storage.values import MailboxId
 
 SLICE = 500
 
-_joined = membership.join(
-    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
-)
 _after = prepare(
     select(
         membership.c.uid,
@@ -31,7 +28,7 @@ _after = prepare(
         message.c.email_id,
         message.c.thread_id,
     )
-    .select_from(_joined)
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

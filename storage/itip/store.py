@@ -29,7 +29,7 @@ from storage.itip.received import newer
 from storage.keys.sealing import derive, keyed_hash
 from storage.mail.account import Account
 from storage.mail.mailboxes import Mailbox
-from storage.schema.account import counter, info, membership, message, rendered
+from storage.schema.account import counter, info, membership, message, rendered, with_message
 from storage.schema.collections import collection, scheduled, scheduling
 from storage.values import AccountId, MessageId
 
@@ -130,12 +130,7 @@ _calendars_since = select(func.min(collection.c.created)).where(
 )
 _FIRST = prepare(
     select(func.min(membership.c.uid))
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

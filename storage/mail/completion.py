@@ -39,7 +39,7 @@ from storage.keys.sealing import Key
 from storage.locks import new_lock
 from storage.mail.content import Content, content_of, insert_content
 from storage.mail.threads import Threads
-from storage.schema.account import info, membership, message
+from storage.schema.account import info, membership, message, with_message
 from storage.values import AccountId, MailboxId, MessageId
 
 BATCH = 50  # messages read for one commit …
@@ -90,12 +90,7 @@ _this = (message.c.account_id == bindparam("account"), message.c.message_id == b
 _still = prepare(select(message.c.message_id).where(*_this, message.c.thread_id == INCOMPLETE))
 _within = prepare(
     select(membership.c.uid, message.c.message_id, message.c.file, message.c.size)
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

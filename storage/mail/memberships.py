@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from storage.database.database import Connection, Transaction
 from storage.database.prepared import Row, prepare
-from storage.schema.account import membership, message
+from storage.schema.account import membership, message, with_message
 from storage.values import AccountId, MailboxId, UidSet
 
 ROWS = 1000  # of one transaction
@@ -23,9 +23,6 @@ _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mai
 _in_range = membership.c.uid.between(bindparam("first"), bindparam("last"))
 _flag_columns = (membership.c.uid, membership.c.flags, membership.c.modseq)
 _full_columns = (membership.c.uid, membership.c.flags, membership.c.message_id, message.c.size)
-_with_message = membership.join(
-    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
-)
 _has_bits = membership.c.flags.op("&")(bindparam("bits")) != 0
 
 _uid_list = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
@@ -38,7 +35,7 @@ _flags_in_list = prepare(
 _full_in_range = {
     marked: prepare(
         select(*_full_columns)
-        .select_from(_with_message)
+        .select_from(with_message)
         .where(*_in_mailbox, _in_range, *((_has_bits,) if marked else ()))
         .order_by(membership.c.uid)
         .limit(ROWS)
@@ -48,7 +45,7 @@ _full_in_range = {
 _full_in_list = {
     marked: prepare(
         select(*_full_columns)
-        .select_from(_with_message)
+        .select_from(with_message)
         .where(*_in_mailbox, membership.c.uid.in_(_uid_list), *((_has_bits,) if marked else ()))
         .order_by(membership.c.uid)
     )

@@ -28,7 +28,7 @@ from storage.errors import Corrupt, Gone
 from storage.mail.account import Account
 from storage.mail.keywords import SYSTEM_BITS, Keywords
 from storage.mail.moving_values import Arrived, Moved, MovingFolder, Tags, tags_of, words_of
-from storage.schema.account import membership, message, moved, moving
+from storage.schema.account import membership, message, moved, moving, with_message
 from storage.values import UID_MAX, MailboxId, MessageId
 
 _SLICE = 1000
@@ -96,12 +96,7 @@ _drop_messages = prepare(delete(moved).where(*_messages))
 _drop_folder = prepare(delete(moving).where(*_of_folder))
 _there = prepare(
     select(message.c.message_id, message.c.size)
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
     .order_by(membership.c.uid.desc())
 )

@@ -25,7 +25,7 @@ from storage.keys.sealing import Key
 from storage.mail.completion import INCOMPLETE, Completion
 from storage.mail.content import TABLES
 from storage.mail.ledger import LIVE
-from storage.schema.account import mailbox, membership, message, opinion
+from storage.schema.account import mailbox, membership, message, opinion, with_message
 from storage.values import DELETED, SEEN, AccountId, MailboxId, MessageId
 
 _in_mailbox = (membership.c.account_id == bindparam("account"), membership.c.mailbox_id == bindparam("mailbox"))
@@ -35,12 +35,9 @@ _file = prepare(
         message.c.account_id == bindparam("account"), message.c.message_id == bindparam("message")
     )
 )
-_with_message = membership.join(
-    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
-)
 _deleted_octets = prepare(
     select(func.coalesce(func.sum(message.c.size), 0))
-    .select_from(_with_message)
+    .select_from(with_message)
     .where(*_in_mailbox, membership.c.flags.op("&")(DELETED) != 0)
 )
 _delivered = prepare(

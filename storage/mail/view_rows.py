@@ -19,7 +19,7 @@ from storage.mail.keywords import Keywords
 from storage.mail.ledger import LIVE
 from storage.mail.snapshots import Snapshots
 from storage.mail.tombstones import FEW, Tombstones
-from storage.schema.account import mailbox, membership, message
+from storage.schema.account import mailbox, membership, message, with_message
 from storage.values import UID_MAX, AccountId, MailboxId
 
 _this = (
@@ -61,12 +61,7 @@ _columns = prepare(
         message.c.sent_date,
         message.c.internal_zone,
     )
-    .select_from(
-        membership.join(
-            message,
-            (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id),
-        )
-    )
+    .select_from(with_message)
     .where(*_in_mailbox, membership.c.uid > bindparam("after"))
     .order_by(membership.c.uid)
     .limit(bindparam("most"))

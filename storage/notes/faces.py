@@ -35,7 +35,7 @@ from storage.mail.removals import Removals
 from storage.notes.journal import COMPONENT
 from storage.notes.message import MAILBOX, identifier_of, made_here
 from storage.notes.rows import NoteRows
-from storage.schema.account import mailbox, membership, message
+from storage.schema.account import mailbox, membership, message, with_message
 from storage.schema.collections import object_
 from storage.values import DELETED, SEEN, MailboxId, MessageId, UidSet
 
@@ -44,12 +44,9 @@ _mailbox = prepare(
         mailbox.c.account_id == bindparam("account"), mailbox.c.name == MAILBOX, mailbox.c.read_only == 0
     )
 )
-_with_message = membership.join(
-    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
-)
 _message = prepare(
     select(membership.c.flags, membership.c.message_id, message.c.file)
-    .select_from(_with_message)
+    .select_from(with_message)
     .where(
         membership.c.account_id == bindparam("account"),
         membership.c.mailbox_id == bindparam("mailbox"),

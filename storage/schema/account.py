@@ -188,6 +188,11 @@ def _message() -> Column[int]:
     return Column("message_id", BigInteger, primary_key=True, autoincrement=False)
 
 
+# Who stands in a mailbox, with the message that it is.
+with_message = membership.join(
+    message, (message.c.account_id == membership.c.account_id) & (message.c.message_id == membership.c.message_id)
+)
+
 # SEARCH, SORT and THREAD, decoded and casemapped (RFC 5256 §2.1, RFC 5255 i;unicode-casemap); and where the parts are.
 content = Table(
     "content",

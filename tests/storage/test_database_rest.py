@@ -40,13 +40,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
 def put(database: Database, number: int) -> None:
     database.write(lambda transaction: INSERT.run(transaction, number=number))
 

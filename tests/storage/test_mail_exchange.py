@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from accounts import TENANT, AccountPlace
@@ -19,13 +18,6 @@ from storage.values import ANSWERED, DELETED, FLAGGED, SEEN, AccountId, MailboxI
 
 ALL = UidSet(((1, 1 << 31),))
 KEYWORD = 1 << 8
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
 
 
 @pytest.fixture

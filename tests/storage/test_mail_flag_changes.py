@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from accounts import AccountPlace
@@ -19,23 +17,6 @@ from storage.mail.view_rows import FarBehind, ViewRows
 from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
 
 FLAGS = (SEEN, FLAGGED, DELETED)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def account(place: AccountPlace) -> Account:
-    return place.account
-
-
-@pytest.fixture
-def inbox(account: Account) -> MailboxId:
-    return account.mailboxes.find("INBOX").id
 
 
 def fill(account: Account, mailbox_id: MailboxId, count: int) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from accounts import ACCOUNT, KEY, TENANT, AccountPlace
 
@@ -15,18 +12,6 @@ from storage.mail.messages import NewMessage
 from storage.mail.names import canonical, new_name, parents
 from storage.mail.quota import Usage
 from storage.values import MailboxId, UidSet
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def account(place: AccountPlace) -> Account:
-    return place.account
 
 
 def names(account: Account) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from threading import Thread
 
 import pytest
@@ -24,23 +23,6 @@ ALL = UidSet(((1, 1 << 31),))
 
 def letter(number: int, size: int = 0) -> bytes:
     return b"From: a@example.test\r\nSubject: letter %d\r\nMessage-ID: <%d@x>\r\n\r\n" % (number, number) + b"x" * size
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def account(place: AccountPlace) -> Account:
-    return place.account
-
-
-@pytest.fixture
-def inbox(account: Account) -> MailboxId:
-    return account.mailboxes.find("INBOX").id
 
 
 def filled(account: Account, mailbox_id: MailboxId, count: int) -> list[int]:

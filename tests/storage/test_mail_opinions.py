@@ -5,8 +5,6 @@ Standards: RFC 6154 (\Junk, \Trash), RFC 6851, RFC 9051 §6.4.6, §6.4.7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +19,6 @@ from storage.values import SEEN, MailboxId, MessageId, UidSet
 INBOX, JUNK, TRASH, ARCHIVE = "INBOX", "Junk", "Trash", "Archive"
 MESSAGE = b"From: a@example.test\r\nSubject: x\r\n\r\nText.\r\n"
 ALL = UidSet(((1, 1000),))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
 
 
 class Owner:

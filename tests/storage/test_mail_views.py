@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from accounts import AccountPlace
@@ -24,23 +22,6 @@ from storage.mail.tombstones import Tombstones
 from storage.values import DELETED, FLAGGED, SEEN, MailboxId, UidSet
 
 ALL = UidSet(((1, 1 << 31),))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def account(place: AccountPlace) -> Account:
-    return place.account
-
-
-@pytest.fixture
-def inbox(account: Account) -> MailboxId:
-    return account.mailboxes.find("INBOX").id
 
 
 @pytest.fixture

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from accounts import AccountPlace
 
 from storage.mail.account import Account
@@ -16,18 +12,6 @@ from storage.values import UID_MAX, UidSet
 
 DAY = 86_400
 RULES = FolderRules.parse(["Trash=30", "Junk=7"])
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[AccountPlace]:
-    place = AccountPlace(tmp_path)
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def account(place: AccountPlace) -> Account:
-    return place.account
 
 
 def fill(account: Account, name: str, count: int = 1) -> None:
